@@ -1,0 +1,164 @@
+/**
+ * The vCPU block: everything a virtual processor knows, at described offsets of machine memory.
+ *
+ * Translated code, the interpreter, the runtime module and TypeScript all reach a vCPU through the address of its
+ * block; none of them keeps guest state anywhere else between two instructions. The constants for the runtime
+ * module are generated from this description by scripts/build.ts.
+ */
+import { aligned, array, bytes, i32, i64, struct, u8, u16, u32, u64 } from '../../base/struct.ts';
+
+/** Segment register numbers as the instruction encoding has them (SDM vol. 2, sreg field), then LDTR, TR, none. */
+export const Seg = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5, ldtr: 6, tr: 7 } as const;
+
+/**
+ * Hidden part of a segment register. `attributes` are bits 8..15 and 20..23 of the descriptor's high half moved
+ * down as in VMX/SVM: type 0..3, S 4, DPL 5..6, P 7, AVL 12, L 13, D/B 14, G 15; bit 16 set means unusable (null).
+ * `limit` is in bytes, granularity applied.
+ */
+export const Segment = struct('segment', { selector: u16, pad: u16, attributes: u32, limit: u32, pad2: u32 });
+export const SEGMENT_UNUSABLE = 1 << 16;
+
+/** One TLB entry. A lookup hits when `tag` equals the address's page; `addend` + low 32 bits = machine address. */
+export const TlbEntry = struct('tlb_entry', { tag: i64, addend: i32, flags: u32 });
+export const TLB_ENTRIES = 1024;
+export const TLB_BYTES = TLB_ENTRIES * 16;
+/** No linear address has this page: canonical addresses have their upper 17 bits alike. */
+export const TLB_EMPTY_TAG = 0x0001_0000_0000_0000n;
+/** TLB entry flags. */
+export const TlbFlag = { global: 1, large: 2 } as const;
+
+export const Vcpu = struct('vcpu', {
+  /** rax rcx rdx rbx rsp rbp rsi rdi r8..r15 */
+  gpr: array(u64, 16),
+  /** Always zero: the base or index of an address that has none. */
+  zero: u64,
+  /** Effective address computed by an address micro-operation (legacy segments, 16 and 32-bit addressing). */
+  ea: u64,
+  /** Linear address of the code page that is executing; the base of RIP-relative addresses. */
+  codePage: u64,
+  /** Instruction pointer; up to date whenever control is outside the interpreter loop. */
+  rip: u64,
+
+  /** Sign-extended result that ZF, SF and PF are derived from; see isa/flags.ts. */
+  flagRes: i64,
+  /** CF, AF and OF in their RFLAGS places, plus bits 2 and 7 that flip PF and SF; see isa/flags.ts. */
+  flagAux: u32,
+  /** All other RFLAGS bits in their places (bit 1 always set). */
+  flagSys: u32,
+
+  /** Segment bases: es cs ss ds fs gs ldtr tr. In 64-bit mode all but fs, gs, ldtr, tr are kept at zero. */
+  segBase: array(u64, 8),
+  segment: array(Segment, 8),
+  gdtBase: u64,
+  idtBase: u64,
+  gdtLimit: u32,
+  idtLimit: u32,
+
+  cr0: u64,
+  cr2: u64,
+  cr3: u64,
+  cr4: u64,
+  cr8: u64,
+  xcr0: u64,
+  dr: array(u64, 8),
+  efer: u64,
+  star: u64,
+  lstar: u64,
+  cstar: u64,
+  fmask: u64,
+  kernelGsBase: u64,
+  sysenterCs: u64,
+  sysenterEsp: u64,
+  sysenterEip: u64,
+  pat: u64,
+  tscAux: u64,
+  apicBase: u64,
+  miscEnable: u64,
+
+  /** Current privilege level 0..3. */
+  cpl: u32,
+  /** Decoder mode: see decode/mode.ts. Selects which decoded form of a code page is used. */
+  mode: u32,
+  /** Pending exception: vector, error code, whether it has one, and CR2 for page faults. */
+  exVector: i32,
+  exError: u32,
+  exHasError: u32,
+  /** Vector of the exception or interrupt being delivered, -1 when none: tells double and triple faults. */
+  exDelivering: i32,
+  exCr2: u64,
+  /** 1 while interrupts are held off for one instruction (after STI, MOV SS, POP SS). */
+  interruptShadow: u32,
+  /** Vector of an external interrupt that waits to be accepted, -1 when none. Set by the interrupt controller. */
+  pendingInterrupt: i32,
+  /** Why the interpreter loop returned: see vcpu/exit.ts. */
+  exitReason: u32,
+  exitInfo: u32,
+  /** Instructions the current slice may still execute. */
+  fuel: i32,
+  /** 1 when the vCPU is halted until an interrupt. */
+  halted: u32,
+  /** Instructions retired before the current slice began. */
+  retired: u64,
+  /** Fuel at the beginning of the slice: retired + (sliceFuel - fuel) instructions are done. */
+  sliceFuel: i32,
+  id: u32,
+
+  /** The TLB tables in use for the current privilege; addresses. */
+  tlbRead: u32,
+  tlbWrite: u32,
+  tlbExec: u32,
+  /** Guest-physical to machine map: address of a u32 table indexed by gfn, and its length. */
+  p2m: u32,
+  p2mCount: u32,
+  domain: u32,
+
+  /** x87: control, status (TOP kept in bits 11..13), tag (full 16-bit form), last opcode and pointers. */
+  fcw: u16,
+  fsw: u16,
+  ftw: u16,
+  fop: u16,
+  fip: u64,
+  fdp: u64,
+  fcs: u16,
+  fds: u16,
+  mxcsr: u32,
+  /** Physical x87 registers R0..R7 (not stack-relative), 10 bytes used of 16. MMX registers alias bytes 0..7. */
+  fpr: aligned(16, array(bytes(16), 8)),
+  /** YMM registers; XMM is the lower half. */
+  ymm: aligned(32, array(bytes(32), 16)),
+
+  /** Where an access lands that has no single machine address (crosses pages, MMIO, code page); see mmu. */
+  scratch: aligned(64, bytes(64)),
+  /** Pending commit of `scratch`: linear address and size, then the two pieces as machine addresses (0: MMIO). */
+  commitGpa0: u64,
+  commitGpa1: u64,
+  commitAddress0: u32,
+  commitAddress1: u32,
+  commitSize0: u32,
+  commitSize1: u32,
+  /** Scratch for helpers with more than one result. */
+  temp: array(u64, 4),
+  /** One decoded instruction that spans two pages, and room for its bytes. */
+  crossRecord: aligned(64, bytes(128)),
+  crossBytes: bytes(32),
+  singleStep: u8,
+});
+
+/** TLB tables after the state: read, write per class, then execute per class. */
+export const TlbClass = {
+  /** Supervisor, user pages not reachable (SMAP in force, AC clear). */
+  supervisor: 0,
+  user: 1,
+  /** Supervisor with access to user pages (no SMAP, or AC set). */
+  supervisorAc: 2,
+} as const;
+export const VCPU_STATE_BYTES = 0x1000;
+export const TLB_READ_OFFSET = VCPU_STATE_BYTES;
+export const TLB_WRITE_OFFSET = TLB_READ_OFFSET + 3 * TLB_BYTES;
+/** Two execute tables: class supervisor (0) and user (1). */
+export const TLB_EXEC_OFFSET = TLB_WRITE_OFFSET + 3 * TLB_BYTES;
+/** Size of the whole block: state and tables, a multiple of the page size. */
+export const VCPU_BLOCK_BYTES = TLB_EXEC_OFFSET + 2 * TLB_BYTES;
+
+/** p2m entry: mfn in the low 20 bits, type above. An entry of 0 is not mapped (reads as all ones, writes vanish). */
+export const P2m = { mfnMask: 0xfffff, typeShift: 20, invalid: 0, ram: 1, readOnly: 2, mmio: 3 } as const;

@@ -1,0 +1,123 @@
+/**
+ * The frame table and the frame allocator.
+ *
+ * The table has one entry for each frame of machine memory and lies in machine memory itself, so that every worker
+ * sees the same owners and counts. Free single frames form a list through their entries; contiguous runs come from a
+ * frontier that only moves up (runs are few and long-lived: vCPU blocks, p2m tables, the code cache).
+ */
+import { type DomainId, frameAddress, type Mfn, mfn, PAGE_SIZE } from '../base/brand.ts';
+import { DomusError, invariant } from '../base/errors.ts';
+import { struct, u8, u16, u32 } from '../base/struct.ts';
+import { FRAME_TABLE_BASE, type MachineMemory } from './memory.ts';
+
+export const FrameEntry = struct('frame', {
+  /** Domain that owns the frame; DOMID_NONE when free, DOMID_XEN when the hypervisor's own. */
+  owner: u16,
+  type: u8,
+  flags: u8,
+  /** References: mappings in p2m tables plus grants in use. */
+  count: u32,
+  /** Head of the list of code pages (decoded instructions) of this frame, 0 if none. */
+  code: u32,
+  /** Next free frame, when free. */
+  next: u32,
+});
+
+/** What a frame is used for (`FrameEntry.type`). */
+export const FrameType = { free: 0, hypervisor: 1, ram: 2, shared: 3 } as const;
+/** Bits of `FrameEntry.flags`. */
+export const FrameFlag = {
+  /** Instructions of this frame are decoded: it must never enter a write TLB. */
+  code: 1,
+} as const;
+
+export const DOMID_NONE = 0xffff as DomainId;
+/** Xen's own pseudo domain (DOMID_XEN, public/xen.h). */
+export const DOMID_XEN = 0x7ff2 as DomainId;
+
+/** Allocator state, right before the frame table, so that it is machine state too. */
+const AllocatorState = struct('frame_allocator', {
+  frontier: u32,
+  freeHead: u32,
+  nrFrames: u32,
+  nrFree: u32,
+});
+
+export class FrameTable {
+  readonly memory: MachineMemory;
+  readonly #state: ReturnType<typeof AllocatorState.at>;
+
+  constructor(memory: MachineMemory) {
+    this.memory = memory;
+    this.#state = AllocatorState.at(memory.view, FRAME_TABLE_BASE - AllocatorState.size);
+    if (this.#state.nrFrames === 0) this.#initialise();
+  }
+
+  #initialise(): void {
+    const nrFrames = Math.floor(this.memory.sizeBytes / PAGE_SIZE);
+    const first = Math.ceil((FRAME_TABLE_BASE + nrFrames * FrameEntry.size) / PAGE_SIZE);
+    this.#state.nrFrames = nrFrames;
+    this.#state.frontier = first;
+    this.#state.nrFree = nrFrames - first;
+  }
+
+  /** Frames that can still be allocated. */
+  get nrFree(): number {
+    return this.#state.nrFree;
+  }
+
+  entry(frame: Mfn): ReturnType<typeof FrameEntry.at> {
+    return FrameEntry.at(this.memory.view, FRAME_TABLE_BASE + frame * FrameEntry.size);
+  }
+
+  /** One frame, zeroed, with one reference. @throws DomusError E_MACHINE_FULL */
+  allocate(owner: DomainId, type: number = FrameType.ram): Mfn {
+    const head = this.#state.freeHead;
+    if (head === 0) return this.allocateRun(1, owner, type);
+    const frame = mfn(head);
+    const entry = this.entry(frame);
+    this.#state.freeHead = entry.next;
+    this.#claim(frame, owner, type);
+    this.memory.u8.fill(0, frameAddress(frame), frameAddress(frame) + PAGE_SIZE);
+    return frame;
+  }
+
+  /** `count` contiguous frames, zeroed; the first one is returned. @throws DomusError E_MACHINE_FULL */
+  allocateRun(count: number, owner: DomainId = DOMID_XEN, type: number = FrameType.hypervisor): Mfn {
+    const first = this.#state.frontier;
+    if (first + count > this.#state.nrFrames) {
+      throw new DomusError(
+        'E_MACHINE_FULL',
+        `machine memory is used up: ${count} frames wanted, ${this.#state.nrFrames - first} left in one piece`,
+        'run fewer domains, or give them less memory',
+      );
+    }
+    this.#state.frontier = first + count;
+    for (let i = 0; i < count; i++) this.#claim(mfn(first + i), owner, type);
+    return mfn(first);
+  }
+
+  #claim(frame: Mfn, owner: DomainId, type: number): void {
+    const entry = this.entry(frame);
+    entry.owner = owner;
+    entry.type = type;
+    entry.flags = 0;
+    entry.count = 1;
+    entry.code = 0;
+    this.#state.nrFree -= 1;
+  }
+
+  /** Drop one reference; the frame is free again when it was the last. Returns whether it was. */
+  release(frame: Mfn): boolean {
+    const entry = this.entry(frame);
+    invariant(entry.count > 0, `frame ${frame} released more often than it was taken`);
+    entry.count -= 1;
+    if (entry.count > 0) return false;
+    entry.owner = DOMID_NONE;
+    entry.type = FrameType.free;
+    entry.next = this.#state.freeHead;
+    this.#state.freeHead = frame;
+    this.#state.nrFree += 1;
+    return true;
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * Machine memory: the one shared WebAssembly memory that holds everything a guest or the hypervisor can see.
+ *
+ *     0x0000_0000  never used: address 0 means "none" or "fault" everywhere
+ *     0x0001_0000  static data of the runtime module (the AssemblyScript side)
+ *     0x0010_0000  frame table, one entry for every 4 KiB frame
+ *     after it     frames: vCPU blocks, p2m tables, code cache and guest memory, all from the frame allocator
+ *
+ * A machine address is an index into this memory; frame number `mfn` starts at `mfn << 12`.
+ */
+import { DomusError } from '../base/errors.ts';
+
+export const RUNTIME_DATA_BASE = 0x1_0000;
+export const FRAME_TABLE_BASE = 0x10_0000;
+const WASM_PAGE = 65536;
+/** A 32-bit memory cannot be larger. */
+export const MACHINE_BYTES_MAX = 2 ** 32;
+
+/** Views over the one memory. They stay valid for its whole life: machine memory never grows. */
+export interface MachineMemory {
+  readonly wasm: WebAssembly.Memory;
+  readonly sizeBytes: number;
+  readonly view: DataView;
+  readonly u8: Uint8Array;
+  readonly u16: Uint16Array;
+  readonly u32: Uint32Array;
+  readonly i32: Int32Array;
+}
+
+/**
+ * Reserve machine memory. The operating system commits pages as they are touched, so a large size costs little.
+ * @throws DomusError E_HOST_MEMORY when the host refuses the reservation.
+ */
+export function createMachineMemory(sizeBytes: number): MachineMemory {
+  const pages = Math.ceil(Math.min(sizeBytes, MACHINE_BYTES_MAX) / WASM_PAGE);
+  let wasm: WebAssembly.Memory;
+  try {
+    wasm = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  } catch (cause) {
+    throw new DomusError(
+      'E_HOST_MEMORY',
+      `the host refused ${Math.ceil((pages * WASM_PAGE) / 2 ** 20)} MiB of machine memory`,
+      'give the guest less memory with --memory, or raise the address space limit (ulimit -v)',
+      { cause },
+    );
+  }
+  const buffer = wasm.buffer;
+  return {
+    wasm,
+    sizeBytes: pages * WASM_PAGE,
+    view: new DataView(buffer),
+    u8: new Uint8Array(buffer),
+    u16: new Uint16Array(buffer),
+    u32: new Uint32Array(buffer),
+    i32: new Int32Array(buffer),
+  };
+}
