@@ -4,5 +4,7 @@ import { globSync } from 'node:fs';
 
 const patterns = ['src/**/*.test.ts', 'test/**/*.test.ts'];
 const files = patterns.flatMap(pattern => globSync(pattern)).sort();
-const result = spawnSync(process.execPath, ['--test', ...process.argv.slice(2), ...files], { stdio: 'inherit' });
+const result = spawnSync(process.execPath, ['--test', ...process.argv.slice(2), ...files], {
+  stdio: 'inherit',
+});
 process.exitCode = result.status ?? 1;

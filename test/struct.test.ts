@@ -34,6 +34,6 @@ test('accessors read and write through to memory', () => {
   assert.equal(Outer.at(view, 8).signed, -2);
   assert.equal(Outer.at(view, 8).n, 2 ** 40 + 5);
   assert.throws(() => {
-    outer.inner = outer.inner;
+    outer.inner = Inner.at(view, 0);
   }, /aggregate/);
 });
