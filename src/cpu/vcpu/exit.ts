@@ -1,0 +1,19 @@
+/** Why the CPU engine gave control back (`Vcpu.exitReason`), and what `Vcpu.exitInfo` means then. */
+export const Exit = {
+  /** The slice's fuel is used up. */
+  fuel: 0,
+  /** HLT executed; `rip` is after it. The vCPU sleeps until an interrupt arrives. */
+  halt: 1,
+  /** VMCALL or VMMCALL; `rip` is after it. The hypervisor does what rax asks and stores the result in rax. */
+  hypercall: 2,
+  /** Fault while delivering a double fault: the processor shuts down. */
+  tripleFault: 3,
+  /** Interrupts have just been enabled, or CR8 lowered: look whether one is waiting. */
+  interruptWindow: 4,
+  /** PAUSE in a spin loop: a good moment to run another vCPU. */
+  pause: 5,
+  /** A breakpoint of the debugger was reached, before the instruction at `rip` ran. */
+  breakpoint: 6,
+  /** An instruction that Domus does not implement; `exitInfo` is its form. The domain is crashed with a reason. */
+  unsupported: 7,
+} as const;
