@@ -141,7 +141,9 @@ export const Vcpu = struct('vcpu', {
   /** One decoded instruction that spans two pages, and room for its bytes. */
   crossRecord: aligned(64, bytes(128)),
   crossBytes: bytes(32),
-  singleStep: u8,
+  singleStep: u32,
+  /** Next vCPU block of the machine, 0 at the end of the list (see machine/header.ts). */
+  nextVcpu: u32,
 });
 
 /** TLB tables after the state: read, write per class, then execute per class. */

@@ -1,0 +1,49 @@
+/**
+ * Decoded instructions in machine memory: the records both tiers work from, and the code pages that hold them.
+ *
+ * A *code page* belongs to one machine frame under one decoder mode (decode/mode.ts). Its table maps an offset in
+ * the page to the record of the instruction that starts there, 0 if none is decoded. Records of a straight run of
+ * instructions lie one after the other; an instruction may take two (an address micro-operation, then itself).
+ * A record is never freed alone: when the bytes under it change it becomes *stale* (handler 0), which sends whoever
+ * reaches it back to the table. All memory comes from the code cache (machine/header.ts), thrown away as a whole
+ * when it is full.
+ */
+import { array, i64, struct, u8, u16, u32, u64 } from '../../base/struct.ts';
+
+export const CodeRecord = struct('code_record', {
+  /** Which handler of the interpreter runs this record; 0 = stale. */
+  handler: u16,
+  /** Length of the instruction in bytes. */
+  length: u8,
+  /** Left shift of the index register. */
+  scale: u8,
+  /** Where in its page the instruction starts. */
+  offset: u16,
+  /** The operands, as byte offsets into the vCPU block: segment base, ModRM.reg, ModRM.rm, base and index. */
+  segment: u16,
+  reg: u16,
+  rm: u16,
+  base: u16,
+  index: u16,
+  displacement: i64,
+  /** Immediate, sign-extended. Jumps use the low half for the distance and `link` for the target's record. */
+  immediate: i64,
+});
+/** Overlaps `immediate`'s high half: record of a direct jump's target in the same page, 0 until known. */
+export const LINK_OFFSET = 28;
+export const RECORD_BYTES = CodeRecord.size;
+export const HANDLER_STALE = 0;
+
+/** Bytes covered by one bit of `CodePage.granules`. */
+export const GRANULE_SHIFT = 6;
+export const CodePage = struct('code_page', {
+  /** Next code page of the same frame (another mode), 0 at the end; the frame table entry has the head. */
+  next: u32,
+  mfn: u32,
+  mode: u32,
+  pad: u32,
+  /** Bit n is set when a decoded instruction touches bytes n*64 .. n*64+63. */
+  granules: u64,
+  pad2: array(u64, 5),
+  table: array(u32, 4096),
+});
