@@ -5,7 +5,7 @@
  * block; none of them keeps guest state anywhere else between two instructions. The constants for the runtime
  * module are generated from this description by scripts/build.ts.
  */
-import { aligned, array, bytes, i32, i64, struct, u8, u16, u32, u64 } from '../../base/struct.ts';
+import { aligned, array, bytes, i32, i64, struct, u16, u32, u64 } from '../../base/struct.ts';
 
 /** Segment register numbers as the instruction encoding has them (SDM vol. 2, sreg field), then LDTR, TR, none. */
 export const Seg = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5, ldtr: 6, tr: 7 } as const;

@@ -1,0 +1,276 @@
+/**
+ * Turns code bytes into records: the function behind the runtime's `decode` import.
+ *
+ * A straight run of instructions is decoded at a time, up to a jump, the end of the page, an instruction that is
+ * decoded already, or a limit. An instruction that reaches into the next page depends on that page's mapping and is
+ * decoded anew each time it runs, into the vCPU's own record.
+ */
+import { Pseudo } from '../interpreter/pseudo.ts';
+import { AddressField } from '../interpreter/pseudo.ts';
+import { type Definition, type OperandSpec, sizeOf } from '../isa/definition.ts';
+import { formIndex, variantOf } from '../isa/forms.ts';
+import { FrameEntry, FrameFlag } from '../../machine/frames.ts';
+import { machineHeader } from '../../machine/header.ts';
+import { FRAME_TABLE_BASE, type MachineMemory } from '../../machine/memory.ts';
+import { Vcpu } from '../vcpu/layout.ts';
+import { type Decoded, Decoder, type Failure } from './decoder.ts';
+import { Mode } from './mode.ts';
+import { CodePage, CodeRecord, GRANULE_SHIFT, LINK_OFFSET, RECORD_BYTES } from './record.ts';
+
+/** Instructions decoded ahead at a time. */
+const RUN_LIMIT = 64;
+/** Room that a run may need in the code cache: two records an instruction, and the one that ends it. */
+const RUN_BYTES = (2 * RUN_LIMIT + 1) * RECORD_BYTES;
+const PAGE = 4096;
+
+const O = CodeRecord.offsets;
+const V = Vcpu.offsets;
+const P = CodePage.offsets;
+
+/** What decoding needs from the runtime module. */
+export interface CodeServices {
+  /** Machine address of executable code at linear `codePage` + 4096 of the vCPU, or 0 with the fault pending. */
+  nextPage(cpu: number): number;
+  /** A frame has code from now on. */
+  markCode(mfn: number): void;
+  /** Throw the code cache away: it is full. */
+  discardCode(): void;
+}
+
+export class RecordWriter {
+  readonly #memory: MachineMemory;
+  readonly #decoder = new Decoder();
+  readonly #services: CodeServices;
+  /** Where the next record goes. */
+  #at = 0;
+
+  constructor(memory: MachineMemory, services: CodeServices) {
+    this.#memory = memory;
+    this.#services = services;
+  }
+
+  /** Records must fit before a run is begun; callers of `decode` make sure by asking this first. */
+  hasRoom(): boolean {
+    const header = machineHeader(this.#memory);
+    return header.codeNext + RUN_BYTES <= header.codeLimit;
+  }
+
+  /**
+   * Decode from `offset` of the page at machine address `hostPage` for the vCPU's mode.
+   * @returns address of the first record, or 0 when the vCPU has an exception pending
+   */
+  decode(cpu: number, hostPage: number, codePage: number, offset: number): number {
+    const { u32, u8 } = this.#memory;
+    const mode = u32[(cpu + V.mode) >> 2] as number;
+    this.#decoder.ripRelative = (mode & Mode.sizeMask) === Mode.code64;
+    const header = machineHeader(this.#memory);
+    const first = header.codeNext;
+    this.#at = first;
+    const table = (codePage + P.table) >> 2;
+    let position = offset;
+    let ended = false;
+    for (let count = 0; count < RUN_LIMIT && position < PAGE; count++) {
+      const known = u32[table + position] as number;
+      if (known !== 0) {
+        this.#proceed(position, known);
+        ended = true;
+        break;
+      }
+      const failure = this.#decoder.decode(u8, hostPage + position, hostPage + PAGE, mode);
+      if (failure === 'truncated') {
+        if (position === offset) return this.#crossing(cpu, hostPage, offset, mode);
+        break;
+      }
+      const length = failure ? 1 : this.#decoder.result.length;
+      u32[table + position] = this.#at;
+      this.#cover(codePage, position, failure ? Math.min(15, PAGE - position) : length);
+      this.#write(failure, position, mode);
+      position += length;
+      const { options } = this.#decoder.result.definition;
+      if (failure || options.ends) {
+        if (!failure) this.#proceed(position, 0);
+        ended = true;
+        break;
+      }
+    }
+    if (!ended) this.#proceed(position, 0);
+    header.codeNext = this.#at;
+    const frame = (FRAME_TABLE_BASE + (hostPage >>> 12) * FrameEntry.size + FrameEntry.offsets.flags) >>> 0;
+    if (((u8[frame] as number) & FrameFlag.code) === 0) this.#services.markCode(hostPage >>> 12);
+    return first;
+  }
+
+  /** An instruction over the page's end: decoded into the vCPU block from a copy of its bytes. */
+  #crossing(cpu: number, hostPage: number, offset: number, mode: number): number {
+    const second = this.#services.nextPage(cpu);
+    if (second === 0) return 0;
+    const { u8 } = this.#memory;
+    const bytes = cpu + V.crossBytes;
+    const inFirst = PAGE - offset;
+    u8.copyWithin(bytes, hostPage + offset, hostPage + PAGE);
+    u8.copyWithin(bytes + inFirst, second, second + 16);
+    const failure = this.#decoder.decode(u8, bytes, bytes + inFirst + 16, mode);
+    this.#at = cpu + V.crossRecord;
+    const record = this.#at;
+    this.#write(failure, offset, mode);
+    if (!failure) this.#proceed(offset + this.#decoder.result.length, 0);
+    return record;
+  }
+
+  /** Note that bytes `offset` .. `offset + length` of the page are decoded. */
+  #cover(codePage: number, offset: number, length: number): void {
+    const from = offset >> GRANULE_SHIFT;
+    const to = (offset + length - 1) >> GRANULE_SHIFT;
+    for (let granule = from; granule <= to; granule++) {
+      const word = (codePage + P.granules + (granule >> 5) * 4) >> 2;
+      this.#memory.u32[word] = (this.#memory.u32[word] as number) | (1 << (granule & 31));
+    }
+  }
+
+  #begin(handler: number, offset: number, length: number): number {
+    const { u8, u16, u32 } = this.#memory;
+    const at = this.#at;
+    this.#at = at + RECORD_BYTES;
+    u32.fill(0, at >> 2, (at + RECORD_BYTES) >> 2);
+    u16[(at + O.handler) >> 1] = handler;
+    u8[at + O.length] = length;
+    u16[(at + O.offset) >> 1] = offset;
+    u16[(at + O.segment) >> 1] = V.zero;
+    u16[(at + O.base) >> 1] = V.zero;
+    u16[(at + O.index) >> 1] = V.zero;
+    return at;
+  }
+
+  #proceed(offset: number, known: number): void {
+    const at = this.#begin(Pseudo.proceed, offset, 0);
+    this.#memory.u32[(at + LINK_OFFSET) >> 2] = known;
+  }
+
+  #write(failure: Failure | undefined, offset: number, mode: number): void {
+    if (failure) {
+      this.#begin(failure === 'too-long' ? Pseudo.tooLong : Pseudo.undefined, offset, 0);
+      return;
+    }
+    const d = this.#decoder.result;
+    const blocked = blockedBy(d.definition, mode);
+    if (blocked) {
+      this.#begin(blocked, offset, d.length);
+      return;
+    }
+    const is64 = (mode & Mode.sizeMask) === Mode.code64;
+    const hasMemory = d.mod >= 0 ? d.mod !== 3 : d.definition.operands.some(o => o.kind === 'O');
+    const usesMemory = hasMemory && d.definition.operands.some(o => 'EMWQO'.includes(o.kind));
+    const viaAddressRecord = usesMemory && (!is64 || d.addressSize !== 8);
+    if (viaAddressRecord) this.#addressRecord(d, offset, is64);
+    const form = formIndex(d.definition)[formVariant(d, is64, usesMemory)] as number;
+    const at = this.#begin(form === 0 ? Pseudo.undefined : form, offset, d.length);
+    const { u8, u16, i32 } = this.#memory;
+    if (usesMemory) {
+      if (viaAddressRecord) u16[(at + O.base) >> 1] = V.ea;
+      else {
+        this.#address(d, at, offset);
+        if (d.definition.name !== 'lea') u16[(at + O.segment) >> 1] = V.segBase + d.segment * 8;
+      }
+    } else if (d.definition.options.addressSized) {
+      u16[(at + O.segment) >> 1] = V.segBase + d.segment * 8;
+    }
+    for (const operand of d.definition.operands) this.#operand(d, operand, at, usesMemory);
+    i32[(at + O.immediate) >> 2] = d.immediate;
+    const second = d.definition.operands.filter(o => o.kind === 'I').length > 1;
+    const isJump = d.definition.operands.some(o => o.kind === 'J');
+    i32[(at + O.immediate + 4) >> 2] = isJump ? 0 : second ? d.immediate2 : d.immediateHigh;
+    void u8;
+  }
+
+  /** base + index * scale + displacement into a record. */
+  #address(d: Decoded, at: number, offset: number): void {
+    const { u8, u16, i32 } = this.#memory;
+    u16[(at + O.base) >> 1] = d.base >= 0 ? V.gpr + d.base * 8 : d.base === -2 ? V.codePage : V.zero;
+    u16[(at + O.index) >> 1] = d.index >= 0 ? V.gpr + d.index * 8 : V.zero;
+    u8[at + O.scale] = d.scale;
+    // RIP-relative: from the page's address, so the instruction's own place is part of the displacement.
+    const extra = d.base === -2 ? offset + d.length : 0;
+    const low = (d.displacement >>> 0) + extra;
+    i32[(at + O.displacement) >> 2] = low | 0;
+    i32[(at + O.displacement + 4) >> 2] = (d.displacementHigh + (low >= 2 ** 32 ? 1 : 0)) | 0;
+  }
+
+  #addressRecord(d: Decoded, offset: number, is64: boolean): void {
+    const at = this.#begin(Pseudo.address, offset, d.length);
+    this.#address(d, at, offset);
+    const memoryOperand = d.definition.operands.find(o => 'EMWQO'.includes(o.kind)) as OperandSpec;
+    const size = sizeOf(memoryOperand.size, d.size);
+    this.#memory.i32[(at + O.immediate) >> 2] =
+      d.addressSize |
+      (d.definition.name === 'lea' ? 0 : AddressField.withSegment) |
+      (is64 ? AddressField.long : 0) |
+      (d.segment << AddressField.segmentShift) |
+      (size << AddressField.sizeShift);
+  }
+
+  #operand(d: Decoded, operand: OperandSpec, at: number, usesMemory: boolean): void {
+    const { u16 } = this.#memory;
+    const size = sizeOf(operand.size, d.size);
+    const set = (field: number, value: number) => {
+      u16[(at + field) >> 1] = value;
+    };
+    switch (operand.kind) {
+      case 'G':
+        return set(O.reg, generalPlace(d.reg, size, d.rexPresent));
+      case 'E':
+      case 'R':
+        if (!usesMemory) set(O.rm, generalPlace(d.rm, size, d.rexPresent));
+        return;
+      case 'Z':
+        return set(O.rm, generalPlace(d.opcodeRegister, size, d.rexPresent));
+      case 'S':
+        return set(O.reg, d.reg & 7);
+      case 'C':
+      case 'D':
+        return set(O.reg, d.reg);
+      case 'T':
+        return set(O.rm, d.rm & 7);
+      case 'V':
+        return set(O.reg, V.ymm + d.reg * 32);
+      case 'W':
+      case 'U':
+        if (!usesMemory) set(O.rm, V.ymm + d.rm * 32);
+        return;
+      case 'P':
+        return set(O.reg, V.fpr + (d.reg & 7) * 16);
+      case 'Q':
+      case 'N':
+        if (!usesMemory) set(O.rm, V.fpr + (d.rm & 7) * 16);
+        return;
+    }
+  }
+}
+
+/** Byte offset of a general register in the vCPU block; without REX, byte registers 4..7 are AH to BH. */
+function generalPlace(number: number, size: number, rex: boolean): number {
+  if (size === 1 && !rex && number >= 4) return V.gpr + (number - 4) * 8 + 1;
+  return V.gpr + number * 8;
+}
+
+function formVariant(d: Decoded, is64: boolean, memory: boolean): number {
+  const { options, operands } = d.definition;
+  const scalable = operands.some(o => typeof o.size === 'string') || options.sized || options.size;
+  const onlyMemory = operands.some(o => 'MO'.includes(o.kind));
+  return variantOf(
+    scalable ? d.size : 4,
+    onlyMemory || memory,
+    options.rep ? d.rep : 0,
+    options.addressSized ? d.addressSize : 8,
+    options.modal ? is64 : true,
+  );
+}
+
+/** The pseudo handler that an instruction becomes when its unit is switched off (SDM vol. 3, table 13-1), or 0. */
+function blockedBy(definition: Definition, mode: number): number {
+  const { unit } = definition.options;
+  if (!unit) return 0;
+  if (unit === 'x87') return mode & Mode.noX87 ? Pseudo.unavailable : 0;
+  const emulated = (mode & Mode.noX87) !== 0 && (mode & Mode.taskSwitched) === 0;
+  if (unit === 'mmx' ? emulated : (mode & Mode.noSse) !== 0) return Pseudo.undefined;
+  return mode & Mode.taskSwitched ? Pseudo.unavailable : 0;
+}

@@ -1,0 +1,21 @@
+/** Handlers that belong to no instruction: the interpreter's own records (numbers below isa/forms.ts FIRST_FORM). */
+export const Pseudo = {
+  /** The record's bytes have changed, or were never decoded: look the code up again. */
+  stale: 0,
+  /** A straight run ends here without a jump: go on at the record's offset (which may be the next page). */
+  proceed: 1,
+  /** Compute an effective address into `Vcpu.ea` for the record that follows: see `AddressRecord`. */
+  address: 2,
+  /** The bytes are no instruction: #UD. */
+  undefined: 3,
+  /** #NM: the unit is switched off. */
+  unavailable: 4,
+  /** Longer than 15 bytes: #GP(0). */
+  tooLong: 5,
+} as const;
+
+/**
+ * An address record's `immediate` says how to compute: bits 0..7 mask kind (2, 4 or 8 bytes of address), bit 8: apply
+ * the segment with its limit, bit 9: write access, bit 10: 64-bit mode, bits 16..23 segment number, bits 24..31 size.
+ */
+export const AddressField = { withSegment: 1 << 8, write: 1 << 9, long: 1 << 10, segmentShift: 16, sizeShift: 24 } as const;

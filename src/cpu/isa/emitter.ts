@@ -1,0 +1,291 @@
+/**
+ * What instruction semantics are written against.
+ *
+ * An instruction's meaning is one function over an `Emitter`. The interpreter's generator calls it with operands that
+ * are read from a decoded record; the translator will call it with operands that are known. What differs between
+ * the two (where a register lives, how control leaves) is abstract here; what is the same (memory through the TLB,
+ * flags, faults) is not.
+ *
+ * Conventions. Values of 1, 2 and 4 bytes are i32, zero-extended; values of 8 bytes are i64. `read` evaluates at once,
+ * so its result stays what it was when registers change later. Nothing architectural may change before the last
+ * point where the instruction can fault.
+ */
+import { invariant } from '../../base/errors.ts';
+import { TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
+import type { Code, Label, Type, Value } from '../wasm/code.ts';
+import * as w from '../wasm/code.ts';
+
+export const RAX = 0;
+export const RCX = 1;
+export const RDX = 2;
+export const RBX = 3;
+export const RSP = 4;
+export const RBP = 5;
+export const RSI = 6;
+export const RDI = 7;
+
+/** Exception vectors (SDM vol. 3, table 6-1). */
+// biome-ignore format: a table
+export const Vector = { DE: 0, DB: 1, BP: 3, OF: 4, BR: 5, UD: 6, NM: 7, DF: 8, TS: 10, NP: 11, SS: 12, GP: 13, PF: 14, MF: 16, AC: 17, XM: 19 } as const;
+
+export type IntegerSize = 1 | 2 | 4 | 8;
+/** The wasm type that holds a value of `size` bytes. */
+export const typeOf = (size: number): 'i32' | 'i64' => (size === 8 ? 'i64' : 'i32');
+export const bitsOf = (size: number): number => size * 8;
+
+/** Cut a result back to its size: 1 and 2-byte values stay zero-extended. */
+export function truncate(size: number, value: Value): Value {
+  if (size === 8) return w.extendU(value);
+  if (size === 4) return w.wrap(value);
+  return w.and(w.wrap(value), w.i32(size === 1 ? 0xff : 0xffff));
+}
+/** Sign-extend a value of `size` bytes to i64. */
+export function signExtend64(size: number, value: Value): Value {
+  if (size === 8) return value;
+  if (size === 4) return w.extendS(value);
+  return w.extendS(size === 1 ? w.extend8S(value) : w.extend16S(value));
+}
+/** Sign-extend a value of `size` bytes within its own type (i32 for less than 8 bytes). */
+export function signExtend(size: number, value: Value): Value {
+  if (size >= 4) return value;
+  return size === 1 ? w.extend8S(value) : w.extend16S(value);
+}
+export const zero = (size: number): Value => w.integer(typeOf(size), 0);
+
+/** One operand of the instruction at hand. */
+export interface Operand {
+  readonly size: number;
+  readonly isMemory: boolean;
+  /** An integer operand's value. Operands of 16 bytes are read with `readVector`. */
+  read(): Value;
+  write(value: Value): void;
+  /** Read, compute, write back; for memory the write permission is checked before `change` runs. */
+  modify(change: (old: Value) => Value): void;
+  /** A vector operand's value: 16 bytes, or `size` bytes from memory with the rest zero. */
+  readVector(): Value;
+  /** Replace the lower 16 bytes of a vector register, or store `size` bytes to memory. */
+  writeVector(value: Value): void;
+  /** Linear address of a memory operand. */
+  address(): Value;
+  /** Machine address where a vector or x87 register lies; for runtime functions that work in place. */
+  location(): Value;
+  /** Register number as a value, for segment, control, debug and x87 registers. */
+  number(): Value;
+}
+
+export abstract class Emitter {
+  readonly code: Code;
+  /** Operand size of this form in bytes. */
+  readonly size: number;
+  /** Whether this form runs in 64-bit mode only; else it must serve the other modes. */
+  readonly mode64: boolean;
+
+  /** Width in bytes of the registers that string and loop instructions count and index with. */
+  readonly addressSize: number;
+
+  constructor(code: Code, size: number, mode64: boolean, addressSize: number) {
+    this.code = code;
+    this.size = size;
+    this.mode64 = mode64;
+    this.addressSize = addressSize;
+  }
+
+  // ---- what differs between the tiers ----
+
+  /** Address of the vCPU block. */
+  abstract readonly cpu: Value;
+  /** A general register by number. */
+  abstract register(number: number, size: number): Operand;
+  /** The prefixes of the instruction at hand: is there a REP (1) or REPNE (2)? Known at generation time. */
+  abstract readonly rep: 0 | 1 | 2;
+  /** Segment base of the memory or string operand at hand. */
+  abstract segmentBase(): Value;
+  /** Instruction pointer of the next instruction. */
+  abstract nextRip(): Value;
+  /** Leave: an exception is pending. */
+  abstract leaveFault(): void;
+  /** Go on at `rip` (already canonical or about to fault there). */
+  abstract leaveJump(rip: Value): void;
+  /** Go on at the direct target of the jump at hand. */
+  abstract leaveBranch(distance: Operand): void;
+  /** Go on with the next instruction. */
+  abstract leaveNext(): void;
+  /** Run the same instruction again (a string instruction that has more to do). */
+  abstract leaveRepeat(): void;
+  /** Give control back to the caller of the engine, with `rip` after this instruction. */
+  abstract leaveExit(reason: number, info?: Value): void;
+  /** Go on at the `rip` in the vCPU block, which a runtime function has just set; or, for `next`, after this
+   * instruction, looking the code up anew because mappings or modes may have changed. */
+  abstract leaveReload(next?: boolean): void;
+  /** Go on, unless an interrupt is waiting and may now be taken. `delay` lets one more instruction run first. */
+  abstract leaveInterruptWindow(delay?: boolean): void;
+  /** Call a function of the runtime module; the vCPU is its first argument. */
+  abstract runtime(name: string, ...args: Value[]): Value;
+  /** Store what runtime functions expect to find in the block: `rip` of this instruction, and the fuel left. */
+  abstract synchronise(): void;
+  /** The same, with `rip` of the next instruction. If the runtime function faults, `rip` goes back to this one. */
+  abstract synchroniseNext(): void;
+  /** INT n, INT3, INTO, INT1: deliver `vector`; `kind` is the runtime's. */
+  abstract softwareInterrupt(vector: Value, kind: number): void;
+
+  // ---- values and statements ----
+
+  let(value: Value): Value {
+    return this.code.let(value);
+  }
+  local(type: Type): w.Local {
+    return this.code.local(type);
+  }
+  set(local: w.Local, value: Value): void {
+    this.code.set(local, value);
+  }
+  if(condition: Value, then: (label: Label) => void, otherwise?: () => void): void {
+    this.code.if(condition, then, otherwise);
+  }
+
+  // ---- the vCPU block ----
+
+  /** A scalar field of the vCPU block. */
+  field(name: keyof typeof Vcpu.offsets, offset = 0): Value {
+    const size = Vcpu.fields[name].size;
+    const width = size === 8 || size === 4 || size === 2 ? size : 8;
+    return w.load(typeOf(width), width, this.cpu, Vcpu.offsets[name] + offset);
+  }
+  setField(name: keyof typeof Vcpu.offsets, value: Value, offset = 0): void {
+    const size = Vcpu.fields[name].size;
+    const width = size === 8 || size === 4 || size === 2 ? size : 8;
+    this.code.store(width, this.cpu, value, Vcpu.offsets[name] + offset);
+  }
+
+  // ---- exceptions ----
+
+  /** Raise an exception, with an error code or without. */
+  raise(vector: number, errorCode?: Value): void {
+    this.setField('exVector', w.i32(vector));
+    this.setField('exHasError', w.i32(errorCode ? 1 : 0));
+    this.setField('exError', errorCode ?? w.i32(0));
+    this.leaveFault();
+  }
+  raiseIf(condition: Value, vector: number, errorCode?: Value): void {
+    this.if(condition, () => this.raise(vector, errorCode));
+  }
+  /** Leave with the pending exception when a runtime function says that there is one. */
+  faultIf(condition: Value): void {
+    this.if(condition, () => this.leaveFault());
+  }
+  /** #GP(0) unless CPL is 0. */
+  requirePrivilege(): void {
+    this.raiseIf(this.field('cpl'), Vector.GP, w.i32(0));
+  }
+
+  // ---- memory: inline TLB, then the runtime ----
+
+  /** Machine address for an access, or leave with the fault. `fallback` is the runtime's slow path. */
+  #machineAddress(table: 'tlbRead' | 'tlbWrite', address: Value, bytes: number, fallback: string): w.Local {
+    const host = this.local('i32');
+    const entry = this.let(
+      w.add(this.field(table), w.and(w.wrap(w.shrU(address, w.i64(8))), w.i32((TLB_ENTRIES - 1) << 4))),
+    );
+    // The last byte's page is compared, so that an access across a page never hits.
+    const last = bytes === 1 ? address : w.add(address, w.i64(bytes - 1));
+    this.if(
+      w.eq(w.load('i64', 8, entry, TlbEntry.offsets.tag), w.and(last, w.i64(-4096))),
+      () => this.set(host, w.add(w.wrap(address), w.load('i32', 4, entry, TlbEntry.offsets.addend))),
+      () => {
+        this.set(host, this.runtime(fallback, address, w.i32(bytes)));
+        this.faultIf(w.eqz(host));
+      },
+    );
+    return host;
+  }
+
+  /** Machine address where `bytes` bytes at linear `address` can be read (a copy if they have no single place). */
+  readable(address: Value, bytes: number): Value {
+    return this.#machineAddress('tlbRead', this.let(address), bytes, 'readSlow');
+  }
+
+  loadMemory(address: Value, bytes: number): Value {
+    return this.let(w.load(typeOf(bytes), bytes, this.readable(address, bytes)));
+  }
+
+  /** Outside 64-bit mode linear addresses have 32 bits. */
+  linear(address: Value): Value {
+    return this.mode64 ? address : w.and(address, w.i64(0xffffffff));
+  }
+  /** Base of a segment register by its number. */
+  baseOf(segment: number): Value {
+    return w.load('i64', 8, this.cpu, Vcpu.offsets.segBase + segment * 8);
+  }
+
+  /** Let `fill` store `bytes` bytes at the machine address that it is given, which stands for linear `address`. */
+  writable(address: Value, bytes: number, fill: (host: Value) => void): void {
+    this.#through('writeSlow', address, bytes, fill);
+  }
+  storeMemory(address: Value, bytes: number, value: Value): void {
+    const kept = this.let(value);
+    this.writable(address, bytes, host => this.code.store(bytes, host, kept));
+  }
+  modifyMemory(address: Value, bytes: number, change: (old: Value) => Value): void {
+    this.modifiable(address, bytes, host => {
+      const old = this.let(w.load(typeOf(bytes), bytes, host));
+      this.code.store(bytes, host, change(old));
+    });
+  }
+  /** Like `writable`, for a `fill` that reads the old bytes first. */
+  modifiable(address: Value, bytes: number, fill: (host: Value) => void): void {
+    this.#through('modifySlow', address, bytes, fill);
+  }
+  #through(slow: string, address: Value, bytes: number, fill: (host: Value) => void): void {
+    const host = this.#machineAddress('tlbWrite', this.let(address), bytes, slow);
+    fill(host);
+    this.if(w.eq(host, w.add(this.cpu, w.i32(Vcpu.offsets.scratch))), () => {
+      this.runtime('commit');
+    });
+  }
+
+  // ---- the stack ----
+
+  /** Stack address size in bytes: 8 in 64-bit mode, else by SS.B; legacy forms ask the runtime. */
+  push(size: number, value: Value): void {
+    const kept = this.let(value);
+    if (!this.mode64) {
+      this.synchronise();
+      this.faultIf(this.runtime('pushLegacy', w.extendU(kept), w.i32(size)));
+      return;
+    }
+    const rsp = this.register(RSP, 8);
+    const top = this.let(w.sub(rsp.read(), w.i64(size)));
+    this.storeMemory(top, size, kept);
+    rsp.write(top);
+  }
+  /** Value at the top of the stack, without removing it. `below` skips that many bytes. */
+  peekStack(size: number, below = 0): Value {
+    if (this.mode64) return this.loadMemory(w.add(this.register(RSP, 8).read(), w.i64(below)), size);
+    this.synchronise();
+    const host = this.runtime('peekLegacy', w.i32(size), w.i32(below));
+    this.faultIf(w.eqz(host));
+    return this.let(w.load(typeOf(size), size, host));
+  }
+  /** Add to the stack pointer, in the stack's own width. */
+  addStack(bytes: Value): void {
+    if (this.mode64) {
+      const rsp = this.register(RSP, 8);
+      rsp.write(w.add(rsp.read(), w.extendU(bytes)));
+    } else this.runtime('addStackLegacy', w.wrap(bytes));
+  }
+  pop(size: number): Value {
+    const value = this.peekStack(size);
+    this.addStack(w.i32(size));
+    return value;
+  }
+
+  /** Condition for a loop that the body leaves by branching: helper for bounded repetition. */
+  loop(body: (label: Label) => void): void {
+    this.code.loop(body);
+  }
+}
+
+/** For operands that do not support an access; the table guarantees that it is never reached. */
+export function unsupportedAccess(what: string): never {
+  invariant(false, `operand does not support ${what}`);
+}

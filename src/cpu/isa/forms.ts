@@ -1,0 +1,81 @@
+/**
+ * Forms: the concrete shapes that a table entry takes. An entry such as ADD Ev,Gv has a form for each operand size and
+ * for a register and a memory destination; the decoder picks one, the interpreter has a handler for each.
+ */
+import { invariant } from '../../base/errors.ts';
+import type { Definition } from './definition.ts';
+import { TABLE } from './table.ts';
+
+export interface Form {
+  readonly id: number;
+  readonly definition: Definition;
+  /** Operand size in bytes: 2, 4 or 8. */
+  readonly size: number;
+  /** The rm operand is in memory. */
+  readonly memory: boolean;
+  readonly rep: 0 | 1 | 2;
+  /** 8, 4 or 2. */
+  readonly addressSize: number;
+  /** For 64-bit mode; forms of entries that are not modal serve all modes and say true. */
+  readonly mode64: boolean;
+}
+
+/** Form numbers below this are the interpreter's own: see interpreter/pseudo.ts. */
+export const FIRST_FORM = 8;
+
+const LOG2 = [0, 0, 0, 0, 1, 0, 0, 0, 2];
+/** Position of a variant in an entry's form index. */
+export const variantOf = (size: number, memory: boolean, rep: number, addressSize: number, mode64: boolean) =>
+  (LOG2[size] as number) |
+  (memory ? 4 : 0) |
+  (rep << 3) |
+  ((LOG2[addressSize] as number) << 5) |
+  (mode64 ? 128 : 0);
+export const VARIANTS = 256;
+
+function variants(definition: Definition): Omit<Form, 'id' | 'definition'>[] {
+  const { options, operands } = definition;
+  const scalable = operands.some(o => typeof o.size === 'string') || options.sized || options.size;
+  const result: Omit<Form, 'id' | 'definition'>[] = [];
+  const worlds = options.modal ? [true, false] : [true];
+  const mayBeMemory = operands.some(o => 'EWQ'.includes(o.kind));
+  const memories = operands.some(o => 'MO'.includes(o.kind)) ? [true] : mayBeMemory ? [false, true] : [false];
+  for (const mode64 of worlds) {
+    if (mode64 && options.modal && options.mode === 'no64') continue;
+    if (!mode64 && options.mode === 'only64') continue;
+    let sizes = scalable ? [2, 4, 8] : [4];
+    if (options.size && mode64) sizes = options.size === 'f64' ? [8] : [2, 8];
+    if (options.size && !mode64) sizes = [2, 4];
+    if (options.modal && !mode64) sizes = sizes.filter(s => s !== 8);
+    if (definition.only) sizes = sizes.filter(s => s === definition.only);
+    const addressSizes = options.addressSized ? (mode64 ? [8, 4] : [4, 2]) : [8];
+    for (const size of sizes)
+      for (const memory of memories)
+        for (const addressSize of addressSizes)
+          for (const rep of options.rep ? ([0, 1, 2] as const) : ([0] as const))
+            result.push({ size, memory, rep, addressSize, mode64 });
+  }
+  return result;
+}
+
+/** Worth a place in the interpreter's main loop: hot instructions in the shapes that 64-bit code uses. */
+const isHot = (form: Omit<Form, 'id'>): boolean =>
+  form.definition.options.hot === true && form.mode64 && form.size !== 2 && form.addressSize === 8;
+
+const shapes = TABLE.flatMap(definition => variants(definition).map(variant => ({ definition, ...variant })));
+/** All forms, the hot ones first; a form's id is also the number of its handler. */
+export const FORMS: readonly Form[] = [...shapes.filter(isHot), ...shapes.filter(form => !isHot(form))].map(
+  (form, index) => ({ ...form, id: FIRST_FORM + index }),
+);
+/** Handlers with numbers below this are inside the main loop. */
+export const FIRST_CALLED = FIRST_FORM + shapes.filter(isHot).length;
+
+/** For each table entry: form id by variant, 0 where there is none. */
+const INDEX = new Map<Definition, Uint16Array>(TABLE.map(d => [d, new Uint16Array(VARIANTS)]));
+for (const form of FORMS) {
+  const index = INDEX.get(form.definition);
+  invariant(index, 'every definition has an index');
+  index[variantOf(form.size, form.memory, form.rep, form.addressSize, form.mode64)] = form.id;
+}
+export const formIndex = (definition: Definition): Uint16Array => INDEX.get(definition) as Uint16Array;
+export const formById = (id: number): Form | undefined => FORMS[id - FIRST_FORM];

@@ -1,0 +1,171 @@
+/** Data movement (SDM vol. 1, 5.1.1): MOV and its relatives, exchanges, conditional moves, LEA. */
+import * as w from '../wasm/code.ts';
+import { type Definition, define, type Semantics } from './definition.ts';
+import { type Operand, RAX, RBX, RCX, RDX, signExtend, signExtend64, truncate, Vector } from './emitter.ts';
+import * as flags from './flags.ts';
+
+const move: Semantics = (_x, destination, source) => (destination as Operand).write((source as Operand).read());
+
+const moveZero: Semantics = (_x, destination, source) => {
+  const value = (source as Operand).read();
+  const { size } = destination as Operand;
+  (destination as Operand).write(size === 8 ? w.extendU(value) : value);
+};
+const moveSign: Semantics = (_x, destination, source) => {
+  const from = source as Operand;
+  const { size } = destination as Operand;
+  const value = from.read();
+  (destination as Operand).write(
+    size === 8 ? signExtend64(from.size, value) : truncate(size, signExtend(from.size, value)),
+  );
+};
+
+const exchange: Semantics = (_x, destination, source) => {
+  (destination as Operand).modify(old => {
+    const value = (source as Operand).read();
+    (source as Operand).write(old);
+    return value;
+  });
+};
+
+const exchangeAdd: Semantics = (x, destination, source) => {
+  const { size } = destination as Operand;
+  const b = (source as Operand).read();
+  (destination as Operand).modify(a => {
+    const r = x.let(truncate(size, w.add(a, b)));
+    flags.addFlags(x, size, a, b, r);
+    (source as Operand).write(a);
+    return r;
+  });
+};
+
+const compareExchange: Semantics = (x, destination, source) => {
+  const target = destination as Operand;
+  const accumulator = x.register(RAX, target.size);
+  const expected = accumulator.read();
+  const replacement = (source as Operand).read();
+  const found = x.local(expected.type);
+  target.modify(old => {
+    x.set(found, old);
+    const difference = x.let(truncate(target.size, w.sub(expected, old)));
+    flags.subFlags(x, target.size, expected, old, difference);
+    return w.select(w.eq(expected, old), replacement, old);
+  });
+  // On success rAX keeps its value, upper half included.
+  x.if(w.ne(found, expected), () => accumulator.write(found));
+};
+
+/** CMPXCHG8B and CMPXCHG16B: rDX:rAX against memory, rCX:rBX into it. Only ZF changes. */
+const compareExchangePair: Semantics = (x, destination) => {
+  const half = x.size === 8 ? 8 : 4;
+  const address = x.let((destination as Operand).address());
+  if (half === 8) x.raiseIf(w.truth(w.and(address, w.i64(15))), Vector.GP, w.i32(0));
+  const [a, b, c, d] = [RAX, RBX, RCX, RDX].map(n => x.register(n, half).read());
+  const [low, high] = [x.local(half === 8 ? 'i64' : 'i32'), x.local(half === 8 ? 'i64' : 'i32')];
+  const equal = x.local('i32');
+  x.modifiable(address, 2 * half, host => {
+    x.set(low, w.load(low.type as 'i64', half, host));
+    x.set(high, w.load(high.type as 'i64', half, host, half));
+    x.set(equal, w.and(w.eq(low, a as w.Value), w.eq(high, d as w.Value)));
+    x.code.store(half, host, w.select(equal, b as w.Value, low));
+    x.code.store(half, host, w.select(equal, c as w.Value, high), half);
+  });
+  x.if(w.eqz(equal), () => {
+    x.register(RAX, half).write(low);
+    x.register(RDX, half).write(high);
+  });
+  const others = x.let(w.and(w.wrap(flags.readFlags(x)), w.i32(flags.ARITHMETIC & ~flags.ZF)));
+  flags.loadArithmeticFlags(x, w.or(others, w.shl(equal, w.i32(6))));
+};
+
+const loadAddress: Semantics = (_x, destination, source) => {
+  const { size } = destination as Operand;
+  (destination as Operand).write(truncate(size, (source as Operand).address()));
+};
+
+const moveConditional =
+  (cc: number): Semantics =>
+  (x, destination, source) => {
+    const target = destination as Operand;
+    // The source is read (and may fault) whatever the condition; a 32-bit destination is always zero-extended.
+    const value = (source as Operand).read();
+    target.write(w.select(flags.condition(x, cc), value, target.read()));
+  };
+const setConditional =
+  (cc: number): Semantics =>
+  (x, destination) =>
+    (destination as Operand).write(w.truth(flags.condition(x, cc)));
+
+const swapBytes: Semantics = (_x, destination) => {
+  const target = destination as Operand;
+  const value = target.read();
+  if (target.size === 2) {
+    // Undefined for 16 bits; processors give zero.
+    target.write(w.i32(0));
+  } else if (target.size === 4) {
+    const swapped = w.or(
+      w.and(w.rotl(value, w.i32(8)), w.i32(0x00ff00ff)),
+      w.and(w.rotr(value, w.i32(8)), w.i32(0xff00ff00 | 0)),
+    );
+    target.write(swapped);
+  } else {
+    const lanes = Array.from({ length: 16 }, (_, i) => (i < 8 ? 7 - i : 0));
+    const vector = w.simd('i64x2.splat', value);
+    target.write(w.extractLane('i64x2', w.shuffle(vector, vector, lanes), 0));
+  }
+};
+
+/** XLAT: AL = [rBX + AL], through the segment at hand. */
+const translateByte: Semantics = x => {
+  const base = w.extendU(x.register(RBX, x.addressSize).read());
+  const sum = w.add(base, w.extendU(x.register(RAX, 1).read()));
+  const cut = x.addressSize === 8 ? sum : w.extendU(truncate(x.addressSize, w.wrap(sum)));
+  x.register(RAX, 1).write(x.loadMemory(x.linear(w.add(cut, x.segmentBase())), 1));
+};
+
+export const CONDITION_NAMES = ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g']; // biome-ignore format: a table
+export const CONDITION_READS = ['o', 'o', 'c', 'c', 'z', 'z', 'cz', 'cz', 's', 's', 'p', 'p', 'so', 'so', 'soz', 'soz'];
+const hex = (n: number): string => n.toString(16).toUpperCase().padStart(2, '0');
+
+const hot = { hot: true };
+export const moves: Definition[] = [
+  define('mov', '88 /r', 'Eb Gb', move, hot),
+  define('mov', '89 /r', 'Ev Gv', move, hot),
+  define('mov', '8A /r', 'Gb Eb', move, hot),
+  define('mov', '8B /r', 'Gv Ev', move, hot),
+  define('mov', 'A0', 'AL Ob', move),
+  define('mov', 'A1', 'rAX Ov', move),
+  define('mov', 'A2', 'Ob AL', move),
+  define('mov', 'A3', 'Ov rAX', move),
+  define('mov', 'B0+r', 'Zb Ib', move, hot),
+  define('mov', 'B8+r', 'Zv Iv', move, hot),
+  define('mov', 'C6 /0', 'Eb Ib', move, hot),
+  define('mov', 'C7 /0', 'Ev Iz', move, hot),
+  define('movzx', '0F B6 /r', 'Gv Eb', moveZero, hot),
+  define('movzx', '0F B7 /r', 'Gv Ew', moveZero, hot),
+  define('movsx', '0F BE /r', 'Gv Eb', moveSign, hot),
+  define('movsx', '0F BF /r', 'Gv Ew', moveSign, hot),
+  define('movsxd', '63 /r', 'Gv Ez', moveSign, { mode: 'only64', hot: true }),
+  define('lea', '8D /r', 'Gv Mv', loadAddress, hot),
+  define('xchg', '86 /r', 'Eb Gb', exchange, { lock: true }),
+  define('xchg', '87 /r', 'Ev Gv', exchange, { lock: true, hot: true }),
+  define('xchg', '90+r', 'Zv rAX', exchange),
+  define('xadd', '0F C0 /r', 'Eb Gb', exchangeAdd, { lock: true, writes: 'oszapc' }),
+  define('xadd', '0F C1 /r', 'Ev Gv', exchangeAdd, { lock: true, writes: 'oszapc', hot: true }),
+  define('cmpxchg', '0F B0 /r', 'Eb Gb', compareExchange, { lock: true, writes: 'oszapc' }),
+  define('cmpxchg', '0F B1 /r', 'Ev Gv', compareExchange, { lock: true, writes: 'oszapc', hot: true }),
+  define('cmpxchg8b', '0F C7 /1', 'My', compareExchangePair, { lock: true, writes: 'z' }),
+  ...CONDITION_NAMES.flatMap((name, cc) => [
+    define(`cmov${name}`, `0F ${hex(0x40 + cc)} /r`, 'Gv Ev', moveConditional(cc), {
+      reads: CONDITION_READS[cc] as string,
+      hot: true,
+    }),
+    define(`set${name}`, `0F ${hex(0x90 + cc)} /r`, 'Eb', setConditional(cc), {
+      reads: CONDITION_READS[cc] as string,
+      hot: true,
+    }),
+  ]),
+  define('bswap', '0F C8+r', 'Zv', swapBytes),
+  define('xlat', 'D7', '', translateByte, { addressSized: true, modal: true }),
+  define('movnti', 'NP 0F C3 /r', 'My Gy', move),
+];

@@ -1,0 +1,160 @@
+/**
+ * String instructions (SDM vol. 1, 5.1.8). One element a step; with REP the step is repeated inside the instruction,
+ * a bounded number of times before interrupts get a chance. Registers always show the elements that are done, so a
+ * fault in the middle can be resumed.
+ */
+import { Seg } from '../vcpu/layout.ts';
+import * as w from '../wasm/code.ts';
+import type { Value } from '../wasm/code.ts';
+import { type Definition, define, type Semantics } from './definition.ts';
+import { type Emitter, RAX, RCX, RDI, RDX, RSI, truncate, typeOf } from './emitter.ts';
+import * as flags from './flags.ts';
+
+/** Elements a repeated instruction handles before it lets interrupts in. */
+const ELEMENTS_PER_STEP = 1024;
+
+/** Signed step of the index registers, from DF. */
+const stepOf = (x: Emitter): Value =>
+  x.let(w.select(w.and(x.field('flagSys'), w.i32(flags.DF)), w.i32(-x.size), w.i32(x.size)));
+
+function advance(x: Emitter, register: number, step: Value): void {
+  const index = x.register(register, x.addressSize);
+  index.write(truncate(x.addressSize, w.add(index.read(), x.addressSize === 8 ? w.extendS(step) : step)));
+}
+/** Linear address of rSI in the segment at hand, or of rDI in ES. */
+function elementAddress(x: Emitter, register: number): Value {
+  const base = register === RDI ? x.baseOf(Seg.es) : x.segmentBase();
+  return x.let(x.linear(w.add(w.extendU(x.register(register, x.addressSize).read()), base)));
+}
+
+/** Repeat `element` as the prefix says. `element` gives the condition to go on for, when it compares. */
+function repeated(x: Emitter, element: (step: Value) => Value | undefined): void {
+  const step = stepOf(x);
+  if (x.rep === 0) {
+    element(step);
+    return;
+  }
+  const counter = x.register(RCX, x.addressSize);
+  const type = typeOf(x.addressSize);
+  const budget = x.local('i32');
+  x.set(budget, w.i32(ELEMENTS_PER_STEP));
+  x.if(w.truth(counter.read()), () => {
+    x.loop(again => {
+      const goOn = element(step);
+      const left = x.let(truncate(x.addressSize, w.sub(counter.read(), w.integer(type, 1))));
+      counter.write(left);
+      const more = x.let(goOn ? w.and(w.truth(left), goOn) : w.truth(left));
+      x.set(budget, w.sub(budget, w.i32(1)));
+      x.code.brIf(again, w.and(more, w.truth(budget)));
+      x.if(more, () => x.leaveRepeat());
+    });
+  });
+}
+
+const moveString: Semantics = x => {
+  const elements = () =>
+    repeated(x, step => {
+      const value = x.loadMemory(elementAddress(x, RSI), x.size);
+      x.storeMemory(elementAddress(x, RDI), x.size, value);
+      advance(x, RSI, step);
+      advance(x, RDI, step);
+      return undefined;
+    });
+  if (x.rep === 0 || x.addressSize !== 8) {
+    elements();
+    return;
+  }
+  bulk(x, 'repMovs', x.segmentBase());
+};
+const storeString: Semantics = x => {
+  const elements = () =>
+    repeated(x, step => {
+      x.storeMemory(elementAddress(x, RDI), x.size, x.register(RAX, x.size).read());
+      advance(x, RDI, step);
+      return undefined;
+    });
+  if (x.rep === 0 || x.addressSize !== 8) {
+    elements();
+    return;
+  }
+  bulk(x, 'repStos');
+};
+/** REP MOVS and REP STOS in the runtime, which copies and fills page by page. */
+function bulk(x: Emitter, name: string, ...args: Value[]): void {
+  x.synchronise();
+  const outcome = x.runtime(name, w.i32(x.size), ...args);
+  x.faultIf(w.eq(outcome, w.i32(1)));
+  x.if(outcome, () => x.leaveRepeat());
+}
+
+const loadString: Semantics = x =>
+  repeated(x, step => {
+    x.register(RAX, x.size).write(x.loadMemory(elementAddress(x, RSI), x.size));
+    advance(x, RSI, step);
+    return undefined;
+  });
+
+/** REPE goes on while equal, REPNE while not. */
+const goesOn = (x: Emitter): Value => (x.rep === 1 ? flags.zeroFlag(x) : w.eqz(flags.zeroFlag(x)));
+function compare(x: Emitter, a: Value, b: Value): void {
+  const r = x.let(truncate(x.size, w.sub(a, b)));
+  flags.subFlags(x, x.size, a, b, r);
+}
+const compareString: Semantics = x =>
+  repeated(x, step => {
+    const a = x.loadMemory(elementAddress(x, RSI), x.size);
+    const b = x.loadMemory(elementAddress(x, RDI), x.size);
+    compare(x, a, b);
+    advance(x, RSI, step);
+    advance(x, RDI, step);
+    return goesOn(x);
+  });
+const scanString: Semantics = x =>
+  repeated(x, step => {
+    const b = x.loadMemory(elementAddress(x, RDI), x.size);
+    compare(x, x.register(RAX, x.size).read(), b);
+    advance(x, RDI, step);
+    return goesOn(x);
+  });
+
+const inputString: Semantics = x =>
+  repeated(x, step => {
+    const port = x.register(RDX, 2).read();
+    x.synchronise();
+    x.faultIf(x.runtime('checkPort', port, w.i32(x.size)));
+    const address = elementAddress(x, RDI);
+    x.faultIf(x.runtime('checkWrite', address, w.i32(x.size)));
+    const value = x.runtime('portIn', port, w.i32(x.size));
+    x.storeMemory(address, x.size, truncate(x.size, value));
+    advance(x, RDI, step);
+    return undefined;
+  });
+const outputString: Semantics = x =>
+  repeated(x, step => {
+    const port = x.register(RDX, 2).read();
+    x.synchronise();
+    x.faultIf(x.runtime('checkPort', port, w.i32(x.size)));
+    const value = x.loadMemory(elementAddress(x, RSI), x.size);
+    x.runtime('portOut', port, w.i32(x.size), value);
+    advance(x, RSI, step);
+    return undefined;
+  });
+
+const STRING = { rep: true, addressSized: true, modal: true } as const;
+const FLAGS = { writes: 'oszapc' };
+/** Byte and wide form of one instruction. */
+const pair = (name: string, opcode: number, semantics: Semantics, options = {}): Definition[] => [
+  define(`${name}b`, opcode.toString(16).toUpperCase(), 'Xb', semantics, { ...STRING, ...options }),
+  define(name, (opcode + 1).toString(16).toUpperCase(), 'Xv', semantics, { ...STRING, ...options }),
+];
+export const strings: Definition[] = [
+  ...pair('movs', 0xa4, moveString),
+  ...pair('cmps', 0xa6, compareString, FLAGS),
+  ...pair('stos', 0xaa, storeString),
+  ...pair('lods', 0xac, loadString),
+  ...pair('scas', 0xae, scanString, FLAGS),
+  define('insb', '6C', 'Xb', inputString, STRING),
+  define('ins', '6D', 'Xz', inputString, STRING),
+  define('outsb', '6E', 'Xb', outputString, STRING),
+  define('outs', '6F', 'Xz', outputString, STRING),
+];

@@ -1,0 +1,466 @@
+/**
+ * System instructions (SDM vol. 1, 5.20) and those that leave the code segment. What they do to the processor's
+ * state is the runtime's business; here is what they take and when they may be used.
+ */
+import { Exit } from '../vcpu/exit.ts';
+import { Seg, Vcpu } from '../vcpu/layout.ts';
+import * as w from '../wasm/code.ts';
+import type { Value } from '../wasm/code.ts';
+import { type Definition, define, type Options, type Semantics } from './definition.ts';
+import { type Emitter, type Operand, RAX, RCX, RDX, truncate, Vector } from './emitter.ts';
+import * as flags from './flags.ts';
+
+/** A runtime function that returns nonzero when an exception is pending. */
+const attempt = (x: Emitter, name: string, ...args: Value[]): void => {
+  x.synchronise();
+  x.faultIf(x.runtime(name, ...args));
+};
+const privileged =
+  (semantics: Semantics): Semantics =>
+  (x, ...operands) => {
+    x.requirePrivilege();
+    semantics(x, ...operands);
+  };
+
+// ---- segments ----
+
+const selectorOf = (x: Emitter, segment: Value): Value =>
+  w.load('i32', 2, w.add(x.cpu, w.shl(segment, w.i32(4))), Vcpu.offsets.segment);
+const storeSegment: Semantics = (x, destination, segment) => {
+  const target = destination as Operand;
+  const selector = selectorOf(x, (segment as Operand).number());
+  if (target.isMemory) x.storeMemory(target.address(), 2, selector);
+  else target.write(target.size === 8 ? w.extendU(selector) : selector);
+};
+const loadSegment: Semantics = (x, segment, source) => {
+  const number = x.let((segment as Operand).number());
+  attempt(x, 'loadSegment', number, (source as Operand).read());
+  x.if(w.eq(number, w.i32(Seg.ss)), () => x.leaveInterruptWindow(true));
+  x.leaveReload(true);
+};
+const pushSegment =
+  (segment: number): Semantics =>
+  x => {
+    const selector = selectorOf(x, w.i32(segment));
+    x.push(x.size, x.size === 8 ? w.extendU(selector) : selector);
+  };
+const popSegment =
+  (segment: number): Semantics =>
+  x => {
+    const selector = x.peekStack(x.size);
+    attempt(x, 'loadSegment', w.i32(segment), w.and(w.wrap(selector), w.i32(0xffff)));
+    x.addStack(w.i32(x.size));
+    if (segment === Seg.ss) x.leaveInterruptWindow(true);
+    x.leaveReload(true);
+  };
+/** LES, LDS, LSS, LFS, LGS: offset, then selector, from memory. */
+const loadFarPointer =
+  (segment: number): Semantics =>
+  (x, destination, source) => {
+    const { size } = destination as Operand;
+    const address = x.let((source as Operand).address());
+    const offset = x.loadMemory(address, size);
+    const selector = x.loadMemory(w.add(address, w.i64(size)), 2);
+    attempt(x, 'loadSegment', w.i32(segment), selector);
+    (destination as Operand).write(offset);
+    x.leaveReload(true);
+  };
+
+// ---- far transfers and interrupts ----
+
+const far =
+  (name: string): Semantics =>
+  (x, pointer) => {
+    const address = x.let((pointer as Operand).address());
+    const offset = x.loadMemory(address, x.size);
+    const selector = x.loadMemory(w.add(address, w.i64(x.size)), 2);
+    farTransfer(x, name, selector, offset);
+  };
+const farImmediate =
+  (name: string): Semantics =>
+  (x, pointer) => {
+    const value = x.let((pointer as Operand).address());
+    const bits = w.i64(x.size * 8);
+    const offset = w.and(value, x.size === 4 ? w.i64(0xffffffff) : w.i64(0xffff));
+    farTransfer(x, name, w.and(w.wrap(w.shrU(value, bits)), w.i32(0xffff)), offset);
+  };
+function farTransfer(x: Emitter, name: string, selector: Value, offset: Value): void {
+  x.synchroniseNext();
+  x.faultIf(x.runtime(name, selector, w.extendU(offset), w.i32(x.size)));
+  x.leaveReload();
+}
+const farReturn: Semantics = (x, extra) => {
+  x.synchroniseNext();
+  x.faultIf(x.runtime('farReturn', w.i32(x.size), extra ? (extra as Operand).read() : w.i32(0)));
+  x.leaveReload();
+};
+const interruptReturn: Semantics = x => {
+  attempt(x, 'iret', w.i32(x.size));
+  x.leaveInterruptWindow();
+  x.leaveReload();
+};
+/** Software interrupts deliver with the return address after the instruction. Kinds are the runtime's. */
+const softwareInterrupt =
+  (vector: number, kind: number): Semantics =>
+  (x, number) => {
+    x.softwareInterrupt(number ? (number as Operand).read() : w.i32(vector), kind);
+  };
+const interruptOnOverflow: Semantics = x =>
+  x.if(w.and(x.field('flagAux'), w.i32(flags.OF)), () => x.softwareInterrupt(w.i32(Vector.OF), 2));
+const checkBounds: Semantics = (x, index, bounds) => {
+  const { size } = index as Operand;
+  const address = x.let((bounds as Operand).address());
+  const signed = (v: Value) => (size === 2 ? w.extend16S(v) : v);
+  const value = x.let(signed((index as Operand).read()));
+  const lower = signed(x.loadMemory(address, size));
+  const upper = signed(x.loadMemory(w.add(address, w.i64(size)), size));
+  x.raiseIf(w.or(w.ltS(value, lower), w.gtS(value, upper)), Vector.BR);
+};
+
+/** SYSCALL and its relatives: the runtime needs `rip` after the instruction. */
+const systemCall =
+  (name: string, ...extra: ((x: Emitter) => Value)[]): Semantics =>
+  x => {
+    x.synchroniseNext();
+    x.faultIf(x.runtime(name, ...extra.map(value => value(x))));
+    x.leaveInterruptWindow();
+    x.leaveReload();
+  };
+const operandSize = (x: Emitter): Value => w.i32(x.size);
+
+// ---- interrupt flag, halt, calls to the hypervisor ----
+
+const clearInterrupts: Semantics = x => {
+  x.faultIf(x.runtime('cli'));
+};
+const setInterrupts: Semantics = x => {
+  const wasSet = x.let(w.and(x.field('flagSys'), w.i32(flags.IF)));
+  x.faultIf(x.runtime('sti'));
+  x.if(w.eqz(wasSet), () => x.leaveInterruptWindow(true));
+};
+const halt: Semantics = privileged(x => x.leaveExit(Exit.halt));
+const hypercall: Semantics = x => x.leaveExit(Exit.hypercall);
+const pause: Semantics = x => x.leaveExit(Exit.pause);
+const nothing: Semantics = () => {};
+const undefinedInstruction: Semantics = x => x.raise(Vector.UD);
+const breakpoint: Semantics = softwareInterrupt(Vector.BP, 2);
+
+// ---- control, debug and model-specific registers ----
+
+const readControl: Semantics = (x, destination, register) => {
+  x.requirePrivilege();
+  const number = (register as Operand).number();
+  x.raiseIf(w.eqz(x.runtime('isControlRegister', number)), Vector.UD);
+  const value = x.runtime('readControl', number);
+  (destination as Operand).write((destination as Operand).size === 8 ? value : w.wrap(value));
+};
+const writeControl: Semantics = (x, register, source) => {
+  x.requirePrivilege();
+  const number = x.let((register as Operand).number());
+  x.raiseIf(w.eqz(x.runtime('isControlRegister', number)), Vector.UD);
+  const value = x.let(w.extendU((source as Operand).read()));
+  x.synchroniseNext();
+  x.faultIf(x.runtime('writeControl', number, value));
+  x.leaveInterruptWindow();
+  x.leaveReload();
+};
+const readDebug: Semantics = (x, destination, register) => {
+  x.requirePrivilege();
+  attempt(x, 'readDr', (register as Operand).number());
+  const value = x.field('temp');
+  (destination as Operand).write((destination as Operand).size === 8 ? value : w.wrap(value));
+};
+const writeDebug: Semantics = (x, register, source) => {
+  x.requirePrivilege();
+  attempt(x, 'writeDr', (register as Operand).number(), w.extendU((source as Operand).read()));
+};
+const writeMsr: Semantics = x => {
+  x.requirePrivilege();
+  x.synchronise();
+  x.faultIf(x.runtime('wrmsr'));
+  x.leaveInterruptWindow();
+  x.leaveReload(true);
+};
+const tablePointer =
+  (name: 'gdt' | 'idt'): Semantics =>
+  (x, destination) => {
+    x.faultIf(x.runtime('checkUmip'));
+    const address = x.let((destination as Operand).address());
+    x.storeMemory(address, 2, x.field(`${name}Limit`));
+    const base = x.field(`${name}Base`);
+    const width = x.mode64 ? 8 : 4;
+    x.storeMemory(w.add(address, w.i64(2)), width, x.mode64 ? base : w.wrap(base));
+  };
+const loadTablePointer =
+  (name: 'lgdt' | 'lidt'): Semantics =>
+  (x, source) => {
+    x.requirePrivilege();
+    const address = x.let((source as Operand).address());
+    const limit = x.loadMemory(address, 2);
+    const base = x.loadMemory(w.add(address, w.i64(2)), x.mode64 ? 8 : 4);
+    const mask = x.mode64 ? base : x.size === 2 ? w.and(w.extendU(base), w.i64(0xffffff)) : w.extendU(base);
+    attempt(x, name, mask, limit);
+  };
+/** SLDT, STR, SMSW: a system register's low part; 32 and 64-bit registers get it zero-extended. */
+const storeSystem =
+  (value: (x: Emitter) => Value): Semantics =>
+  (x, destination) => {
+    x.faultIf(x.runtime('checkUmip'));
+    const target = destination as Operand;
+    const wide = w.extendU(value(x));
+    if (target.isMemory) x.storeMemory(target.address(), 2, truncate(2, w.wrap(wide)));
+    else target.write(truncate(target.size, target.size === 8 ? wide : w.wrap(wide)));
+  };
+const loadSystem =
+  (name: 'lldt' | 'ltr' | 'lmsw'): Semantics =>
+  (x, source) => {
+    x.requirePrivilege();
+    attempt(x, name, (source as Operand).read());
+    x.leaveReload(true);
+  };
+/** LAR, LSL: ZF says whether the selector was good; the value is in temp[0] then. */
+const examine =
+  (name: 'lar' | 'lsl'): Semantics =>
+  (x, destination, source) => {
+    const target = destination as Operand;
+    const selector = (source as Operand).read();
+    attempt(x, name, w.and(w.wrap(selector), w.i32(0xffff)));
+    x.if(flags.zeroFlag(x), () => {
+      const value = x.field('temp');
+      target.write(target.size === 8 ? value : truncate(target.size, w.wrap(value)));
+    });
+  };
+const verify =
+  (name: 'verr' | 'verw'): Semantics =>
+  (x, source) =>
+    attempt(x, name, (source as Operand).read());
+const adjustRpl: Semantics = (x, destination, source) => {
+  const rpl = w.and((source as Operand).read(), w.i32(3));
+  const raised = x.local('i32');
+  (destination as Operand).modify(old => {
+    x.set(raised, w.ltU(w.and(old, w.i32(3)), rpl));
+    return w.select(raised, w.or(w.and(old, w.i32(~3)), rpl), old);
+  });
+  const others = w.and(w.wrap(flags.readFlags(x)), w.i32(flags.ARITHMETIC & ~flags.ZF));
+  flags.loadArithmeticFlags(x, w.or(others, w.shl(raised, w.i32(6))));
+};
+
+const invalidatePage: Semantics = privileged((x, source) => {
+  attempt(x, 'invlpg', (source as Operand).address());
+  x.leaveReload(true);
+});
+const invalidatePcid: Semantics = privileged((x, type, descriptor) => {
+  const kind = w.extendU((type as Operand).read());
+  attempt(x, 'invpcid', kind, (descriptor as Operand).address());
+  x.leaveReload(true);
+});
+
+// ---- processor identification, time, ports ----
+
+const identify: Semantics = x => {
+  x.synchronise();
+  x.runtime('cpuid');
+};
+const pairFromTemp = (x: Emitter): void => {
+  const value = x.let(x.field('temp'));
+  x.register(RAX, 4).write(w.wrap(value));
+  x.register(RDX, 4).write(w.wrap(w.shrU(value, w.i64(32))));
+};
+const readTimeStamp =
+  (withProcessor: boolean): Semantics =>
+  x => {
+    x.faultIf(x.runtime('checkTsc'));
+    x.synchronise();
+    x.runtime('readTsc');
+    pairFromTemp(x);
+    if (withProcessor) x.register(RCX, 4).write(w.wrap(x.field('tscAux')));
+  };
+const readPerformance: Semantics = x => x.raise(Vector.GP, w.i32(0));
+const random: Semantics = (x, destination) => {
+  const target = destination as Operand;
+  x.synchronise();
+  x.runtime('random');
+  const value = x.let(x.field('temp'));
+  target.write(target.size === 8 ? value : truncate(target.size, w.wrap(value)));
+  flags.setFlags(x, 4, w.i32(1), w.i32(flags.CF));
+};
+const readExtended: Semantics = x => {
+  attempt(x, 'xgetbv');
+  pairFromTemp(x);
+};
+const input =
+  (size?: number): Semantics =>
+  (x, destination, port) => {
+    const bytes = size ?? (x.size === 2 ? 2 : 4);
+    const number = x.let(w.wrap((port as Operand).read()));
+    x.synchronise();
+    x.faultIf(x.runtime('checkPort', number, w.i32(bytes)));
+    const value = truncate(bytes, x.runtime('portIn', number, w.i32(bytes)));
+    x.register(RAX, bytes).write(value);
+    void destination;
+  };
+const output =
+  (size?: number): Semantics =>
+  (x, port) => {
+    const bytes = size ?? (x.size === 2 ? 2 : 4);
+    const number = x.let(w.wrap((port as Operand).read()));
+    x.synchronise();
+    x.faultIf(x.runtime('checkPort', number, w.i32(bytes)));
+    x.runtime('portOut', number, w.i32(bytes), x.register(RAX, bytes).read());
+  };
+const baseRegister =
+  (segment: number, write: boolean): Semantics =>
+  (x, operand) => {
+    const register = operand as Operand;
+    x.faultIf(x.runtime('checkFsgsbase'));
+    if (!write) {
+      const base = x.baseOf(segment);
+      register.write(register.size === 8 ? base : w.wrap(base));
+      return;
+    }
+    const value = x.let(w.extendU(register.read()));
+    if (register.size === 8) {
+      const canonical = w.eq(w.shrS(w.shl(value, w.i64(16)), w.i64(16)), value);
+      x.raiseIf(w.eqz(canonical), Vector.GP, w.i32(0));
+    }
+    x.code.store(8, x.cpu, value, Vcpu.offsets.segBase + segment * 8);
+  };
+
+/** FXSAVE and its relatives: the runtime moves the state to and from memory. */
+const extendedState =
+  (name: string, wide: boolean): Semantics =>
+  (x, area) => {
+    attempt(x, name, (area as Operand).address(), w.i32(wide ? 1 : 0));
+  };
+
+const SYSTEM = { ends: true } as const;
+const PROTECTED = { mode: 'protected' } as const;
+const SREG: [string, number, string | undefined, string | undefined][] = [
+  ['es', Seg.es, '06', '07'],
+  ['cs', Seg.cs, '0E', undefined],
+  ['ss', Seg.ss, '16', '17'],
+  ['ds', Seg.ds, '1E', '1F'],
+];
+const legacyStack: Options = { mode: 'no64', modal: true, size: 'd64' };
+
+export const system: Definition[] = [
+  define('mov', '8C /r', 'Ev Sw', storeSegment),
+  define('mov', '8E /r', 'Sw Ew', loadSegment, SYSTEM),
+  ...SREG.flatMap(([name, segment, pushOpcode, popOpcode]) => [
+    ...(pushOpcode ? [define(`push ${name}`, pushOpcode, '', pushSegment(segment), legacyStack)] : []),
+    ...(popOpcode
+      ? [define(`pop ${name}`, popOpcode, '', popSegment(segment), { ...legacyStack, ...SYSTEM })]
+      : []),
+  ]),
+  ...(
+    [
+      ['fs', Seg.fs, 'A0', 'A1'],
+      ['gs', Seg.gs, 'A8', 'A9'],
+    ] as const
+  ).flatMap(([name, segment, pushOpcode, popOpcode]) => [
+    define(`push ${name}`, `0F ${pushOpcode}`, '', pushSegment(segment), { size: 'd64', modal: true }),
+    define(`pop ${name}`, `0F ${popOpcode}`, '', popSegment(segment), { size: 'd64', modal: true, ...SYSTEM }),
+  ]),
+  define('les', 'C4 /r', 'Gz M', loadFarPointer(Seg.es), { mode: 'no64', ...SYSTEM }),
+  define('lds', 'C5 /r', 'Gz M', loadFarPointer(Seg.ds), { mode: 'no64', ...SYSTEM }),
+  define('lss', '0F B2 /r', 'Gv M', loadFarPointer(Seg.ss), SYSTEM),
+  define('lfs', '0F B4 /r', 'Gv M', loadFarPointer(Seg.fs), SYSTEM),
+  define('lgs', '0F B5 /r', 'Gv M', loadFarPointer(Seg.gs), SYSTEM),
+  define('jmp far', 'FF /5', 'M', far('farJump'), { sized: true, ...SYSTEM }),
+  define('call far', 'FF /3', 'M', far('farCall'), { sized: true, ...SYSTEM }),
+  define('jmp far', 'EA', 'A', farImmediate('farJump'), { sized: true, mode: 'no64', ...SYSTEM }),
+  define('call far', '9A', 'A', farImmediate('farCall'), { sized: true, mode: 'no64', ...SYSTEM }),
+  define('retf', 'CB', '', farReturn, { sized: true, ...SYSTEM }),
+  define('retf', 'CA', 'Iw', farReturn, { sized: true, ...SYSTEM }),
+  define('iret', 'CF', '', interruptReturn, { sized: true, ...SYSTEM }),
+  define('int3', 'CC', '', breakpoint, SYSTEM),
+  define('int', 'CD', 'Ib', softwareInterrupt(0, 1), SYSTEM),
+  define('into', 'CE', '', interruptOnOverflow, { mode: 'no64', ...SYSTEM }),
+  define('int1', 'F1', '', softwareInterrupt(Vector.DB, 3), SYSTEM),
+  define('bound', '62 /r', 'Gz Mz', checkBounds, { mode: 'no64' }),
+  define('ud2', '0F 0B', '', undefinedInstruction, SYSTEM),
+  define('ud1', '0F B9 /r', '', undefinedInstruction, SYSTEM),
+  define('ud0', '0F FF /r', '', undefinedInstruction, SYSTEM),
+  define('syscall', '0F 05', '', systemCall('syscall'), SYSTEM),
+  define('sysret', '0F 07', '', systemCall('sysret', operandSize), { sized: true, ...SYSTEM }),
+  define('sysenter', '0F 34', '', systemCall('sysenter'), SYSTEM),
+  define('sysexit', '0F 35', '', systemCall('sysexit', operandSize), { sized: true, ...SYSTEM }),
+  define('cli', 'FA', '', clearInterrupts),
+  define('sti', 'FB', '', setInterrupts),
+  define('hlt', 'F4', '', halt, SYSTEM),
+  define('vmcall', '0F 01 C1', '', hypercall, SYSTEM),
+  define('vmmcall', '0F 01 D9', '', hypercall, SYSTEM),
+  define('clac', 'NP 0F 01 CA', '', x => attempt(x, 'setAlignmentCheck', w.i32(0))),
+  define('stac', 'NP 0F 01 CB', '', x => attempt(x, 'setAlignmentCheck', w.i32(1))),
+  define('swapgs', '0F 01 F8', '', x => attempt(x, 'swapgs'), { mode: 'only64' }),
+  define('rdtscp', '0F 01 F9', '', readTimeStamp(true)),
+  define('xgetbv', 'NP 0F 01 D0', '', readExtended),
+  define('xsetbv', 'NP 0F 01 D1', '', x => {
+    x.synchroniseNext();
+    x.faultIf(x.runtime('xsetbv'));
+    x.leaveReload();
+  }, SYSTEM),
+  define('sgdt', '0F 01 /0', 'M', tablePointer('gdt'), { modal: true }),
+  define('sidt', '0F 01 /1', 'M', tablePointer('idt'), { modal: true }),
+  define('lgdt', '0F 01 /2', 'M', loadTablePointer('lgdt'), { modal: true, sized: true }),
+  define('lidt', '0F 01 /3', 'M', loadTablePointer('lidt'), { modal: true, sized: true }),
+  define('smsw', '0F 01 /4', 'Ev', storeSystem(x => x.field('cr0'))),
+  define('lmsw', '0F 01 /6', 'Ew', loadSystem('lmsw'), SYSTEM),
+  define('invlpg', '0F 01 /7', 'M', invalidatePage, SYSTEM),
+  define('sldt', '0F 00 /0', 'Ev', storeSystem(x => selectorOf(x, w.i32(Seg.ldtr))), PROTECTED),
+  define('str', '0F 00 /1', 'Ev', storeSystem(x => selectorOf(x, w.i32(Seg.tr))), PROTECTED),
+  define('lldt', '0F 00 /2', 'Ew', loadSystem('lldt'), PROTECTED),
+  define('ltr', '0F 00 /3', 'Ew', loadSystem('ltr'), PROTECTED),
+  define('verr', '0F 00 /4', 'Ew', verify('verr'), PROTECTED),
+  define('verw', '0F 00 /5', 'Ew', verify('verw'), PROTECTED),
+  define('lar', '0F 02 /r', 'Gv Ew', examine('lar'), PROTECTED),
+  define('lsl', '0F 03 /r', 'Gv Ew', examine('lsl'), PROTECTED),
+  define('arpl', '63 /r', 'Ew Gw', adjustRpl, { mode: 'no64' }),
+  define('clts', '0F 06', '', privileged(x => {
+    x.synchroniseNext();
+    x.faultIf(x.runtime('clts'));
+    x.leaveReload();
+  }), SYSTEM),
+  define('invd', '0F 08', '', privileged(nothing)),
+  define('wbinvd', '0F 09', '', privileged(nothing)),
+  define('mov', '0F 20 /r', 'Ry Cy', readControl),
+  define('mov', '0F 22 /r', 'Cy Ry', writeControl, SYSTEM),
+  define('mov', '0F 21 /r', 'Ry Dy', readDebug),
+  define('mov', '0F 23 /r', 'Dy Ry', writeDebug, SYSTEM),
+  define('wrmsr', '0F 30', '', writeMsr, SYSTEM),
+  define('rdmsr', '0F 32', '', privileged(x => attempt(x, 'rdmsr'))),
+  define('rdpmc', '0F 33', '', readPerformance),
+  define('rdtsc', '0F 31', '', readTimeStamp(false)),
+  define('cpuid', '0F A2', '', identify),
+  define('rdrand', '0F C7 /6', 'Rv', random, { writes: 'oszapc' }),
+  define('rdseed', '0F C7 /7', 'Rv', random, { writes: 'oszapc' }),
+  define('invpcid', '66 0F 38 82 /r', 'Gq M', invalidatePcid, SYSTEM),
+  define('rdfsbase', 'F3 0F AE /0', 'Ry', baseRegister(Seg.fs, false), { mode: 'only64' }),
+  define('rdgsbase', 'F3 0F AE /1', 'Ry', baseRegister(Seg.gs, false), { mode: 'only64' }),
+  define('wrfsbase', 'F3 0F AE /2', 'Ry', baseRegister(Seg.fs, true), { mode: 'only64' }),
+  define('wrgsbase', 'F3 0F AE /3', 'Ry', baseRegister(Seg.gs, true), { mode: 'only64' }),
+  define('in', 'E4', 'AL Ib', input(1)),
+  define('in', 'E5', 'eAX Ib', input()),
+  define('in', 'EC', 'AL DX', input(1)),
+  define('in', 'ED', 'eAX DX', input()),
+  define('out', 'E6', 'Ib AL', output(1)),
+  define('out', 'E7', 'Ib eAX', output()),
+  define('out', 'EE', 'DX AL', output(1)),
+  define('out', 'EF', 'DX eAX', output()),
+  define('pause', 'F3 90', '', pause),
+  define('nop', '90', '', nothing, { hot: true }),
+  define('nop', '0F 1F /r', 'Ev', nothing, { hot: true }),
+  ...['18', '19', '1A', '1B', '1C', '1D', '1E'].map(opcode => define('nop', `0F ${opcode} /r`, 'Ev', nothing)),
+  define('prefetchw', '0F 0D /r', 'Ev', nothing),
+  define('lfence', 'NP 0F AE E8', '', nothing),
+  define('mfence', 'NP 0F AE F0', '', nothing),
+  define('sfence', 'NP 0F AE F8', '', nothing),
+  define('clflush', 'NP 0F AE /7', 'Mb', (x, line) => void x.loadMemory((line as Operand).address(), 1)),
+  define('clflushopt', '66 0F AE /7', 'Mb', (x, line) => void x.loadMemory((line as Operand).address(), 1)),
+  define('fxsave', 'NP 0F AE /0', 'M', (x, area) => extendedState('fxsave', x.size === 8)(x, area as Operand), { sized: true }),
+  define('fxrstor', 'NP 0F AE /1', 'M', (x, area) => extendedState('fxrstor', x.size === 8)(x, area as Operand), { sized: true }),
+  define('xsave', 'NP 0F AE /4', 'M', (x, area) => extendedState('xsave', x.size === 8)(x, area as Operand), { sized: true }),
+  define('xrstor', 'NP 0F AE /5', 'M', (x, area) => extendedState('xrstor', x.size === 8)(x, area as Operand), { sized: true }),
+  define('xsaveopt', 'NP 0F AE /6', 'M', (x, area) => extendedState('xsaveopt', x.size === 8)(x, area as Operand), { sized: true }),
+  define('xsavec', 'NP 0F C7 /4', 'M', (x, area) => extendedState('xsavec', x.size === 8)(x, area as Operand), { sized: true }),
+];

@@ -1,0 +1,21 @@
+/** The instruction table: every instruction Domus knows, by family. */
+import { arithmetic } from './arithmetic.ts';
+import { bits } from './bits.ts';
+import { branches } from './branch.ts';
+import type { Definition } from './definition.ts';
+import { moves } from './move.ts';
+import { shift } from './shift.ts';
+import { stack } from './stack.ts';
+import { strings } from './string.ts';
+import { system } from './system.ts';
+
+export const TABLE: readonly Definition[] = [
+  ...arithmetic,
+  ...moves,
+  ...shift,
+  ...bits,
+  ...stack,
+  ...branches,
+  ...strings,
+  ...system,
+];

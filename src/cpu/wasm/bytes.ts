@@ -1,0 +1,79 @@
+/** A growing byte buffer with WebAssembly's variable-length integers (core specification 5.2.2, LEB128). */
+export class ByteWriter {
+  #bytes = new Uint8Array(1024);
+  length = 0;
+
+  #reserve(count: number): void {
+    if (this.length + count <= this.#bytes.length) return;
+    const larger = new Uint8Array(Math.max(this.#bytes.length * 2, this.length + count));
+    larger.set(this.#bytes.subarray(0, this.length));
+    this.#bytes = larger;
+  }
+
+  byte(value: number): void {
+    if (this.length === this.#bytes.length) this.#reserve(1);
+    this.#bytes[this.length++] = value;
+  }
+
+  bytes(values: ArrayLike<number>): void {
+    this.#reserve(values.length);
+    this.#bytes.set(values, this.length);
+    this.length += values.length;
+  }
+
+  /** Unsigned integer below 2^53. */
+  unsigned(value: number): void {
+    let rest = value;
+    while (rest >= 0x80) {
+      this.byte((rest % 0x80) | 0x80);
+      rest = Math.floor(rest / 0x80);
+    }
+    this.byte(rest);
+  }
+
+  /** Signed integer of magnitude below 2^53, or a bigint of 64 bits. */
+  signed(value: number | bigint): void {
+    if (typeof value === 'bigint') {
+      this.#signedWide(value);
+      return;
+    }
+    let rest = value;
+    while (rest < -0x40 || rest >= 0x40) {
+      const low = ((rest % 0x80) + 0x80) % 0x80;
+      this.byte(low | 0x80);
+      rest = (rest - low) / 0x80;
+    }
+    this.byte(rest & 0x7f);
+  }
+
+  #signedWide(value: bigint): void {
+    let rest = BigInt.asIntN(64, value);
+    while (rest < -0x40n || rest >= 0x40n) {
+      this.byte(Number(rest & 0x7fn) | 0x80);
+      rest >>= 7n;
+    }
+    this.byte(Number(rest & 0x7fn));
+  }
+
+  /** A name: its UTF-8 length, then its bytes. */
+  name(text: string): void {
+    const encoded = new TextEncoder().encode(text);
+    this.unsigned(encoded.length);
+    this.bytes(encoded);
+  }
+
+  /** `content`'s length, then its bytes: the form of sections and function bodies. */
+  sized(content: ByteWriter): void {
+    this.unsigned(content.length);
+    this.bytes(content.view());
+  }
+
+  /** What is written so far; valid until the next write. */
+  view(): Uint8Array {
+    return this.#bytes.subarray(0, this.length);
+  }
+
+  clear(): void {
+    this.length = 0;
+  }
+}

@@ -1,0 +1,391 @@
+/**
+ * One WebAssembly function under construction: typed expressions, and statements written as they are called.
+ *
+ * A `Value` is a pure expression, emitted each time it is used; `let` evaluates one now and gives a value that may be
+ * used many times. Statements (`store`, `set`, `if`, ...) append to the body in call order. Operators choose the
+ * instruction by the operands' type, so that code generic in the operand size is written once.
+ */
+import { invariant } from '../../base/errors.ts';
+import { ByteWriter } from './bytes.ts';
+import type { Type } from './opcodes.ts';
+import * as op from './opcodes.ts';
+
+export type { Type } from './opcodes.ts';
+
+/** A pure typed expression. `immediate` holds what follows the opcode, already encoded. */
+export interface Value {
+  readonly type: Type;
+  readonly opcode: number;
+  readonly operands: readonly Value[];
+  readonly immediate: readonly number[];
+  /** The number itself for integer constants, for folding. */
+  readonly constant?: number | bigint;
+}
+export interface Local extends Value {
+  readonly index: number;
+}
+/** A place to branch to: a nesting depth. */
+export interface Label {
+  readonly depth: number;
+}
+/** A function that can be called: its index in the module, and its type. */
+export interface Callee {
+  readonly index: number;
+  readonly params: readonly Type[];
+  readonly result?: Type | undefined;
+}
+
+const scratch = new ByteWriter();
+function encoded(write: (writer: ByteWriter) => void): number[] {
+  scratch.clear();
+  write(scratch);
+  return Array.from(scratch.view());
+}
+const NONE: readonly number[] = [];
+
+const node = (type: Type, opcode: number, operands: readonly Value[], immediate = NONE): Value => ({
+  type,
+  opcode,
+  operands,
+  immediate,
+});
+
+export const i32 = (n: number): Value => ({
+  ...node(
+    'i32',
+    op.I32_CONST,
+    [],
+    encoded(w => w.signed(n | 0)),
+  ),
+  constant: n | 0,
+});
+export const i64 = (n: number | bigint): Value => ({
+  ...node(
+    'i64',
+    op.I64_CONST,
+    [],
+    encoded(w => w.signed(n)),
+  ),
+  constant: n,
+});
+/** A constant of the given integer type. */
+export const integer = (type: Type, n: number | bigint): Value => (type === 'i64' ? i64(n) : i32(Number(n)));
+export const v128 = (bytes: readonly number[]): Value => node('v128', op.V128_CONST, [], bytes);
+
+type IntegerType = 'i32' | 'i64';
+const integerType = (v: Value): IntegerType => {
+  invariant(v.type === 'i32' || v.type === 'i64', `integer wanted, got ${v.type}`);
+  return v.type;
+};
+
+function binary(table: { i32: number; i64: number }, a: Value, b: Value, result?: Type): Value {
+  const type = integerType(a);
+  invariant(a.type === b.type, `operands differ in type: ${a.type}, ${b.type}`);
+  return node(result ?? type, table[type], [a, b]);
+}
+const isConst = (v: Value, n: number): boolean =>
+  v.constant !== undefined && BigInt(v.constant) === BigInt(n);
+
+export const add = (a: Value, b: Value): Value =>
+  isConst(b, 0) ? a : isConst(a, 0) ? b : binary(op.INTEGER_OPERATORS.add, a, b);
+export const sub = (a: Value, b: Value): Value =>
+  isConst(b, 0) ? a : binary(op.INTEGER_OPERATORS.sub, a, b);
+export const mul = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.mul, a, b);
+export const divS = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.divS, a, b);
+export const divU = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.divU, a, b);
+export const remS = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.remS, a, b);
+export const remU = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.remU, a, b);
+export const and = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.and, a, b);
+export const or = (a: Value, b: Value): Value =>
+  isConst(b, 0) ? a : isConst(a, 0) ? b : binary(op.INTEGER_OPERATORS.or, a, b);
+export const xor = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.xor, a, b);
+export const shl = (a: Value, b: Value): Value =>
+  isConst(b, 0) ? a : binary(op.INTEGER_OPERATORS.shl, a, b);
+export const shrS = (a: Value, b: Value): Value =>
+  isConst(b, 0) ? a : binary(op.INTEGER_OPERATORS.shrS, a, b);
+export const shrU = (a: Value, b: Value): Value =>
+  isConst(b, 0) ? a : binary(op.INTEGER_OPERATORS.shrU, a, b);
+export const rotl = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.rotl, a, b);
+export const rotr = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.rotr, a, b);
+export const not = (a: Value): Value => xor(a, integer(a.type, -1));
+
+export const eq = (a: Value, b: Value): Value => binary(op.INTEGER_COMPARISONS.eq, a, b, 'i32');
+export const ne = (a: Value, b: Value): Value => binary(op.INTEGER_COMPARISONS.ne, a, b, 'i32');
+export const ltS = (a: Value, b: Value): Value => binary(op.INTEGER_COMPARISONS.ltS, a, b, 'i32');
+export const ltU = (a: Value, b: Value): Value => binary(op.INTEGER_COMPARISONS.ltU, a, b, 'i32');
+export const gtS = (a: Value, b: Value): Value => binary(op.INTEGER_COMPARISONS.gtS, a, b, 'i32');
+export const gtU = (a: Value, b: Value): Value => binary(op.INTEGER_COMPARISONS.gtU, a, b, 'i32');
+export const leS = (a: Value, b: Value): Value => binary(op.INTEGER_COMPARISONS.leS, a, b, 'i32');
+export const leU = (a: Value, b: Value): Value => binary(op.INTEGER_COMPARISONS.leU, a, b, 'i32');
+export const geS = (a: Value, b: Value): Value => binary(op.INTEGER_COMPARISONS.geS, a, b, 'i32');
+export const geU = (a: Value, b: Value): Value => binary(op.INTEGER_COMPARISONS.geU, a, b, 'i32');
+export const eqz = (a: Value): Value => node('i32', op.EQZ[integerType(a)], [a]);
+/** 1 when `a` is not zero, else 0. */
+export const truth = (a: Value): Value => ne(a, integer(a.type, 0));
+
+const unary = (table: { i32: number; i64: number }, a: Value): Value =>
+  node(a.type, table[integerType(a)], [a]);
+export const clz = (a: Value): Value => unary(op.INTEGER_UNARY.clz, a);
+export const ctz = (a: Value): Value => unary(op.INTEGER_UNARY.ctz, a);
+export const popcnt = (a: Value): Value => unary(op.INTEGER_UNARY.popcnt, a);
+export const extend8S = (a: Value): Value => unary(op.INTEGER_UNARY.extend8S, a);
+export const extend16S = (a: Value): Value => unary(op.INTEGER_UNARY.extend16S, a);
+export const extend32S = (a: Value): Value => node('i64', op.I64_EXTEND32_S, [a]);
+
+/** i64 to i32; an i32 stays as it is. */
+export const wrap = (a: Value): Value =>
+  a.type === 'i32'
+    ? a
+    : a.opcode === op.I64_EXTEND_I32_U || a.opcode === op.I64_EXTEND_I32_S
+      ? (a.operands[0] as Value)
+      : node('i32', op.I32_WRAP_I64, [a]);
+/** i32 to i64 with zeros; an i64 stays as it is. */
+export const extendU = (a: Value): Value =>
+  a.type === 'i64'
+    ? a
+    : a.constant !== undefined
+      ? i64(Number(a.constant) >>> 0)
+      : node('i64', op.I64_EXTEND_I32_U, [a]);
+export const extendS = (a: Value): Value =>
+  a.type === 'i64' ? a : a.constant !== undefined ? i64(a.constant) : node('i64', op.I64_EXTEND_I32_S, [a]);
+
+export const select = (condition: Value, whenTrue: Value, whenFalse: Value): Value =>
+  node(whenTrue.type, op.SELECT, [whenTrue, whenFalse, condition]);
+
+const memarg = (alignLog2: number, offset: number): number[] =>
+  encoded(w => {
+    w.unsigned(alignLog2);
+    w.unsigned(offset);
+  });
+
+/** An integer load of `width` bytes, zero-extended unless `signed`. It is a pure expression: mind the order of stores. */
+export function load(type: IntegerType, width: number, address: Value, offset = 0, signed = false): Value {
+  const row = (op.LOADS[type] as Record<number, { u: number; s: number }>)[width];
+  invariant(row, `no load of ${width} bytes to ${type}`);
+  return node(type, signed ? row.s : row.u, [address], memarg(0, offset));
+}
+export const loadF32 = (address: Value, offset = 0): Value =>
+  node('f32', op.F32_LOAD, [address], memarg(0, offset));
+export const loadF64 = (address: Value, offset = 0): Value =>
+  node('f64', op.F64_LOAD, [address], memarg(0, offset));
+export const loadV128 = (address: Value, offset = 0): Value =>
+  node('v128', op.V128_LOAD, [address], memarg(0, offset));
+
+/** 4 or 8 bytes into the low lane of a vector, the rest zero. */
+export const loadZeroExtended = (width: 4 | 8, address: Value, offset = 0): Value =>
+  node('v128', width === 8 ? op.V128_LOAD64_ZERO : op.V128_LOAD32_ZERO, [address], memarg(0, offset));
+
+/** A SIMD operator by its text-format name, such as 'i32x4.add'. */
+export function simd(name: string, ...operands: Value[]): Value {
+  const found = op.SIMD_OPERATORS.get(name);
+  invariant(found, `unknown SIMD operator ${name}`);
+  operands.forEach((operand, i) => {
+    invariant(operand.type === found.parameters[i], `${name}: operand ${i} is ${operand.type}`);
+  });
+  return node(found.result, found.opcode, operands);
+}
+/** Bytes of `a` (0..15) and `b` (16..31) picked by `lanes`. */
+export const shuffle = (a: Value, b: Value, lanes: readonly number[]): Value =>
+  node('v128', op.I8X16_SHUFFLE, [a, b], lanes);
+export function extractLane(shape: keyof typeof op.EXTRACT_LANE, vector: Value, lane: number): Value {
+  const [opcode, type] = op.EXTRACT_LANE[shape];
+  return node(type, opcode, [vector], [lane]);
+}
+export const replaceLane = (
+  shape: keyof typeof op.REPLACE_LANE,
+  vector: Value,
+  lane: number,
+  v: Value,
+): Value => node('v128', op.REPLACE_LANE[shape], [vector, v], [lane]);
+
+/** Any other instruction with a plain opcode, for conversions and floating point. */
+export const instruction = (type: Type, opcode: number, ...operands: Value[]): Value =>
+  node(type, opcode, operands);
+
+export class Code {
+  readonly #body = new ByteWriter();
+  readonly #params: readonly Type[];
+  readonly #localTypes: Type[] = [];
+  /** Locals that `release` gave back, by type. */
+  readonly #free: Record<Type, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+  #taken: { type: Type; index: number }[] = [];
+  #depth = 0;
+
+  constructor(params: readonly Type[]) {
+    this.#params = params;
+  }
+
+  parameter(index: number): Local {
+    return this.#localValue(this.#params[index] as Type, index);
+  }
+
+  #localValue(type: Type, index: number): Local {
+    return {
+      ...node(
+        type,
+        op.LOCAL_GET,
+        [],
+        encoded(w => w.unsigned(index)),
+      ),
+      index,
+    };
+  }
+
+  /** A fresh local variable with no defined value. */
+  local(type: Type): Local {
+    const reused = this.#free[type].pop();
+    const index = reused ?? this.#params.length + this.#localTypes.push(type) - 1;
+    this.#taken.push({ type, index });
+    return this.#localValue(type, index);
+  }
+
+  /** Give back all locals taken since `mark` (the number of locals taken then): code after this may reuse them. */
+  releaseLocals(mark: number): void {
+    for (const { type, index } of this.#taken.splice(mark)) this.#free[type].push(index);
+  }
+  get nrLocalsTaken(): number {
+    return this.#taken.length;
+  }
+
+  /** Evaluate now; the result may be used any number of times. Constants and locals cost nothing. */
+  let(value: Value): Value {
+    if (value.constant !== undefined) return value;
+    const local = this.local(value.type);
+    this.set(local, value);
+    return local;
+  }
+
+  set(local: Local, value: Value): void {
+    invariant(local.type === value.type, `local is ${local.type}, value ${value.type}`);
+    this.#emit(value);
+    this.#body.byte(op.LOCAL_SET);
+    this.#body.unsigned(local.index);
+  }
+
+  #opcode(opcode: number): void {
+    if (opcode > 0xff) {
+      this.#body.byte(opcode >> 12);
+      this.#body.unsigned(opcode & 0xfff);
+    } else this.#body.byte(opcode);
+  }
+
+  #emit(value: Value): void {
+    for (const operand of value.operands) this.#emit(operand);
+    this.#opcode(value.opcode);
+    this.#body.bytes(value.immediate);
+  }
+
+  /** Store the low `width` bytes of an integer, or a whole f32, f64 or v128. */
+  store(width: number, address: Value, value: Value, offset = 0): void {
+    this.#emit(address);
+    this.#emit(value);
+    const opcode =
+      value.type === 'v128'
+        ? op.V128_STORE
+        : value.type === 'f32'
+          ? op.F32_STORE
+          : value.type === 'f64'
+            ? op.F64_STORE
+            : (op.STORES[value.type] as Record<number, number>)[width];
+    invariant(opcode !== undefined, `no store of ${width} bytes from ${value.type}`);
+    this.#opcode(opcode);
+    this.#body.bytes(memarg(0, offset));
+  }
+
+  /** Call and keep the result (if any) in a local. */
+  call(callee: Callee, ...args: Value[]): Value {
+    invariant(callee.params.length === args.length, `${args.length} arguments for ${callee.params.length}`);
+    args.forEach((arg, i) => {
+      invariant(arg.type === callee.params[i], `argument ${i} is ${arg.type}, not ${callee.params[i]}`);
+      this.#emit(arg);
+    });
+    this.#body.byte(op.CALL);
+    this.#body.unsigned(callee.index);
+    return this.#result(callee.result);
+  }
+
+  /** Call through the module's table. */
+  callIndirect(typeIndex: number, result: Type | undefined, target: Value, ...args: Value[]): Value {
+    for (const arg of args) this.#emit(arg);
+    this.#emit(target);
+    this.#body.byte(op.CALL_INDIRECT);
+    this.#body.unsigned(typeIndex);
+    this.#body.unsigned(0);
+    return this.#result(result);
+  }
+
+  #result(type: Type | undefined): Value {
+    if (!type) return i32(0);
+    const local = this.local(type);
+    this.#body.byte(op.LOCAL_SET);
+    this.#body.unsigned(local.index);
+    return local;
+  }
+
+  #nest(opcode: number, body: (label: Label) => void): void {
+    this.#body.byte(opcode);
+    this.#body.byte(op.VOID);
+    this.#depth += 1;
+    body({ depth: this.#depth });
+  }
+  #end(): void {
+    this.#body.byte(op.END);
+    this.#depth -= 1;
+  }
+
+  if(condition: Value, then: (label: Label) => void, otherwise?: () => void): void {
+    this.#emit(condition);
+    this.#nest(op.IF, then);
+    if (otherwise) {
+      this.#body.byte(op.ELSE);
+      otherwise();
+    }
+    this.#end();
+  }
+  /** A branch to the label leaves the block. */
+  block(body: (label: Label) => void): void {
+    this.#nest(op.BLOCK, body);
+    this.#end();
+  }
+  /** A branch to the label starts the body again; falling off the end leaves the loop. */
+  loop(body: (label: Label) => void): void {
+    this.#nest(op.LOOP, body);
+    this.#end();
+  }
+  br(label: Label): void {
+    this.#body.byte(op.BR);
+    this.#body.unsigned(this.#depth - label.depth);
+  }
+  brIf(label: Label, condition: Value): void {
+    this.#emit(condition);
+    this.#body.byte(op.BR_IF);
+    this.#body.unsigned(this.#depth - label.depth);
+  }
+  brTable(index: Value, labels: readonly Label[], otherwise: Label): void {
+    this.#emit(index);
+    this.#body.byte(op.BR_TABLE);
+    this.#body.unsigned(labels.length);
+    for (const label of [...labels, otherwise]) this.#body.unsigned(this.#depth - label.depth);
+  }
+  return(value?: Value): void {
+    if (value) this.#emit(value);
+    this.#body.byte(op.RETURN);
+  }
+  unreachable(): void {
+    this.#body.byte(op.UNREACHABLE);
+  }
+
+  /** The function body as it goes into the code section. */
+  finish(): ByteWriter {
+    invariant(this.#depth === 0, 'a block is still open');
+    const out = new ByteWriter();
+    out.unsigned(this.#localTypes.length);
+    for (const type of this.#localTypes) {
+      out.unsigned(1);
+      out.byte(op.ValueType[type]);
+    }
+    out.bytes(this.#body.view());
+    out.byte(op.END);
+    return out;
+  }
+}

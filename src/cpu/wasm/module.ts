@@ -1,0 +1,129 @@
+/**
+ * Assembles a WebAssembly module (core specification 5.5): imports, functions, one table, exports. The same input
+ * always gives the same bytes, so that V8 recognises a module it has compiled before.
+ */
+import { invariant } from '../../base/errors.ts';
+import { ByteWriter } from './bytes.ts';
+import type { Callee, Code } from './code.ts';
+import { type Type, ValueType } from './opcodes.ts';
+
+interface FunctionEntry {
+  typeIndex: number;
+  body?: ByteWriter;
+}
+const FUNCTION_TYPE = 0x60;
+const FUNCREF = 0x70;
+
+export class ModuleBuilder {
+  readonly #types: { key: string; bytes: ByteWriter }[] = [];
+  readonly #imports: { module: string; name: string; typeIndex: number }[] = [];
+  readonly #functions: FunctionEntry[] = [];
+  readonly #exports: { name: string; index: number }[] = [];
+  #table: number[] = [];
+  readonly #memoryPages: number;
+
+  /** @param memoryPages maximum size of the imported shared memory, in 64 KiB pages */
+  constructor(memoryPages = 65536) {
+    this.#memoryPages = memoryPages;
+  }
+
+  /** Index of a function type, shared by all functions that have it. */
+  type(params: readonly Type[], result?: Type): number {
+    const key = `${params.join(',')}:${result ?? ''}`;
+    const known = this.#types.findIndex(type => type.key === key);
+    if (known >= 0) return known;
+    const bytes = new ByteWriter();
+    bytes.byte(FUNCTION_TYPE);
+    bytes.unsigned(params.length);
+    for (const param of params) bytes.byte(ValueType[param]);
+    bytes.unsigned(result ? 1 : 0);
+    if (result) bytes.byte(ValueType[result]);
+    return this.#types.push({ key, bytes }) - 1;
+  }
+
+  importFunction(module: string, name: string, params: readonly Type[], result?: Type): Callee {
+    invariant(this.#functions.length === 0, 'imports come before functions');
+    const index = this.#imports.push({ module, name, typeIndex: this.type(params, result) }) - 1;
+    return { index, params, result };
+  }
+
+  /** Declare a function whose body comes later, so that it can be called before. */
+  declare(params: readonly Type[], result?: Type): Callee {
+    const index = this.#imports.length + this.#functions.push({ typeIndex: this.type(params, result) }) - 1;
+    return { index, params, result };
+  }
+  define(callee: Callee, code: Code): void {
+    const entry = this.#functions[callee.index - this.#imports.length];
+    invariant(entry && !entry.body, 'function defined twice');
+    entry.body = code.finish();
+  }
+  export(name: string, callee: Callee): void {
+    this.#exports.push({ name, index: callee.index });
+  }
+  /** The functions that call_indirect reaches, by position. */
+  table(callees: readonly Callee[]): void {
+    this.#table = callees.map(callee => callee.index);
+  }
+
+  build(): Uint8Array {
+    const out = new ByteWriter();
+    out.bytes([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]);
+    const section = (id: number, write: (w: ByteWriter) => void) => {
+      const content = new ByteWriter();
+      write(content);
+      out.byte(id);
+      out.sized(content);
+    };
+    section(1, w => {
+      w.unsigned(this.#types.length);
+      for (const type of this.#types) w.bytes(type.bytes.view());
+    });
+    section(2, w => {
+      w.unsigned(this.#imports.length + 1);
+      for (const entry of this.#imports) {
+        w.name(entry.module);
+        w.name(entry.name);
+        w.byte(0);
+        w.unsigned(entry.typeIndex);
+      }
+      w.name('env');
+      w.name('memory');
+      w.bytes([2, 3]);
+      w.unsigned(0);
+      w.unsigned(this.#memoryPages);
+    });
+    section(3, w => {
+      w.unsigned(this.#functions.length);
+      for (const entry of this.#functions) w.unsigned(entry.typeIndex);
+    });
+    if (this.#table.length > 0) {
+      section(4, w => {
+        w.bytes([1, FUNCREF, 0]);
+        w.unsigned(this.#table.length);
+      });
+    }
+    section(7, w => {
+      w.unsigned(this.#exports.length);
+      for (const entry of this.#exports) {
+        w.name(entry.name);
+        w.byte(0);
+        w.unsigned(entry.index);
+      }
+    });
+    if (this.#table.length > 0) {
+      section(9, w => {
+        w.bytes([1, 0, 0x41, 0, 0x0b]);
+        w.unsigned(this.#table.length);
+        for (const index of this.#table) w.unsigned(index);
+      });
+    }
+    section(10, w => {
+      w.unsigned(this.#functions.length);
+      for (const entry of this.#functions) {
+        invariant(entry.body, 'a declared function has no body');
+        w.sized(entry.body);
+      }
+    });
+    return out.view().slice();
+  }
+}
