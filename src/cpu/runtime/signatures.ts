@@ -92,6 +92,18 @@ export const runtimeExports = {
   rdmsr: signature(i32, i32),
   wrmsr: signature(i32, i32),
 
+  // Strings: 0 done, 1 exception pending, 2 more to do. XSAVE family.
+  repMovs: signature(i32, i32, i32, i32, i64),
+  repStos: signature(i32, i32, i32, i32),
+  repCmps: signature(i32, i32, i32, i32, i64, i32),
+  repScas: signature(i32, i32, i32, i32, i32),
+  fxsave: signature(i32, i32, i64, i32),
+  fxrstor: signature(i32, i32, i64, i32),
+  xsave: signature(i32, i32, i64, i64, i32),
+  xsaveopt: signature(i32, i32, i64, i64, i32),
+  xsavec: signature(i32, i32, i64, i64, i32),
+  xrstor: signature(i32, i32, i64, i64, i32),
+
   resetCpu: signature(null, i32),
 } as const satisfies Record<string, Signature>;
 

@@ -24,4 +24,6 @@ export { setCpl, updateMode } from './mode';
 export { rdmsr, wrmsr } from './msr';
 export { resetCpu } from './reset';
 export { lar, lldt, loadSegment, lsl, ltr, verr, verw } from './segments';
+export { repCmps, repMovs, repScas, repStos } from './strings';
 export { swapgs, syscall, sysenter, sysexit, sysret } from './syscall';
+export { fxrstor, fxsave, xrstor, xsave, xsavec, xsaveopt } from './xsave';
