@@ -105,6 +105,7 @@ export const runtimeExports = {
   xrstor: signature(i32, i32, i64, i64, i32),
 
   resetCpu: signature(null, i32),
+  sipi: signature(null, i32, i32),
 } as const satisfies Record<string, Signature>;
 
 /** Module "host". */

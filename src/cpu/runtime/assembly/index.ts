@@ -22,7 +22,7 @@ export { checkRead, checkWrite, commit, modifySlow, readSlow, translate, writeSl
 export { flushDomain, flushFrame, selectTlb, tlbFlushAll, tlbFlushNonGlobal, tlbInvalidate } from './mmu/tlb';
 export { setCpl, updateMode } from './mode';
 export { rdmsr, wrmsr } from './msr';
-export { resetCpu } from './reset';
+export { resetCpu, sipi } from './reset';
 export { lar, lldt, loadSegment, lsl, ltr, verr, verw } from './segments';
 export { repCmps, repMovs, repScas, repStos } from './strings';
 export { swapgs, syscall, sysenter, sysexit, sysret } from './syscall';

@@ -79,3 +79,10 @@ export function resetCpu(cpu: usize): void {
   selectTlb(cpu);
   updateMode(cpu);
 }
+
+/** The start-up message of another processor: real mode at the page `vector` of the first MiB. */
+export function sipi(cpu: usize, vector: i32): void {
+  resetCpu(cpu);
+  setSegment(cpu, SEG_cs, (vector & 0xff) << 8, ((vector & 0xff) as u64) << 12, 0xffff, 0x9b);
+  store<u64>(cpu, 0, VCPU_rip);
+}
