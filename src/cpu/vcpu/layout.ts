@@ -15,7 +15,14 @@ export const Seg = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5, ldtr: 6, tr: 7 } 
  * down as in VMX/SVM: type 0..3, S 4, DPL 5..6, P 7, AVL 12, L 13, D/B 14, G 15; bit 16 set means unusable (null).
  * `limit` is in bytes, granularity applied.
  */
-export const Segment = struct('segment', { selector: u16, pad: u16, attributes: u32, limit: u32, pad2: u32 });
+export const Segment = struct('segment', {
+  selector: u16,
+  pad: u16,
+  attributes: u32,
+  limit: u32,
+  /** Base as the descriptor has it, for es cs ss ds: `Vcpu.segBase` reads zero instead while in 64-bit mode. */
+  hiddenBase: u32,
+});
 export const SEGMENT_UNUSABLE = 1 << 16;
 
 /** One TLB entry. A lookup hits when `tag` equals the address's page; `addend` + low 32 bits = machine address. */
@@ -144,6 +151,17 @@ export const Vcpu = struct('vcpu', {
   singleStep: u32,
   /** Next vCPU block of the machine, 0 at the end of the list (see machine/header.ts). */
   nextVcpu: u32,
+  /** PAE paging without long mode: the four page-directory-pointer entries, as loaded with CR3. */
+  pdpte: array(u64, 4),
+  /** Regions that may have entries of large pages in the TLB: a bit for a hash of va >> 22, and of va >> 30. */
+  tlbLarge4m: u64,
+  tlbLarge1g: u64,
+  /** Entries in the journal of TLB fills; more than TLB_JOURNAL_ENTRIES means that it overflowed. */
+  tlbJournalCount: u32,
+  /** 1 from the delivery of an NMI to the next IRET. */
+  nmiBlocked: u32,
+  /** Bytes of an access that is put together from two pages, while device reads and writes use `scratch`. */
+  gather: aligned(64, bytes(64)),
 });
 
 /** TLB tables after the state: read, write per class, then execute per class. */
@@ -159,8 +177,14 @@ export const TLB_READ_OFFSET = VCPU_STATE_BYTES;
 export const TLB_WRITE_OFFSET = TLB_READ_OFFSET + 3 * TLB_BYTES;
 /** Two execute tables: class supervisor (0) and user (1). */
 export const TLB_EXEC_OFFSET = TLB_WRITE_OFFSET + 3 * TLB_BYTES;
+/** Journal of TLB fills that a CR3 load must undo: u16 each, table number * TLB_ENTRIES + index. */
+export const TLB_JOURNAL_OFFSET = TLB_EXEC_OFFSET + 2 * TLB_BYTES;
+export const TLB_JOURNAL_ENTRIES = 2048;
 /** Size of the whole block: state and tables, a multiple of the page size. */
-export const VCPU_BLOCK_BYTES = TLB_EXEC_OFFSET + 2 * TLB_BYTES;
+export const VCPU_BLOCK_BYTES = TLB_JOURNAL_OFFSET + TLB_JOURNAL_ENTRIES * 2;
 
 /** p2m entry: mfn in the low 20 bits, type above. An entry of 0 is not mapped (reads as all ones, writes vanish). */
 export const P2m = { mfnMask: 0xfffff, typeShift: 20, invalid: 0, ram: 1, readOnly: 2, mmio: 3 } as const;
+
+/** Width of guest-physical addresses (MAXPHYADDR); higher bits are reserved in page tables and CR3. */
+export const PHYSICAL_ADDRESS_BITS = 40;

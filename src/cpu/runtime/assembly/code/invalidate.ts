@@ -1,0 +1,120 @@
+/**
+ * Keeping decoded instructions in step with the bytes they were decoded from (layouts: decode/record.ts).
+ *
+ * A frame with decoded instructions has FrameFlag.code and is in no write table, so every store to it comes through
+ * `commit` and ends here. The test by granules makes stores to data beside the code cheap.
+ */
+import {
+  CODE_PAGE_granules,
+  CODE_PAGE_next,
+  CODE_PAGE_table,
+  CODE_RECORD_handler,
+  CODE_RECORD_length,
+  FRAME_ENTRY_BYTES,
+  FRAME_ENTRY_code,
+  FRAME_ENTRY_flags,
+  FRAME_FLAG_code,
+  FRAME_TABLE_BASE,
+  GRANULE_SHIFT,
+  MACHINE_HEADER,
+  MACHINE_HEADER_codeBase,
+  MACHINE_HEADER_codeGeneration,
+  MACHINE_HEADER_codeNext,
+} from '../generated/layout';
+import { frameEntry } from '../mmu/physical';
+import { firstVcpu, flushExec, flushFrame, nextVcpu } from '../mmu/tlb';
+
+/** Longest instruction, less one: how far before a written byte an instruction that contains it may start. */
+const LOOK_BACK: i32 = 14;
+
+/** Instructions of the frame are about to be decoded: from now on every store to it is watched. */
+export function markCode(mfn: u32): void {
+  const frame = frameEntry(mfn);
+  const flags = load<u8>(frame, FRAME_ENTRY_flags);
+  if ((flags & FRAME_FLAG_code) !== 0) return;
+  store<u8>(frame, flags | FRAME_FLAG_code, FRAME_ENTRY_flags);
+  flushFrame(mfn);
+}
+
+/** Bits of the granules that bytes first..last touch. */
+function granulesOf(first: i32, last: i32): u64 {
+  const low = first >> GRANULE_SHIFT;
+  const count = (last >> GRANULE_SHIFT) - low + 1;
+  return (count >= 64 ? -1 : ((1 as u64) << count) - 1) << low;
+}
+
+function lengthOf(record: usize): i32 {
+  const length: i32 = load<u8>(record, CODE_RECORD_length);
+  return length === 0 ? LOOK_BACK + 1 : length;
+}
+
+/** Bytes `offset .. offset + size - 1` of a frame were written: forget the instructions that contain one of them. */
+export function invalidateCode(mfn: u32, offset: i32, size: i32): void {
+  const frame = frameEntry(mfn);
+  const written = granulesOf(offset, offset + size - 1);
+  let remaining: u64 = 0;
+  let changed = false;
+  for (
+    let page: usize = load<u32>(frame, FRAME_ENTRY_code);
+    page !== 0;
+    page = load<u32>(page, CODE_PAGE_next)
+  ) {
+    if ((load<u64>(page, CODE_PAGE_granules) & written) !== 0) {
+      forget(page, offset, offset + size);
+      changed = true;
+    }
+    remaining |= load<u64>(page, CODE_PAGE_granules);
+  }
+  if (changed && remaining === 0) {
+    store<u8>(frame, load<u8>(frame, FRAME_ENTRY_flags) & ~FRAME_FLAG_code, FRAME_ENTRY_flags);
+  }
+}
+
+function forget(page: usize, start: i32, end: i32): void {
+  const table = page + CODE_PAGE_table;
+  for (let at = max(start - LOOK_BACK, 0); at < end; at++) {
+    const slot = table + ((at as usize) << 2);
+    const record: usize = load<u32>(slot);
+    if (record === 0 || at + lengthOf(record) <= start) continue;
+    store<u16>(record, 0, CODE_RECORD_handler);
+    store<u32>(slot, 0);
+  }
+  // The granules that lost an instruction: those written, and neighbours that the instructions reached into.
+  const first = max(start - LOOK_BACK, 0) >> GRANULE_SHIFT;
+  const last = min(end - 1 + LOOK_BACK, 4095) >> GRANULE_SHIFT;
+  let granules = load<u64>(page, CODE_PAGE_granules);
+  for (let granule = first; granule <= last; granule++) {
+    const bit = (1 as u64) << granule;
+    if ((granules & bit) !== 0 && !granuleInUse(table, granule)) granules &= ~bit;
+  }
+  store<u64>(page, granules, CODE_PAGE_granules);
+}
+
+function granuleInUse(table: usize, granule: i32): bool {
+  const start = granule << GRANULE_SHIFT;
+  for (let at = max(start - LOOK_BACK, 0); at < start; at++) {
+    const record: usize = load<u32>(table + ((at as usize) << 2));
+    if (record !== 0 && at + lengthOf(record) > start) return true;
+  }
+  const end = start + (1 << GRANULE_SHIFT);
+  for (let at = start; at < end; at++) {
+    if (load<u32>(table + ((at as usize) << 2)) !== 0) return true;
+  }
+  return false;
+}
+
+/** Throw the whole code cache away: all code pages and records of all domains. */
+export function discardCode(): void {
+  const header = MACHINE_HEADER as usize;
+  store<u32>(header, load<u32>(header, MACHINE_HEADER_codeBase), MACHINE_HEADER_codeNext);
+  store<u32>(header, load<u32>(header, MACHINE_HEADER_codeGeneration) + 1, MACHINE_HEADER_codeGeneration);
+  // The allocator's count of frames lies right before the frame table (machine/frames.ts).
+  const nrFrames = load<u32>((FRAME_TABLE_BASE as usize) - 8);
+  const end = (FRAME_TABLE_BASE as usize) + nrFrames * FRAME_ENTRY_BYTES;
+  for (let frame: usize = FRAME_TABLE_BASE as usize; frame < end; frame += FRAME_ENTRY_BYTES) {
+    if (load<u32>(frame, FRAME_ENTRY_code) === 0) continue;
+    store<u32>(frame, 0, FRAME_ENTRY_code);
+    store<u8>(frame, load<u8>(frame, FRAME_ENTRY_flags) & ~FRAME_FLAG_code, FRAME_ENTRY_flags);
+  }
+  for (let cpu = firstVcpu(); cpu !== 0; cpu = nextVcpu(cpu)) flushExec(cpu);
+}

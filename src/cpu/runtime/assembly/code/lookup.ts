@@ -1,0 +1,135 @@
+/** From RIP to a decoded instruction: the execute TLB, the walk behind it, and the code pages of a frame. */
+import {
+  CODE_PAGE_BYTES,
+  CODE_PAGE_mfn,
+  CODE_PAGE_mode,
+  CODE_PAGE_next,
+  CODE_PAGE_table,
+  FRAME_ENTRY_code,
+  MACHINE_HEADER,
+  MACHINE_HEADER_codeLimit,
+  MACHINE_HEADER_codeNext,
+  SEG_cs,
+  TLB_CLASS_supervisor,
+  TLB_CLASS_user,
+  VCPU_codePage,
+  VCPU_mode,
+  VCPU_rip,
+  VCPU_tlbExec,
+} from '../generated/layout';
+import { decode } from '../host';
+import { frameEntry, resolve, resolvedPage } from '../mmu/physical';
+import { addendOf, fill, hits, slot } from '../mmu/tlb';
+import { FETCH, WALK_FAILED, walk, walkGlobal, walkPhysical, walkShift } from '../mmu/walk';
+import {
+  baseOf,
+  cplOf,
+  isCanonical,
+  isCode64,
+  limitOf,
+  raiseGp0,
+  raiseNoError,
+  raisePageFault,
+} from '../state';
+import { UD } from '../x86';
+import { discardCode, markCode } from './invalidate';
+
+/** Room that the decoder finds in the code cache at each call, at least. */
+export const DECODE_HEADROOM: u32 = 0x10000;
+const PAGE_MASK: u64 = ~(0xfff as u64);
+
+/**
+ * The record of the instruction at RIP, decoding it when it is new; 0 = exception pending. `codePage` of the vCPU
+ * is set to the linear address of its page.
+ */
+export function lookup(cpu: usize): usize {
+  const rip = load<u64>(cpu, VCPU_rip);
+  let va = rip;
+  if (isCode64(cpu)) {
+    if (!isCanonical(rip)) {
+      raiseGp0(cpu);
+      return 0;
+    }
+  } else {
+    if (rip > limitOf(cpu, SEG_cs)) {
+      raiseGp0(cpu);
+      return 0;
+    }
+    va = (baseOf(cpu, SEG_cs) + rip) & 0xffff_ffff;
+  }
+  const entry = slot(load<u32>(cpu, VCPU_tlbExec), va);
+  let table = addendOf(entry);
+  if (!hits(entry, va)) {
+    table = enterCodePage(cpu, va);
+    if (table === 0) return 0;
+  }
+  store<u64>(cpu, va & PAGE_MASK, VCPU_codePage);
+  const offset = (va & 0xfff) as i32;
+  const record: usize = load<u32>(table + ((offset as usize) << 2));
+  if (record !== 0) return record;
+
+  if (!hasRoom(DECODE_HEADROOM)) {
+    discardCode();
+    table = enterCodePage(cpu, va);
+    if (table === 0) return 0;
+  }
+  const page = table - CODE_PAGE_table;
+  const mfn = load<u32>(page, CODE_PAGE_mfn);
+  // The mark is dropped when the last instruction of a frame is invalidated, while this page stays in the TLB.
+  markCode(mfn);
+  return decode(cpu, mfn << 12, page, offset);
+}
+
+function hasRoom(bytes: u32): bool {
+  const header = MACHINE_HEADER as usize;
+  return load<u32>(header, MACHINE_HEADER_codeLimit) - load<u32>(header, MACHINE_HEADER_codeNext) >= bytes;
+}
+
+/** Walk for execution and enter the frame's code page in the execute TLB. Its table, 0 = exception pending. */
+function enterCodePage(cpu: usize, va: u64): usize {
+  const address = fetchAddress(cpu, va);
+  if (address === 0) return 0;
+  // Found before anything else is called: these are results of the walk.
+  const global = walkGlobal;
+  const shift = walkShift;
+  const table = codePageOf(cpu, address >> 12) + CODE_PAGE_table;
+  fill(cpu, load<u32>(cpu, VCPU_tlbExec), va, table, global, shift);
+  return table;
+}
+
+/** Machine address of the byte at `va` for execution, 0 = exception pending. */
+export function fetchAddress(cpu: usize, va: u64): usize {
+  const tlbClass = cplOf(cpu) === 3 ? TLB_CLASS_user : TLB_CLASS_supervisor;
+  const failed = walk(cpu, va, FETCH, tlbClass, true);
+  if (failed !== 0) {
+    raisePageFault(cpu, va, failed & ~WALK_FAILED);
+    return 0;
+  }
+  resolve(cpu, walkPhysical);
+  if (resolvedPage === 0) {
+    // Nothing is there: all ones, which is not an instruction.
+    raiseNoError(cpu, UD);
+    return 0;
+  }
+  return resolvedPage + ((va & 0xfff) as usize);
+}
+
+/** Find or create the code page of a frame for the vCPU's mode. */
+function codePageOf(cpu: usize, mfn: u32): usize {
+  const mode = load<u32>(cpu, VCPU_mode);
+  const frame = frameEntry(mfn);
+  let page: usize = load<u32>(frame, FRAME_ENTRY_code);
+  for (; page !== 0; page = load<u32>(page, CODE_PAGE_next)) {
+    if (load<u32>(page, CODE_PAGE_mode) === mode) return page;
+  }
+  if (!hasRoom((CODE_PAGE_BYTES as u32) + DECODE_HEADROOM)) discardCode();
+  const header = MACHINE_HEADER as usize;
+  page = load<u32>(header, MACHINE_HEADER_codeNext);
+  store<u32>(header, (page + CODE_PAGE_BYTES) as u32, MACHINE_HEADER_codeNext);
+  memory.fill(page, 0, CODE_PAGE_BYTES);
+  store<u32>(page, mfn, CODE_PAGE_mfn);
+  store<u32>(page, mode, CODE_PAGE_mode);
+  store<u32>(page, load<u32>(frame, FRAME_ENTRY_code), CODE_PAGE_next);
+  store<u32>(frame, page as u32, FRAME_ENTRY_code);
+  return page;
+}

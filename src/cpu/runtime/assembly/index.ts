@@ -1,0 +1,29 @@
+export { discardCode, invalidateCode, markCode } from './code/invalidate';
+export { fetchAddress, lookup } from './code/lookup';
+export {
+  clts,
+  invlpg,
+  invpcid,
+  lgdt,
+  lidt,
+  lmsw,
+  readDr,
+  writeCr0,
+  writeCr3,
+  writeCr4,
+  writeCr8,
+  writeDr,
+  xsetbv,
+} from './control';
+export { deliver, interrupt, singleStep } from './exceptions';
+export { farCall, farJump, farReturn, iret } from './far';
+export * from './flags';
+export { checkRead, checkWrite, commit, modifySlow, readSlow, translate, writeSlow } from './mmu/access';
+export { flushDomain, flushFrame, selectTlb, tlbFlushAll, tlbFlushNonGlobal, tlbInvalidate } from './mmu/tlb';
+export { setCpl, updateMode } from './mode';
+export { rdmsr, wrmsr } from './msr';
+export { resetCpu, sipi } from './reset';
+export { lar, lldt, loadSegment, lsl, ltr, verr, verw } from './segments';
+export { repCmps, repMovs, repScas, repStos } from './strings';
+export { swapgs, syscall, sysenter, sysexit, sysret } from './syscall';
+export { fxrstor, fxsave, xrstor, xsave, xsavec, xsaveopt } from './xsave';

@@ -1,0 +1,258 @@
+/**
+ * Memory accesses that missed the TLB: the slow paths of the interpreter's loads and stores.
+ *
+ * Each returns a machine address at which `size` bytes can be read or written at once. When there is none (the
+ * access crosses a page, or touches a device, an unmapped frame or decoded code) it is the address of the vCPU's
+ * scratch: filled for reads, and for writes taken to its destination by `commit`.
+ *
+ * `size` may carry STACK_ACCESS, which turns the #GP of a non-canonical address into #SS.
+ */
+import { invalidateCode } from '../code/invalidate';
+import {
+  P2M_mmio,
+  TLB_CLASS_supervisorAc,
+  VCPU_commitAddress0,
+  VCPU_commitAddress1,
+  VCPU_commitGpa0,
+  VCPU_commitGpa1,
+  VCPU_commitSize0,
+  VCPU_commitSize1,
+  VCPU_gather,
+  VCPU_scratch,
+} from '../generated/layout';
+import { mmioRead, mmioWrite } from '../host';
+import { isCanonical, isCode64, isLong, raise, raisePageFault } from '../state';
+import { GP, SS } from '../x86';
+import { holdsCode, resolve, resolvedPage, resolvedType, resolvedWritable } from './physical';
+import { addendOf, currentClass, fill, hits, readTable, slot, writeTable } from './tlb';
+import { READ, WALK_FAILED, WRITE, walk, walkGlobal, walkPhysical, walkShift, walkWritable } from './walk';
+
+export const STACK_ACCESS: i32 = 0x100;
+const PAGE_MASK: u64 = ~(0xfff as u64);
+/** `commitGpa` of a piece that goes nowhere. */
+const NOWHERE: u64 = -1;
+
+/** Results of `translatePage`: machine address of the byte, 0 when there is no memory that takes this access. */
+export let pieceAddress: usize = 0;
+/** Where a device is to be asked, NOWHERE when the bytes are all ones and writes vanish. */
+export let pieceGpa: u64 = 0;
+
+/**
+ * Translate one address for reading or writing through the TLB of a class, filling it. Nonzero = #PF pending.
+ * For a write, a page with decoded code is a memory address too: whoever stores there invalidates.
+ */
+export function translatePage(cpu: usize, va: u64, access: i32, tlbClass: i32): i32 {
+  const entry = slot(access === WRITE ? writeTable(cpu, tlbClass) : readTable(cpu, tlbClass), va);
+  if (hits(entry, va)) {
+    pieceAddress = addendOf(entry) + (va as usize);
+    return 0;
+  }
+  const failed = walk(cpu, va, access, tlbClass, true);
+  if (failed !== 0) return raisePageFault(cpu, va, failed & ~WALK_FAILED);
+  resolve(cpu, walkPhysical);
+  if (resolvedPage === 0) {
+    pieceAddress = 0;
+    pieceGpa = resolvedType === P2M_mmio ? walkPhysical : NOWHERE;
+    return 0;
+  }
+  const page = resolvedPage;
+  const addend = page - ((va & PAGE_MASK) as usize);
+  const writable = resolvedWritable();
+  if (access === READ || load<u64>(slot(readTable(cpu, tlbClass), va)) !== (va & PAGE_MASK)) {
+    fill(cpu, readTable(cpu, tlbClass), va, addend, walkGlobal, walkShift);
+  }
+  if (walkWritable && writable && !holdsCode(page)) {
+    fill(cpu, writeTable(cpu, tlbClass), va, addend, walkGlobal, walkShift);
+  }
+  if (access === WRITE && !writable) {
+    pieceAddress = 0;
+    pieceGpa = NOWHERE;
+  } else {
+    pieceAddress = page + ((va & 0xfff) as usize);
+  }
+  return 0;
+}
+
+/** Linear addresses have 32 bits outside 64-bit code, and must be canonical in it. Nonzero = exception pending. */
+function checkCanonical(cpu: usize, va: u64, size: i32, stack: bool): i32 {
+  if (isCanonical(va) && isCanonical(va + size - 1)) return 0;
+  return raise(cpu, stack ? SS : GP, 0);
+}
+
+/** Address at which `size` bytes can be read, 0 = exception pending. */
+export function readSlow(cpu: usize, va: u64, sizeAndFlags: i32): usize {
+  const size = sizeAndFlags & 0xff;
+  if (!isCode64(cpu)) va &= 0xffff_ffff;
+  else if (checkCanonical(cpu, va, size, (sizeAndFlags & STACK_ACCESS) !== 0)) return 0;
+  return readAt(cpu, va, size, currentClass(cpu));
+}
+
+/** The same with a given class and a full linear address. */
+function readAt(cpu: usize, va: u64, size: i32, tlbClass: i32): usize {
+  const scratch = cpu + VCPU_scratch;
+  const room = 4096 - ((va & 0xfff) as i32);
+  if (size <= room) {
+    if (translatePage(cpu, va, READ, tlbClass)) return 0;
+    if (pieceAddress !== 0) return pieceAddress;
+    readPiece(cpu, scratch, 0, pieceGpa, size);
+    return scratch;
+  }
+  if (translatePage(cpu, va, READ, tlbClass)) return 0;
+  const address = pieceAddress;
+  const gpa = pieceGpa;
+  if (translatePage(cpu, nextPage(cpu, va), READ, tlbClass)) return 0;
+  const gather = cpu + VCPU_gather;
+  const otherAddress = pieceAddress;
+  const otherGpa = pieceGpa;
+  readPiece(cpu, gather, address, gpa, room);
+  readPiece(cpu, gather + room, otherAddress, otherGpa, size - room);
+  memory.copy(scratch, gather, size);
+  return scratch;
+}
+
+/** First byte of the page after `va`'s; linear addresses wrap at 4 GiB outside 64-bit code. */
+function nextPage(cpu: usize, va: u64): u64 {
+  const next = (va & PAGE_MASK) + 4096;
+  return isLong(cpu) ? next : next & 0xffff_ffff;
+}
+
+/** Bring one piece of an access, from memory, a device or nowhere, to `to` (scratch or gather). */
+function readPiece(cpu: usize, to: usize, address: usize, gpa: u64, size: i32): void {
+  if (address !== 0) {
+    memory.copy(to, address, size);
+    return;
+  }
+  if (gpa === NOWHERE) {
+    memory.fill(to, 0xff, size);
+    return;
+  }
+  const scratch = cpu + VCPU_scratch;
+  // A device access longer than 8 bytes comes in parts; when it is to end in scratch, the last part goes first.
+  let end = size;
+  while (end > 0) {
+    const part = deviceAccessSize(end);
+    mmioRead(cpu, (gpa as u32) + (end - part), part);
+    if (to + (end - part) !== scratch) memory.copy(to + (end - part), scratch, part);
+    end -= part;
+  }
+}
+
+function deviceAccessSize(size: i32): i32 {
+  return size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1;
+}
+
+/** Address to store `size` bytes to, 0 = exception pending. When it is scratch, `commit` must follow. */
+export function writeSlow(cpu: usize, va: u64, sizeAndFlags: i32): usize {
+  return writeAt(cpu, va, sizeAndFlags, false);
+}
+
+/** The same, with the current bytes at the address: for read-modify-write. */
+export function modifySlow(cpu: usize, va: u64, sizeAndFlags: i32): usize {
+  return writeAt(cpu, va, sizeAndFlags, true);
+}
+
+function writeAt(cpu: usize, va: u64, sizeAndFlags: i32, modify: bool): usize {
+  const size = sizeAndFlags & 0xff;
+  if (!isCode64(cpu)) va &= 0xffff_ffff;
+  else if (checkCanonical(cpu, va, size, (sizeAndFlags & STACK_ACCESS) !== 0)) return 0;
+  const tlbClass = currentClass(cpu);
+  const room = 4096 - ((va & 0xfff) as i32);
+  if (translatePage(cpu, va, WRITE, tlbClass)) return 0;
+  const address = pieceAddress;
+  const gpa = pieceGpa;
+  if (size <= room) {
+    if (address !== 0 && !holdsCode(address)) return address;
+    store<u32>(cpu, size, VCPU_commitSize0);
+    store<u32>(cpu, 0, VCPU_commitSize1);
+  } else {
+    if (translatePage(cpu, nextPage(cpu, va), WRITE, tlbClass)) return 0;
+    store<u32>(cpu, room, VCPU_commitSize0);
+    store<u32>(cpu, size - room, VCPU_commitSize1);
+    store<u32>(cpu, pieceAddress as u32, VCPU_commitAddress1);
+    store<u64>(cpu, pieceGpa, VCPU_commitGpa1);
+  }
+  store<u32>(cpu, address as u32, VCPU_commitAddress0);
+  store<u64>(cpu, gpa, VCPU_commitGpa0);
+  const scratch = cpu + VCPU_scratch;
+  if (modify) {
+    const gather = cpu + VCPU_gather;
+    const size0 = load<i32>(cpu, VCPU_commitSize0);
+    readPiece(cpu, gather, address, gpa, size0);
+    if (size > room) {
+      readPiece(
+        cpu,
+        gather + room,
+        load<u32>(cpu, VCPU_commitAddress1),
+        load<u64>(cpu, VCPU_commitGpa1),
+        size - room,
+      );
+    }
+    memory.copy(scratch, gather, size);
+  }
+  return scratch;
+}
+
+/** Take what was stored in scratch to where the last `writeSlow` or `modifySlow` said. */
+export function commit(cpu: usize): void {
+  const size0 = load<i32>(cpu, VCPU_commitSize0);
+  const size1 = load<i32>(cpu, VCPU_commitSize1);
+  const gather = cpu + VCPU_gather;
+  memory.copy(gather, cpu + VCPU_scratch, size0 + size1);
+  writePiece(cpu, gather, load<u32>(cpu, VCPU_commitAddress0), load<u64>(cpu, VCPU_commitGpa0), size0);
+  if (size1 !== 0) {
+    writePiece(
+      cpu,
+      gather + size0,
+      load<u32>(cpu, VCPU_commitAddress1),
+      load<u64>(cpu, VCPU_commitGpa1),
+      size1,
+    );
+  }
+}
+
+function writePiece(cpu: usize, from: usize, address: usize, gpa: u64, size: i32): void {
+  if (address !== 0) {
+    memory.copy(address, from, size);
+    if (holdsCode(address)) invalidateCode(address >> 12, (address & 0xfff) as i32, size);
+    return;
+  }
+  if (gpa === NOWHERE) return;
+  let done = 0;
+  while (done < size) {
+    const part = deviceAccessSize(size - done);
+    memory.copy(cpu + VCPU_scratch, from + done, part);
+    mmioWrite(cpu, (gpa as u32) + done, part);
+    done += part;
+  }
+}
+
+/** Would reading `size` bytes fault? Nonzero = yes, the exception is pending. */
+export function checkRead(cpu: usize, va: u64, sizeAndFlags: i32): i32 {
+  return checkAccess(cpu, va, sizeAndFlags, READ);
+}
+/** Would writing `size` bytes fault? */
+export function checkWrite(cpu: usize, va: u64, sizeAndFlags: i32): i32 {
+  return checkAccess(cpu, va, sizeAndFlags, WRITE);
+}
+function checkAccess(cpu: usize, va: u64, sizeAndFlags: i32, access: i32): i32 {
+  const size = sizeAndFlags & 0xff;
+  if (!isCode64(cpu)) va &= 0xffff_ffff;
+  else if (checkCanonical(cpu, va, size, (sizeAndFlags & STACK_ACCESS) !== 0)) return 1;
+  const tlbClass = currentClass(cpu);
+  if (translatePage(cpu, va, access, tlbClass)) return 1;
+  if (size > 4096 - ((va & 0xfff) as i32)) return translatePage(cpu, nextPage(cpu, va), access, tlbClass);
+  return 0;
+}
+
+/**
+ * Machine address behind a linear address, 0 when there is none: for the hypervisor and debuggers. No exception,
+ * no accessed or dirty bit, no TLB entry.
+ */
+export function translate(cpu: usize, va: u64, access: i32, asSupervisor: i32): usize {
+  const tlbClass = asSupervisor ? TLB_CLASS_supervisorAc : currentClass(cpu);
+  if (isLong(cpu) && !isCanonical(va)) return 0;
+  if (walk(cpu, va, access, tlbClass, false) !== 0) return 0;
+  resolve(cpu, walkPhysical);
+  if (resolvedPage === 0 || (access === WRITE && !resolvedWritable())) return 0;
+  return resolvedPage + ((va & 0xfff) as usize);
+}

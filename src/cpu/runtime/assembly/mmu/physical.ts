@@ -1,0 +1,45 @@
+/**
+ * Guest-physical memory: the p2m table of the domain turns a guest frame into a machine frame. A frame that is
+ * not mapped reads as all ones and forgets what is written, a read-only one forgets too, a device's calls the host.
+ */
+import {
+  FRAME_ENTRY_BYTES,
+  FRAME_ENTRY_flags,
+  FRAME_FLAG_code,
+  FRAME_TABLE_BASE,
+  P2M_mfnMask,
+  P2M_mmio,
+  P2M_readOnly,
+  P2M_typeShift,
+  VCPU_p2m,
+  VCPU_p2mCount,
+} from '../generated/layout';
+
+/** Machine address of the page, 0 when there is no memory behind it, and its p2m type: results of `resolve`. */
+export let resolvedPage: usize = 0;
+export let resolvedType: i32 = 0;
+
+/** Look up the frame that holds guest-physical address `gpa`. */
+export function resolve(cpu: usize, gpa: u64): void {
+  const gfn = gpa >> 12;
+  resolvedPage = 0;
+  resolvedType = 0;
+  if (gfn >= load<u32>(cpu, VCPU_p2mCount)) return;
+  const entry = load<u32>(load<u32>(cpu, VCPU_p2m) + ((gfn as usize) << 2));
+  resolvedType = entry >> P2M_typeShift;
+  if (resolvedType === 0 || resolvedType >= P2M_mmio) return;
+  resolvedPage = (entry & P2M_mfnMask) << 12;
+}
+
+/** Whether the page that `resolve` found takes writes. */
+export function resolvedWritable(): bool {
+  return resolvedPage !== 0 && resolvedType !== P2M_readOnly;
+}
+
+export function frameEntry(mfn: u32): usize {
+  return (FRAME_TABLE_BASE as usize) + mfn * FRAME_ENTRY_BYTES;
+}
+/** Instructions of the frame at this machine address are decoded. */
+export function holdsCode(machineAddress: usize): bool {
+  return (load<u8>(frameEntry(machineAddress >> 12), FRAME_ENTRY_flags) & FRAME_FLAG_code) !== 0;
+}

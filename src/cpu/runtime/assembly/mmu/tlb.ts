@@ -1,0 +1,204 @@
+/**
+ * The TLB: direct-mapped tables in the vCPU block, probed inline by the interpreter (see vcpu/layout.ts).
+ *
+ * Read and write tables hold machine pages; the write table only pages that take plain stores (memory, dirty bit
+ * already set, no decoded code). The execute tables hold code pages. Fills that are not global are noted in a
+ * journal, so that a CR3 load undoes just those. Entries of large pages set a bit in a filter, so that INVLPG
+ * searches the tables only where a large page may have been used.
+ */
+import {
+  MACHINE_HEADER,
+  MACHINE_HEADER_firstVcpu,
+  TLB_BYTES,
+  TLB_CLASS_supervisor,
+  TLB_CLASS_supervisorAc,
+  TLB_CLASS_user,
+  TLB_EMPTY_TAG,
+  TLB_ENTRIES,
+  TLB_ENTRY_addend,
+  TLB_ENTRY_flags,
+  TLB_ENTRY_tag,
+  TLB_EXEC_OFFSET,
+  TLB_FLAG_global,
+  TLB_FLAG_large,
+  TLB_JOURNAL_ENTRIES,
+  TLB_JOURNAL_OFFSET,
+  TLB_READ_OFFSET,
+  TLB_WRITE_OFFSET,
+  VCPU_cpl,
+  VCPU_cr4,
+  VCPU_domain,
+  VCPU_flagSys,
+  VCPU_nextVcpu,
+  VCPU_tlbExec,
+  VCPU_tlbJournalCount,
+  VCPU_tlbLarge1g,
+  VCPU_tlbLarge4m,
+  VCPU_tlbRead,
+  VCPU_tlbWrite,
+} from '../generated/layout';
+import { CR4_SMAP, FLAG_AC } from '../x86';
+
+/** All tables lie one after the other: three for reading, three for writing, two for execution. */
+const TABLES: i32 = 8;
+const FIRST_TABLE: usize = TLB_READ_OFFSET as usize;
+const ALL_ENTRIES: i32 = TABLES * TLB_ENTRIES;
+const PAGE_MASK: u64 = ~(0xfff as u64);
+
+export function readTable(cpu: usize, tlbClass: i32): usize {
+  return cpu + ((TLB_READ_OFFSET + tlbClass * TLB_BYTES) as usize);
+}
+export function writeTable(cpu: usize, tlbClass: i32): usize {
+  return cpu + ((TLB_WRITE_OFFSET + tlbClass * TLB_BYTES) as usize);
+}
+/** Execute tables: only whether the access is a user's matters. */
+export function execTable(cpu: usize, user: bool): usize {
+  return cpu + ((TLB_EXEC_OFFSET + (user ? TLB_BYTES : 0)) as usize);
+}
+/** Where `va` would be in a table. */
+export function slot(table: usize, va: u64): usize {
+  return table + ((((va >> 12) as usize) & (TLB_ENTRIES - 1)) << 4);
+}
+export function hits(entry: usize, va: u64): bool {
+  return load<u64>(entry, TLB_ENTRY_tag) === (va & PAGE_MASK);
+}
+export function addendOf(entry: usize): usize {
+  return load<u32>(entry, TLB_ENTRY_addend);
+}
+
+/** Class of the accesses the vCPU makes now. */
+export function currentClass(cpu: usize): i32 {
+  if (load<i32>(cpu, VCPU_cpl) === 3) return TLB_CLASS_user;
+  if ((load<u64>(cpu, VCPU_cr4) & CR4_SMAP) === 0) return TLB_CLASS_supervisorAc;
+  return (load<u32>(cpu, VCPU_flagSys) & FLAG_AC) !== 0 ? TLB_CLASS_supervisorAc : TLB_CLASS_supervisor;
+}
+/** Class of accesses the processor makes to system tables: supervisor's, and SMAP holds whatever AC says. */
+export function systemClass(cpu: usize): i32 {
+  return (load<u64>(cpu, VCPU_cr4) & CR4_SMAP) === 0 ? TLB_CLASS_supervisorAc : TLB_CLASS_supervisor;
+}
+
+/** Point the vCPU at the tables of its current class; after a change of CPL, RFLAGS.AC or CR4.SMAP. */
+export function selectTlb(cpu: usize): void {
+  const tlbClass = currentClass(cpu);
+  store<u32>(cpu, readTable(cpu, tlbClass) as u32, VCPU_tlbRead);
+  store<u32>(cpu, writeTable(cpu, tlbClass) as u32, VCPU_tlbWrite);
+  store<u32>(cpu, execTable(cpu, tlbClass === TLB_CLASS_user) as u32, VCPU_tlbExec);
+}
+
+/** Enter a translation. `addend` for data tables is machine page - page of `va`; for execution the code page's table. */
+export function fill(cpu: usize, table: usize, va: u64, addend: usize, global: bool, pageShift: i32): void {
+  const entry = slot(table, va);
+  let flags: i32 = 0;
+  if (pageShift > 12) {
+    flags = TLB_FLAG_large;
+    if (pageShift === 30) {
+      store<u64>(cpu, load<u64>(cpu, VCPU_tlbLarge1g) | largeBit(va >> 30), VCPU_tlbLarge1g);
+    } else {
+      store<u64>(cpu, load<u64>(cpu, VCPU_tlbLarge4m) | largeBit(va >> 22), VCPU_tlbLarge4m);
+    }
+  }
+  if (global) flags |= TLB_FLAG_global;
+  else {
+    const count = load<u32>(cpu, VCPU_tlbJournalCount);
+    if (count < (TLB_JOURNAL_ENTRIES as u32)) {
+      const number = ((entry - cpu - FIRST_TABLE) >> 4) as u16;
+      store<u16>(cpu + (count << 1), number, TLB_JOURNAL_OFFSET);
+    }
+    if (count <= (TLB_JOURNAL_ENTRIES as u32)) store<u32>(cpu, count + 1, VCPU_tlbJournalCount);
+  }
+  store<u64>(entry, va & PAGE_MASK, TLB_ENTRY_tag);
+  store<u32>(entry, addend as u32, TLB_ENTRY_addend);
+  store<i32>(entry, flags, TLB_ENTRY_flags);
+}
+
+function largeBit(region: u64): u64 {
+  return (1 as u64) << ((region ^ (region >> 6)) & 63);
+}
+
+/** Throw away everything. */
+export function tlbFlushAll(cpu: usize): void {
+  let entry = cpu + FIRST_TABLE;
+  const end = entry + ((ALL_ENTRIES as usize) << 4);
+  for (; entry < end; entry += 16) store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
+  store<u32>(cpu, 0, VCPU_tlbJournalCount);
+  store<u64>(cpu, 0, VCPU_tlbLarge4m);
+  store<u64>(cpu, 0, VCPU_tlbLarge1g);
+}
+
+/** Throw away what is not global. */
+export function tlbFlushNonGlobal(cpu: usize): void {
+  const first = cpu + FIRST_TABLE;
+  const count = load<u32>(cpu, VCPU_tlbJournalCount);
+  if (count <= (TLB_JOURNAL_ENTRIES as u32)) {
+    for (let i: u32 = 0; i < count; i++) {
+      clearUnlessGlobal(first + ((load<u16>(cpu + (i << 1), TLB_JOURNAL_OFFSET) as usize) << 4));
+    }
+  } else {
+    const end = first + ((ALL_ENTRIES as usize) << 4);
+    for (let entry = first; entry < end; entry += 16) clearUnlessGlobal(entry);
+  }
+  store<u32>(cpu, 0, VCPU_tlbJournalCount);
+}
+
+function clearUnlessGlobal(entry: usize): void {
+  if ((load<i32>(entry, TLB_ENTRY_flags) & TLB_FLAG_global) === 0) {
+    store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
+  }
+}
+
+/** Throw away the translations of one address, of whatever page size. */
+export function tlbInvalidate(cpu: usize, va: u64): void {
+  const first = slot(cpu + FIRST_TABLE, va);
+  for (let i = 0; i < TABLES; i++) {
+    const entry = first + ((i * TLB_BYTES) as usize);
+    if (hits(entry, va)) store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
+  }
+  if ((load<u64>(cpu, VCPU_tlbLarge4m) & largeBit(va >> 22)) !== 0) invalidateLarge(cpu, va, 22);
+  if ((load<u64>(cpu, VCPU_tlbLarge1g) & largeBit(va >> 30)) !== 0) invalidateLarge(cpu, va, 30);
+}
+
+function invalidateLarge(cpu: usize, va: u64, shift: u64): void {
+  let entry = cpu + FIRST_TABLE;
+  const end = entry + ((ALL_ENTRIES as usize) << 4);
+  for (; entry < end; entry += 16) {
+    if (load<u64>(entry, TLB_ENTRY_tag) >> shift !== va >> shift) continue;
+    if ((load<i32>(entry, TLB_ENTRY_flags) & TLB_FLAG_large) === 0) continue;
+    store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
+  }
+}
+
+/** Throw away what the execute tables hold: after a change of the decoder mode. */
+export function flushExec(cpu: usize): void {
+  let entry = cpu + (TLB_EXEC_OFFSET as usize);
+  const end = entry + ((2 * TLB_BYTES) as usize);
+  for (; entry < end; entry += 16) store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
+}
+
+export function firstVcpu(): usize {
+  return load<u32>(MACHINE_HEADER as usize, MACHINE_HEADER_firstVcpu);
+}
+export function nextVcpu(cpu: usize): usize {
+  return load<u32>(cpu, VCPU_nextVcpu);
+}
+
+/** Remove a machine page from the write tables of every vCPU, so that stores to it come the slow way. */
+export function flushFrame(mfn: u32): void {
+  const page = mfn << 12;
+  for (let cpu = firstVcpu(); cpu !== 0; cpu = nextVcpu(cpu)) {
+    let entry = cpu + (TLB_WRITE_OFFSET as usize);
+    const end = entry + ((3 * TLB_BYTES) as usize);
+    for (; entry < end; entry += 16) {
+      const tag = load<u64>(entry, TLB_ENTRY_tag);
+      if ((tag as u32) + load<u32>(entry, TLB_ENTRY_addend) === page) {
+        store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
+      }
+    }
+  }
+}
+
+/** Throw away everything that the vCPUs of a domain remember: its p2m changed. */
+export function flushDomain(domain: u32): void {
+  for (let cpu = firstVcpu(); cpu !== 0; cpu = nextVcpu(cpu)) {
+    if (load<u32>(cpu, VCPU_domain) === domain) tlbFlushAll(cpu);
+  }
+}

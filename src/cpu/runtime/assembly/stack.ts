@@ -1,0 +1,74 @@
+/**
+ * Stacks during control transfers. A transfer works on this cursor and writes RSP only when nothing can fault any
+ * more. Offsets wrap at the stack's width: 16, 32 or 64 bits. Segment limits of legacy stacks are not checked.
+ */
+import { SEG_ss, VCPU_gpr } from './generated/layout';
+import { classRead, classWrite, systemValue } from './mmu/system';
+import { currentClass } from './mmu/tlb';
+import { attributesOf, baseOf, gpr, isCanonical, isCode64, raise } from './state';
+import { ATTR_DB, RSP, SS } from './x86';
+
+export let stackPointer: u64 = 0;
+export let popped: u64 = 0;
+let stackBase: u64 = 0;
+let stackMask: u64 = 0;
+let stackClass: i32 = 0;
+let stackExt: i32 = 0;
+
+/** The stack as the registers have it. */
+export function openStack(cpu: usize): void {
+  stackMask = isCode64(cpu) ? -1 : maskOf(attributesOf(cpu, SEG_ss));
+  stackBase = baseOf(cpu, SEG_ss);
+  stackPointer = gpr(cpu, RSP) & stackMask;
+  stackClass = currentClass(cpu);
+  stackExt = 0;
+}
+
+/** Another stack. */
+export function openNewStack(base: u64, pointer: u64, mask: u64, tlbClass: i32, ext: i32): void {
+  stackMask = mask;
+  stackBase = base;
+  stackPointer = pointer & mask;
+  stackClass = tlbClass;
+  stackExt = ext;
+}
+export function setStackClass(tlbClass: i32): void {
+  stackClass = tlbClass;
+}
+
+/** Width of a stack, as a mask, from the attributes of SS. */
+export function maskOf(attributes: u32): u64 {
+  return (attributes & ATTR_DB) !== 0 ? 0xffff_ffff : 0xffff;
+}
+
+export function push(cpu: usize, value: u64, size: i32): i32 {
+  const pointer = (stackPointer - size) & stackMask;
+  if (stackMask === -1 && !isCanonical(pointer)) return raise(cpu, SS, stackExt);
+  if (classWrite(cpu, stackBase + pointer, value, size, stackClass)) return 1;
+  stackPointer = pointer;
+  return 0;
+}
+
+export function pop(cpu: usize, size: i32): i32 {
+  if (peek(cpu, 0, size)) return 1;
+  stackPointer = (stackPointer + size) & stackMask;
+  return 0;
+}
+/** Read above the top of the stack, to `popped`. */
+export function peek(cpu: usize, distance: i32, size: i32): i32 {
+  const pointer = (stackPointer + distance) & stackMask;
+  if (stackMask === -1 && !isCanonical(pointer)) return raise(cpu, SS, stackExt);
+  if (classRead(cpu, stackBase + pointer, size, stackClass)) return 1;
+  popped = systemValue;
+  return 0;
+}
+
+export function skip(bytes: i32): void {
+  stackPointer = (stackPointer + bytes) & stackMask;
+}
+
+/** Make the cursor the stack pointer; a 16-bit stack leaves the upper bits. */
+export function closeStack(cpu: usize): void {
+  const kept = stackMask === 0xffff ? gpr(cpu, RSP) & ~stackMask : 0;
+  store<u64>(cpu, kept | stackPointer, VCPU_gpr + (RSP << 3));
+}

@@ -1,0 +1,310 @@
+/**
+ * FXSAVE, FXRSTOR and the XSAVE family for x87, SSE and AVX state (SDM vol. 1, 10.5 and chapter 13).
+ *
+ * AVX state follows the header directly, so the standard and the compacted form have it at the same place.
+ * Functions return nonzero with an exception pending; nothing is loaded then.
+ */
+import {
+  VCPU_cr0,
+  VCPU_cr4,
+  VCPU_fcs,
+  VCPU_fcw,
+  VCPU_fdp,
+  VCPU_fds,
+  VCPU_fip,
+  VCPU_fop,
+  VCPU_fpr,
+  VCPU_fsw,
+  VCPU_ftw,
+  VCPU_mxcsr,
+  VCPU_xcr0,
+  VCPU_ymm,
+} from './generated/layout';
+import { checkWrite } from './mmu/access';
+import { classRead, classWrite, systemValue } from './mmu/system';
+import { currentClass } from './mmu/tlb';
+import { isCode64, raiseGp0, raiseNoError } from './state';
+import { CR0_EM, CR0_TS, CR4_OSXSAVE, NM, UD } from './x86';
+
+const X87: u64 = 1;
+const SSE: u64 = 2;
+const AVX: u64 = 4;
+const COMPACTED: u64 = 1 << 63;
+const MXCSR_MASK: u64 = 0xffff;
+const MXCSR_DEFAULT: u32 = 0x1f80;
+
+/** Offsets in the save area. */
+const MXCSR: i32 = 24;
+const REGISTERS: i32 = 32;
+const XMM: i32 = 160;
+const HEADER: i32 = 512;
+const EXTENDED: i32 = 576;
+const END: i32 = 832;
+
+/** The area being worked on. */
+let area: u64 = 0;
+let areaClass: i32 = 0;
+
+function put(cpu: usize, offset: i32, value: u64, size: i32 = 8): i32 {
+  return classWrite(cpu, area + offset, value, size, areaClass);
+}
+/** Read to `systemValue`. */
+function get(cpu: usize, offset: i32, size: i32 = 8): i32 {
+  return classRead(cpu, area + offset, size, areaClass);
+}
+function open(cpu: usize, va: u64): void {
+  area = isCode64(cpu) ? va : va & 0xffff_ffff;
+  areaClass = currentClass(cpu);
+}
+function xmmCount(cpu: usize): i32 {
+  return isCode64(cpu) ? 16 : 8;
+}
+function xmm(cpu: usize, register: i32): usize {
+  return cpu + VCPU_ymm + (register << 5);
+}
+/** Where ST(i) is among the physical registers. */
+function stackRegister(cpu: usize, i: i32): usize {
+  const top = (load<u16>(cpu, VCPU_fsw) >> 11) & 7;
+  return cpu + VCPU_fpr + (((top + i) & 7) << 4);
+}
+
+/** One bit for each physical register that is not empty. */
+function abridgedTags(cpu: usize): u64 {
+  const tags: u32 = load<u16>(cpu, VCPU_ftw);
+  let abridged: u64 = 0;
+  for (let i = 0; i < 8; i++) {
+    if (((tags >> (i << 1)) & 3) !== 3) abridged |= (1 as u64) << i;
+  }
+  return abridged;
+}
+
+/** The full tag of a register that is not empty: 0 valid, 1 zero, 2 special. */
+function tagOf(register: usize): u32 {
+  const exponent = load<u16>(register, 8) & 0x7fff;
+  const significand = load<u64>(register);
+  if (exponent === 0) return significand === 0 ? 1 : 2;
+  if (exponent === 0x7fff) return 2;
+  return significand >> 63 !== 0 ? 0 : 2;
+}
+
+function saveX87(cpu: usize, wide: bool): i32 {
+  const control: u64 = load<u16>(cpu, VCPU_fcw);
+  const status: u64 = load<u16>(cpu, VCPU_fsw);
+  const opcode: u64 = load<u16>(cpu, VCPU_fop);
+  if (put(cpu, 0, control | (status << 16) | (abridgedTags(cpu) << 32) | (opcode << 48))) return 1;
+  let instruction = load<u64>(cpu, VCPU_fip);
+  let operand = load<u64>(cpu, VCPU_fdp);
+  if (!wide) {
+    instruction = (instruction & 0xffff_ffff) | ((load<u16>(cpu, VCPU_fcs) as u64) << 32);
+    operand = (operand & 0xffff_ffff) | ((load<u16>(cpu, VCPU_fds) as u64) << 32);
+  }
+  if (put(cpu, 8, instruction) || put(cpu, 16, operand)) return 1;
+  for (let i = 0; i < 8; i++) {
+    const register = stackRegister(cpu, i);
+    if (put(cpu, REGISTERS + (i << 4), load<u64>(register))) return 1;
+    if (put(cpu, REGISTERS + (i << 4) + 8, load<u16>(register, 8))) return 1;
+  }
+  return 0;
+}
+
+function saveMxcsr(cpu: usize): i32 {
+  return put(cpu, MXCSR, (load<u32>(cpu, VCPU_mxcsr) as u64) | (MXCSR_MASK << 32));
+}
+
+function saveXmm(cpu: usize): i32 {
+  for (let i = 0; i < xmmCount(cpu); i++) {
+    if (put(cpu, XMM + (i << 4), load<u64>(xmm(cpu, i)))) return 1;
+    if (put(cpu, XMM + (i << 4) + 8, load<u64>(xmm(cpu, i), 8))) return 1;
+  }
+  return 0;
+}
+
+function saveUpper(cpu: usize): i32 {
+  for (let i = 0; i < xmmCount(cpu); i++) {
+    if (put(cpu, EXTENDED + (i << 4), load<u64>(xmm(cpu, i), 16))) return 1;
+    if (put(cpu, EXTENDED + (i << 4) + 8, load<u64>(xmm(cpu, i), 24))) return 1;
+  }
+  return 0;
+}
+
+function loadX87(cpu: usize, wide: bool): i32 {
+  if (get(cpu, 0)) return 1;
+  const first = systemValue;
+  if (get(cpu, 8)) return 1;
+  const instruction = systemValue;
+  if (get(cpu, 16)) return 1;
+  const operand = systemValue;
+  store<u16>(cpu, first as u16, VCPU_fcw);
+  store<u16>(cpu, (first >> 16) as u16, VCPU_fsw);
+  store<u16>(cpu, ((first >> 48) as u16) & 0x7ff, VCPU_fop);
+  store<u64>(cpu, wide ? instruction : instruction & 0xffff_ffff, VCPU_fip);
+  store<u64>(cpu, wide ? operand : operand & 0xffff_ffff, VCPU_fdp);
+  store<u16>(cpu, wide ? 0 : ((instruction >> 32) as u16), VCPU_fcs);
+  store<u16>(cpu, wide ? 0 : ((operand >> 32) as u16), VCPU_fds);
+  for (let i = 0; i < 8; i++) {
+    const register = stackRegister(cpu, i);
+    if (get(cpu, REGISTERS + (i << 4))) return 1;
+    store<u64>(register, systemValue);
+    if (get(cpu, REGISTERS + (i << 4) + 8)) return 1;
+    store<u64>(register, systemValue & 0xffff, 8);
+  }
+  const abridged = (first >> 32) as u32;
+  let tags: u32 = 0;
+  for (let i = 0; i < 8; i++) {
+    const tag: u32 = ((abridged >> i) & 1) === 0 ? 3 : tagOf(cpu + VCPU_fpr + (i << 4));
+    tags |= tag << (i << 1);
+  }
+  store<u16>(cpu, tags as u16, VCPU_ftw);
+  return 0;
+}
+
+function initX87(cpu: usize): void {
+  store<u16>(cpu, 0x37f, VCPU_fcw);
+  store<u16>(cpu, 0, VCPU_fsw);
+  store<u16>(cpu, 0xffff, VCPU_ftw);
+  store<u16>(cpu, 0, VCPU_fop);
+  store<u64>(cpu, 0, VCPU_fip);
+  store<u64>(cpu, 0, VCPU_fdp);
+  store<u16>(cpu, 0, VCPU_fcs);
+  store<u16>(cpu, 0, VCPU_fds);
+  memory.fill(cpu + VCPU_fpr, 0, 128);
+}
+
+/** 16 bytes of every register from the area, or zero: `half` 0 for XMM, 16 for the upper halves. */
+function loadHalves(cpu: usize, offset: i32, half: usize): i32 {
+  for (let i = 0; i < xmmCount(cpu); i++) {
+    if (get(cpu, offset + (i << 4))) return 1;
+    store<u64>(xmm(cpu, i) + half, systemValue);
+    if (get(cpu, offset + (i << 4) + 8)) return 1;
+    store<u64>(xmm(cpu, i) + half, systemValue, 8);
+  }
+  return 0;
+}
+function clearHalves(cpu: usize, half: usize): void {
+  for (let i = 0; i < xmmCount(cpu); i++) memory.fill(xmm(cpu, i) + half, 0, 16);
+}
+function anyHalf(cpu: usize, half: usize): bool {
+  let all: u64 = 0;
+  for (let i = 0; i < 16; i++) all |= load<u64>(xmm(cpu, i) + half) | load<u64>(xmm(cpu, i) + half, 8);
+  return all !== 0;
+}
+
+/** #NM and alignment; for the XSAVE family #UD too. */
+function checkArea(cpu: usize, va: u64, alignment: u64, extended: bool): i32 {
+  if (extended && (load<u64>(cpu, VCPU_cr4) & CR4_OSXSAVE) === 0) return raiseNoError(cpu, UD);
+  const disabled = extended ? CR0_TS : CR0_TS | CR0_EM;
+  if ((load<u64>(cpu, VCPU_cr0) & disabled) !== 0) return raiseNoError(cpu, NM);
+  if ((va & (alignment - 1)) !== 0) return raiseGp0(cpu);
+  open(cpu, va);
+  return 0;
+}
+
+/** Both ends can be written: the area spans two pages at most. */
+function checkWritable(cpu: usize, size: i32): i32 {
+  return checkWrite(cpu, area, 8) || checkWrite(cpu, area + size - 8, 8) ? 1 : 0;
+}
+/** Both ends can be read, so that nothing is loaded before a fault. */
+function checkReadable(cpu: usize, size: i32): i32 {
+  return get(cpu, 0) || get(cpu, size - 8) ? 1 : 0;
+}
+
+/** FXSAVE; `wide` for the REX.W form. */
+export function fxsave(cpu: usize, va: u64, wide: i32): i32 {
+  if (checkArea(cpu, va, 16, false) || checkWritable(cpu, 512)) return 1;
+  return saveX87(cpu, wide !== 0) || saveMxcsr(cpu) || saveXmm(cpu) ? 1 : 0;
+}
+
+export function fxrstor(cpu: usize, va: u64, wide: i32): i32 {
+  if (checkArea(cpu, va, 16, false) || checkReadable(cpu, 512)) return 1;
+  if (get(cpu, MXCSR, 4)) return 1;
+  if ((systemValue & ~MXCSR_MASK) !== 0) return raiseGp0(cpu);
+  store<u32>(cpu, systemValue as u32, VCPU_mxcsr);
+  return loadX87(cpu, wide !== 0) || loadHalves(cpu, XMM, 0) ? 1 : 0;
+}
+
+/** Components that are not in their initial state; x87 always counts. */
+function inUse(cpu: usize): u64 {
+  return X87 | (anyHalf(cpu, 0) ? SSE : 0) | (anyHalf(cpu, 16) ? AVX : 0);
+}
+
+/** XSAVE of the components of `mask` (edx:eax). */
+export function xsave(cpu: usize, va: u64, mask: u64, wide: i32): i32 {
+  return save(cpu, va, mask, wide !== 0, false);
+}
+/** XSAVEOPT: leaves out what is in its initial state. */
+export function xsaveopt(cpu: usize, va: u64, mask: u64, wide: i32): i32 {
+  return save(cpu, va, mask, wide !== 0, true);
+}
+
+function save(cpu: usize, va: u64, mask: u64, wide: bool, skipInitial: bool): i32 {
+  if (checkArea(cpu, va, 64, true)) return 1;
+  const wanted = mask & load<u64>(cpu, VCPU_xcr0);
+  if (checkWritable(cpu, (wanted & AVX) !== 0 ? END : EXTENDED)) return 1;
+  const used = inUse(cpu);
+  const written = skipInitial ? wanted & used : wanted;
+  if (get(cpu, HEADER)) return 1;
+  const before = systemValue;
+  if ((written & X87) !== 0 && saveX87(cpu, wide)) return 1;
+  if ((wanted & (SSE | AVX)) !== 0 && saveMxcsr(cpu)) return 1;
+  if ((written & SSE) !== 0 && saveXmm(cpu)) return 1;
+  if ((written & AVX) !== 0 && saveUpper(cpu)) return 1;
+  return put(cpu, HEADER, (before & ~wanted) | (wanted & used));
+}
+
+/** XSAVEC: the compacted form. */
+export function xsavec(cpu: usize, va: u64, mask: u64, wide: i32): i32 {
+  if (checkArea(cpu, va, 64, true)) return 1;
+  const wanted = mask & load<u64>(cpu, VCPU_xcr0);
+  if (checkWritable(cpu, (wanted & AVX) !== 0 ? END : EXTENDED)) return 1;
+  let written = wanted & inUse(cpu);
+  if ((wanted & SSE) !== 0 && load<u32>(cpu, VCPU_mxcsr) !== MXCSR_DEFAULT) written |= SSE;
+  if ((written & X87) !== 0 && saveX87(cpu, wide !== 0)) return 1;
+  if ((written & SSE) !== 0 && (saveMxcsr(cpu) || saveXmm(cpu))) return 1;
+  if ((written & AVX) !== 0 && saveUpper(cpu)) return 1;
+  if (put(cpu, HEADER, written)) return 1;
+  return put(cpu, HEADER + 8, wanted | COMPACTED);
+}
+
+/** XRSTOR of the components of `mask`, from either form; those not in the area get their initial state. */
+export function xrstor(cpu: usize, va: u64, mask: u64, wide: i32): i32 {
+  if (checkArea(cpu, va, 64, true)) return 1;
+  const xcr0 = load<u64>(cpu, VCPU_xcr0);
+  if (checkReadable(cpu, EXTENDED)) return 1;
+  if (get(cpu, HEADER)) return 1;
+  const present = systemValue;
+  if (get(cpu, HEADER + 8)) return 1;
+  const layout = systemValue;
+  const compacted = (layout & COMPACTED) !== 0;
+  if (compacted ? (layout & ~COMPACTED & ~xcr0) !== 0 || (present & ~layout) !== 0 : layout !== 0) {
+    return raiseGp0(cpu);
+  }
+  if ((present & ~xcr0) !== 0) return raiseGp0(cpu);
+  const checkedEnd = compacted ? 64 : 24;
+  for (let offset = 16; offset < checkedEnd; offset += 8) {
+    if (get(cpu, HEADER + offset)) return 1;
+    if (systemValue !== 0) return raiseGp0(cpu);
+  }
+  const wanted = mask & xcr0;
+  if ((wanted & present & AVX) !== 0 && get(cpu, END - 8)) return 1;
+
+  const readsMxcsr = compacted ? (wanted & present & SSE) !== 0 : (wanted & (SSE | AVX)) !== 0;
+  if (readsMxcsr) {
+    if (get(cpu, MXCSR, 4)) return 1;
+    if ((systemValue & ~MXCSR_MASK) !== 0) return raiseGp0(cpu);
+    store<u32>(cpu, systemValue as u32, VCPU_mxcsr);
+  } else if ((wanted & SSE) !== 0) store<u32>(cpu, MXCSR_DEFAULT, VCPU_mxcsr);
+
+  if ((wanted & X87) !== 0) {
+    if ((present & X87) === 0) initX87(cpu);
+    else if (loadX87(cpu, wide !== 0)) return 1;
+  }
+  if ((wanted & SSE) !== 0) {
+    if ((present & SSE) === 0) clearHalves(cpu, 0);
+    else if (loadHalves(cpu, XMM, 0)) return 1;
+  }
+  if ((wanted & AVX) !== 0) {
+    if ((present & AVX) === 0) clearHalves(cpu, 16);
+    else if (loadHalves(cpu, EXTENDED, 16)) return 1;
+  }
+  return 0;
+}

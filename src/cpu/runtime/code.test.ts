@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { frameAddress, mfn } from '../../base/brand.ts';
+import { FrameFlag } from '../../machine/frames.ts';
+import { CodePage, CodeRecord } from '../decode/record.ts';
+import { createTestMachine, NX, U, W } from './test-machine.ts';
+
+const VA = 0x4000_0000n;
+
+/** A machine whose decoder makes every instruction three bytes long. */
+function codeMachine() {
+  const decoded: { hostPage: number; offset: number; record: number }[] = [];
+  const machine: ReturnType<typeof createTestMachine> = createTestMachine({
+    decode: (_cpu, hostPage, codePage, offset) => {
+      const record = machine.header.codeNext;
+      machine.header.codeNext += CodeRecord.size;
+      const at = CodeRecord.at(machine.memory.view, record);
+      at.handler = 7;
+      at.length = 3;
+      const page = CodePage.at(machine.memory.view, codePage);
+      page.granules |= (1n << BigInt(offset >> 6)) | (1n << BigInt(Math.min(offset + 2, 4095) >> 6));
+      page.table.set(offset, record);
+      decoded.push({ hostPage, offset, record });
+      return record;
+    },
+  });
+  machine.enterLongMode();
+  machine.map(VA, 0x3000, W);
+  const lookup = (va: bigint) => {
+    machine.vcpu.rip = va;
+    return machine.runtime.lookup(machine.cpu);
+  };
+  const handler = (record: number) => CodeRecord.at(machine.memory.view, record).handler;
+  const isCode = () => (machine.frameOf(0x3000).flags & FrameFlag.code) !== 0;
+  /** A guest store through the slow path. */
+  const write = (va: bigint, size: number) => {
+    const at = machine.runtime.writeSlow(machine.cpu, va, size);
+    if (at === machine.vcpu.scratch.byteOffset) machine.runtime.commit(machine.cpu);
+    return at;
+  };
+  return { machine, decoded, lookup, handler, isCode, write };
+}
+
+test('lookup decodes once and finds the record again', () => {
+  const { machine, decoded, lookup } = codeMachine();
+  const record = lookup(VA + 0x10n);
+  assert.deepEqual(decoded, [{ hostPage: machine.guest(0x3000), offset: 0x10, record }]);
+  assert.equal(machine.vcpu.codePage, VA);
+  assert.equal(lookup(VA + 0x10n), record);
+  machine.runtime.tlbFlushAll(machine.cpu);
+  assert.equal(lookup(VA + 0x10n), record);
+  assert.equal(decoded.length, 1);
+});
+
+test('fetch faults', () => {
+  const { machine, lookup } = codeMachine();
+  machine.map(VA + 0x1000n, 0x4000, NX);
+  assert.equal(lookup(VA + 0x1004n), 0);
+  assert.deepEqual(machine.fault(), { vector: 14, error: 0x11, cr2: VA + 0x1004n });
+  assert.equal(lookup(0x8000_0000_0000n), 0);
+  assert.equal(machine.fault().vector, 13);
+  machine.map(VA, 0x3000, U | W);
+  machine.vcpu.cr4 |= 1n << 20n;
+  machine.runtime.tlbFlushAll(machine.cpu);
+  assert.equal(lookup(VA), 0);
+  assert.equal(machine.fault().error, 0x11);
+});
+
+test('a store invalidates the instructions it overlaps, and only those', () => {
+  const { machine, lookup, handler, isCode, write } = codeMachine();
+  const a = lookup(VA + 0x3en);
+  const b = lookup(VA + 0x41n);
+  const c = lookup(VA + 0x200n);
+  assert.ok(isCode());
+  assert.equal(write(VA + 0x800n, 8), machine.vcpu.scratch.byteOffset, 'data beside code goes the slow way');
+  assert.deepEqual([a, b, c].map(handler), [7, 7, 7]);
+  write(VA + 0x40n, 1);
+  assert.deepEqual([a, b, c].map(handler), [0, 7, 7], 'the last byte of the first instruction');
+  const page = CodePage.at(machine.memory.view, machine.frameOf(0x3000).code);
+  assert.equal(page.granules, (1n << 1n) | (1n << 8n));
+  assert.notEqual(lookup(VA + 0x3en), a);
+  write(VA + 0x38n, 16);
+  assert.deepEqual([b, c].map(handler), [0, 7]);
+  assert.equal(page.granules, 1n << 8n);
+  assert.ok(isCode());
+  write(VA + 0x202n, 1);
+  assert.ok(!isCode(), 'no instruction is left');
+  assert.equal(write(VA + 0x202n, 1), machine.guest(0x3202), 'fast again');
+  // The execute TLB still knows the page; decoding again must watch the frame again.
+  assert.notEqual(lookup(VA + 0x200n), 0);
+  assert.ok(isCode());
+  assert.equal(write(VA + 0x800n, 8), machine.vcpu.scratch.byteOffset);
+});
+
+test('a write by the hypervisor, and decoding under two modes', () => {
+  const { machine, lookup, handler, isCode } = codeMachine();
+  const first = lookup(VA);
+  machine.vcpu.cr0 |= 8n;
+  machine.runtime.updateMode(machine.cpu);
+  const second = lookup(VA);
+  assert.notEqual(first, second);
+  machine.runtime.invalidateCode(machine.mfnOf(0x3000), 0, 4096);
+  assert.deepEqual([first, second].map(handler), [0, 0]);
+  assert.ok(!isCode());
+});
+
+test('a full code cache is thrown away', () => {
+  const { machine, lookup, decoded, isCode } = codeMachine();
+  const record = lookup(VA);
+  const { header } = machine;
+  header.codeNext = header.codeLimit - 100;
+  assert.equal(lookup(VA), record, 'what is decoded is found');
+  assert.notEqual(lookup(VA + 8n), 0);
+  assert.equal(header.codeGeneration, 1);
+  assert.ok(header.codeNext < header.codeBase + 20000);
+  assert.ok(isCode());
+  lookup(VA);
+  assert.equal(decoded.length, 3, 'decoded again');
+  assert.equal(CodePage.at(machine.memory.view, machine.frameOf(0x3000).code).mfn, machine.mfnOf(0x3000));
+  assert.equal(frameAddress(mfn(machine.mfnOf(0x3000))), machine.guest(0x3000));
+});
