@@ -3,13 +3,16 @@
  *
  * 1. The layout constants of the runtime module, from the structure descriptions (build/layout-constants.ts).
  * 2. dist/runtime.wasm, the AssemblyScript side of the CPU (build/runtime-module.ts).
+ * 3. dist/interpreter.wasm, generated from the instruction table (build/interpreter-module.ts).
  *
- * Each step looks at a digest of its inputs first and does nothing when its output is current. `--force` overrides.
+ * The second step looks at a digest of its inputs first and does nothing when its output is current. `--force`
+ * overrides.
  */
+import { buildInterpreterModule } from './build/interpreter-module.ts';
 import { writeLayoutConstants } from './build/layout-constants.ts';
 import { buildRuntimeModule } from './build/runtime-module.ts';
 
 const force = process.argv.includes('--force');
 writeLayoutConstants();
 await buildRuntimeModule(force);
-// The interpreter module is generated here, once the runtime module exists.
+buildInterpreterModule();

@@ -33,8 +33,6 @@ export interface CodeServices {
   nextPage(cpu: number): number;
   /** A frame has code from now on. */
   markCode(mfn: number): void;
-  /** Throw the code cache away: it is full. */
-  discardCode(): void;
 }
 
 export class RecordWriter {

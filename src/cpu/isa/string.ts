@@ -27,8 +27,8 @@ function elementAddress(x: Emitter, register: number): Value {
   return x.let(x.linear(w.add(w.extendU(x.register(register, x.addressSize).read()), base)));
 }
 
-/** Repeat `element` as the prefix says. `element` gives the condition to go on for, when it compares. */
-function repeated(x: Emitter, element: (step: Value) => Value | undefined): void {
+/** Repeat `element` as the prefix says. */
+function repeated(x: Emitter, element: (step: Value) => void): void {
   const step = stepOf(x);
   if (x.rep === 0) {
     element(step);
@@ -40,10 +40,10 @@ function repeated(x: Emitter, element: (step: Value) => Value | undefined): void
   x.set(budget, w.i32(ELEMENTS_PER_STEP));
   x.if(w.truth(counter.read()), () => {
     x.loop(again => {
-      const goOn = element(step);
+      element(step);
       const left = x.let(truncate(x.addressSize, w.sub(counter.read(), w.integer(type, 1))));
       counter.write(left);
-      const more = x.let(goOn ? w.and(w.truth(left), goOn) : w.truth(left));
+      const more = x.let(w.truth(left));
       x.set(budget, w.sub(budget, w.i32(1)));
       x.code.brIf(again, w.and(more, w.truth(budget)));
       x.if(more, () => x.leaveRepeat());
@@ -52,37 +52,29 @@ function repeated(x: Emitter, element: (step: Value) => Value | undefined): void
 }
 
 const moveString: Semantics = x => {
-  const elements = () =>
-    repeated(x, step => {
-      const value = x.loadMemory(elementAddress(x, RSI), x.size);
-      x.storeMemory(elementAddress(x, RDI), x.size, value);
-      advance(x, RSI, step);
-      advance(x, RDI, step);
-      return undefined;
-    });
-  if (x.rep === 0 || x.addressSize !== 8) {
-    elements();
+  if (x.rep !== 0) {
+    bulk(x, 'repMovs', x.segmentBase());
     return;
   }
-  bulk(x, 'repMovs', x.segmentBase());
+  const step = stepOf(x);
+  const value = x.loadMemory(elementAddress(x, RSI), x.size);
+  x.storeMemory(elementAddress(x, RDI), x.size, value);
+  advance(x, RSI, step);
+  advance(x, RDI, step);
 };
 const storeString: Semantics = x => {
-  const elements = () =>
-    repeated(x, step => {
-      x.storeMemory(elementAddress(x, RDI), x.size, x.register(RAX, x.size).read());
-      advance(x, RDI, step);
-      return undefined;
-    });
-  if (x.rep === 0 || x.addressSize !== 8) {
-    elements();
+  if (x.rep !== 0) {
+    bulk(x, 'repStos');
     return;
   }
-  bulk(x, 'repStos');
+  const step = stepOf(x);
+  x.storeMemory(elementAddress(x, RDI), x.size, x.register(RAX, x.size).read());
+  advance(x, RDI, step);
 };
-/** REP MOVS and REP STOS in the runtime, which copies and fills page by page. */
+/** A repeated instruction in the runtime, which works page by page. It answers 0 done, 1 fault, 2 more to do. */
 function bulk(x: Emitter, name: string, ...args: Value[]): void {
   x.synchronise();
-  const outcome = x.runtime(name, w.i32(x.size), ...args);
+  const outcome = x.runtime(name, w.i32(x.size), w.i32(x.addressSize), ...args);
   x.faultIf(w.eq(outcome, w.i32(1)));
   x.if(outcome, () => x.leaveRepeat());
 }
@@ -91,31 +83,35 @@ const loadString: Semantics = x =>
   repeated(x, step => {
     x.register(RAX, x.size).write(x.loadMemory(elementAddress(x, RSI), x.size));
     advance(x, RSI, step);
-    return undefined;
   });
 
-/** REPE goes on while equal, REPNE while not. */
-const goesOn = (x: Emitter): Value => (x.rep === 1 ? flags.zeroFlag(x) : w.eqz(flags.zeroFlag(x)));
 function compare(x: Emitter, a: Value, b: Value): void {
   const r = x.let(truncate(x.size, w.sub(a, b)));
   flags.subFlags(x, x.size, a, b, r);
 }
-const compareString: Semantics = x =>
-  repeated(x, step => {
-    const a = x.loadMemory(elementAddress(x, RSI), x.size);
-    const b = x.loadMemory(elementAddress(x, RDI), x.size);
-    compare(x, a, b);
-    advance(x, RSI, step);
-    advance(x, RDI, step);
-    return goesOn(x);
-  });
-const scanString: Semantics = x =>
-  repeated(x, step => {
-    const b = x.loadMemory(elementAddress(x, RDI), x.size);
-    compare(x, x.register(RAX, x.size).read(), b);
-    advance(x, RDI, step);
-    return goesOn(x);
-  });
+const whileEqual = (x: Emitter): Value => w.i32(x.rep === 1 ? 1 : 0);
+const compareString: Semantics = x => {
+  if (x.rep !== 0) {
+    bulk(x, 'repCmps', x.segmentBase(), whileEqual(x));
+    return;
+  }
+  const step = stepOf(x);
+  const a = x.loadMemory(elementAddress(x, RSI), x.size);
+  const b = x.loadMemory(elementAddress(x, RDI), x.size);
+  compare(x, a, b);
+  advance(x, RSI, step);
+  advance(x, RDI, step);
+};
+const scanString: Semantics = x => {
+  if (x.rep !== 0) {
+    bulk(x, 'repScas', whileEqual(x));
+    return;
+  }
+  const step = stepOf(x);
+  const b = x.loadMemory(elementAddress(x, RDI), x.size);
+  compare(x, x.register(RAX, x.size).read(), b);
+  advance(x, RDI, step);
+};
 
 const inputString: Semantics = x =>
   repeated(x, step => {
@@ -127,7 +123,6 @@ const inputString: Semantics = x =>
     const value = x.runtime('portIn', port, w.i32(x.size));
     x.storeMemory(address, x.size, truncate(x.size, value));
     advance(x, RDI, step);
-    return undefined;
   });
 const outputString: Semantics = x =>
   repeated(x, step => {
@@ -137,7 +132,6 @@ const outputString: Semantics = x =>
     const value = x.loadMemory(elementAddress(x, RSI), x.size);
     x.runtime('portOut', port, w.i32(x.size), value);
     advance(x, RSI, step);
-    return undefined;
   });
 
 const STRING = { rep: true, addressSized: true, modal: true } as const;

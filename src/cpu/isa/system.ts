@@ -184,7 +184,6 @@ const writeMsr: Semantics = x => {
 const tablePointer =
   (name: 'gdt' | 'idt'): Semantics =>
   (x, destination) => {
-    x.faultIf(x.runtime('checkUmip'));
     const address = x.let((destination as Operand).address());
     x.storeMemory(address, 2, x.field(`${name}Limit`));
     const base = x.field(`${name}Base`);
@@ -205,7 +204,6 @@ const loadTablePointer =
 const storeSystem =
   (value: (x: Emitter) => Value): Semantics =>
   (x, destination) => {
-    x.faultIf(x.runtime('checkUmip'));
     const target = destination as Operand;
     const wide = w.extendU(value(x));
     if (target.isMemory) x.storeMemory(target.address(), 2, truncate(2, w.wrap(wide)));
@@ -326,11 +324,17 @@ const baseRegister =
     x.code.store(8, x.cpu, value, Vcpu.offsets.segBase + segment * 8);
   };
 
-/** FXSAVE and its relatives: the runtime moves the state to and from memory. */
-const extendedState =
-  (name: string, wide: boolean): Semantics =>
+/** FXSAVE and FXRSTOR; the XSAVE family also takes a mask of components in EDX:EAX. */
+const fxState =
+  (name: 'fxsave' | 'fxrstor'): Semantics =>
+  (x, area) =>
+    attempt(x, name, (area as Operand).address(), w.i32(x.size === 8 ? 1 : 0));
+const xState =
+  (name: 'xsave' | 'xsaveopt' | 'xsavec' | 'xrstor'): Semantics =>
   (x, area) => {
-    attempt(x, name, (area as Operand).address(), w.i32(wide ? 1 : 0));
+    const high = w.shl(w.extendU(x.register(RDX, 4).read()), w.i64(32));
+    const mask = w.or(high, w.extendU(x.register(RAX, 4).read()));
+    attempt(x, name, (area as Operand).address(), mask, w.i32(x.size === 8 ? 1 : 0));
   };
 
 const SYSTEM = { ends: true } as const;
@@ -457,10 +461,10 @@ export const system: Definition[] = [
   define('sfence', 'NP 0F AE F8', '', nothing),
   define('clflush', 'NP 0F AE /7', 'Mb', (x, line) => void x.loadMemory((line as Operand).address(), 1)),
   define('clflushopt', '66 0F AE /7', 'Mb', (x, line) => void x.loadMemory((line as Operand).address(), 1)),
-  define('fxsave', 'NP 0F AE /0', 'M', (x, area) => extendedState('fxsave', x.size === 8)(x, area as Operand), { sized: true }),
-  define('fxrstor', 'NP 0F AE /1', 'M', (x, area) => extendedState('fxrstor', x.size === 8)(x, area as Operand), { sized: true }),
-  define('xsave', 'NP 0F AE /4', 'M', (x, area) => extendedState('xsave', x.size === 8)(x, area as Operand), { sized: true }),
-  define('xrstor', 'NP 0F AE /5', 'M', (x, area) => extendedState('xrstor', x.size === 8)(x, area as Operand), { sized: true }),
-  define('xsaveopt', 'NP 0F AE /6', 'M', (x, area) => extendedState('xsaveopt', x.size === 8)(x, area as Operand), { sized: true }),
-  define('xsavec', 'NP 0F C7 /4', 'M', (x, area) => extendedState('xsavec', x.size === 8)(x, area as Operand), { sized: true }),
+  define('fxsave', 'NP 0F AE /0', 'M', fxState('fxsave'), { sized: true }),
+  define('fxrstor', 'NP 0F AE /1', 'M', fxState('fxrstor'), { sized: true }),
+  define('xsave', 'NP 0F AE /4', 'M', xState('xsave'), { sized: true }),
+  define('xrstor', 'NP 0F AE /5', 'M', xState('xrstor'), { sized: true }),
+  define('xsaveopt', 'NP 0F AE /6', 'M', xState('xsaveopt'), { sized: true }),
+  define('xsavec', 'NP 0F C7 /4', 'M', xState('xsavec'), { sized: true }),
 ];

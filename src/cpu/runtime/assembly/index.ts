@@ -27,3 +27,29 @@ export { lar, lldt, loadSegment, lsl, ltr, verr, verw } from './segments';
 export { repCmps, repMovs, repScas, repStos } from './strings';
 export { swapgs, syscall, sysenter, sysexit, sysret } from './syscall';
 export { fxrstor, fxsave, xrstor, xsave, xsavec, xsaveopt } from './xsave';
+export { divideSigned128, divideUnsigned128 } from './divide';
+export {
+  addStackLegacy,
+  enterFrame,
+  leaveLegacy,
+  legacyAddress,
+  peekLegacy,
+  popAll,
+  pushAll,
+  pushLegacy,
+} from './legacy';
+export {
+  checkFsgsbase,
+  checkPort,
+  checkTsc,
+  checkVm86Iopl,
+  cli,
+  isControlRegister,
+  openInterruptWindow,
+  popFlags,
+  readControl,
+  setAlignmentCheck,
+  sti,
+  writeControl,
+  xgetbv,
+} from './privilege';

@@ -1,0 +1,152 @@
+/**
+ * The CPU engine as a library: x86-64 processors over machine memory. It knows nothing of Xen; what a processor needs
+ * from the machine around it comes through `EngineHost`.
+ */
+import { invariant } from '../base/errors.ts';
+import { machineHeader } from '../machine/header.ts';
+import type { FrameTable } from '../machine/frames.ts';
+import { type MachineAddress, frameAddress, PAGE_SIZE } from '../base/brand.ts';
+import type { MachineMemory } from '../machine/memory.ts';
+import { RecordWriter } from './decode/records.ts';
+import type { Services } from './interpreter/services.ts';
+import { createRuntime } from './runtime/runtime.ts';
+import type { RuntimeExports, RuntimeImports } from './runtime/signatures.ts';
+import { Exit } from './vcpu/exit.ts';
+import { Vcpu, VCPU_BLOCK_BYTES } from './vcpu/layout.ts';
+
+/** Machine-dependent behaviour of a processor. */
+export type EngineHost = Services & Omit<RuntimeImports, 'decode'>;
+
+/** The compiled WebAssembly modules; the same for all engines of a process. */
+export interface EngineModules {
+  readonly runtime: WebAssembly.Module;
+  readonly interpreter: WebAssembly.Module;
+}
+
+const V = Vcpu.offsets;
+const FLAG_TF = 1 << 8;
+const FLAG_IF = 1 << 9;
+
+export class CpuEngine {
+  readonly memory: MachineMemory;
+  readonly runtime: RuntimeExports;
+  readonly #frames: FrameTable;
+  readonly #run: (cpu: number) => void;
+
+  /** @param codeCacheBytes memory for decoded instructions; when it is full all is decoded again */
+  constructor(modules: EngineModules, frames: FrameTable, host: EngineHost, codeCacheBytes = 96 << 20) {
+    this.#frames = frames;
+    this.memory = frames.memory;
+    const runtime: RuntimeExports = createRuntime(modules.runtime, this.memory, {
+      decode: (cpu, hostPage, codePage, offset) => this.#decode(cpu, hostPage >>> 0, codePage >>> 0, offset),
+      mmioRead: host.mmioRead,
+      mmioWrite: host.mmioWrite,
+      rdmsr: host.rdmsr,
+      wrmsr: host.wrmsr,
+    });
+    this.runtime = runtime;
+    const interpreter = new WebAssembly.Instance(modules.interpreter, {
+      env: { memory: this.memory.wasm },
+      runtime: { ...runtime },
+      services: {
+        cpuid: host.cpuid,
+        readTsc: host.readTsc,
+        random: host.random,
+        portIn: host.portIn,
+        portOut: host.portOut,
+      },
+    });
+    this.#run = interpreter.exports.run as (cpu: number) => void;
+    this.#records = new RecordWriter(this.memory, {
+      nextPage: cpu => {
+        const view = this.memory.view;
+        const page = view.getBigUint64(cpu + V.codePage, true);
+        return runtime.fetchAddress(cpu, page + BigInt(PAGE_SIZE)) >>> 0;
+      },
+      markCode: mfn => runtime.markCode(mfn),
+    });
+    const header = machineHeader(this.memory);
+    if (header.codeBase === 0) {
+      const first = frames.allocateRun(Math.ceil(codeCacheBytes / PAGE_SIZE));
+      header.codeBase = frameAddress(first);
+      header.codeNext = header.codeBase;
+      header.codeLimit = header.codeBase + codeCacheBytes;
+    }
+  }
+
+  readonly #records: RecordWriter;
+
+  #decode(cpu: number, hostPage: number, codePage: number, offset: number): number {
+    if (this.#records.hasRoom()) return this.#records.decode(cpu, hostPage, codePage, offset);
+    // The cache is full: start over. The code page went with it, so the vCPU looks its position up again.
+    this.runtime.discardCode();
+    return this.runtime.lookup(cpu);
+  }
+
+  /** Allocate a vCPU block in power-up state and link it into the machine. */
+  createVcpu(id: number): MachineAddress {
+    const cpu = frameAddress(this.#frames.allocateRun(Math.ceil(VCPU_BLOCK_BYTES / PAGE_SIZE)));
+    const header = machineHeader(this.memory);
+    const state = Vcpu.at(this.memory.view, cpu);
+    state.id = id;
+    state.nextVcpu = header.firstVcpu;
+    state.exVector = -1;
+    state.exDelivering = -1;
+    state.pendingInterrupt = -1;
+    header.firstVcpu = cpu;
+    this.runtime.resetCpu(cpu);
+    this.runtime.tlbFlushAll(cpu);
+    return cpu;
+  }
+
+  /** Can the vCPU take an external interrupt now? */
+  interruptible(cpu: MachineAddress): boolean {
+    const { view } = this.memory;
+    return (view.getUint32(cpu + V.flagSys, true) & FLAG_IF) !== 0 && !view.getUint32(cpu + V.interruptShadow, true);
+  }
+
+  /** Deliver an external interrupt before the next instruction. Returns an exit reason, or undefined if all is well. */
+  deliverInterrupt(cpu: MachineAddress, vector: number): number | undefined {
+    if (this.runtime.interrupt(cpu, vector, 0) === 0) return undefined;
+    const reason = this.runtime.deliver(cpu);
+    return reason === 0 ? undefined : reason;
+  }
+
+  /**
+   * Run up to `fuel` instructions. Returns why it stopped (vcpu/exit.ts); `Vcpu.retired` is brought up to date.
+   */
+  run(cpu: MachineAddress, fuel: number): number {
+    const { view } = this.memory;
+    let left = fuel;
+    while (left > 0) {
+      // With TF set, every instruction is followed by a trap.
+      const stepping = (view.getUint32(cpu + V.flagSys, true) & FLAG_TF) !== 0;
+      const slice = stepping ? 1 : left;
+      view.setInt32(cpu + V.fuel, slice, true);
+      view.setInt32(cpu + V.sliceFuel, slice, true);
+      this.#run(cpu);
+      const budget = view.getInt32(cpu + V.sliceFuel, true);
+      const done = budget - view.getInt32(cpu + V.fuel, true);
+      invariant(done >= 0, 'a slice cannot run backwards');
+      view.setBigUint64(cpu + V.retired, view.getBigUint64(cpu + V.retired, true) + BigInt(done), true);
+      view.setInt32(cpu + V.sliceFuel, 0, true);
+      view.setInt32(cpu + V.fuel, 0, true);
+      left -= Math.max(done, 1);
+      const reason = view.getUint32(cpu + V.exitReason, true);
+      if (stepping && reason !== Exit.tripleFault && reason !== Exit.unsupported) {
+        const failed = this.runtime.singleStep(cpu);
+        if (failed !== 0) return failed;
+      }
+      if (reason !== Exit.fuel) return reason;
+      if (budget < slice) return Exit.interruptWindow;
+    }
+    return Exit.fuel;
+  }
+}
+
+/** Instructions retired so far, also in the middle of a slice. */
+export function retiredNow(memory: MachineMemory, cpu: number): number {
+  const { view } = memory;
+  const before = view.getUint32(cpu + V.retired, true) + view.getUint32(cpu + V.retired + 4, true) * 2 ** 32;
+  return before + view.getInt32(cpu + V.sliceFuel, true) - view.getInt32(cpu + V.fuel, true);
+}

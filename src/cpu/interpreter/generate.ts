@@ -1,0 +1,309 @@
+/**
+ * Generates the interpreter module from the instruction table.
+ *
+ * `run(cpu)` executes until its fuel is used up or something needs the caller (vcpu/exit.ts). It is one loop around a
+ * `br_table` on the record's handler number: frequent instructions are cases of it, the others are functions reached
+ * through a table. Faults, jumps and reloads of the code position each have one place in the loop.
+ */
+import { invariant } from '../../base/errors.ts';
+import { CodeRecord, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
+import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
+import { Vector } from '../isa/emitter.ts';
+import { FIRST_CALLED, FIRST_FORM, FORMS, type Form } from '../isa/forms.ts';
+import { runtimeExports } from '../runtime/signatures.ts';
+import { Mode } from '../decode/mode.ts';
+import { Exit } from '../vcpu/exit.ts';
+import { Seg, TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
+import { type Callee, Code, type Label, type Value } from '../wasm/code.ts';
+import * as w from '../wasm/code.ts';
+import { ModuleBuilder } from '../wasm/module.ts';
+import { type Functions, InterpreterEmitter, Outcome } from './emitter.ts';
+import { Pseudo } from './pseudo.ts';
+import { type ServiceName, SERVICES } from './services.ts';
+
+/** Any form will do for code that has no operands. */
+const PLAIN = { size: 8, mode64: true, rep: 0, addressSize: 8 } as const;
+
+export function generateInterpreter(): Uint8Array {
+  const module = new ModuleBuilder();
+  const functions = importFunctions(module);
+  const enter = module.declare(['i32'], 'i32');
+  const run = module.declare(['i32']);
+  const handlerType = module.type(['i32', 'i32'], 'i32');
+  const called = FORMS.filter(form => form.id >= FIRST_CALLED).map(form => ({
+    form,
+    callee: module.declare(['i32', 'i32'], 'i32'),
+  }));
+  module.define(enter, generateEnter(functions));
+  module.define(run, generateLoop(functions, enter, handlerType));
+  for (const { form, callee } of called) module.define(callee, generateCalled(form, functions));
+  module.table(called.map(entry => entry.callee));
+  module.export('run', run);
+  return module.build();
+}
+
+function importFunctions(module: ModuleBuilder): Functions {
+  const callees = new Map<string, Callee>();
+  for (const [name, { params, result }] of Object.entries(runtimeExports)) {
+    callees.set(name, module.importFunction('runtime', name, params, result ?? undefined));
+  }
+  for (const name of Object.keys(SERVICES) as ServiceName[]) {
+    const { params, result } = SERVICES[name];
+    callees.set(name, module.importFunction('services', name, params, result));
+  }
+  return {
+    runtime(name) {
+      const callee = callees.get(name);
+      invariant(callee, `no runtime function ${name}`);
+      return callee;
+    },
+  };
+}
+
+/** enter(cpu): record at the vCPU's rip, faults of the fetch delivered; 0 when the processor shut down. */
+function generateEnter(functions: Functions): Code {
+  const code = new Code(['i32']);
+  const cpu = code.parameter(0);
+  code.loop(again => {
+    const record = code.call(functions.runtime('lookup'), cpu);
+    code.if(record, () => code.return(record));
+    const reason = code.call(functions.runtime('deliver'), cpu);
+    code.brIf(again, w.eqz(reason));
+    code.store(4, cpu, reason, Vcpu.offsets.exitReason);
+    code.return(w.i32(0));
+  });
+  code.unreachable();
+  return code;
+}
+
+/** Append what one instruction does. */
+function emitForm(x: InterpreterEmitter, form: Form): void {
+  let immediates = 0;
+  const operands = form.definition.operands
+    .filter(spec => spec.kind !== 'X')
+    .map(spec => x.operand(spec, form, spec.kind === 'I' && immediates++ > 0));
+  form.definition.semantics(x, ...operands);
+}
+
+function generateCalled(form: Form, functions: Functions): Code {
+  const code = new Code(['i32', 'i32']);
+  const shaped = form.definition.operands[0]?.kind === 'X' ? { ...form, size: stringSize(form) } : form;
+  const x = new InterpreterEmitter(code, shaped, code.parameter(0), code.parameter(1), functions);
+  emitForm(x, shaped);
+  code.return(w.i32(Outcome.next));
+  code.unreachable();
+  return code;
+}
+/** Strings have their element size where others have the operand size. */
+function stringSize(form: Form): number {
+  const size = form.definition.operands[0]?.size;
+  if (size === 1) return 1;
+  return size === 'z' && form.size === 8 ? 4 : form.size;
+}
+
+function generateLoop(functions: Functions, enter: Callee, handlerType: number): Code {
+  const code = new Code(['i32']);
+  const cpu = code.parameter(0);
+  const record = code.local('i32');
+  const fuel = code.local('i32');
+  const target = code.local('i64');
+  const origin = code.local('i32');
+  const V = Vcpu.offsets;
+  const offset = () => w.load('i32', 2, record, CodeRecord.offsets.offset);
+  const csBase = () => w.load('i64', 8, cpu, V.segBase + Seg.cs * 8);
+  const codePage = () => w.load('i64', 8, cpu, V.codePage);
+  const ripOfRecord = () => w.sub(w.add(codePage(), w.extendU(offset())), csBase());
+
+  code.set(fuel, w.load('i32', 4, cpu, V.fuel));
+  code.set(record, code.call(enter, cpu));
+  code.block(exit => {
+    code.brIf(exit, w.eqz(record));
+    code.loop(dispatch => {
+      code.block(reload => {
+        code.block(link => {
+          code.block(jump => {
+            code.block(fault => {
+              code.set(fuel, w.sub(fuel, w.i32(1)));
+              code.if(w.ltS(fuel, w.i32(0)), () => {
+                code.set(fuel, w.i32(0));
+                code.store(8, cpu, ripOfRecord(), V.rip);
+                code.store(4, cpu, w.i32(Exit.fuel), V.exitReason);
+                code.br(exit);
+              });
+              const loop = { dispatch, fault, jump, link, reload, exit, target, fuel };
+              const handler = w.load('i32', 2, record, CodeRecord.offsets.handler);
+              inlineHandlers(code, handler, form => {
+                const x = new InterpreterEmitter(code, form ?? PLAIN, cpu, record, functions, loop);
+                return x;
+              }, pseudo => emitPseudo(pseudo, code, loop, cpu, record, functions, ripOfRecord));
+              // Called handlers: they find the fuel in the block and may change it.
+              code.store(4, cpu, fuel, V.fuel);
+              const index = w.sub(handler, w.i32(FIRST_CALLED));
+              const outcome = code.callIndirect(handlerType, 'i32', index, cpu, record);
+              code.set(fuel, w.load('i32', 4, cpu, V.fuel));
+              code.brIf(reload, w.eq(outcome, w.i32(Outcome.reload)));
+              code.brIf(fault, w.eq(outcome, w.i32(Outcome.fault)));
+              code.brIf(dispatch, w.eq(outcome, w.i32(Outcome.repeat)));
+              code.brIf(exit, w.eq(outcome, w.i32(Outcome.exit)));
+              code.set(record, w.add(record, w.i32(RECORD_BYTES)));
+              code.br(dispatch);
+            });
+            // fault: deliver with rip at the instruction
+            code.store(8, cpu, ripOfRecord(), V.rip);
+            code.store(4, cpu, fuel, V.fuel);
+            const reason = code.call(functions.runtime('deliver'), cpu);
+            code.if(reason, () => {
+              code.store(4, cpu, reason, V.exitReason);
+              code.br(exit);
+            });
+            code.br(reload);
+          });
+          // jump: 64-bit code, target in `target`
+          probe(code, cpu, target, found => {
+            code.set(record, found);
+            code.br(dispatch);
+          });
+          code.store(8, cpu, target, V.rip);
+          code.br(reload);
+        });
+        // link: the same for a direct jump; within a page the jump's record learns its target
+        code.set(origin, record);
+        const page = code.let(codePage());
+        const remember = () => {
+          const own = w.ne(record, w.add(cpu, w.i32(V.crossRecord)));
+          const from = w.ltU(w.sub(origin, w.add(cpu, w.i32(V.crossRecord))), w.i32(4 * RECORD_BYTES));
+          code.if(w.and(w.and(w.eq(page, codePage()), own), w.eqz(from)), () =>
+            code.store(4, origin, record, LINK_OFFSET),
+          );
+          code.br(dispatch);
+        };
+        probe(code, cpu, target, found => {
+          code.set(record, found);
+          remember();
+        });
+        // Decoding may throw the code cache away, and the jump's record with it.
+        const generation = () => w.load('i32', 4, w.i32(MACHINE_HEADER), MachineHeader.offsets.codeGeneration);
+        const before = code.let(generation());
+        code.store(8, cpu, target, V.rip);
+        code.set(record, code.call(enter, cpu));
+        code.brIf(exit, w.eqz(record));
+        code.brIf(dispatch, w.ne(before, generation()));
+        remember();
+      });
+      // reload: look the code up at rip
+      code.store(4, cpu, fuel, V.fuel);
+      code.set(record, code.call(enter, cpu));
+      code.brIf(exit, w.eqz(record));
+      code.br(dispatch);
+    });
+  });
+  code.store(4, cpu, fuel, V.fuel);
+  return code;
+}
+
+/** Find the record at linear `target` through the execute TLB; `found` must branch away. */
+function probe(code: Code, cpu: Value, target: Value, found: (record: Value) => void): void {
+  const V = Vcpu.offsets;
+  const entry = code.let(
+    w.add(
+      w.load('i32', 4, cpu, V.tlbExec),
+      w.and(w.wrap(w.shrU(target, w.i64(8))), w.i32((TLB_ENTRIES - 1) << 4)),
+    ),
+  );
+  const page = code.let(w.and(target, w.i64(-4096)));
+  code.if(w.eq(w.load('i64', 8, entry, TlbEntry.offsets.tag), page), () => {
+    const slot = w.shl(w.and(w.wrap(target), w.i32(4095)), w.i32(2));
+    const record = code.let(
+      w.load('i32', 4, w.add(w.load('i32', 4, entry, TlbEntry.offsets.addend), slot)),
+    );
+    code.if(record, () => {
+      code.store(8, cpu, page, V.codePage);
+      found(record);
+    });
+  });
+}
+
+/** The `br_table` and its cases. Falls out at the end for handlers that are called. */
+function inlineHandlers(
+  code: Code,
+  handler: Value,
+  emitter: (form?: Form) => InterpreterEmitter,
+  pseudo: (number: number) => void,
+): void {
+  const cases: Label[] = [];
+  const nest = (remaining: number, outer: Label): void => {
+    if (remaining === 0) {
+      code.brTable(handler, cases, outer);
+      return;
+    }
+    const number = remaining - 1;
+    code.block(label => {
+      cases[number] = label;
+      nest(number, outer);
+    });
+    // Every case branches away, so its locals are free again for the next one.
+    const mark = code.nrLocalsTaken;
+    if (number < FIRST_FORM) pseudo(number);
+    else {
+      const form = FORMS[number - FIRST_FORM] as Form;
+      const x = emitter(form);
+      emitForm(x, form);
+      x.leaveNext();
+    }
+    code.releaseLocals(mark);
+  };
+  code.block(outer => {
+    // Cases are nested so that case 0 is innermost: its code comes first.
+    nest(FIRST_CALLED, outer);
+  });
+}
+
+function emitPseudo(
+  number: number,
+  code: Code,
+  loop: ConstructorParameters<typeof InterpreterEmitter>[5] & object,
+  cpu: Value,
+  record: w.Local,
+  functions: Functions,
+  ripOfRecord: () => Value,
+): void {
+  const V = Vcpu.offsets;
+  const x = new InterpreterEmitter(code, PLAIN, cpu, record, functions, loop);
+  const uncount = () => code.set(loop.fuel, w.add(loop.fuel, w.i32(1)));
+  switch (number) {
+    case Pseudo.stale:
+      uncount();
+      code.store(8, cpu, ripOfRecord(), V.rip);
+      code.br(loop.reload);
+      return;
+    case Pseudo.proceed: {
+      uncount();
+      const link = code.let(w.load('i32', 4, record, LINK_OFFSET));
+      code.if(link, () => {
+        code.set(record, link);
+        code.br(loop.dispatch);
+      });
+      code.set(loop.target, ripOfRecord());
+      const size = w.and(w.load('i32', 4, cpu, V.mode), w.i32(Mode.sizeMask));
+      code.brIf(loop.link, w.eq(size, w.i32(Mode.code64)));
+      code.store(8, cpu, loop.target, V.rip);
+      code.br(loop.reload);
+      return;
+    }
+    case Pseudo.address: {
+      const fault = x.runtime('legacyAddress', x.offsetAddress(), x.immediate32());
+      code.brIf(loop.fault, fault);
+      uncount();
+      x.leaveNext();
+      return;
+    }
+    case Pseudo.unavailable:
+      x.raise(Vector.NM);
+      return;
+    case Pseudo.tooLong:
+      x.raise(Vector.GP, w.i32(0));
+      return;
+    default:
+      x.raise(Vector.UD);
+  }
+}
