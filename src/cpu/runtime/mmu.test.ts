@@ -220,6 +220,10 @@ test('devices, unmapped and read-only frames', () => {
   runtime.readSlow(cpu, VA + 0xffen, 4);
   assert.deepEqual([...vcpu.scratch.subarray(0, 4)], [2, 2, 21, 22]);
   assert.deepEqual(calls, ['read 5004 4', 'write 5004 2 99', 'read 5ffe 2']);
+  // An odd size comes in parts, in order.
+  runtime.readSlow(cpu, VA + 0x10n, 11);
+  assert.deepEqual([...vcpu.scratch.subarray(0, 11)], [8, 8, 8, 8, 8, 8, 8, 8, 2, 2, 1]);
+  assert.deepEqual(calls.slice(3), ['read 5010 8', 'read 5018 2', 'read 501a 1']);
   assert.equal(runtime.readSlow(cpu, VA + 0x1000n, 4), machine.guest(0x1000));
   assert.equal(runtime.writeSlow(cpu, VA + 0x1000n, 4), vcpu.scratch.byteOffset);
   vcpu.scratch.fill(0);

@@ -17,7 +17,11 @@ export {
 } from './control';
 export { deliver, interrupt, singleStep } from './exceptions';
 export { farCall, farJump, farReturn, iret } from './far';
-export * from './flags';
+/**
+ * Everything that the runtime module exports; signatures.ts is the same list with types.
+ * The floating-point part comes in here as `export * from './float/index'`.
+ */
+export { getFlags, setFlags, setSystemFlags } from './flags';
 export { checkRead, checkWrite, commit, modifySlow, readSlow, translate, writeSlow } from './mmu/access';
 export { flushDomain, flushFrame, selectTlb, tlbFlushAll, tlbFlushNonGlobal, tlbInvalidate } from './mmu/tlb';
 export { setCpl, updateMode } from './mode';

@@ -20,9 +20,11 @@ import {
   VCPU_xcr0,
   VCPU_ymm,
 } from './generated/layout';
-import { checkWrite } from './mmu/access';
+import { checkRead, checkWrite, pieceAddress } from './mmu/access';
+import { holdsCode } from './mmu/physical';
 import { classRead, classWrite, systemValue } from './mmu/system';
 import { currentClass } from './mmu/tlb';
+import { READ, WRITE } from './mmu/walk';
 import { isCode64, raiseGp0, raiseNoError } from './state';
 import { CR0_EM, CR0_TS, CR4_OSXSAVE, NM, UD } from './x86';
 
@@ -41,20 +43,61 @@ const HEADER: i32 = 512;
 const EXTENDED: i32 = 576;
 const END: i32 = 832;
 
-/** The area being worked on. */
+/**
+ * The area being worked on: linear address, then where its (at most two) pages are in machine memory, as the address
+ * that offset 0 would have there; 0 when accesses must take the slow way (device, code, not mapped).
+ */
 let area: u64 = 0;
 let areaClass: i32 = 0;
+let firstPage: usize = 0;
+let secondPage: usize = 0;
+/** Offset at which the second page begins. */
+let split: i32 = 0;
 
-function put(cpu: usize, offset: i32, value: u64, size: i32 = 8): i32 {
-  return classWrite(cpu, area + offset, value, size, areaClass);
-}
-/** Read to `systemValue`. */
-function get(cpu: usize, offset: i32, size: i32 = 8): i32 {
-  return classRead(cpu, area + offset, size, areaClass);
-}
 function open(cpu: usize, va: u64): void {
   area = isCode64(cpu) ? va : va & 0xffff_ffff;
   areaClass = currentClass(cpu);
+  split = 4096 - ((area & 0xfff) as i32);
+  firstPage = 0;
+  secondPage = 0;
+}
+
+/** Check `size` bytes from the start and find their pages, before anything is saved or loaded. */
+function prepare(cpu: usize, size: i32, access: i32): i32 {
+  if (access === WRITE ? checkWrite(cpu, area, 8) : checkRead(cpu, area, 8)) return 1;
+  firstPage = pieceAddress;
+  if (access === WRITE && firstPage !== 0 && holdsCode(firstPage)) firstPage = 0;
+  if (size <= split) return 0;
+  const second = area + split;
+  if (access === WRITE ? checkWrite(cpu, second, 8) : checkRead(cpu, second, 8)) return 1;
+  secondPage = pieceAddress === 0 || (access === WRITE && holdsCode(pieceAddress)) ? 0 : pieceAddress - split;
+  return 0;
+}
+
+function pageOf(offset: i32): usize {
+  return offset < split ? firstPage : secondPage;
+}
+/** The area is aligned, so that no element crosses a page. */
+function put(cpu: usize, offset: i32, value: u64): i32 {
+  const page = pageOf(offset);
+  if (page === 0) return classWrite(cpu, area + offset, value, 8, areaClass);
+  store<u64>(page + offset, value);
+  return 0;
+}
+/** Read to `loaded`. */
+let loaded: u64 = 0;
+function get(cpu: usize, offset: i32): i32 {
+  const page = pageOf(offset);
+  if (page === 0) {
+    if (classRead(cpu, area + offset, 8, areaClass)) return 1;
+    loaded = systemValue;
+  } else loaded = load<u64>(page + offset);
+  return 0;
+}
+function getMxcsr(cpu: usize): i32 {
+  if (get(cpu, MXCSR)) return 1;
+  loaded &= 0xffff_ffff;
+  return 0;
 }
 function xmmCount(cpu: usize): i32 {
   return isCode64(cpu) ? 16 : 8;
@@ -129,11 +172,11 @@ function saveUpper(cpu: usize): i32 {
 
 function loadX87(cpu: usize, wide: bool): i32 {
   if (get(cpu, 0)) return 1;
-  const first = systemValue;
+  const first = loaded;
   if (get(cpu, 8)) return 1;
-  const instruction = systemValue;
+  const instruction = loaded;
   if (get(cpu, 16)) return 1;
-  const operand = systemValue;
+  const operand = loaded;
   store<u16>(cpu, first as u16, VCPU_fcw);
   store<u16>(cpu, (first >> 16) as u16, VCPU_fsw);
   store<u16>(cpu, ((first >> 48) as u16) & 0x7ff, VCPU_fop);
@@ -144,9 +187,9 @@ function loadX87(cpu: usize, wide: bool): i32 {
   for (let i = 0; i < 8; i++) {
     const register = stackRegister(cpu, i);
     if (get(cpu, REGISTERS + (i << 4))) return 1;
-    store<u64>(register, systemValue);
+    store<u64>(register, loaded);
     if (get(cpu, REGISTERS + (i << 4) + 8)) return 1;
-    store<u64>(register, systemValue & 0xffff, 8);
+    store<u64>(register, loaded & 0xffff, 8);
   }
   const abridged = (first >> 32) as u32;
   let tags: u32 = 0;
@@ -174,14 +217,14 @@ function initX87(cpu: usize): void {
 function loadHalves(cpu: usize, offset: i32, half: usize): i32 {
   for (let i = 0; i < xmmCount(cpu); i++) {
     if (get(cpu, offset + (i << 4))) return 1;
-    store<u64>(xmm(cpu, i) + half, systemValue);
+    store<u64>(xmm(cpu, i) + half, loaded);
     if (get(cpu, offset + (i << 4) + 8)) return 1;
-    store<u64>(xmm(cpu, i) + half, systemValue, 8);
+    store<u64>(xmm(cpu, i) + half, loaded, 8);
   }
   return 0;
 }
 function clearHalves(cpu: usize, half: usize): void {
-  for (let i = 0; i < xmmCount(cpu); i++) memory.fill(xmm(cpu, i) + half, 0, 16);
+  for (let i = 0; i < xmmCount(cpu); i++) v128.store(xmm(cpu, i) + half, i64x2.splat(0));
 }
 function anyHalf(cpu: usize, half: usize): bool {
   let all: u64 = 0;
@@ -199,26 +242,17 @@ function checkArea(cpu: usize, va: u64, alignment: u64, extended: bool): i32 {
   return 0;
 }
 
-/** Both ends can be written: the area spans two pages at most. */
-function checkWritable(cpu: usize, size: i32): i32 {
-  return checkWrite(cpu, area, 8) || checkWrite(cpu, area + size - 8, 8) ? 1 : 0;
-}
-/** Both ends can be read, so that nothing is loaded before a fault. */
-function checkReadable(cpu: usize, size: i32): i32 {
-  return get(cpu, 0) || get(cpu, size - 8) ? 1 : 0;
-}
-
 /** FXSAVE; `wide` for the REX.W form. */
 export function fxsave(cpu: usize, va: u64, wide: i32): i32 {
-  if (checkArea(cpu, va, 16, false) || checkWritable(cpu, 512)) return 1;
+  if (checkArea(cpu, va, 16, false) || prepare(cpu, 512, WRITE)) return 1;
   return saveX87(cpu, wide !== 0) || saveMxcsr(cpu) || saveXmm(cpu) ? 1 : 0;
 }
 
 export function fxrstor(cpu: usize, va: u64, wide: i32): i32 {
-  if (checkArea(cpu, va, 16, false) || checkReadable(cpu, 512)) return 1;
-  if (get(cpu, MXCSR, 4)) return 1;
-  if ((systemValue & ~MXCSR_MASK) !== 0) return raiseGp0(cpu);
-  store<u32>(cpu, systemValue as u32, VCPU_mxcsr);
+  if (checkArea(cpu, va, 16, false) || prepare(cpu, 512, READ)) return 1;
+  if (getMxcsr(cpu)) return 1;
+  if ((loaded & ~MXCSR_MASK) !== 0) return raiseGp0(cpu);
+  store<u32>(cpu, loaded as u32, VCPU_mxcsr);
   return loadX87(cpu, wide !== 0) || loadHalves(cpu, XMM, 0) ? 1 : 0;
 }
 
@@ -239,11 +273,11 @@ export function xsaveopt(cpu: usize, va: u64, mask: u64, wide: i32): i32 {
 function save(cpu: usize, va: u64, mask: u64, wide: bool, skipInitial: bool): i32 {
   if (checkArea(cpu, va, 64, true)) return 1;
   const wanted = mask & load<u64>(cpu, VCPU_xcr0);
-  if (checkWritable(cpu, (wanted & AVX) !== 0 ? END : EXTENDED)) return 1;
+  if (prepare(cpu, (wanted & AVX) !== 0 ? END : EXTENDED, WRITE)) return 1;
   const used = inUse(cpu);
   const written = skipInitial ? wanted & used : wanted;
   if (get(cpu, HEADER)) return 1;
-  const before = systemValue;
+  const before = loaded;
   if ((written & X87) !== 0 && saveX87(cpu, wide)) return 1;
   if ((wanted & (SSE | AVX)) !== 0 && saveMxcsr(cpu)) return 1;
   if ((written & SSE) !== 0 && saveXmm(cpu)) return 1;
@@ -255,7 +289,7 @@ function save(cpu: usize, va: u64, mask: u64, wide: bool, skipInitial: bool): i3
 export function xsavec(cpu: usize, va: u64, mask: u64, wide: i32): i32 {
   if (checkArea(cpu, va, 64, true)) return 1;
   const wanted = mask & load<u64>(cpu, VCPU_xcr0);
-  if (checkWritable(cpu, (wanted & AVX) !== 0 ? END : EXTENDED)) return 1;
+  if (prepare(cpu, (wanted & AVX) !== 0 ? END : EXTENDED, WRITE)) return 1;
   let written = wanted & inUse(cpu);
   if ((wanted & SSE) !== 0 && load<u32>(cpu, VCPU_mxcsr) !== MXCSR_DEFAULT) written |= SSE;
   if ((written & X87) !== 0 && saveX87(cpu, wide !== 0)) return 1;
@@ -269,11 +303,11 @@ export function xsavec(cpu: usize, va: u64, mask: u64, wide: i32): i32 {
 export function xrstor(cpu: usize, va: u64, mask: u64, wide: i32): i32 {
   if (checkArea(cpu, va, 64, true)) return 1;
   const xcr0 = load<u64>(cpu, VCPU_xcr0);
-  if (checkReadable(cpu, EXTENDED)) return 1;
+  if (prepare(cpu, EXTENDED, READ)) return 1;
   if (get(cpu, HEADER)) return 1;
-  const present = systemValue;
+  const present = loaded;
   if (get(cpu, HEADER + 8)) return 1;
-  const layout = systemValue;
+  const layout = loaded;
   const compacted = (layout & COMPACTED) !== 0;
   if (compacted ? (layout & ~COMPACTED & ~xcr0) !== 0 || (present & ~layout) !== 0 : layout !== 0) {
     return raiseGp0(cpu);
@@ -282,16 +316,16 @@ export function xrstor(cpu: usize, va: u64, mask: u64, wide: i32): i32 {
   const checkedEnd = compacted ? 64 : 24;
   for (let offset = 16; offset < checkedEnd; offset += 8) {
     if (get(cpu, HEADER + offset)) return 1;
-    if (systemValue !== 0) return raiseGp0(cpu);
+    if (loaded !== 0) return raiseGp0(cpu);
   }
   const wanted = mask & xcr0;
-  if ((wanted & present & AVX) !== 0 && get(cpu, END - 8)) return 1;
+  if ((wanted & present & AVX) !== 0 && prepare(cpu, END, READ)) return 1;
 
   const readsMxcsr = compacted ? (wanted & present & SSE) !== 0 : (wanted & (SSE | AVX)) !== 0;
   if (readsMxcsr) {
-    if (get(cpu, MXCSR, 4)) return 1;
-    if ((systemValue & ~MXCSR_MASK) !== 0) return raiseGp0(cpu);
-    store<u32>(cpu, systemValue as u32, VCPU_mxcsr);
+    if (getMxcsr(cpu)) return 1;
+    if ((loaded & ~MXCSR_MASK) !== 0) return raiseGp0(cpu);
+    store<u32>(cpu, loaded as u32, VCPU_mxcsr);
   } else if ((wanted & SSE) !== 0) store<u32>(cpu, MXCSR_DEFAULT, VCPU_mxcsr);
 
   if ((wanted & X87) !== 0) {
