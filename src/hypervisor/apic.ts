@@ -33,9 +33,9 @@ export interface LapicEnvironment {
   nsAtTsc(vcpuId: number, tsc: bigint): number;
   /** Call `timerFired(vcpuId)` at that time; one timer for each vCPU, -1 stops it. */
   setTimer(vcpuId: number, atNs: number): void;
-  /** INIT: reset the vCPU (builder/vcpu-state.ts, setResetState) and stop it. */
+  /** INIT: stop the vCPU; it stays off until `startVcpu`. */
   initVcpu(vcpuId: number): void;
-  /** SIPI: start the vCPU, which waits after INIT, at real-mode address vector:0000. */
+  /** SIPI: reset the vCPU, which waits after INIT, and start it in real mode at address vector * 4096. */
   startVcpu(vcpuId: number, vector: number): void;
   nmi(vcpuId: number): void;
   /** `pendingInterrupt` of this vCPU has become set: it must not stay asleep. */
