@@ -1,0 +1,56 @@
+/**
+ * Event channels for the TypeScript backends, which are ports of the control domain (domain 0).
+ *
+ * A callback runs from `deliverEvents`, never from inside the hypercall that sent the event: the scheduler calls it
+ * between two slices, and whoever destroys a domain afterwards.
+ */
+import { invariant } from '../../base/errors.ts';
+import type { Domain, Hypervisor } from '../hypervisor.ts';
+import { Channel } from '../state.ts';
+import { allocUnbound, bindInterdomain, closePort, send } from './channel.ts';
+import { channelOf } from './table.ts';
+
+export function controlDomain(hypervisor: Hypervisor): Domain {
+  const domain = hypervisor.domains.get(0);
+  invariant(domain?.state.isControl, 'there is no control domain');
+  return domain;
+}
+
+/** A port of `guest` that domain 0 may bind: what the toolstack puts into STORE_EVTCHN and CONSOLE_EVTCHN. */
+export const allocUnboundFor = (guest: Domain): number => allocUnbound(guest, 0);
+
+/** Bind a new port of the control domain to a guest's unbound port. Negative errno if that is none. */
+export function bindToGuest(guest: Domain, guestPort: number, callback?: () => void): number {
+  const control = controlDomain(guest.hypervisor);
+  const port = bindInterdomain(control, guest, guestPort);
+  if (port > 0 && callback) onEvent(guest.hypervisor, port, callback);
+  return port;
+}
+
+/** Call `callback` whenever the port has been notified (once for any number of notifications in between). */
+export function onEvent(hypervisor: Hypervisor, port: number, callback: () => void): void {
+  hypervisor.callbacks.set(port, callback);
+}
+
+/** Notify the guest at the other end. Returns 0 or a negative errno. */
+export const notify = (hypervisor: Hypervisor, port: number): number => send(controlDomain(hypervisor), port);
+
+export function unbind(hypervisor: Hypervisor, port: number): void {
+  hypervisor.callbacks.delete(port);
+  closePort(controlDomain(hypervisor), port);
+}
+
+/** Run the callbacks of all notified ports. Notifications that these cause are delivered too, up to a bound. */
+export function deliverEvents(hypervisor: Hypervisor): void {
+  const { pendingCallbacks, callbacks } = hypervisor;
+  if (pendingCallbacks.length === 0) return;
+  const control = controlDomain(hypervisor);
+  for (let budget = 1024; budget > 0; budget--) {
+    const port = pendingCallbacks.shift();
+    if (port === undefined) return;
+    const channel = channelOf(control, port);
+    if (channel === undefined || channel.pending === 0) continue;
+    channel.pending = 0;
+    if (channel.state !== Channel.free) callbacks.get(port)?.();
+  }
+}

@@ -1,0 +1,48 @@
+/**
+ * A domain's table of event channels: records in hypervisor frames, taken as ports come into use. Port 0 is never used.
+ */
+
+import { XEN_ENOSPC } from '../../abi/xen/errno.ts';
+import { EVTCHN_FIFO_PRIORITY_DEFAULT } from '../../abi/xen/event-channel.ts';
+import { frameAddress } from '../../base/brand.ts';
+import type { Accessor, Domain } from '../hypervisor.ts';
+import { takeFrame } from '../runs.ts';
+import { CHANNELS_PER_FRAME, Channel, EventChannel, EventTable } from '../state.ts';
+import { initialisePort, isBusy } from './port.ts';
+
+export type ChannelRecord = Accessor<typeof EventChannel>;
+
+export const eventTable = (domain: Domain) =>
+  EventTable.at(domain.hypervisor.memory.view, domain.state.events);
+
+/** The record of a port; the port must be below `nrPorts`. */
+export function channelAt(domain: Domain, port: number): ChannelRecord {
+  const { memory } = domain.hypervisor;
+  const frame = memory.u32[domain.state.events / 4 + Math.floor(port / CHANNELS_PER_FRAME)]!;
+  return EventChannel.at(memory.view, frame + (port % CHANNELS_PER_FRAME) * EventChannel.size);
+}
+
+/** The record of a port that came from a guest: undefined when there is no such port. */
+export function channelOf(domain: Domain, port: number): ChannelRecord | undefined {
+  return port > 0 && port < domain.state.nrPorts ? channelAt(domain, port) : undefined;
+}
+
+/** A free port, or -ENOSPC. The caller sets its state. */
+export function takeFreePort(domain: Domain): number {
+  const { state, hypervisor } = domain;
+  for (let port = 1; port <= state.maxPort; port++) {
+    if (port >= state.nrPorts) {
+      const index = Math.floor(port / CHANNELS_PER_FRAME);
+      eventTable(domain).channels.set(index, frameAddress(takeFrame(hypervisor)));
+      state.nrPorts = (index + 1) * CHANNELS_PER_FRAME;
+    }
+    const channel = channelAt(domain, port);
+    if (channel.state !== Channel.free || isBusy(domain, port)) continue;
+    channel.notifyVcpu = 0;
+    channel.pending = 0;
+    channel.priority = EVTCHN_FIFO_PRIORITY_DEFAULT;
+    initialisePort(domain, port);
+    return port;
+  }
+  return -XEN_ENOSPC;
+}

@@ -1,0 +1,98 @@
+/**
+ * The hypervisor's handles: JavaScript objects over the state of state.ts, and what is injected from outside.
+ *
+ * Handles own nothing that cannot be rebuilt from machine memory, except the callbacks of TypeScript backends, which
+ * are services and register again.
+ */
+import type { DomainId } from '../base/brand.ts';
+import type { Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
+import type { FrameTable } from '../machine/frames.ts';
+import type { MachineMemory } from '../machine/memory.ts';
+import type { DomainState, HypervisorState, VcpuState } from './state.ts';
+
+/** Time, injected. All three go at the same rate; `tsc` is what the guest's RDTSC reads. */
+export interface Clock {
+  /** Nanoseconds since the machine started, below 2^53. */
+  systemTimeNs(): number;
+  tsc(): bigint;
+  /** Nanoseconds since 1970-01-01 UTC. */
+  wallClockNs(): bigint;
+  /** How much fuel a vCPU may use before the time comes; lets timers fire exactly when time is counted in fuel. */
+  fuelUntil?(deadlineNs: number): number;
+}
+
+/** The interrupt controller of a vCPU (given by the address of its block). */
+export interface InterruptSink {
+  /** Raise the event channel upcall through the local APIC, as an edge-triggered interrupt. */
+  upcall(vcpuAddress: number, vector: number): void;
+  /** Interrupts may be acceptable now: put the best waiting one into `Vcpu.pendingInterrupt`. */
+  refresh?(vcpuAddress: number): void;
+}
+
+/** What the hypervisor needs of the CPU engine. */
+export interface CpuEngine {
+  /** Run until an exit; returns `Vcpu.exitReason`. What is left of `fuel` is in `Vcpu.fuel`. */
+  run(vcpuAddress: number, fuel: number): number;
+  /** Machine address of a guest virtual address in the vCPU's current address space (supervisor), or 0. */
+  translate(vcpuAddress: number, gva: bigint, write: boolean): number;
+  /** The domain's p2m has lost or changed an entry: translations of its vCPUs are stale. */
+  p2mChanged?(domain: Domain): void;
+  /** The hypervisor wrote to a frame whose instructions are decoded (`FrameFlag.code`). */
+  codeWritten?(machineAddress: number, sizeBytes: number): void;
+}
+
+/** Notices to the toolstack. None may call back into the hypervisor's run loop. */
+export interface Notices {
+  /** A domain has shut down: `code` is SHUTDOWN_*. */
+  shutdown?(domain: Domain, code: number): void;
+  /** A vCPU became runnable, so a run loop that sleeps should wake. */
+  wake?(): void;
+  /** CONSOLEIO_write of a domain. */
+  console?(domain: Domain, text: Uint8Array): void;
+  /** Before each hypercall, when tracing. */
+  hypercall?(vcpu: Vcpu, number: number, args: readonly bigint[]): void;
+}
+
+export type Accessor<S extends { at(view: DataView, address: number): unknown }> = ReturnType<S['at']>;
+
+/** Handle of one vCPU. */
+export interface Vcpu {
+  readonly domain: Domain;
+  readonly id: number;
+  readonly state: Accessor<typeof VcpuState>;
+  /** The vCPU block. */
+  readonly block: Accessor<typeof VcpuBlock>;
+}
+
+/** Handle of one domain. */
+export interface Domain {
+  readonly hypervisor: Hypervisor;
+  readonly id: DomainId;
+  readonly state: Accessor<typeof DomainState>;
+  readonly vcpus: Vcpu[];
+}
+
+export interface Hypervisor {
+  readonly memory: MachineMemory;
+  readonly frames: FrameTable;
+  readonly state: Accessor<typeof HypervisorState>;
+  readonly clock: Clock;
+  readonly interrupts: InterruptSink;
+  readonly engine: CpuEngine;
+  readonly notices: Notices;
+  readonly domains: Map<number, Domain>;
+  /** vCPU handles by the address of their VcpuState. */
+  readonly vcpus: Map<number, Vcpu>;
+  /** Callbacks of the control domain's ports, and ports of it that wait for delivery. */
+  readonly callbacks: Map<number, () => void>;
+  readonly pendingCallbacks: number[];
+}
+
+export interface HypervisorOptions {
+  memory: MachineMemory;
+  frames: FrameTable;
+  clock: Clock;
+  interrupts: InterruptSink;
+  engine: CpuEngine;
+  notices?: Notices;
+}

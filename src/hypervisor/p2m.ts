@@ -1,0 +1,144 @@
+/**
+ * The guest-physical map: which machine frame backs each guest frame.
+ *
+ * The table is an array of u32 (cpu/vcpu/layout.ts `P2m`), read directly by the CPU engine. Each entry that maps a
+ * frame holds one reference on it; the frame goes back to the allocator with the last one. A frame's owner tells what
+ * the mapping is: the domain itself (its RAM), DOMID_XEN (shared info, grant table), or another domain (a grant).
+ */
+import { gfn as asGfn, type DomainId, frameAddress, type Gfn, type Mfn, mfn } from '../base/brand.ts';
+import { DomusError } from '../base/errors.ts';
+import { P2m } from '../cpu/vcpu/layout.ts';
+import { DOMID_XEN, FrameType } from '../machine/frames.ts';
+import type { Domain, Hypervisor } from './hypervisor.ts';
+
+/** Raw entry, 0 when the gfn is out of range or not mapped. */
+export function p2mEntry(domain: Domain, gfn: number): number {
+  const { p2m, p2mCount } = domain.state;
+  if (!(gfn >= 0 && gfn < p2mCount)) return 0;
+  return domain.hypervisor.memory.u32[p2m / 4 + gfn]!;
+}
+
+export const p2mType = (entry: number): number => entry >>> P2m.typeShift;
+
+/** Frame behind a gfn, 0 when there is none (or it is MMIO). */
+export function mfnOfGfn(domain: Domain, gfn: number): number {
+  const entry = p2mEntry(domain, gfn);
+  const type = p2mType(entry);
+  return type === P2m.ram || type === P2m.readOnly ? entry & P2m.mfnMask : 0;
+}
+
+export const frameOwner = (hypervisor: Hypervisor, frame: number): number =>
+  hypervisor.frames.entry(mfn(frame)).owner;
+
+/** Frame behind a gfn if it is ordinary writable RAM of the domain's own, else 0. */
+export function ramOfGfn(domain: Domain, gfn: number): number {
+  const entry = p2mEntry(domain, gfn);
+  if (p2mType(entry) !== P2m.ram) return 0;
+  const frame = entry & P2m.mfnMask;
+  return frameOwner(domain.hypervisor, frame) === domain.id ? frame : 0;
+}
+
+/** Machine address of a guest-physical address in own RAM or any mapped frame, 0 when there is none. */
+export function addressOfGfn(domain: Domain, gfn: number): number {
+  const frame = mfnOfGfn(domain, gfn);
+  return frame === 0 ? 0 : frameAddress(mfn(frame));
+}
+
+export const takeReference = (hypervisor: Hypervisor, frame: number): void => {
+  hypervisor.frames.entry(mfn(frame)).count += 1;
+};
+
+export const dropReference = (hypervisor: Hypervisor, frame: number): void => {
+  hypervisor.frames.release(mfn(frame));
+};
+
+const changed = (domain: Domain): void => domain.hypervisor.engine.p2mChanged?.(domain);
+
+/** Map `frame` at `gfn`, taking over the caller's reference. The gfn must be in range; what was there is unmapped. */
+export function mapGfn(domain: Domain, gfn: number, frame: number, type: number = P2m.ram): void {
+  const { state, hypervisor } = domain;
+  if (p2mEntry(domain, gfn) !== 0) unmapGfn(domain, gfn);
+  hypervisor.memory.u32[state.p2m / 4 + gfn] = (frame | (type << P2m.typeShift)) >>> 0;
+  if (gfn >= state.maxMappedGfn) state.maxMappedGfn = gfn + 1;
+}
+
+/** Mark a gfn as emulated (local APIC). It must hold no frame. */
+export function mapMmio(domain: Domain, gfn: Gfn): void {
+  domain.hypervisor.memory.u32[domain.state.p2m / 4 + gfn] = P2m.mmio << P2m.typeShift;
+}
+
+/** Remove a mapping and its reference. Returns the frame, 0 if there was none. */
+export function unmapGfn(domain: Domain, gfn: number): number {
+  const { state, hypervisor } = domain;
+  const frame = mfnOfGfn(domain, gfn);
+  if (p2mEntry(domain, gfn) === 0) return 0;
+  hypervisor.memory.u32[state.p2m / 4 + gfn] = 0;
+  changed(domain);
+  if (frame !== 0) {
+    if (frameOwner(hypervisor, frame) === domain.id) state.totPages -= 1;
+    dropReference(hypervisor, frame);
+  }
+  return frame;
+}
+
+/**
+ * Give the guest fresh zeroed RAM at `gfn`. Returns false when the domain has all it may have, the gfn is out of
+ * range, or machine memory is used up.
+ */
+export function populateGfn(domain: Domain, gfn: number): boolean {
+  const { state, hypervisor } = domain;
+  if (!(gfn >= 0 && gfn < state.p2mCount) || state.totPages >= state.maxPages) return false;
+  const old = p2mEntry(domain, gfn);
+  if (old !== 0 && (p2mType(old) === P2m.mmio || ramOfGfn(domain, gfn) === 0)) return false;
+  const frame = allocateRam(hypervisor, domain.id);
+  if (frame === 0) return false;
+  mapGfn(domain, gfn, frame);
+  state.totPages += 1;
+  return true;
+}
+
+function allocateRam(hypervisor: Hypervisor, owner: DomainId): Mfn | 0 {
+  if (hypervisor.frames.nrFree === 0) return 0;
+  try {
+    return hypervisor.frames.allocate(owner, FrameType.ram);
+  } catch (error) {
+    if (error instanceof DomusError) return 0;
+    throw error;
+  }
+}
+
+/** Populate `count` frames from `first` on; for the domain builder. @throws DomusError when memory is used up. */
+export function populateRange(domain: Domain, first: Gfn, count: number): void {
+  for (let i = 0; i < count; i++) {
+    if (!populateGfn(domain, first + i)) {
+      throw new DomusError(
+        'E_MACHINE_FULL',
+        `domain ${domain.id}: no memory for guest frame 0x${(first + i).toString(16)}`,
+        'give the guest less memory, or run fewer domains',
+      );
+    }
+  }
+}
+
+/** Map one of the hypervisor's own frames (shared info, grant table) at a gfn; what was there goes. */
+export function mapSpecial(domain: Domain, gfn: number, frame: number, oldGfn: number): boolean {
+  const { state, hypervisor } = domain;
+  if (!(gfn >= 0 && gfn < state.p2mCount)) return false;
+  const present = mfnOfGfn(domain, gfn);
+  if (p2mType(p2mEntry(domain, gfn)) === P2m.mmio) return false;
+  // A grant is unmapped through its handle, never by mapping something over it.
+  if (present !== 0 && isForeign(domain, present)) return false;
+  takeReference(hypervisor, frame);
+  if (oldGfn < state.p2mCount && oldGfn !== gfn && mfnOfGfn(domain, oldGfn) === frame)
+    unmapGfn(domain, oldGfn);
+  mapGfn(domain, gfn, frame);
+  return true;
+}
+
+/** Does the frame belong to another domain (so that only a grant can have put it into the p2m)? */
+export function isForeign(domain: Domain, frame: number): boolean {
+  const owner = frameOwner(domain.hypervisor, frame);
+  return owner !== domain.id && owner !== DOMID_XEN;
+}
+
+export const gfnOfNumber = (value: bigint): Gfn => asGfn(value > 0xffff_ffffn ? 0xffff_ffff : Number(value));

@@ -1,0 +1,42 @@
+/** The run queue of the one pCPU: vCPUs linked through `VcpuState.runNext`, first in, first out. */
+
+import type { Hypervisor, Vcpu } from './hypervisor.ts';
+import { VcpuState } from './state.ts';
+
+export function enqueue(vcpu: Vcpu): void {
+  const { state, memory } = vcpu.domain.hypervisor;
+  const address = vcpu.state.address;
+  vcpu.state.onRunQueue = 1;
+  vcpu.state.runNext = 0;
+  if (state.runTail === 0) state.runHead = address;
+  else VcpuState.at(memory.view, state.runTail).runNext = address;
+  state.runTail = address;
+}
+
+export function dequeue(hypervisor: Hypervisor): Vcpu | undefined {
+  const { state } = hypervisor;
+  const vcpu = hypervisor.vcpus.get(state.runHead);
+  if (vcpu === undefined) return undefined;
+  state.runHead = vcpu.state.runNext;
+  if (state.runHead === 0) state.runTail = 0;
+  vcpu.state.onRunQueue = 0;
+  vcpu.state.runNext = 0;
+  return vcpu;
+}
+
+/** Take a vCPU out wherever it is. */
+export function removeFromQueue(vcpu: Vcpu): void {
+  if (vcpu.state.onRunQueue === 0) return;
+  const { state, memory } = vcpu.domain.hypervisor;
+  const address = vcpu.state.address;
+  let previous = 0;
+  for (let at = state.runHead; at !== 0; at = VcpuState.at(memory.view, at).runNext) {
+    if (at === address) break;
+    previous = at;
+  }
+  if (previous === 0) state.runHead = vcpu.state.runNext;
+  else VcpuState.at(memory.view, previous).runNext = vcpu.state.runNext;
+  if (state.runTail === address) state.runTail = previous;
+  vcpu.state.onRunQueue = 0;
+  vcpu.state.runNext = 0;
+}

@@ -1,0 +1,130 @@
+/**
+ * The scheduler: gives the pCPU to runnable vCPUs in turn, acts on why they stopped, and fires timers.
+ *
+ * It is driven from outside: `runOne` does one slice and returns; when nothing can run it says how long to sleep.
+ */
+
+import { SHUTDOWN_poweroff } from '../abi/xen/sched.ts';
+import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running } from '../abi/xen/vcpu.ts';
+import { Exit } from '../cpu/vcpu/exit.ts';
+import { deliverEvents } from './event/backend.ts';
+import { assertCallbackVector } from './event/upcall.ts';
+import { hypercall } from './hypercall/dispatch.ts';
+import type { Hypervisor, Vcpu } from './hypervisor.ts';
+import { domainCrash, domainShutdown, vcpuDown } from './life.ts';
+import { dequeue, enqueue } from './run-queue.ts';
+import { setRunstate, updateRunstateArea } from './runstate.ts';
+import { Life, NEVER, Pause } from './state.ts';
+import { fireTimers } from './time.ts';
+import { isRunnable } from './wake.ts';
+
+/** RFLAGS.IF */
+const FLAG_IF = 1 << 9;
+
+export type Outcome =
+  | { kind: 'ran'; vcpu: Vcpu; exit: number }
+  /** Nothing to run: sleep that long, or until Notices.wake. Infinity when no timer is set. */
+  | { kind: 'idle'; waitNs: number };
+
+/** Fuel of one slice when no timer is nearer. */
+export const SLICE_FUEL = 1_000_000;
+
+/** Run the next vCPU for a slice. `vcpu` in the outcome is the one that ran, `exit` the last reason it stopped. */
+export function runOne(hypervisor: Hypervisor, sliceFuel: number = SLICE_FUEL): Outcome {
+  deliverEvents(hypervisor);
+  fireTimers(hypervisor);
+  const vcpu = dequeue(hypervisor);
+  if (vcpu === undefined) return idle(hypervisor);
+  setRunstate(vcpu, RUNSTATE_running);
+  updateRunstateArea(vcpu);
+  const exit = slice(vcpu, sliceFuel);
+  if (vcpu.state.onRunQueue === 0) leave(vcpu);
+  deliverEvents(hypervisor);
+  return { kind: 'ran', vcpu, exit };
+}
+
+function idle(hypervisor: Hypervisor): Outcome {
+  const next = hypervisor.state.nextTimerNs;
+  const waitNs = next >= NEVER ? Number.POSITIVE_INFINITY : next - hypervisor.clock.systemTimeNs();
+  return { kind: 'idle', waitNs: Math.max(0, waitNs) };
+}
+
+/** After its slice: back to the end of the queue, or into the state that it asked for. */
+function leave(vcpu: Vcpu): void {
+  if (vcpu.domain.state.life === Life.dying) return;
+  if (isRunnable(vcpu)) {
+    setRunstate(vcpu, RUNSTATE_runnable);
+    enqueue(vcpu);
+  } else if ((vcpu.state.pauseFlags & Pause.blocked) !== 0) setRunstate(vcpu, RUNSTATE_blocked);
+  else setRunstate(vcpu, RUNSTATE_offline);
+  updateRunstateArea(vcpu);
+}
+
+/** Enter the vCPU again and again until its fuel is used up or it cannot or should not go on. */
+function slice(vcpu: Vcpu, sliceFuel: number): number {
+  const { hypervisor } = vcpu.domain;
+  const { engine, interrupts, clock } = hypervisor;
+  let remaining = sliceFuel;
+  for (;;) {
+    interrupts.refresh?.(vcpu.state.block);
+    if (vcpu.state.upcallVector === 0) assertCallbackVector(vcpu);
+    let fuel = remaining;
+    const next = hypervisor.state.nextTimerNs;
+    if (clock.fuelUntil && next < NEVER) fuel = Math.max(1, Math.min(fuel, clock.fuelUntil(next)));
+    const exit = engine.run(vcpu.state.block, fuel);
+    // An exit costs something even when no instruction retired, so a slice always ends.
+    remaining -= Math.max(1, fuel - Math.max(0, vcpu.block.fuel));
+    const goesOn = handleExit(vcpu, exit);
+    fireTimers(hypervisor);
+    if (!goesOn || remaining <= 0 || !isRunnable(vcpu)) return exit;
+  }
+}
+
+/** Act on an exit. Returns whether the vCPU may continue its slice. */
+function handleExit(vcpu: Vcpu, exit: number): boolean {
+  switch (exit) {
+    case Exit.hypercall:
+      return hypercall(vcpu);
+    case Exit.fuel:
+    case Exit.interruptWindow:
+      return true;
+    case Exit.halt:
+      return halt(vcpu);
+    case Exit.pause:
+      return false;
+    case Exit.breakpoint:
+      return false;
+    case Exit.tripleFault:
+      domainCrash(vcpu.domain, `vCPU ${vcpu.id}: triple fault at rip 0x${vcpu.block.rip.toString(16)}`);
+      return false;
+    default: {
+      const what = exit === Exit.unsupported ? `instruction form ${vcpu.block.exitInfo}` : `exit ${exit}`;
+      domainCrash(
+        vcpu.domain,
+        `vCPU ${vcpu.id}: unsupported ${what} at rip 0x${vcpu.block.rip.toString(16)}`,
+      );
+      return false;
+    }
+  }
+}
+
+/** HLT: sleep until an interrupt. With interrupts disabled nothing could wake it: the guest has switched it off. */
+function halt(vcpu: Vcpu): boolean {
+  const { block, domain } = vcpu;
+  if ((block.flagSys & FLAG_IF) === 0) {
+    vcpuDown(vcpu);
+    if (domain.vcpus.every(other => (other.state.pauseFlags & Pause.down) !== 0)) {
+      domainShutdown(domain, SHUTDOWN_poweroff);
+    }
+    return false;
+  }
+  domain.hypervisor.interrupts.refresh?.(vcpu.state.block);
+  if (vcpu.state.upcallVector === 0) assertCallbackVector(vcpu);
+  if (block.pendingInterrupt >= 0) {
+    block.halted = 0;
+    return true;
+  }
+  block.halted = 1;
+  vcpu.state.pauseFlags |= Pause.blocked;
+  return false;
+}
