@@ -16,7 +16,8 @@
  * - The consoles stay open from beginning to end: the driver forgets a tty's modes at the last close.
  * - Stdout and stderr reach the consoles through fifos and `cat`: the command sees no terminal where there is none, and when the
  *   last writer is gone the `cat`s end, so that nothing can be lost or awaited forever.
- * - The command runs in the foreground, because a shell starts background processes with SIGINT and SIGQUIT ignored.
+ * - The command runs in the foreground, because a shell starts background processes with SIGINT and SIGQUIT ignored; and in a
+ *   subshell, because this shell redirects itself for the time of a plain command and would report a signal on its stderr.
  * - `stty` sets modes only after the output has drained. That is how the script waits until everything is on its way before it
  *   reports the exit code.
  */
@@ -107,7 +108,7 @@ control_pid=$!
 echo ready >&7
 
 if [ "$domus_terminal" ]; then
-  setsid -c /domus/command <&5 >&5 2>&5 5<&- 7<&-
+  ( exec setsid -c /domus/command <&5 >&5 2>&5 5<&- 7<&- )
   code=$?
   out_pid=1
   err_pid=1
@@ -120,10 +121,10 @@ else
   if [ "$domus_stdin" ]; then
     mkfifo /run/domus/in
     feed <&5 >/run/domus/in 5<&- 6<&- 7<&- &
-    setsid /domus/command </run/domus/in >/run/domus/out 2>/run/domus/err 5<&- 6<&- 7<&-
+    ( exec setsid /domus/command </run/domus/in >/run/domus/out 2>/run/domus/err 5<&- 6<&- 7<&- )
     code=$?
   else
-    setsid /domus/command </dev/null >/run/domus/out 2>/run/domus/err 5<&- 6<&- 7<&-
+    ( exec setsid /domus/command </dev/null >/run/domus/out 2>/run/domus/err 5<&- 6<&- 7<&- )
     code=$?
   fi
 fi
