@@ -8,7 +8,14 @@
  * Guests are x86-64 whatever this machine is, so apt is always asked for amd64.
  */
 import { DomusError } from '../base/errors.ts';
-import { fileAgeMs, joinPath, listFolder, makeFolder, readIfPresent, writeWhole } from '../platform/node/cache-folder.ts';
+import {
+  fileAgeMs,
+  joinPath,
+  listFolder,
+  makeFolder,
+  readIfPresent,
+  writeWhole,
+} from '../platform/node/cache-folder.ts';
 import { sha256Hex } from '../platform/node/native-codecs.ts';
 import { type ProgramOptions, type ProgramResult, runProgram } from '../platform/node/program.ts';
 
@@ -87,7 +94,10 @@ export interface AptOptions {
 }
 
 export function aptClient({ folder, progress, run = runProgram, signal }: AptOptions): PackageClient {
-  const configurations = { system: joinPath(folder, 'system.conf'), private: joinPath(folder, 'private.conf') };
+  const configurations = {
+    system: joinPath(folder, 'system.conf'),
+    private: joinPath(folder, 'private.conf'),
+  };
 
   const apt = async (
     program: 'apt-get' | 'apt-cache',
@@ -117,7 +127,8 @@ export function aptClient({ folder, progress, run = runProgram, signal }: AptOpt
       const sha256 = fields.get('sha256')?.toLowerCase() ?? '';
       const version = fields.get('version') ?? '';
       // Locally installed packages that no archive has are described without a hash: of no use here.
-      if (fields.get('package') !== name || version === '' || !/^[0-9a-f]{64}$/.test(sha256)) return undefined;
+      if (fields.get('package') !== name || version === '' || !/^[0-9a-f]{64}$/.test(sha256))
+        return undefined;
       const depends = [fields.get('pre-depends'), fields.get('depends')]
         .flatMap(list => list?.split(',') ?? [])
         .map(item => item.trim().split(/[\s|(:]/)[0]!)
@@ -127,14 +138,18 @@ export function aptClient({ folder, progress, run = runProgram, signal }: AptOpt
 
     async names(prefix, lists) {
       const result = await apt('apt-cache', lists, ['pkgnames', '--', prefix]);
-      return result.stdout.split('\n').filter(name => name.startsWith(prefix)).sort();
+      return result.stdout
+        .split('\n')
+        .filter(name => name.startsWith(prefix))
+        .sort();
     },
 
     async update() {
       const stamp = joinPath(folder, 'updated');
       const age = await fileAgeMs(stamp);
       if (age !== undefined && age >= 0 && age < LISTS_FRESH_MS) return;
-      for (const part of ['lists/partial', 'cache/archives/partial']) await makeFolder(joinPath(folder, part));
+      for (const part of ['lists/partial', 'cache/archives/partial'])
+        await makeFolder(joinPath(folder, part));
       await writeWhole(joinPath(folder, 'status'), '');
       progress?.('lists', 'fetching package lists');
       const result = await apt('apt-get', 'private', ['update'], {

@@ -85,10 +85,19 @@ async function obtain(
       progress?.('unpack', `${facts.name} ${facts.version}`);
       const entry = fileFromDeb(file, path => wanted.test(path));
       if (!entry) {
-        throw new DomusError('E_PACKAGE_CONTENTS', `${facts.name} ${facts.version} does not contain what was expected`);
+        throw new DomusError(
+          'E_PACKAGE_CONTENTS',
+          `${facts.name} ${facts.version} does not contain what was expected`,
+        );
       }
       await cache.store(name, { package: facts.name, version: facts.version, file: entry.name }, entry.data);
-      return { contents: entry.data, package: facts.name, version: facts.version, file: entry.name, fromCache: false };
+      return {
+        contents: entry.data,
+        package: facts.name,
+        version: facts.version,
+        file: entry.name,
+        fromCache: false,
+      };
     },
     () => progress?.('wait', `another process is getting ${name}`),
   );

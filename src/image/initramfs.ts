@@ -1,9 +1,9 @@
 /**
- * The minimal userland of `domus run`: a static busybox with a name for each of its programs, and an init that runs one command
- * (guest-init/init.ts).
+ * The minimal userland of `domus run`: a static busybox with a name for each of its programs, and an init that runs commands for the
+ * host (guest-init/init.ts).
  *
- * It is two archives: the base, which depends on busybox alone, and a small one for the run at hand. The command and its environment
- * go into the latter and not on the kernel's command line, so that any argument arrives unchanged.
+ * It is two archives behind one another: the base, which depends on busybox alone, and the settings of this guest. Commands come later,
+ * over the run channel, so that one booted guest can serve many.
  */
 import { DomusError } from '../base/errors.ts';
 import { type CpioEntry, joinCpio, writeCpio } from './archive/cpio.ts';
@@ -22,24 +22,8 @@ export interface RunDevices {
 /** Xen consoles 1 to 3; console 0 is the kernel's. */
 export const XEN_RUN_DEVICES: RunDevices = { io: '/dev/hvc1', err: '/dev/hvc2', control: '/dev/hvc3' };
 
-export interface GuestTerminal {
-  readonly rows: number;
-  readonly columns: number;
-  /** Value of TERM. */
-  readonly term: string;
-}
-
-export interface GuestRun {
-  /** The command and its arguments. Empty: a shell. */
-  readonly command: readonly string[];
-  readonly environment?: Readonly<Record<string, string>>;
-  /** Give the command a controlling terminal; stdout and stderr are then one. */
-  readonly terminal?: GuestTerminal;
-  /** Whether stdin is passed in. Otherwise, without a terminal, it is /dev/null. */
-  readonly stdin?: boolean;
+export interface GuestSettings {
   readonly hostname?: string;
-  /** Folder to run the command in. */
-  readonly workingFolder?: string;
   readonly devices?: RunDevices;
 }
 
@@ -84,7 +68,9 @@ const directory = (name: string, mode = 0o755): CpioEntry => ({ type: 'directory
 export function baseInitramfs(busybox: Uint8Array): Uint8Array {
   const applets = busyboxApplets(busybox);
   return writeCpio([
-    ...['bin', 'dev', 'domus', 'etc', 'proc', 'run', 'sys', 'usr', 'usr/local', 'var'].map(name => directory(name)),
+    ...['bin', 'dev', 'domus', 'etc', 'proc', 'run', 'sys', 'usr', 'usr/local', 'var'].map(name =>
+      directory(name),
+    ),
     directory('root', 0o700),
     directory('tmp', 0o1777),
     { type: 'char-device', name: 'dev/console', mode: 0o600, major: 5, minor: 1 },
@@ -106,55 +92,20 @@ export function baseInitramfs(busybox: Uint8Array): Uint8Array {
   ]);
 }
 
-const badArgument = (message: string): DomusError => new DomusError('E_RUN_ARGUMENT', message);
-
-function quoted(what: string, text: string): string {
-  if (text.includes('\0')) throw badArgument(`${what} contains a NUL character, which no program can be given`);
-  return shellQuote(text);
-}
-
-/** A terminal's size as the kernel can hold it. */
-const dimension = (cells: number): number => Math.max(1, Math.min(0xffff, Math.floor(cells) || 1));
-
-/** The part for one run; goes behind the base. */
-export function runInitramfs(run: GuestRun): Uint8Array {
-  const { terminal, devices = XEN_RUN_DEVICES, hostname = 'domus' } = run;
+/** The part with a guest's settings; goes behind the base. */
+export function settingsInitramfs({
+  hostname = 'domus',
+  devices = XEN_RUN_DEVICES,
+}: GuestSettings): Uint8Array {
   const settings = [
     `domus_io=${shellQuote(devices.io)}`,
     `domus_err=${shellQuote(devices.err)}`,
     `domus_ctl=${shellQuote(devices.control)}`,
-    `domus_hostname=${quoted('the host name', hostname)}`,
-    `domus_stdin=${run.stdin ? 1 : ''}`,
-    `domus_terminal=${terminal ? 1 : ''}`,
-    `domus_rows=${dimension(terminal?.rows ?? 24)}`,
-    `domus_columns=${dimension(terminal?.columns ?? 80)}`,
+    `domus_hostname=${shellQuote(hostname)}`,
   ];
-  const environment: Record<string, string> = {
-    HOME: '/root',
-    HOSTNAME: hostname,
-    ...(terminal ? { TERM: terminal.term } : {}),
-    ...run.environment,
-  };
-  const argv = run.command.length > 0 ? run.command : ['sh'];
-  const command = [
-    '#!/bin/sh',
-    'echo $$ >/run/domus/pid',
-    `cd ${quoted('the working folder', run.workingFolder ?? '/')} || exit 126`,
-    ...Object.entries(environment).map(([name, value]) => {
-      if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) {
-        throw badArgument(`${JSON.stringify(name)} cannot be the name of an environment variable`);
-      }
-      return `export ${name}=${quoted(`the environment variable ${name}`, value)}`;
-    }),
-    `exec -- ${argv.map(argument => quoted('an argument', argument)).join(' ')}`,
-  ];
-  return writeCpio([
-    directory('domus'),
-    file('domus/settings', `${settings.join('\n')}\n`),
-    file('domus/command', `${command.join('\n')}\n`, 0o755),
-  ]);
+  return writeCpio([directory('domus'), file('domus/settings', `${settings.join('\n')}\n`)]);
 }
 
-/** The complete initramfs for one run. */
-export const buildInitramfs = (busybox: Uint8Array, run: GuestRun): Uint8Array =>
-  joinCpio(baseInitramfs(busybox), runInitramfs(run));
+/** The complete initramfs. Equal input gives equal bytes. */
+export const buildInitramfs = (busybox: Uint8Array, settings: GuestSettings = {}): Uint8Array =>
+  joinCpio(baseInitramfs(busybox), settingsInitramfs(settings));

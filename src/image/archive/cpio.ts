@@ -63,7 +63,13 @@ function encode(entry: CpioEntry): Encoded {
 
 /** Write an archive. Owner is root and time is zero, so that equal entries give equal bytes. */
 export function writeCpio(entries: readonly CpioEntry[]): Uint8Array {
-  const trailer: Encoded = { name: encoder.encode(TRAILER), data: new Uint8Array(0), mode: 0, major: 0, minor: 0 };
+  const trailer: Encoded = {
+    name: encoder.encode(TRAILER),
+    data: new Uint8Array(0),
+    mode: 0,
+    major: 0,
+    minor: 0,
+  };
   const all = [...entries.map(encode), trailer];
   let size = 0;
   for (const { name, data } of all) size = pad4(size + HEADER_BYTES + name.length + 1) + pad4(data.length);
@@ -73,7 +79,21 @@ export function writeCpio(entries: readonly CpioEntry[]): Uint8Array {
     const isTrailer = index === all.length - 1;
     const links = (mode & S_IFMT) === S_IFDIR ? 2 : 1;
     // ino, mode, uid, gid, nlink, mtime, filesize, devmajor, devminor, rdevmajor, rdevminor, namesize, check
-    const fields = [isTrailer ? 0 : index + 1, mode, 0, 0, links, 0, data.length, 0, 0, major, minor, name.length + 1, 0];
+    const fields = [
+      isTrailer ? 0 : index + 1,
+      mode,
+      0,
+      0,
+      links,
+      0,
+      data.length,
+      0,
+      0,
+      major,
+      minor,
+      name.length + 1,
+      0,
+    ];
     const header = MAGIC + fields.map(value => value.toString(16).padStart(8, '0')).join('');
     encoder.encodeInto(header, archive.subarray(at));
     archive.set(name, at + HEADER_BYTES);

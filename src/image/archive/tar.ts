@@ -100,7 +100,8 @@ export function* readTar(source: ByteSource): Generator<TarEntry> {
     at += BLOCK_BYTES;
     const type = String.fromCharCode(block[156]!);
     const paxSize = pax.get('size');
-    const size = paxSize === undefined || type === 'x' || type === 'g' ? number(block, 124, 12) : Number(paxSize);
+    const size =
+      paxSize === undefined || type === 'x' || type === 'g' ? number(block, 124, 12) : Number(paxSize);
     if (!Number.isSafeInteger(size) || size < 0) throw corrupt(WHAT, 'bad size');
     const start = at;
     at += Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES;

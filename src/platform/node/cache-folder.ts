@@ -12,7 +12,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export { join as joinPath };
 
 /** Where caches go: DOMUS_CACHE, or `domus` in XDG_CACHE_HOME or ~/.cache. */
-export function defaultCacheFolder(environment: Readonly<Record<string, string | undefined>> = process.env): string {
+export function defaultCacheFolder(
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): string {
   if (environment.DOMUS_CACHE) return environment.DOMUS_CACHE;
   // The XDG rules: a relative path there is to be ignored.
   const xdg = environment.XDG_CACHE_HOME;
@@ -105,7 +107,8 @@ export async function withScratchFolder<T>(parent: string, use: (folder: string)
 async function sweep(parent: string): Promise<void> {
   for (const name of await listFolder(parent)) {
     const owner = /^scratch-(\d+)-|\.tmp-(\d+)-/.exec(name);
-    if (owner && !isAlive(Number(owner[1] ?? owner[2]))) await rm(join(parent, name), { recursive: true, force: true });
+    if (owner && !isAlive(Number(owner[1] ?? owner[2])))
+      await rm(join(parent, name), { recursive: true, force: true });
   }
 }
 
