@@ -1,0 +1,199 @@
+/**
+ * Kernels and the guest's userland out of Debian packages, cached.
+ *
+ * A name is looked up in the cache first; then neither the network nor the package client is touched. Otherwise the package is
+ * obtained (apt.ts), its one interesting file taken out by our own readers, and remembered under the name that was asked for.
+ */
+import { DomusError } from '../base/errors.ts';
+import { joinPath } from '../platform/node/cache-folder.ts';
+import { aptClient, type PackageClient, type PackageFacts, type Progress, type RunProgram } from './apt.ts';
+import { fileFromDeb } from './archive/deb.ts';
+import type { ImageCache } from './cache.ts';
+
+/** The kernel that boots fastest: built for virtual machines, packed with LZ4. */
+export const DEFAULT_KERNEL_PACKAGE = 'linux-image-cloud-amd64';
+export const USERLAND_PACKAGE = 'busybox-static';
+
+export interface DebianOptions {
+  readonly cache: ImageCache;
+  readonly progress?: Progress;
+  readonly signal?: AbortSignal;
+  /** Ask the package client even if the cache knows the name. */
+  readonly refresh?: boolean;
+  /** In place of the machine's programs. */
+  readonly run?: RunProgram;
+}
+
+export interface PackagedFile {
+  readonly contents: Uint8Array;
+  /** The package that it came from, after following meta-packages. */
+  readonly package: string;
+  readonly version: string;
+  /** Name inside the package, such as `boot/vmlinuz-6.1.0-56-cloud-amd64`. */
+  readonly file: string;
+  readonly fromCache: boolean;
+}
+
+const KERNEL_PACKAGE = /^linux-image-[a-z0-9][a-z0-9+.-]*$/;
+
+/** Whether a `--kernel` value can be the name of a kernel package. */
+export const isKernelPackageName = (name: string): boolean => KERNEL_PACKAGE.test(name);
+
+/** A kernel image (bzImage). `name` is a package, or a meta-package that depends on the current one. */
+export function obtainKernel(options: DebianOptions, name = DEFAULT_KERNEL_PACKAGE): Promise<PackagedFile> {
+  if (!isKernelPackageName(name)) {
+    throw new DomusError(
+      'E_KERNEL_NAME',
+      `${JSON.stringify(name)} is neither a file nor the name of a kernel package`,
+      'Give a kernel file, or a package such as linux-image-cloud-amd64.',
+    );
+  }
+  return obtain(options, name, /^(boot\/vmlinuz-|usr\/lib\/modules\/[^/]+\/vmlinuz$)/, 'linux-image-');
+}
+
+/** The static busybox of the guest. */
+export const obtainBusybox = (options: DebianOptions): Promise<PackagedFile> =>
+  obtain(options, USERLAND_PACKAGE, /^(usr\/)?bin\/busybox$/);
+
+const clientFor = ({ cache, progress, run, signal }: DebianOptions): PackageClient =>
+  aptClient({ folder: joinPath(cache.folder, 'apt'), progress, run, signal });
+
+async function obtain(
+  options: DebianOptions,
+  name: string,
+  wanted: RegExp,
+  followPrefix?: string,
+): Promise<PackagedFile> {
+  const { cache, progress } = options;
+  const cached = async (): Promise<PackagedFile | undefined> => {
+    const found = await cache.lookUp(name);
+    if (!found) return undefined;
+    const { record, contents } = found;
+    return { contents, package: record.package, version: record.version, file: record.file, fromCache: true };
+  };
+  if (!options.refresh) {
+    const found = await cached();
+    if (found) return found;
+  }
+  return cache.exclusively(
+    name,
+    async () => {
+      // Another process may have got it while we waited.
+      const found = options.refresh ? undefined : await cached();
+      if (found) return found;
+      const { facts, file } = await fetchPackage(options, name, followPrefix);
+      progress?.('unpack', `${facts.name} ${facts.version}`);
+      const entry = fileFromDeb(file, path => wanted.test(path));
+      if (!entry) {
+        throw new DomusError(
+          'E_PACKAGE_CONTENTS',
+          `${facts.name} ${facts.version} does not contain what was expected`,
+        );
+      }
+      await cache.store(name, { package: facts.name, version: facts.version, file: entry.name }, entry.data);
+      return {
+        contents: entry.data,
+        package: facts.name,
+        version: facts.version,
+        file: entry.name,
+        fromCache: false,
+      };
+    },
+    () => progress?.('wait', `another process is getting ${name}`),
+  );
+}
+
+async function fetchPackage(
+  options: DebianOptions,
+  name: string,
+  followPrefix?: string,
+): Promise<{ facts: PackageFacts; file: Uint8Array }> {
+  const client = clientFor(options);
+  const { cache, progress } = options;
+  progress?.('resolve', name);
+  const attempt = async (facts: PackageFacts): Promise<{ facts: PackageFacts; file: Uint8Array }> => ({
+    facts,
+    file: await cache.withScratchFolder(folder => client.download(facts, folder)),
+  });
+  const known = await resolve(client, name, 'system', followPrefix);
+  if (known) {
+    try {
+      return await attempt(known);
+    } catch (error) {
+      // The system's lists may be older than the archive: try with fresh ones.
+      if (!(error instanceof DomusError) || error.code !== 'E_PACKAGE_DOWNLOAD') throw error;
+    }
+  }
+  await client.update();
+  const facts = await resolve(client, name, 'private', followPrefix);
+  if (facts) return attempt(facts);
+  throw new DomusError(
+    'E_PACKAGE_UNKNOWN',
+    `the package sources of this machine have no ${name}`,
+    'Check the name and the sources in /etc/apt, or give local files: --kernel FILE and --initrd FILE.',
+  );
+}
+
+/** A package, or what a chain of meta-packages with `followPrefix` ends in. */
+async function resolve(
+  client: PackageClient,
+  name: string,
+  lists: 'system' | 'private',
+  followPrefix?: string,
+): Promise<PackageFacts | undefined> {
+  let facts = await client.describe(name, lists);
+  for (let steps = 0; facts && followPrefix && steps < 4; steps++) {
+    const next = facts.depends.find(dependency => dependency.startsWith(followPrefix));
+    if (next === undefined) return facts;
+    facts = await client.describe(next, lists);
+  }
+  return facts;
+}
+
+export interface KernelPackage {
+  /** A meta-package that follows a kernel series, such as `linux-image-6.12-cloud-amd64`. */
+  readonly name: string;
+  readonly flavour: 'cloud' | 'generic';
+  /** Of the kernel it stands for now. */
+  readonly version: string;
+}
+
+/** The kernel series that this machine's package sources offer, newest first. */
+export async function listKernelPackages(options: DebianOptions): Promise<KernelPackage[]> {
+  const client = clientFor(options);
+  let lists: 'system' | 'private' = 'system';
+  let names = await client.names('linux-image-', lists);
+  if (names.length === 0) {
+    await client.update();
+    lists = 'private';
+    names = await client.names('linux-image-', lists);
+  }
+  const found: KernelPackage[] = [];
+  for (const name of names) {
+    const parts = /^linux-image-(?:\d+\.\d+-)?(cloud-)?amd64$/.exec(name);
+    const facts = parts && (await client.describe(name, lists));
+    if (facts) found.push({ name, flavour: parts[1] ? 'cloud' : 'generic', version: facts.version });
+  }
+  return found.sort((a, b) => compareSeries(b.version, a.version) || a.name.localeCompare(b.name));
+}
+
+/** The newest kernel series of a flavour. */
+export async function newestKernelPackage(
+  options: DebianOptions,
+  flavour: KernelPackage['flavour'] = 'cloud',
+): Promise<string> {
+  const newest = (await listKernelPackages(options)).find(candidate => candidate.flavour === flavour);
+  return newest?.name ?? (flavour === 'cloud' ? DEFAULT_KERNEL_PACKAGE : 'linux-image-amd64');
+}
+
+/** Order by the numbers in the upstream version: enough to tell kernel series apart. */
+function compareSeries(a: string, b: string): number {
+  const numbers = (version: string): number[] => (/^[\d.]+/.exec(version)?.[0] ?? '').split('.').map(Number);
+  const left = numbers(a);
+  const right = numbers(b);
+  for (let i = 0; i < Math.max(left.length, right.length); i++) {
+    const difference = (left[i] ?? 0) - (right[i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}

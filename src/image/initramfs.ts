@@ -1,0 +1,111 @@
+/**
+ * The minimal userland of `domus run`: a static busybox with a name for each of its programs, and an init that runs commands for the
+ * host (guest-init/init.ts).
+ *
+ * It is two archives behind one another: the base, which depends on busybox alone, and the settings of this guest. Commands come later,
+ * over the run channel, so that one booted guest can serve many.
+ */
+import { DomusError } from '../base/errors.ts';
+import { type CpioEntry, joinCpio, writeCpio } from './archive/cpio.ts';
+import { GUEST_INIT } from './guest-init/init.ts';
+import { shellQuote } from './shell-quote.ts';
+
+const encoder = new TextEncoder();
+
+/** Which devices carry the run channel, as the guest sees them. */
+export interface RunDevices {
+  readonly io: string;
+  readonly err: string;
+  readonly control: string;
+}
+
+/** Xen consoles 1 to 3; console 0 is the kernel's. */
+export const XEN_RUN_DEVICES: RunDevices = { io: '/dev/hvc1', err: '/dev/hvc2', control: '/dev/hvc3' };
+
+export interface GuestSettings {
+  readonly hostname?: string;
+  readonly devices?: RunDevices;
+}
+
+/**
+ * The programs in a busybox binary: their names stand in it one after the other, sorted, each with a NUL, beginning with `[` and `[[`.
+ * Reading them there needs no running of the binary, which may be for another machine.
+ */
+export function busyboxApplets(busybox: Uint8Array): string[] {
+  // A NUL, then "[", NUL, "[[", NUL.
+  const start = indexOf(busybox, [0, 0x5b, 0, 0x5b, 0x5b, 0]);
+  if (start < 0) {
+    throw new DomusError('E_IMAGE_CORRUPT', 'busybox: its list of programs is not where it should be');
+  }
+  const names: string[] = [];
+  let at = start + 1;
+  for (;;) {
+    const end = busybox.indexOf(0, at);
+    const name = end < 0 ? '' : String.fromCharCode(...busybox.subarray(at, Math.min(end, at + 64)));
+    if (!/^[[a-z0-9][[a-z0-9_.+-]{0,40}$/i.test(name) || (names.length > 0 && name <= names.at(-1)!)) break;
+    names.push(name);
+    at = end + 1;
+  }
+  return names;
+}
+
+function indexOf(bytes: Uint8Array, pattern: readonly number[]): number {
+  for (let at = bytes.indexOf(pattern[1]!) - 1; at >= 0; at = bytes.indexOf(pattern[1]!, at + 2) - 1) {
+    if (pattern.every((byte, i) => bytes[at + i] === byte)) return at;
+  }
+  return -1;
+}
+
+const file = (name: string, text: string, mode = 0o644): CpioEntry => ({
+  type: 'file',
+  name,
+  mode,
+  data: encoder.encode(text),
+});
+const directory = (name: string, mode = 0o755): CpioEntry => ({ type: 'directory', name, mode });
+
+/** The part that is the same for every run. */
+export function baseInitramfs(busybox: Uint8Array): Uint8Array {
+  const applets = busyboxApplets(busybox);
+  return writeCpio([
+    ...['bin', 'dev', 'domus', 'etc', 'proc', 'run', 'sys', 'usr', 'usr/local', 'var'].map(name =>
+      directory(name),
+    ),
+    directory('root', 0o700),
+    directory('tmp', 0o1777),
+    { type: 'char-device', name: 'dev/console', mode: 0o600, major: 5, minor: 1 },
+    { type: 'char-device', name: 'dev/null', mode: 0o666, major: 1, minor: 3 },
+    { type: 'symlink', name: 'sbin', target: 'bin' },
+    { type: 'symlink', name: 'usr/bin', target: '../bin' },
+    { type: 'symlink', name: 'usr/sbin', target: '../bin' },
+    { type: 'symlink', name: 'usr/local/bin', target: '../../bin' },
+    { type: 'symlink', name: 'usr/local/sbin', target: '../../bin' },
+    { type: 'symlink', name: 'var/run', target: '../run' },
+    { type: 'symlink', name: 'var/tmp', target: '../tmp' },
+    { type: 'file', name: 'bin/busybox', mode: 0o755, data: busybox },
+    ...applets
+      .filter(name => name !== 'busybox')
+      .map((name): CpioEntry => ({ type: 'symlink', name: `bin/${name}`, target: 'busybox' })),
+    file('etc/passwd', 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n'),
+    file('etc/group', 'root:x:0:\nnogroup:x:65534:\n'),
+    file('init', GUEST_INIT, 0o755),
+  ]);
+}
+
+/** The part with a guest's settings; goes behind the base. */
+export function settingsInitramfs({
+  hostname = 'domus',
+  devices = XEN_RUN_DEVICES,
+}: GuestSettings): Uint8Array {
+  const settings = [
+    `domus_io=${shellQuote(devices.io)}`,
+    `domus_err=${shellQuote(devices.err)}`,
+    `domus_ctl=${shellQuote(devices.control)}`,
+    `domus_hostname=${shellQuote(hostname)}`,
+  ];
+  return writeCpio([directory('domus'), file('domus/settings', `${settings.join('\n')}\n`)]);
+}
+
+/** The complete initramfs. Equal input gives equal bytes. */
+export const buildInitramfs = (busybox: Uint8Array, settings: GuestSettings = {}): Uint8Array =>
+  joinCpio(baseInitramfs(busybox), settingsInitramfs(settings));

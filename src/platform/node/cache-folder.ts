@@ -1,0 +1,167 @@
+/**
+ * The user's cache folder and the few file operations that a cache needs: whole files written so that nobody ever sees half of
+ * one, scratch folders that do not outlive their use, and locks between processes.
+ */
+import { randomBytes } from 'node:crypto';
+import { constants, existsSync } from 'node:fs';
+import { access, chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export { join as joinPath };
+
+/** Where caches go: DOMUS_CACHE, or `domus` in XDG_CACHE_HOME or ~/.cache. */
+export function defaultCacheFolder(
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): string {
+  if (environment.DOMUS_CACHE) return environment.DOMUS_CACHE;
+  // The XDG rules: a relative path there is to be ignored.
+  const xdg = environment.XDG_CACHE_HOME;
+  return join(xdg?.startsWith('/') ? xdg : join(homedir(), '.cache'), 'domus');
+}
+
+const isMissing = (error: unknown): boolean => {
+  const code = (error as { code?: string } | undefined)?.code;
+  return code === 'ENOENT' || code === 'ENOTDIR';
+};
+
+/** The contents of a file; undefined if there is none. */
+export async function readIfPresent(path: string): Promise<Uint8Array | undefined> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+export async function makeFolder(path: string): Promise<void> {
+  await mkdir(path, { recursive: true });
+}
+
+/** Names of the files in a folder; none if there is no folder. */
+export async function listFolder(path: string): Promise<string[]> {
+  try {
+    return (await readdir(path)).sort();
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+}
+
+/** Age of a file by its modification time; undefined if there is none. */
+export async function fileAgeMs(path: string): Promise<number | undefined> {
+  try {
+    return Date.now() - (await stat(path)).mtimeMs;
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+export async function isWritable(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const unique = (): string => `${process.pid}-${randomBytes(6).toString('hex')}`;
+
+/** Write a file so that readers see the old contents or the new ones, never a part. */
+export async function writeWhole(path: string, contents: Uint8Array | string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  const temporary = `${path}.tmp-${unique()}`;
+  try {
+    await writeFile(temporary, contents, { flush: true });
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+export async function removeFile(path: string): Promise<void> {
+  await rm(path, { force: true, recursive: true });
+}
+
+/** Run `use` with a new folder in `parent`, which is gone afterwards. */
+export async function withScratchFolder<T>(parent: string, use: (folder: string) => Promise<T>): Promise<T> {
+  await mkdir(parent, { recursive: true });
+  await sweep(parent);
+  const folder = join(parent, `scratch-${unique()}`);
+  await mkdir(folder);
+  // A package client started by root fetches as a user of its own, who must get in.
+  await chmod(folder, 0o755);
+  try {
+    return await use(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Remove what processes left behind that were killed in the middle of something. */
+async function sweep(parent: string): Promise<void> {
+  for (const name of await listFolder(parent)) {
+    const owner = /^scratch-(\d+)-|\.tmp-(\d+)-/.exec(name);
+    if (owner && !isAlive(Number(owner[1] ?? owner[2])))
+      await rm(join(parent, name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as { code?: string }).code === 'EPERM';
+  }
+}
+
+const LOCK_POLL_MS = 50;
+/** A lock older than this is from another boot or machine, whatever its process number says. */
+const LOCK_STALE_MS = 30 * 60_000;
+
+/**
+ * Run `use` while holding the lock file at `path`. Two processes that find the same dead owner might both go on; what is guarded is
+ * therefore to be safe anyway (whole files under their contents' hash), the lock only spares the double work.
+ */
+export async function withLock<T>(path: string, use: () => Promise<T>, onWait?: () => void): Promise<T> {
+  await mkdir(dirname(path), { recursive: true });
+  let waited = false;
+  for (;;) {
+    try {
+      await writeFile(path, `${process.pid}\n`, { flag: 'wx' });
+      break;
+    } catch (error) {
+      if ((error as { code?: string }).code !== 'EEXIST') throw error;
+    }
+    const owner = Number((await readIfPresent(path))?.toString() ?? '');
+    const age = await fileAgeMs(path);
+    const isDead = owner > 0 && !isAlive(owner);
+    if (age !== undefined && (age > LOCK_STALE_MS || isDead)) {
+      // Renaming lets only one of several finders take it away.
+      const grave = `${path}.tmp-${unique()}`;
+      try {
+        await rename(path, grave);
+      } catch (error) {
+        if (!isMissing(error)) throw error;
+      }
+      await rm(grave, { force: true });
+      continue;
+    }
+    if (!waited) onWait?.();
+    waited = true;
+    await sleep(LOCK_POLL_MS);
+  }
+  try {
+    return await use();
+  } finally {
+    await rm(path, { force: true });
+  }
+}
+
+export const fileExists = (path: string): boolean => existsSync(path);

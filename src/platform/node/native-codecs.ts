@@ -1,0 +1,31 @@
+/**
+ * Codecs and checksums that the runtime brings itself: gzip, zstd, CRC-32, SHA-256.
+ *
+ * Errors of the runtime's library come out as they are; who calls knows what was being read.
+ */
+import { createHash } from 'node:crypto';
+import { gunzipSync, crc32 as zlibCrc32, zstdDecompressSync } from 'node:zlib';
+
+/** Unpack gzip data to at most `limitBytes`. Bytes after the last member are ignored, as gzip's own tool does. */
+export const gunzip = (data: Uint8Array, limitBytes: number): Uint8Array =>
+  gunzipSync(data, { maxOutputLength: limitBytes });
+
+/** Unpack zstd data to at most `limitBytes`. */
+export const unzstd = (data: Uint8Array, limitBytes: number): Uint8Array =>
+  zstdDecompressSync(data, { maxOutputLength: limitBytes });
+
+/** Whether an error of `gunzip` or `unzstd` means that `limitBytes` was exceeded. */
+export const isOutputLimit = (error: unknown): boolean =>
+  (error as { code?: string } | undefined)?.code === 'ERR_BUFFER_TOO_LARGE';
+
+/** Whether an error of `gunzip` or `unzstd` means that the input ended too early. */
+export const isInputShort = (error: unknown): boolean => {
+  const code = (error as { code?: string } | undefined)?.code;
+  return code === 'Z_BUF_ERROR' || code === 'ZSTD_error_srcSize_wrong';
+};
+
+export const crc32 = (data: Uint8Array): number => zlibCrc32(data);
+
+export const sha256 = (data: Uint8Array): Uint8Array => createHash('sha256').update(data).digest();
+
+export const sha256Hex = (data: Uint8Array): string => createHash('sha256').update(data).digest('hex');
