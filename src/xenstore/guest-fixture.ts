@@ -26,7 +26,7 @@ export interface Message {
 export class TestGuest {
   readonly memory: MachineMemory;
   readonly ringAddress: MachineAddress;
-  readonly connection: Connection;
+  connection: Connection;
   readonly domid: number;
   /** How often xenstore raised the event channel. */
   notified = 0;

@@ -297,6 +297,18 @@ export class Store {
     });
   }
 
+  /** Put another tree in the place of this one, as after a restore. */
+  replaceTree(top: Node, generation: number): void {
+    this.top = top;
+    this.generation = generation;
+    this.nodeCounts.clear();
+    for (const [name, node] of top.children) {
+      walk(node, name === '' ? '/' : name, ({ permissions }) =>
+        this.#count(undefined, ownerOf(permissions), 1),
+      );
+    }
+  }
+
   /** A domain is gone: its nodes go with all below them, and no permission names it any longer. */
   forgetDomain(domid: number): void {
     const forget = (node: Node, path: string): void => {

@@ -8,6 +8,7 @@
  *     xenstored.pump();                           // runs watch callbacks, or give `wake`
  */
 import type { MachineAddress } from '../base/brand.ts';
+import { invariant } from '../base/errors.ts';
 import type { MachineMemory } from '../machine/memory.ts';
 import { createClient, type XenstoreClient } from './client.ts';
 import { Connection, type ConnectionEnvironment, type XenstoreTransfer } from './connection.ts';
@@ -16,7 +17,9 @@ import { TaskQueue } from './queue.ts';
 import { DEFAULT_QUOTAS, type Quotas } from './quota.ts';
 import type { DomainControl } from './request.ts';
 import type { RingAttachment } from './ring.ts';
+import { type DomainSnapshot, decodeSnapshot, encodeSnapshot } from './snapshot.ts';
 import { INTRODUCE_DOMAIN, RELEASE_DOMAIN, Store } from './store.ts';
+import { Transaction } from './transaction.ts';
 import { XenstoreError } from './wire.ts';
 
 export interface XenstoredOptions {
@@ -158,6 +161,42 @@ export class Xenstored {
 
   get hasWork(): boolean {
     return !this.#queue.isEmpty;
+  }
+
+  /** The tree and the connected domains; `restore` takes it. */
+  save(): Uint8Array {
+    const domains = [...this.#domains.values()].map(({ connection, shutdown }): DomainSnapshot => {
+      const { domid, target, watches, transactions } = connection.session;
+      const buffers = connection.saveBuffers();
+      return { domid, target, shutdown, watches, transactionIds: [...transactions.keys()], buffers };
+    });
+    return encodeSnapshot({ top: this.store.top, generation: this.store.generation, domains });
+  }
+
+  /**
+   * Take the place of a saved xenstore, before any domain is introduced here. `attach` says where the rings are now,
+   * with their saved content; a domain that it does not know is not connected. No special watch fires.
+   * @throws DomusError E_XENSTORE_STATE
+   */
+  restore(bytes: Uint8Array, attach: (domid: number) => RingAttachment | undefined): void {
+    invariant(this.#domains.size === 0, 'xenstore is restored over connected domains');
+    const { top, generation, domains } = decodeSnapshot(bytes);
+    this.store.replaceTree(top, generation);
+    for (const { domid, target, shutdown, watches, transactionIds, buffers } of domains) {
+      const attachment = attach(domid);
+      if (!attachment || this.#domains.has(domid)) continue;
+      const connection = new Connection(this.#environment, domid, attachment);
+      const { session } = connection;
+      session.target = target;
+      session.watches = [...watches];
+      for (const id of transactionIds) {
+        const transaction = new Transaction(top, this.store.quotas.transactionNodes);
+        transaction.failure = 'EAGAIN';
+        session.transactions.set(id, transaction);
+      }
+      connection.restoreBuffers(buffers);
+      this.#domains.set(domid, { connection, shutdown });
+    }
   }
 }
 
