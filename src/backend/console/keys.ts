@@ -1,0 +1,100 @@
+/**
+ * The xenstore keys of consoles, as libxl writes them, so that guests and tools find what they expect.
+ *
+ * The first console is described in `/local/domain/N/console` for tools only: its domain learns of it from HVM parameters.
+ * Further ones are split devices: `/local/domain/N/device/console/K` belongs to the domain, except for keys that it
+ * may only read, and `/local/domain/0/backend/console/N/K` to the backend.
+ */
+import type { XenstoreAccess, XenstoreClient, XenstoreValue } from '../../xenstore/client.ts';
+import { domainPath } from '../../xenstore/path.ts';
+import { backendPath, errorPath, frontendPath, XenbusState } from './xenbus.ts';
+
+/** Bytes of output that tools may keep. */
+const LIMIT_BYTES = 1048576;
+const PROTOCOL = 'vt100';
+const KIND = 'console';
+
+function writeAll(
+  xs: XenstoreAccess,
+  directory: string,
+  values: Readonly<Record<string, XenstoreValue>>,
+  permissions: readonly string[],
+): void {
+  for (const [key, value] of Object.entries(values)) {
+    xs.write(`${directory}/${key}`, value);
+    xs.setPermissions(`${directory}/${key}`, permissions);
+  }
+}
+
+/** Start a directory anew. */
+function remake(xs: XenstoreAccess, directory: string, permissions: readonly string[]): void {
+  xs.remove(directory);
+  xs.mkdir(directory);
+  xs.setPermissions(directory, permissions);
+}
+
+export interface PrimaryConsoleKeys {
+  readonly domid: number;
+  /** Guest frame of the ring page. */
+  readonly gfn: number;
+  /** The domain's event channel port. */
+  readonly port: number;
+}
+
+export function writePrimaryConsoleKeys(xs: XenstoreClient, { domid, gfn, port }: PrimaryConsoleKeys): void {
+  const front = `${domainPath(domid)}/console`;
+  const back = backendPath(0, KIND, domid, 0);
+  const readOnly = ['n0', `r${domid}`];
+  xs.transaction(t => {
+    remake(t, front, readOnly);
+    writeAll(t, front, { backend: back }, readOnly);
+    writeAll(t, front, { 'backend-id': 0 }, [`n${domid}`, 'r0']);
+    const fixed = { limit: LIMIT_BYTES, type: 'xenconsoled', output: 'pty', tty: '', port, 'ring-ref': gfn };
+    writeAll(t, front, fixed, readOnly);
+    remake(t, back, readOnly);
+    const state = XenbusState.initialising;
+    const values = { frontend: front, 'frontend-id': domid, online: 1, state, protocol: PROTOCOL };
+    writeAll(t, back, values, readOnly);
+  });
+}
+
+export interface ConsoleDeviceKeys {
+  readonly domid: number;
+  /** 1 for hvc1, up to 9: Linux takes the number from the last digit of the path. */
+  readonly devid: number;
+  readonly backendDomid: number;
+  /** A console with a name is what xl calls a channel. */
+  readonly name: string | undefined;
+}
+
+export function writeConsoleDeviceKeys(xs: XenstoreClient, keys: ConsoleDeviceKeys): void {
+  const { domid, devid, backendDomid, name } = keys;
+  const front = frontendPath(domid, KIND, devid);
+  const back = backendPath(backendDomid, KIND, domid, devid);
+  const frontend = [`n${domid}`, `r${backendDomid}`];
+  const backend = [`n${backendDomid}`, `r${domid}`];
+  const state = XenbusState.initialising;
+  const named: Record<string, string> = name === undefined ? {} : { name };
+  xs.transaction(t => {
+    remake(t, front, frontend);
+    remake(t, back, backend);
+    const described = { frontend: front, 'frontend-id': domid, online: 1, state, protocol: PROTOCOL };
+    writeAll(t, back, { ...described, ...named, connection: 'pty' }, backend);
+    writeAll(t, front, { backend: back, 'backend-id': backendDomid }, frontend);
+    const fixed = { ...named, limit: LIMIT_BYTES, type: 'ioemu', output: 'pty', tty: '' };
+    writeAll(t, front, fixed, backend);
+    // The state comes last: it is what makes a running kernel look at the device.
+    writeAll(t, front, { protocol: PROTOCOL, state }, frontend);
+  });
+}
+
+export function removeConsoleDeviceKeys(
+  xs: XenstoreClient,
+  { domid, devid, backendDomid }: ConsoleDeviceKeys,
+): void {
+  xs.transaction(t => {
+    t.remove(frontendPath(domid, KIND, devid));
+    t.remove(backendPath(backendDomid, KIND, domid, devid));
+    t.remove(errorPath(backendDomid, KIND, domid, devid).replace(/\/error$/, ''));
+  });
+}

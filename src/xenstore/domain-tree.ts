@@ -1,0 +1,76 @@
+/**
+ * The nodes that a domain finds when it starts, with the permissions that libxl gives them: its own directory to read,
+ * some below it to write.
+ */
+import type { XenstoreClient, XenstoreValue } from './client.ts';
+import { domainPath } from './path.ts';
+
+export interface DomainTreeOptions {
+  readonly domid: number;
+  readonly name: string;
+  /** As text, with hyphens. */
+  readonly uuid: string;
+  readonly memoryKiB: number;
+  readonly vcpus: number;
+  /** Guest frame of the xenstore ring page. */
+  readonly storeGfn: number;
+  /** The domain's event channel port to xenstore. */
+  readonly storePort: number;
+}
+
+/** Nodes that the domain may write, empty at first. */
+const WRITABLE = [
+  'control/shutdown',
+  'control/feature-poweroff',
+  'control/feature-reboot',
+  'control/feature-suspend',
+  'control/sysrq',
+  'device/suspend/event-channel',
+  'data',
+  'drivers',
+  'feature',
+  'attr',
+  'error',
+];
+
+export function writeDomainTree(xs: XenstoreClient, options: DomainTreeOptions): void {
+  const { domid, name, uuid, memoryKiB, vcpus, storeGfn, storePort } = options;
+  const base = domainPath(domid);
+  const readOnly = ['n0', `r${domid}`];
+  const values: Record<string, XenstoreValue> = {
+    vm: `/vm/${uuid}`,
+    name,
+    domid,
+    'memory/target': memoryKiB,
+    'memory/static-max': memoryKiB,
+    'store/ring-ref': storeGfn,
+    'store/port': storePort,
+  };
+  xs.transaction(t => {
+    for (const directory of [base, `/vm/${uuid}`]) {
+      t.remove(directory);
+      t.mkdir(directory);
+      t.setPermissions(directory, readOnly);
+    }
+    t.write(`/vm/${uuid}/name`, name);
+    t.write(`/vm/${uuid}/uuid`, uuid);
+    // What is created below inherits the permissions of the directory.
+    for (const [key, value] of Object.entries(values)) t.write(`${base}/${key}`, value);
+    for (let vcpu = 0; vcpu < vcpus; vcpu++) t.write(`${base}/cpu/${vcpu}/availability`, 'online');
+    for (const directory of ['control', 'device']) t.mkdir(`${base}/${directory}`);
+    for (const path of WRITABLE) {
+      t.mkdir(`${base}/${path}`);
+      t.setPermissions(`${base}/${path}`, [`n${domid}`]);
+    }
+  });
+}
+
+/** What is left of a domain that is gone. */
+export function removeDomainTree(xs: XenstoreClient, domid: number): void {
+  const vm = xs.read(`${domainPath(domid)}/vm`);
+  xs.transaction(t => {
+    t.remove(domainPath(domid));
+    // Only domain 0 can write this node, but a path is still better looked at before it is removed.
+    if (vm !== undefined && /^\/vm\/[A-Za-z0-9-]+$/.test(vm)) t.remove(vm);
+  });
+}
