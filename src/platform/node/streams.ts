@@ -51,12 +51,18 @@ export function releaseStandardInput(): void {
   process.stdin.destroy();
 }
 
-/** A file that is written from its beginning. @throws the system's error when it cannot be created. */
-export async function createFileSink(path: string): Promise<ByteSink> {
+/** A file that is written from its beginning, or the system's reason why it cannot be. */
+export async function tryCreateFileSink(path: string): Promise<{ sink: ByteSink } | { reason: string }> {
   const stream = createWriteStream(path);
-  await new Promise<void>((resolve, reject) => {
-    stream.once('open', () => resolve());
-    stream.once('error', reject);
-  });
-  return sinkOf(stream, true);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      stream.once('open', () => resolve());
+      stream.once('error', reject);
+    });
+  } catch (error) {
+    // Node's message repeats the path: 'ENOENT: no such file or directory, open ...'.
+    const text = error instanceof Error ? error.message : String(error);
+    return { reason: text.replace(/, open .*$/, '') };
+  }
+  return { sink: sinkOf(stream, true) };
 }
