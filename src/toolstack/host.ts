@@ -122,8 +122,10 @@ export class Host implements AsyncDisposable {
   }
 
   /** Boot a guest that stays until it is destroyed. */
-  create(options: MachineOptions = {}): Promise<VirtualMachine> {
-    return this.#boot(options, options.initrd === undefined, false);
+  async create(options: MachineOptions = {}): Promise<VirtualMachine> {
+    const vm = await this.#boot(options, options.initrd === undefined, false);
+    vm.start();
+    return vm;
   }
 
   /** Destroy every guest that is left. */

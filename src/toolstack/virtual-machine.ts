@@ -55,11 +55,12 @@ export class VirtualMachine implements AsyncDisposable {
   readonly #log: ConsoleLog = createConsoleLog();
   readonly #consoleListeners = new Set<ByteListener>();
   readonly #ended = Promise.withResolvers<End>();
+  readonly #onPhase: (phase: Phase) => void;
   #end: End | undefined;
   #isBusy = false;
   #nrCommands = 0;
 
-  /** Start a machine that has been built. Use Host.create or Host.run. */
+  /** Take over a machine that has been built and not started. Use Host.create or Host.run. */
   constructor(machine: GuestMachine, options: VirtualMachineOptions) {
     this.#machine = machine;
     this.#platform = options.platform;
@@ -68,11 +69,16 @@ export class VirtualMachine implements AsyncDisposable {
     machine.onShutdown(shutdown => this.#finish({ kind: 'shutdown', shutdown }));
     machine.onFailure(error => this.#finish({ kind: 'failure', error }));
     this.#agent = options.plan.connect?.(machine.consoles);
-    options.onPhase({ name: 'boot', detail: 'starting the guest' });
-    machine.start();
+    this.#onPhase = options.onPhase;
+  }
+
+  /** Begin to execute. The host does this once, after everything that listens is in place. */
+  start(): void {
+    this.#onPhase({ name: 'boot', detail: 'starting the guest' });
+    this.#machine.start();
     this.#agent?.ready.then(
       () => {
-        if (!this.#end) options.onPhase({ name: 'ready' });
+        if (!this.#end) this.#onPhase({ name: 'ready' });
       },
       () => {},
     );
