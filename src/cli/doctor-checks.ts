@@ -2,13 +2,13 @@
 import {
   cacheFolder,
   canStripTypes,
+  complaintAboutFolder,
   deviceAccess,
   findExecutable,
   folderSize,
   freeDiskBytes,
   hostResources,
   runtimeVersion,
-  tryWritableFolder,
 } from '../platform/node/host-info.ts';
 import { formatSize, MEMORY_DEFAULT_BYTES } from '../toolstack/config.ts';
 
@@ -125,7 +125,7 @@ function checkPackages(): Check {
 async function checkCache(): Promise<Check> {
   const name = 'cache';
   const folder = cacheFolder();
-  const complaint = tryWritableFolder(folder);
+  const complaint = complaintAboutFolder(folder);
   if (complaint !== undefined) {
     return {
       name,

@@ -55,6 +55,8 @@ export interface GuestAgent {
   readonly isReusable: boolean;
   /** Start a command; one at a time. */
   run(command: CommandSpec): RunningCommand;
+  /** The guest is gone and its consoles have handed over their last bytes. */
+  finish?(): void;
 }
 
 export interface BootRequest {

@@ -102,8 +102,10 @@ export class Host implements AsyncDisposable {
     const vm = await this.#boot({ ...options, signal }, options.command !== undefined, true);
     try {
       const exec = { ...options, stdin, signal };
-      const ended =
-        options.command === undefined ? await vm.attach(exec) : await vm.exec(options.command, exec);
+      // Listeners first: not a byte of the guest's may be lost.
+      const end = options.command === undefined ? vm.attach(exec) : vm.exec(options.command, exec);
+      vm.start();
+      const ended = await end;
       // The moment when the host learns of the command's end depends on the host; the guest's power-off does not.
       if (options.deterministic) await abortable(vm.stopped, signal);
       const shutdown = 'shutdown' in ended ? (ended.shutdown as Shutdown) : undefined;

@@ -253,6 +253,8 @@ export class VirtualMachine implements AsyncDisposable {
   #finish(end: End): void {
     if (this.#end) return;
     this.#end = end;
+    // An exit code that did arrive still counts; everything else in the agent ends.
+    this.#agent?.finish?.();
     this.#ended.resolve(end);
   }
 

@@ -1,8 +1,8 @@
 /** What the machine and the runtime are: for `domus version` and `domus doctor`. */
-import { accessSync, constants, existsSync, mkdirSync, readFileSync, statfsSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
 import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { availableParallelism, freemem, homedir, totalmem } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join, resolve } from 'node:path';
 
 export const hostEnvironment = (): Readonly<Record<string, string | undefined>> => process.env;
 
@@ -82,20 +82,29 @@ export function cacheFolder(): string {
   return DOMUS_CACHE || join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'domus');
 }
 
-/** Create the folder if need be; returns the system's complaint, or undefined when it can be written. */
-export function tryWritableFolder(path: string): string | undefined {
+/** Whether files can be written below `path`, or its nearest parent that exists; the complaint if not. */
+export function complaintAboutFolder(path: string): string | undefined {
+  let folder = resolve(path);
+  while (!existsSync(folder)) folder = dirname(folder);
   try {
-    mkdirSync(path, { recursive: true });
-    accessSync(path, constants.W_OK | constants.X_OK);
-    return undefined;
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    if (!statSync(folder).isDirectory()) return `${folder} is not a folder`;
+    accessSync(folder, constants.W_OK | constants.X_OK);
+  } catch {
+    return `${folder} cannot be written`;
   }
+  // The kernel's own file systems claim to be writable and hold no files.
+  if (VIRTUAL_FILE_SYSTEMS.has(statfsSync(folder).type)) return `${folder} cannot hold files`;
+  return undefined;
 }
+
+/** PROC_SUPER_MAGIC, SYSFS_MAGIC (linux/magic.h). */
+const VIRTUAL_FILE_SYSTEMS = new Set([0x9fa0, 0x62656572]);
 
 export function freeDiskBytes(path: string): number | undefined {
   try {
-    const { bavail, bsize } = statfsSync(path);
+    let folder = resolve(path);
+    while (!existsSync(folder)) folder = dirname(folder);
+    const { bavail, bsize } = statfsSync(folder);
     return bavail * bsize;
   } catch {
     return undefined;
