@@ -1,7 +1,7 @@
 /** The command as users meet it: a process with streams and an exit code. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -225,8 +225,13 @@ test('run: --console writes the console to a file, --deterministic reports the s
   assert.match(outcome.stderr, /domus: 1234 instructions, state c0ffee\n$/);
 });
 
-test('cache: shows and empties the folder', async () => {
-  const shown = await domus('cache', '-o', 'json');
-  assert.equal(JSON.parse(shown.stdout).folder, join(scratch, 'cache'));
+test('cache: shows the folder, and empties it of its own files only', async () => {
+  const folder = join(scratch, 'cache');
+  mkdirSync(join(folder, 'objects'), { recursive: true });
+  writeFileSync(join(folder, 'objects', 'kernel'), new Uint8Array(5000));
+  writeFileSync(join(folder, 'precious'), 'not of Domus');
+  const shown = JSON.parse((await domus('cache', '-o', 'json')).stdout);
+  assert.deepEqual(shown, { folder, sizeBytes: 5012 });
   assert.equal((await domus('cache', 'clean')).code, 0);
+  assert.deepEqual(readdirSync(folder), ['precious']);
 });

@@ -1,10 +1,13 @@
 /** `domus cache`: where downloaded packages and unpacked kernels are kept, and how to be rid of them. */
 import { DomusError } from '../../base/errors.ts';
-import { cacheFolder, emptyFolder, folderSize } from '../../platform/node/host-info.ts';
+import { cacheFolder, folderSize, removeEntries } from '../../platform/node/host-info.ts';
 import { formatSize } from '../../toolstack/config.ts';
 import { option } from '../options.ts';
 import { parseOutputFormat } from '../output.ts';
 import { verb } from '../verb.ts';
+
+/** What src/image keeps in the folder. DOMUS_CACHE may point anywhere: what else lies there is not ours to remove. */
+const ENTRIES = ['objects', 'records', 'locks', 'scratch', 'apt'];
 
 export const cache = verb({
   name: 'cache',
@@ -31,7 +34,7 @@ export const cache = verb({
     }
     const folder = cacheFolder();
     const sizeBytes = await folderSize(folder);
-    if (action === 'clean') await emptyFolder(folder);
+    if (action === 'clean') await removeEntries(folder, ENTRIES);
     if (values.output === 'json') {
       const facts = action === 'clean' ? { folder, freedBytes: sizeBytes } : { folder, sizeBytes };
       await context.print(`${JSON.stringify(facts)}\n`);

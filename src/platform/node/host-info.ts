@@ -124,7 +124,7 @@ export async function folderSize(path: string): Promise<number> {
   return sum;
 }
 
-/** Remove everything below a folder, and the folder itself. */
-export async function emptyFolder(path: string): Promise<void> {
-  await rm(path, { recursive: true, force: true });
+/** Remove these entries of a folder, and nothing else that may lie in it. */
+export async function removeEntries(folder: string, names: readonly string[]): Promise<void> {
+  for (const name of names) await rm(join(folder, name), { recursive: true, force: true });
 }
