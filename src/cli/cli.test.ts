@@ -1,0 +1,237 @@
+/** The command as users meet it: a process with streams and an exit code. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { EXIT_CODES } from './exit-codes.ts';
+import { VERBS } from './verbs/index.ts';
+
+const DOMUS = fileURLToPath(new URL('../../bin/domus.js', import.meta.url));
+const FAKE = fileURLToPath(new URL('./fake-domus.fixture.ts', import.meta.url));
+const scratch = mkdtempSync(join(tmpdir(), 'domus-cli-'));
+after(() => rmSync(scratch, { recursive: true, force: true }));
+
+interface Outcome {
+  code: number | null;
+  signal: string | null;
+  stdout: string;
+  stderr: string;
+}
+
+interface Invocation {
+  input?: string;
+  env?: Record<string, string>;
+  /** Called with everything on stdout so far. */
+  onStdout?: (text: string, kill: (signal: NodeJS.Signals) => void) => void;
+}
+
+function invoke(file: string, args: readonly string[], { input = '', env = {}, onStdout }: Invocation = {}) {
+  return new Promise<Outcome>(resolve => {
+    const child = spawn(process.execPath, [file, ...args], {
+      env: { ...process.env, DOMUS_CACHE: join(scratch, 'cache'), ...env },
+    });
+    const outcome: Outcome = { code: null, signal: null, stdout: '', stderr: '' };
+    child.stdout.setEncoding('utf8').on('data', text => {
+      outcome.stdout += text;
+      onStdout?.(outcome.stdout, signal => child.kill(signal));
+    });
+    child.stderr.setEncoding('utf8').on('data', text => {
+      outcome.stderr += text;
+    });
+    child.on('close', (code, signal) => resolve({ ...outcome, code, signal }));
+    child.stdin.end(input);
+  });
+}
+
+const domus = (...args: string[]) => invoke(DOMUS, args);
+const fake = (args: string[], options?: Invocation) => invoke(FAKE, args, options);
+
+test('help: general, of every verb, and the exit codes, all on standard output', async () => {
+  const general = await domus('--help');
+  assert.equal(general.code, 0);
+  assert.equal(general.stderr, '');
+  for (const verb of VERBS) assert.match(general.stdout, new RegExp(`^ {2}${verb.name} +\\S`, 'm'));
+  for (const verb of VERBS) {
+    const help = await domus(verb.name, '--help');
+    assert.equal(help.code, 0);
+    for (const spec of Object.values(verb.options))
+      assert.ok(help.stdout.includes(`--${spec.name}`), spec.name);
+    assert.ok(help.stdout.split('\n').every(line => line.length <= 110));
+  }
+  const codes = await domus('--help', 'exit-codes');
+  for (const [code] of EXIT_CODES)
+    assert.match(codes.stdout, new RegExp(`^ {2}${code.replace('+', '\\+')} `, 'm'));
+});
+
+test('version: text and JSON', async () => {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  const text = await domus('--version');
+  assert.match(text.stdout, new RegExp(`^domus ${version} `));
+  assert.equal(JSON.parse((await domus('version', '-o', 'json')).stdout).domus, version);
+});
+
+/** Arguments, exit code, and the one line on standard error. */
+const MISTAKES: readonly (readonly [args: readonly string[], code: number, line: RegExp])[] = [
+  [[], 2, /no verb is given; "domus --help"/],
+  [['rnu'], 2, /no verb "rnu"; did you mean "domus run"\?/],
+  [['--frobnicate'], 2, /unknown option --frobnicate; "domus --help"/],
+  [['--help', 'nothing'], 2, /no verb "nothing"/],
+  [['doctor', '--frobnicate'], 2, /unknown option --frobnicate; "domus doctor --help"/],
+  [['doctor', 'now'], 2, /doctor takes no operand "now"/],
+  [['doctor', '-o', 'xml'], 2, /no output format "xml"; use -o text or -o json/],
+  [['cache', 'melt'], 2, /cache cannot "melt"/],
+  [['run', '--memroy', '1G', 'true'], 125, /unknown option --memroy; did you mean --memory\?/],
+  [['run', '-m', '1M', 'true'], 125, /1 MiB of memory; choose a size from 16 MiB/],
+  [['run', '--memory=1024G', 'true'], 125, /more memory than one machine can have; choose/],
+  [['run', '-m', 'much', 'true'], 125, /"much" is not a size; write/],
+  [['run', '--vcpus', '10000', 'true'], 125, /cannot have 10000 vCPUs; choose a number from 1 to 128/],
+  [['run', '--vcpus', '-1', 'true'], 125, /"-1" is not a number of vCPUs/],
+  [['run', '--engine', 'translator', 'true'], 125, /translator engine does not exist yet; use/],
+  [['run', '-v', '/a:/b', 'true'], 125, /do not exist yet; pass files/],
+  [['run', '--timeout', 'soon', 'true'], 125, /"soon" is not a duration; write/],
+  [['run', '-e', '=x', 'true'], 125, /sets no variable; write -e NAME=VALUE/],
+  [['run', '--gdb', '70000', 'true'], 125, /no port 70000; choose/],
+  [['run', '--trace', 'thoughts', 'true'], 125, /cannot be traced; use/],
+  [['run', '--seed', '1', 'true'], 125, /--seed has no effect alone; add --deterministic/],
+  [['run', '-it', 'true'], 125, /needs a terminal as standard input; leave out -t/],
+  [['run', '--console', '/nonexistent/file', 'true'], 125, /no such file or directory; choose/],
+  [['run', '-m'], 125, /--memory needs a value; write --memory SIZE/],
+  [['run', '-q'], 125, /nothing to run; give a COMMAND/],
+];
+
+for (const [args, code, line] of MISTAKES) {
+  test(`a mistake is one line that says how to mend it: domus ${args.join(' ')}`, async () => {
+    const outcome = await domus(...args);
+    assert.match(outcome.stderr, line);
+    assert.match(outcome.stderr, /^domus: [^\n]+; [^\n]+\n$/);
+    assert.equal(outcome.stdout, '');
+    assert.equal(outcome.code, code);
+  });
+}
+
+test('doctor: every line has a name, a status and, when something is wrong, a remedy', async () => {
+  const outcome = await domus('doctor', '-o', 'json');
+  const { ok, checks } = JSON.parse(outcome.stdout);
+  assert.equal(outcome.code, ok ? 0 : 1);
+  const names = checks.map((check: { name: string }) => check.name);
+  for (const name of [
+    'runtime',
+    'WebAssembly',
+    'machine memory',
+    'packages',
+    'cache',
+    'gcc',
+    'KVM',
+    'memory',
+  ]) {
+    assert.ok(names.includes(name), name);
+  }
+  for (const check of checks) {
+    assert.match(check.status, /^(ok|warn|fail|info)$/);
+    assert.notEqual(check.found, '');
+    if (check.status === 'warn' || check.status === 'fail') assert.ok(check.remedy, check.name);
+  }
+});
+
+test('doctor: what is missing is found, and exits with 1', async () => {
+  const cache = await invoke(DOMUS, ['doctor'], {
+    env: { DOMUS_CACHE: '/proc/nowhere', PATH: '/nonexistent' },
+  });
+  assert.equal(cache.code, 1);
+  assert.match(cache.stdout, /^fail cache .*\n +-> set DOMUS_CACHE/m);
+  assert.match(cache.stdout, /^warn packages .*\n +-> use local files: domus run --kernel FILE/m);
+  assert.match(cache.stdout, /^info gcc .*not installed/m);
+});
+
+test('run: streams stay apart and the exit code is the command’s', async () => {
+  const outcome = await fake(['run', '-q', 'both']);
+  assert.deepEqual(outcome, { code: 7, signal: null, stdout: 'to stdout\n', stderr: 'to stderr\n' });
+  for (const code of [0, 1, 126, 127, 137, 255]) {
+    assert.equal((await fake(['run', '-q', '--', 'exit', String(code)])).code, code);
+  }
+});
+
+test('run: standard input is passed in, options after the command are the command’s', async () => {
+  const input = 'x'.repeat(100_000);
+  const outcome = await fake(['run', '-q', 'cat', '--help', '-m', '1M'], { input });
+  assert.equal(outcome.code, 0);
+  assert.equal(outcome.stdout, input);
+});
+
+test('run: progress is plain lines on standard error, none with -q', async () => {
+  const outcome = await fake(['run', 'exit', '0']);
+  assert.match(outcome.stderr, /^domus: kernel: .*\ndomus: machine: .*\ndomus: boot: .*\n$/);
+  assert.ok(!outcome.stderr.includes('\x1b'));
+  assert.equal((await fake(['run', '-q', 'exit', '0'])).stderr, '');
+});
+
+test('run: -e, -o json', async () => {
+  const env = await fake(['run', '-q', '-e', 'A=1', '--env=B=x=y', 'env']);
+  assert.deepEqual(JSON.parse(env.stdout), { A: '1', B: 'x=y' });
+  const json = await fake(['run', '-q', '-o', 'json', 'both']);
+  const { exitCode, stdout, stderr, instructions } = JSON.parse(json.stdout);
+  assert.deepEqual([exitCode, stdout, stderr, instructions], [7, 'to stdout\n', 'to stderr\n', 1234]);
+  assert.equal(json.code, 7);
+});
+
+test('run: a time-out is 124 and shows the console', async () => {
+  const outcome = await fake(['run', '-q', '--timeout', '300ms', 'hang']);
+  assert.equal(outcome.code, 124);
+  assert.match(outcome.stderr, /^domus: timed out after 0\.3 s while the command was running; /);
+  assert.match(outcome.stderr, /fake kernel says hello/);
+});
+
+test('run: a crash is 125 with registers, call trace and console', async () => {
+  const outcome = await fake(['run', '-q', 'crash']);
+  assert.equal(outcome.code, 125);
+  assert.match(outcome.stderr, /^domus: the guest crashed \(crash: triple fault\)\n/);
+  assert.match(outcome.stderr, /rip ffffffff81000000/);
+  assert.match(outcome.stderr, /panic\+0x10/);
+  assert.match(outcome.stderr, /fake kernel says hello/);
+});
+
+test('run: Ctrl-C ends the run with 130 and destroys the guest, SIGTERM with 143', async () => {
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
+    const marker = join(scratch, signal);
+    const outcome = await fake(['run', '-q', 'hang'], {
+      env: { FAKE_DESTROYED: marker },
+      onStdout: (text, kill) => {
+        if (text === 'started\n') kill(signal);
+      },
+    });
+    assert.equal(outcome.code, code);
+    assert.equal(outcome.signal, null);
+    assert.equal(readFileSync(marker, 'utf8'), 'true');
+  }
+});
+
+test('run: a guest of the user’s own has its console on standard output and ends with 0', async () => {
+  const outcome = await fake(['run', '-q', '--initrd', '/some/file']);
+  assert.equal(outcome.code, 0);
+  assert.equal(outcome.stdout, 'fake kernel says hello\n');
+});
+
+test('run: --console writes the console to a file, --deterministic reports the state', async () => {
+  const file = join(scratch, 'console.log');
+  const outcome = await fake(['run', '--deterministic', '--seed', '9', '--console', file, 'exit', '0']);
+  assert.equal(outcome.code, 0);
+  assert.equal(readFileSync(file, 'utf8'), 'fake kernel says hello\n');
+  assert.match(outcome.stderr, /domus: 1234 instructions, state c0ffee\n$/);
+});
+
+test('cache: shows the folder, and empties it of its own files only', async () => {
+  const folder = join(scratch, 'cache');
+  mkdirSync(join(folder, 'objects'), { recursive: true });
+  writeFileSync(join(folder, 'objects', 'kernel'), new Uint8Array(5000));
+  writeFileSync(join(folder, 'precious'), 'not of Domus');
+  const shown = JSON.parse((await domus('cache', '-o', 'json')).stdout);
+  assert.deepEqual(shown, { folder, sizeBytes: 5012 });
+  assert.equal((await domus('cache', 'clean')).code, 0);
+  assert.deepEqual(readdirSync(folder), ['precious']);
+});

@@ -1,0 +1,104 @@
+/**
+ * The `domus` command: finds the verb, parses its options, runs it, and turns every failure into one line that says
+ * what happened and how to mend it. Returns the exit code; bin/domus.js ends the process with it.
+ */
+import { DomusError } from '../base/errors.ts';
+import { nodeTimers } from '../platform/node/clock.ts';
+import { hostEnvironment } from '../platform/node/host-info.ts';
+import { standardError, standardInput, standardOutput } from '../platform/node/streams.ts';
+import { createTerminal } from '../platform/node/terminal.ts';
+import { Host, type HostOptions } from '../toolstack/host.ts';
+import { ExitCode, exitCodeOf } from './exit-codes.ts';
+import { exitCodesHelp, generalHelp, verbHelp } from './help.ts';
+import { Interruption } from './interrupt.ts';
+import { nearest, parseOptions } from './options.ts';
+import { reportError } from './report-error.ts';
+import type { CommandContext, Verb } from './verb.ts';
+import { VERBS } from './verbs/index.ts';
+
+export function createContext(openHost: (options: HostOptions) => Promise<Host> = Host.open): CommandContext {
+  const stdout = standardOutput();
+  const stderr = standardError();
+  const encoder = new TextEncoder();
+  return {
+    stdin: standardInput(),
+    stdout,
+    stderr,
+    terminal: createTerminal(),
+    timers: nodeTimers,
+    env: hostEnvironment(),
+    openHost,
+    print: text => stdout.write(encoder.encode(text)),
+    complain: text => stderr.write(encoder.encode(`${text}\n`)),
+  };
+}
+
+const usage = (message: string, remedy: string) => new DomusError('E_USAGE', message, remedy);
+
+/** `domus help [TOPIC]` and `domus --help [TOPIC]`. */
+async function showHelp(context: CommandContext, topic: string | undefined): Promise<number> {
+  if (topic === undefined) await context.print(generalHelp(VERBS));
+  else if (topic === 'exit-codes') await context.print(exitCodesHelp());
+  else await context.print(verbHelp(findVerb(topic)));
+  return ExitCode.ok;
+}
+
+function findVerb(name: string): Verb {
+  const found = VERBS.find(verb => verb.name === name);
+  if (found) return found;
+  const names = [...VERBS.map(verb => verb.name), 'help', '--help', '--version'];
+  const near = nearest(name, names);
+  const remedy = near ? `did you mean "domus ${near}"?` : '"domus --help" lists the verbs';
+  throw usage(name.startsWith('-') ? `unknown option ${name}` : `there is no verb "${name}"`, remedy);
+}
+
+/** Help asked for among the verb's own options, not among the words of a guest's command. */
+function asksForHelp(verb: Verb, args: readonly string[]): boolean {
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i] ?? '';
+    if (arg === '--help' || arg === '-h') return true;
+    if (arg === '--' || (!arg.startsWith('-') && verb.endsAtOperand)) return false;
+    const spec = Object.values(verb.options).find(
+      each => arg === `--${each.name}` || arg === `-${each.short}`,
+    );
+    if (spec?.placeholder !== undefined) i += 1;
+  }
+  return false;
+}
+
+async function dispatch(context: CommandContext, args: readonly string[]): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === undefined) {
+    throw usage('no verb is given', '"domus --help" lists the verbs');
+  }
+  if (name === '--help' || name === '-h' || name === 'help') return showHelp(context, rest[0]);
+  const verb = findVerb(name === '--version' || name === '-V' ? 'version' : name);
+  if (asksForHelp(verb, rest)) return showHelp(context, verb.name);
+  const { values, operands } = parseOptions(
+    verb.options,
+    rest,
+    verb.endsAtOperand === true,
+    `domus ${verb.name} --help`,
+  );
+  if (verb.operands === '' && operands.length > 0) {
+    throw usage(
+      `${verb.name} takes no operand "${operands[0]}"`,
+      `"domus ${verb.name} --help" shows the usage`,
+    );
+  }
+  return verb.run(context, values as never, operands);
+}
+
+/** @returns the exit code */
+export async function main(
+  args: readonly string[],
+  context: CommandContext = createContext(),
+): Promise<number> {
+  try {
+    return await dispatch(context, args);
+  } catch (error) {
+    if (error instanceof Interruption) return error.exitCode;
+    await reportError(context, error);
+    return exitCodeOf(error, args[0] === 'run');
+  }
+}

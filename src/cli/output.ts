@@ -1,0 +1,19 @@
+/** How results are written to standard output: for people, or for programs. */
+import { DomusError } from '../base/errors.ts';
+
+export type OutputFormat = 'text' | 'json';
+
+/** @throws DomusError E_USAGE */
+export function parseOutputFormat(text: string): OutputFormat {
+  if (text === 'text' || text === 'json') return text;
+  throw new DomusError('E_USAGE', `there is no output format "${text}"`, 'use -o text or -o json');
+}
+
+/** Bytes in a JSON document: text when they are valid UTF-8, else base64 under another name. */
+export function jsonBytes(name: string, bytes: Uint8Array): Record<string, string> {
+  try {
+    return { [name]: new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes) };
+  } catch {
+    return { [`${name}Base64`]: bytes.toBase64() };
+  }
+}

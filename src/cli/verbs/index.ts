@@ -1,0 +1,8 @@
+/** All verbs, in the order of the help. */
+import type { Verb } from '../verb.ts';
+import { cache } from './cache.ts';
+import { doctor } from './doctor.ts';
+import { run } from './run.ts';
+import { version } from './version.ts';
+
+export const VERBS: readonly Verb[] = [run, doctor, cache, version];

@@ -1,0 +1,332 @@
+/**
+ * `domus run`: boot a throwaway guest, run one command in it, pass on its streams and its exit code.
+ *
+ * Standard output carries nothing but the guest's; everything that Domus says goes to standard error. On every way
+ * out the terminal is restored and the guest destroyed before the process ends.
+ */
+import { DomusError } from '../../base/errors.ts';
+import { tryCreateFileSink } from '../../platform/node/streams.ts';
+import type { ByteSink } from '../../platform/platform.ts';
+import {
+  checkEngine,
+  checkMemory,
+  checkSeed,
+  checkVcpus,
+  formatSize,
+  MEMORY_DEFAULT_BYTES,
+  VCPUS_MAX,
+} from '../../toolstack/config.ts';
+import type { RunOptions, RunResult } from '../../toolstack/host.ts';
+import type { TraceRequest } from '../../toolstack/machine.ts';
+import { parseSize } from '../../toolstack/size.ts';
+import { detachable } from '../detach.ts';
+import { watchInterrupts } from '../interrupt.ts';
+import { flag, list, type OptionValues, option, parseDurationMs, parseInteger } from '../options.ts';
+import { jsonBytes, parseOutputFormat } from '../output.ts';
+import { createProgress } from '../progress.ts';
+import { type CommandContext, verb } from '../verb.ts';
+
+const usage = (message: string, remedy: string) => new DomusError('E_USAGE', message, remedy);
+
+function parseVariable(text: string): readonly [string, string] {
+  const equals = text.indexOf('=');
+  const name = equals < 0 ? text : text.slice(0, equals);
+  if (!/^[^=\s]+$/.test(name)) throw usage(`"${text}" sets no variable`, 'write -e NAME=VALUE');
+  if (equals < 0) throw usage(`-e ${text} has no value`, `write -e ${text}=VALUE`);
+  return [name, text.slice(equals + 1)];
+}
+
+function parsePort(text: string): number {
+  const port = parseInteger('port number')(text);
+  if (port < 1 || port > 65535) throw usage(`there is no port ${text}`, 'choose a port from 1 to 65535');
+  return port;
+}
+
+function parseTrace(text: string): { kind: 'instructions' | 'hypercalls'; file?: string } {
+  const colon = text.indexOf(':');
+  const kind = colon < 0 ? text : text.slice(0, colon);
+  if (kind !== 'instructions' && kind !== 'hypercalls') {
+    throw usage(`"${kind}" cannot be traced`, 'use --trace instructions or --trace hypercalls');
+  }
+  const file = colon < 0 ? '' : text.slice(colon + 1);
+  return file === '' ? { kind } : { kind, file };
+}
+
+const options = {
+  interactive: flag({
+    name: 'interactive',
+    short: 'i',
+    summary: 'pass standard input also when it is a terminal',
+  }),
+  tty: flag({ name: 'tty', short: 't', summary: 'run the command on a terminal; Ctrl-] leaves it' }),
+  memory: option({
+    name: 'memory',
+    short: 'm',
+    placeholder: 'SIZE',
+    summary: `memory of the guest, with a unit: 512M, 2G (default ${formatSize(MEMORY_DEFAULT_BYTES)})`,
+    parse: text => checkMemory(parseSize(text)),
+  }),
+  vcpus: option({
+    name: 'vcpus',
+    placeholder: 'N',
+    summary: `virtual processors, 1 to ${VCPUS_MAX} (default 1)`,
+    parse: text => checkVcpus(parseInteger('number of vCPUs')(text)),
+  }),
+  kernel: option({
+    name: 'kernel',
+    placeholder: 'FILE|PACKAGE',
+    summary: "a kernel image, or the name of a Debian package (default: Debian's cloud kernel)",
+    parse: text => text,
+  }),
+  initrd: option({
+    name: 'initrd',
+    placeholder: 'FILE',
+    summary: 'an initial RAM disk of your own; without COMMAND its console is standard output',
+    parse: text => text,
+  }),
+  append: option({
+    name: 'append',
+    placeholder: 'TEXT',
+    summary: "add to the kernel's command line",
+    parse: text => text,
+  }),
+  env: list({
+    name: 'env',
+    short: 'e',
+    placeholder: 'NAME=VALUE',
+    summary: 'set a variable for the command; may be repeated',
+    parse: parseVariable,
+  }),
+  timeout: option({
+    name: 'timeout',
+    placeholder: 'TIME',
+    summary: 'end the run after this time (30s, 5m) with exit code 124',
+    parse: parseDurationMs,
+  }),
+  engine: option({
+    name: 'engine',
+    placeholder: 'NAME',
+    summary: 'CPU engine: interpreter',
+    parse: checkEngine,
+  }),
+  console: option({
+    name: 'console',
+    placeholder: 'FILE',
+    summary: "write the guest's console (kernel messages) to a file",
+    parse: text => text,
+  }),
+  deterministic: flag({
+    name: 'deterministic',
+    summary: 'virtual time and seeded chance: the same input gives the same run',
+  }),
+  seed: option({
+    name: 'seed',
+    placeholder: 'N',
+    summary: 'seed for --deterministic (default 0)',
+    parse: text => checkSeed(parseInteger('seed')(text)),
+  }),
+  gdb: option({
+    name: 'gdb',
+    placeholder: 'PORT',
+    summary: 'wait for gdb on 127.0.0.1:PORT before the first instruction',
+    parse: parsePort,
+  }),
+  trace: option({
+    name: 'trace',
+    placeholder: 'WHAT[:FILE]',
+    summary: 'trace instructions or hypercalls, to standard error or to a file',
+    parse: parseTrace,
+  }),
+  volume: option<never>({
+    name: 'volume',
+    short: 'v',
+    placeholder: 'HOSTDIR:GUESTDIR',
+    summary: 'share a folder with the guest (not yet)',
+    parse: () => {
+      throw usage('shared folders (-v) do not exist yet', 'pass files through standard input');
+    },
+  }),
+  output: option({
+    name: 'output',
+    short: 'o',
+    placeholder: 'FORMAT',
+    summary: 'json: collect the output and write one JSON document at the end',
+    parse: parseOutputFormat,
+  }),
+  quiet: flag({ name: 'quiet', short: 'q', summary: 'show no progress' }),
+};
+
+type Values = OptionValues<typeof options>;
+
+/** What to run; a terminal and no COMMAND means a shell. */
+function chooseCommand(
+  values: Values,
+  operands: readonly string[],
+  hasTerminal: boolean,
+): readonly string[] | undefined {
+  if (operands.length > 0) return operands;
+  if (values.initrd !== undefined) return undefined;
+  if (hasTerminal) return ['/bin/sh'];
+  throw new DomusError(
+    'E_NO_COMMAND',
+    'there is nothing to run',
+    'give a COMMAND, for example: domus run -- uname -a',
+  );
+}
+
+async function openFile(what: string, path: string): Promise<ByteSink> {
+  const opened = await tryCreateFileSink(path);
+  if ('sink' in opened) return opened.sink;
+  throw new DomusError(
+    'E_FILE_WRITE',
+    `cannot write the ${what} to ${path}: ${opened.reason}`,
+    'choose a file in a folder that exists and can be written',
+  );
+}
+
+/** Trace lines are many: they are gathered and written in larger pieces. */
+function createTrace(kind: TraceRequest['kind'], sink: ByteSink): TraceRequest & { flush(): Promise<void> } {
+  const encoder = new TextEncoder();
+  let pending = '';
+  let last: Promise<void> = Promise.resolve();
+  const flush = () => {
+    const bytes = encoder.encode(pending);
+    pending = '';
+    last = last.then(() => sink.write(bytes));
+    // A reader that fails is reported by the final flush.
+    last.catch(() => {});
+    return last;
+  };
+  return {
+    kind,
+    write(line) {
+      pending += `${line}\n`;
+      if (pending.length > 65536) flush();
+    },
+    flush,
+  };
+}
+
+async function runGuest(
+  context: CommandContext,
+  values: Values,
+  operands: readonly string[],
+): Promise<number> {
+  const { terminal } = context;
+  if (values.seed !== undefined && !values.deterministic) {
+    throw usage('--seed has no effect alone', 'add --deterministic');
+  }
+  if (values.tty && values.interactive && !terminal.isInputTerminal) {
+    throw usage('-t with -i needs a terminal as standard input', 'leave out -t');
+  }
+  const isJson = values.output === 'json';
+  if (isJson && values.tty) throw usage('-o json cannot be used with -t', 'leave out one of them');
+  const isShell = operands.length === 0 && values.initrd === undefined && terminal.isInputTerminal;
+  const command = chooseCommand(values, operands, terminal.isInputTerminal);
+  const wantsTerminal = values.tty || (isShell && terminal.isOutputTerminal && !isJson);
+  const passesInput = values.interactive || isShell || !terminal.isInputTerminal || command === undefined;
+
+  await using cleanup = new AsyncDisposableStack();
+  const progress = createProgress(context, values.quiet);
+  cleanup.defer(() => progress.clear());
+  const interrupts = cleanup.use(watchInterrupts());
+  const isRaw = passesInput && terminal.isInputTerminal && (wantsTerminal || command === undefined);
+  const stdin = !passesInput
+    ? undefined
+    : isRaw
+      ? detachable(context.stdin, interrupts.leave)
+      : context.stdin;
+
+  let guestConsole: ByteSink | undefined;
+  if (values.console !== undefined) {
+    const sink = await openFile('console', values.console);
+    cleanup.defer(() => sink.close());
+    guestConsole = sink;
+  }
+  let trace: ReturnType<typeof createTrace> | undefined;
+  if (values.trace) {
+    const { kind, file } = values.trace;
+    const sink = file === undefined ? context.stderr : await openFile('trace', file);
+    trace = createTrace(kind, sink);
+    cleanup.defer(() => (file === undefined ? undefined : sink.close()));
+    cleanup.defer(() => trace?.flush());
+  }
+
+  const host = cleanup.use(
+    await context.openHost({
+      onPhase: phase => {
+        if (phase.name === 'ready' && isRaw) cleanup.defer(terminal.enterRawMode());
+        // A guest of the user's own is not ready at any moment we know: its console takes over at once.
+        if (phase.name === 'boot' && command === undefined) {
+          progress.clear();
+          if (isRaw) cleanup.defer(terminal.enterRawMode());
+        } else {
+          progress.show(phase);
+        }
+      },
+    }),
+  );
+  const toSink = (sink: ByteSink) => (chunk: Uint8Array) => {
+    progress.clear();
+    return sink.write(chunk);
+  };
+  const request: RunOptions = {
+    command,
+    memory: values.memory,
+    vcpus: values.vcpus,
+    kernel: values.kernel,
+    initrd: values.initrd,
+    append: values.append,
+    engine: values.engine,
+    env: Object.fromEntries(values.env),
+    timeoutMs: values.timeout,
+    gdbPort: values.gdb,
+    signal: interrupts.signal,
+    stdin,
+    stdout: isJson ? 'collect' : toSink(context.stdout),
+    stderr: isJson ? 'collect' : toSink(context.stderr),
+    ...(trace && { trace }),
+    ...(guestConsole && { console: chunk => guestConsole.write(chunk) }),
+    ...(values.deterministic && { deterministic: { seed: values.seed ?? 0 } }),
+    ...(wantsTerminal &&
+      command && {
+        terminal: terminal.size(),
+        onTerminal: resize => cleanup.defer(terminal.onResize(() => resize(terminal.size()))),
+      }),
+  };
+  const result = await host.run(request);
+  progress.clear();
+  if (isJson) await context.print(`${JSON.stringify(jsonResult(result))}\n`);
+  else if (values.deterministic && !values.quiet) {
+    await context.complain(`domus: ${result.instructions} instructions, state ${result.stateHash}`);
+  }
+  return result.exitCode;
+}
+
+const jsonResult = (result: RunResult) => ({
+  exitCode: result.exitCode,
+  ...jsonBytes('stdout', result.stdout),
+  ...jsonBytes('stderr', result.stderr),
+  instructions: result.instructions,
+  durationMs: Math.round(result.durationMs),
+  ...(result.stateHash !== undefined && { stateHash: result.stateHash }),
+  ...(result.shutdown && { shutdown: result.shutdown.reason }),
+});
+
+export const run = verb({
+  name: 'run',
+  summary: 'Boot a throwaway guest and run a command in it',
+  operands: '[--] [COMMAND...]',
+  endsAtOperand: true,
+  options,
+  notes: [
+    'Standard input, output and error are those of COMMAND, and so is the exit code; failures of Domus itself\n' +
+      'give 125. See "domus --help exit-codes".',
+    'Examples:\n' +
+      '  domus run -- uname -a\n' +
+      '  tar c . | domus run -m 1G -- sh -c "tar x && ls"\n' +
+      '  domus run -it\n' +
+      '  domus run --kernel ./bzImage --initrd ./initrd.img --append quiet',
+  ],
+  run: runGuest,
+});

@@ -1,0 +1,15 @@
+/** The real machine, as one object. */
+import type { Platform } from '../platform.ts';
+import { createNodeClock, createNodePacer, nodeTimers } from './clock.ts';
+import { nodeEntropy } from './entropy.ts';
+
+export function createNodePlatform(): Platform {
+  const clock = createNodeClock();
+  return {
+    clock,
+    entropy: nodeEntropy,
+    pacer: createNodePacer(clock),
+    timers: nodeTimers,
+    isDeterministic: false,
+  };
+}

@@ -1,0 +1,81 @@
+/**
+ * What the toolstack needs in order to boot: files to start from, and a way to run commands once the guest is up.
+ *
+ * A *boot plan* is made by the image layer from a request. Its `connect` gives the agent, the host's side of the run
+ * channel: hvc1 carries standard input and output, hvc2 standard error, hvc3 control messages. A guest that the user
+ * brings with --initrd has no agent: its console is all there is.
+ */
+import type { ByteListener, ConsoleStream } from './machine.ts';
+
+/** What is happening now, for people who wait. */
+export interface Phase {
+  /** A short stable word: kernel, userland, create, boot, ready. */
+  readonly name: string;
+  readonly detail?: string;
+  readonly done?: number;
+  readonly total?: number;
+}
+
+export interface TerminalSize {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+export interface CommandSpec {
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Run the command on a terminal of this size; standard error is then part of standard output. */
+  readonly terminal?: TerminalSize;
+  /** Without input the command reads an empty file. */
+  readonly hasInput: boolean;
+}
+
+export interface RunningCommand {
+  onStdout(listener: ByteListener): void;
+  onStderr(listener: ByteListener): void;
+  /** Settles when the next chunk is welcome. */
+  writeStdin(chunk: Uint8Array): Promise<void>;
+  closeStdin(): void;
+  resize(size: TerminalSize): void;
+  /** Send a signal, by its Linux number. */
+  kill(signal: number): void;
+  /** The guest has reported the command's end; `exit` may still be waiting for output to be taken. */
+  readonly hasExited: boolean;
+  /**
+   * The exit code as a shell counts it (126: cannot be executed, 127: not found, 128+n: killed by signal n). Settles
+   * when all output has been taken by the listeners.
+   */
+  readonly exit: Promise<number>;
+}
+
+export interface GuestAgent {
+  /** The guest is up and takes commands. */
+  readonly ready: Promise<void>;
+  /** Whether commands may follow one another, as `vm.exec` needs it. */
+  readonly isReusable: boolean;
+  /** Start a command; one at a time. */
+  run(command: CommandSpec): RunningCommand;
+  /** The guest is gone and its consoles have handed over their last bytes. */
+  finish?(): void;
+}
+
+export interface BootRequest {
+  /** A file or the name of a Debian package; the default kernel when absent. */
+  readonly kernel?: string | Uint8Array;
+  readonly initrd?: string | Uint8Array;
+  readonly append?: string;
+  /** Wanted: a guest that runs commands. Otherwise the initrd is the user's own and left as it is. */
+  readonly needsAgent: boolean;
+  /** The guest serves one command and then powers itself off, once its output has been taken. */
+  readonly isThrowaway: boolean;
+  onPhase(phase: Phase): void;
+  readonly signal?: AbortSignal;
+}
+
+export interface BootPlan {
+  readonly kernel: Uint8Array;
+  readonly initrd?: Uint8Array;
+  readonly commandLine: string;
+  readonly nrConsoles: number;
+  connect?(consoles: readonly ConsoleStream[]): GuestAgent;
+}

@@ -1,0 +1,206 @@
+/**
+ * The library's front door: a host that boots guests and runs commands in them.
+ *
+ *     await using host = await Host.open();
+ *     const { exitCode, stdout } = await host.run({ command: ['uname', '-a'] });
+ *
+ *     await using vm = await host.create({ memory: '1G' });
+ *     await vm.exec('echo hello');
+ */
+import { DomusError } from '../base/errors.ts';
+import { createNodePlatform } from '../platform/node/platform.ts';
+import type { Platform } from '../platform/platform.ts';
+import { createSimulatedPlatform } from '../platform/sim/platform.ts';
+import { abortable, abortError, createDeadline } from './abort.ts';
+import type { BootPlan, BootRequest, Phase } from './boot.ts';
+import { type InputSource, readAll } from './byte-io.ts';
+import { checkEngine, checkMemory, checkSeed, checkVcpus, MEMORY_DEFAULT_BYTES } from './config.ts';
+import type { ByteListener, Shutdown, TraceRequest } from './machine.ts';
+import { defaultParts, type Parts } from './parts.ts';
+import { parseSize } from './size.ts';
+import { type ExecOptions, type ExecResult, VirtualMachine } from './virtual-machine.ts';
+
+export interface HostOptions {
+  /** Other implementations of what lies below; for tests and for embedding. */
+  readonly parts?: Parts;
+  readonly platform?: Platform;
+  /** Hears what is being done for every guest of this host. */
+  readonly onPhase?: (phase: Phase) => void;
+}
+
+export interface MachineOptions {
+  /** A file, the name of a Debian package, or the kernel itself. Default: Debian's cloud kernel. */
+  readonly kernel?: string | Uint8Array;
+  /** A file or its contents. Together with no command the guest is the caller's own: only its console is used. */
+  readonly initrd?: string | Uint8Array;
+  /** Added to the kernel's command line. */
+  readonly append?: string;
+  /** Bytes, or text such as '512M'. Default 512 MiB. */
+  readonly memory?: number | string;
+  /** Default 1. */
+  readonly vcpus?: number;
+  readonly engine?: string;
+  /** Virtual time and seeded chance: two runs with the same input are identical. */
+  readonly deterministic?: { readonly seed: number };
+  readonly trace?: TraceRequest;
+  readonly gdbPort?: number;
+  /** Hears the guest's console (hvc0). */
+  readonly console?: ByteListener;
+  readonly signal?: AbortSignal;
+}
+
+export interface RunOptions extends MachineOptions, Omit<ExecOptions, 'signal'> {
+  /** Program and arguments, or a line for the shell. */
+  readonly command?: readonly string[] | string;
+  /** For everything together, from the look-up of the kernel to the command's end. */
+  readonly timeoutMs?: number;
+}
+
+export interface RunResult extends ExecResult {
+  /** Instructions that the guest has executed. */
+  readonly instructions: number;
+  /** Wall-clock time from the start of the machine to its end. */
+  readonly durationMs: number;
+  /** With `deterministic`: hash of memory and registers when the guest had stopped. */
+  readonly stateHash?: string;
+  /** How the guest ended, when it ended by itself. */
+  readonly shutdown?: Shutdown;
+}
+
+export class Host implements AsyncDisposable {
+  readonly #parts: Parts;
+  readonly #platform: Platform;
+  readonly #onPhase: (phase: Phase) => void;
+  readonly #machines = new Set<VirtualMachine>();
+
+  private constructor(parts: Parts, options: HostOptions) {
+    this.#parts = parts;
+    this.#platform = options.platform ?? createNodePlatform();
+    this.#onPhase = options.onPhase ?? (() => {});
+  }
+
+  static async open(options: HostOptions = {}): Promise<Host> {
+    return new Host(options.parts ?? (await defaultParts()), options);
+  }
+
+  /**
+   * Boot a throwaway guest, run the command in it, destroy it. Without a command the guest must bring its own
+   * initrd, and the run lasts until it stops.
+   */
+  async run(options: RunOptions): Promise<RunResult> {
+    if (options.command === undefined && options.initrd === undefined) {
+      throw new DomusError(
+        'E_NO_COMMAND',
+        'there is nothing to run',
+        'give a command, or an initrd of your own',
+      );
+    }
+    using deadline = createDeadline(this.#platform.timers, options.timeoutMs, options.signal);
+    const { signal } = deadline;
+    const stdin = await this.#repeatableInput(options);
+    const startedNs = this.#platform.clock.monotonicNs();
+    const vm = await this.#boot({ ...options, signal }, options.command !== undefined, true);
+    try {
+      const exec = { ...options, stdin, signal };
+      // Listeners first: not a byte of the guest's may be lost.
+      const end = options.command === undefined ? vm.attach(exec) : vm.exec(options.command, exec);
+      vm.start();
+      const ended = await end;
+      // The moment when the host learns of the command's end depends on the host; the guest's power-off does not.
+      if (options.deterministic) await abortable(vm.stopped, signal);
+      const shutdown = 'shutdown' in ended ? (ended.shutdown as Shutdown) : undefined;
+      return {
+        exitCode: ended.exitCode,
+        stdout: ended.stdout,
+        stderr: ended.stderr,
+        instructions: vm.status().instructions,
+        durationMs: (this.#platform.clock.monotonicNs() - startedNs) / 1e6,
+        ...(options.deterministic && { stateHash: vm.stateHash() }),
+        ...(shutdown && { shutdown }),
+      };
+    } finally {
+      await this.#destroy(vm);
+    }
+  }
+
+  /** Boot a guest that stays until it is destroyed. */
+  async create(options: MachineOptions = {}): Promise<VirtualMachine> {
+    const vm = await this.#boot(options, options.initrd === undefined, false);
+    vm.start();
+    return vm;
+  }
+
+  /** Destroy every guest that is left. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#machines].map(vm => this.#destroy(vm)));
+  }
+
+  async #destroy(vm: VirtualMachine): Promise<void> {
+    this.#machines.delete(vm);
+    await vm.destroy();
+  }
+
+  /** Input that arrives when it likes would make two runs differ: a deterministic run reads it before it starts. */
+  async #repeatableInput(options: RunOptions): Promise<InputSource | undefined> {
+    if (options.stdin === undefined || !options.deterministic || options.terminal) return options.stdin;
+    return readAll(options.stdin);
+  }
+
+  async #boot(options: MachineOptions, needsAgent: boolean, isThrowaway: boolean): Promise<VirtualMachine> {
+    const memoryBytes = checkMemory(
+      typeof options.memory === 'string'
+        ? parseSize(options.memory)
+        : (options.memory ?? MEMORY_DEFAULT_BYTES),
+    );
+    const vcpus = checkVcpus(options.vcpus ?? 1);
+    const engine = checkEngine(options.engine ?? 'interpreter');
+    const platform = options.deterministic
+      ? createSimulatedPlatform(checkSeed(options.deterministic.seed), this.#platform)
+      : this.#platform;
+    const { kernel, initrd, append, signal } = options;
+    const plan = await this.#plan({ kernel, initrd, append, needsAgent, isThrowaway, signal });
+    this.#report({ name: 'create', detail: 'building the machine' });
+    const machine = await this.#parts.createMachine({
+      kernel: plan.kernel,
+      initrd: plan.initrd,
+      commandLine: plan.commandLine,
+      nrConsoles: plan.nrConsoles,
+      memoryBytes,
+      vcpus,
+      engine,
+      platform,
+      trace: options.trace,
+      gdbPort: options.gdbPort,
+    });
+    if (signal?.aborted) {
+      await machine.destroy();
+      throw abortError(signal);
+    }
+    const vm = new VirtualMachine(machine, {
+      plan,
+      platform,
+      onPhase: phase => this.#report(phase),
+      console: options.console,
+    });
+    this.#machines.add(vm);
+    return vm;
+  }
+
+  #report(phase: Phase): void {
+    this.#onPhase(phase);
+  }
+
+  async #plan(request: Omit<BootRequest, 'onPhase'>): Promise<BootPlan> {
+    let current = 'looking for a kernel';
+    const onPhase = (phase: Phase) => {
+      current = phase.detail ?? phase.name;
+      this.#report(phase);
+    };
+    try {
+      return await abortable(this.#parts.planBoot({ ...request, onPhase }), request.signal);
+    } catch (error) {
+      if (!(error instanceof DomusError) || error.code !== 'E_TIMEOUT') throw error;
+      throw new DomusError(error.code, `${error.message} while ${current}`, error.remedy, { cause: error });
+    }
+  }
+}

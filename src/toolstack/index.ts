@@ -1,0 +1,15 @@
+/** The library, as `import { Host } from 'domus'` sees it. */
+export { DomusError } from '../base/errors.ts';
+export type { Phase, TerminalSize } from './boot.ts';
+export type { InputSource, OutputTarget } from './byte-io.ts';
+export { type CrashReport, formatCrashReport, GuestFailure } from './crash-report.ts';
+export { Host, type HostOptions, type MachineOptions, type RunOptions, type RunResult } from './host.ts';
+export type {
+  ByteListener,
+  MachineStatus,
+  Shutdown,
+  StackFrame,
+  TraceRequest,
+  VcpuStatus,
+} from './machine.ts';
+export { type ExecOptions, type ExecResult, VirtualMachine } from './virtual-machine.ts';

@@ -1,0 +1,92 @@
+/**
+ * What the toolstack needs of a machine: one guest that runs, its consoles, and what can be seen of it from outside.
+ *
+ * The implementation lies in the layers below (domain, engine, backends) and is put together in parts.ts. Listeners
+ * are called from the machine's run loop, between two slices of guest work, never while guest code executes.
+ */
+import type { Platform } from '../platform/platform.ts';
+
+/** A listener that returns a promise holds its stream back until the promise settles. */
+export type ByteListener = (chunk: Uint8Array) => void | Promise<void>;
+
+/** One PV console: hvc0 is the kernel's, higher ones belong to the run channel. */
+export interface ConsoleStream {
+  /** Bytes that the guest wrote; each chunk is the listener's own copy. One listener a stream. */
+  onData(listener: ByteListener): void;
+  /** Offer bytes to the guest. Returns how many were taken; offer the rest again when `onWritable` reports. */
+  write(chunk: Uint8Array): number;
+  onWritable(listener: () => void): void;
+  /** Nothing more will be written. */
+  close(): void;
+}
+
+/** Why a guest stopped. The words are Xen's (SHUTDOWN_*, public/sched.h). */
+export interface Shutdown {
+  readonly reason: 'poweroff' | 'reboot' | 'suspend' | 'crash' | 'watchdog' | 'soft-reset';
+  /** What the hypervisor knows about a crash: a triple fault, an instruction that is not implemented, ... */
+  readonly detail?: string;
+}
+
+export interface StackFrame {
+  readonly address: bigint;
+  readonly symbol?: string;
+  readonly offset?: number;
+}
+
+export interface VcpuStatus {
+  readonly id: number;
+  readonly state: 'running' | 'halted' | 'offline';
+  /** Name and value, in the order in which they are shown: rip first. */
+  readonly registers: readonly (readonly [name: string, value: bigint])[];
+  /** Innermost first; symbols where they are known. */
+  readonly backtrace: readonly StackFrame[];
+}
+
+export interface MachineStatus {
+  /** Instructions retired by all vCPUs since the start. */
+  readonly instructions: number;
+  readonly vcpus: readonly VcpuStatus[];
+}
+
+/**
+ * A guest that has been built. `start` begins its run loop: slices of guest work, and between them the host's event
+ * loop has its turn (`platform.pacer`). Everything that the guest wrote before it stopped is delivered to the
+ * listeners before `onShutdown` reports.
+ */
+export interface GuestMachine {
+  readonly consoles: readonly ConsoleStream[];
+  start(): void;
+  /** Settles when no vCPU executes any more. */
+  pause(): Promise<void>;
+  resume(): void;
+  onShutdown(listener: (shutdown: Shutdown) => void): void;
+  /** A failure of ours inside the run loop: the machine cannot go on, the host can. */
+  onFailure(listener: (error: unknown) => void): void;
+  status(): MachineStatus;
+  /** Hash of the guest's memory and registers, as hexadecimal digits; for comparing deterministic runs. */
+  stateHash(): string;
+  /** Stop and give back everything. Safe to call twice. */
+  destroy(): Promise<void>;
+}
+
+export type TraceKind = 'instructions' | 'hypercalls';
+
+export interface TraceRequest {
+  readonly kind: TraceKind;
+  /** One line without its end. */
+  write(line: string): void;
+}
+
+export interface MachineConfig {
+  readonly kernel: Uint8Array;
+  readonly initrd?: Uint8Array;
+  readonly commandLine: string;
+  readonly memoryBytes: number;
+  readonly vcpus: number;
+  readonly nrConsoles: number;
+  readonly engine: 'interpreter';
+  readonly platform: Platform;
+  readonly trace?: TraceRequest;
+  /** TCP port on 127.0.0.1 where gdb may attach; the machine then waits for it before its first instruction. */
+  readonly gdbPort?: number;
+}

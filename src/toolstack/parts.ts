@@ -1,0 +1,18 @@
+/**
+ * The place where the layers below are put together. `Host` sees only the two functions of `Parts`; everything that
+ * knows which domain builder, engine and backends there are is reached from `defaultParts`.
+ */
+import { DomusError } from '../base/errors.ts';
+import type { BootPlan, BootRequest } from './boot.ts';
+import type { GuestMachine, MachineConfig } from './machine.ts';
+
+export interface Parts {
+  /** Find and read what the guest boots from. @throws DomusError when something is missing or broken */
+  planBoot(request: BootRequest): Promise<BootPlan>;
+  /** Build a machine: memory filled, vCPU 0 at the kernel's entry, nothing executed yet. */
+  createMachine(config: MachineConfig): Promise<GuestMachine>;
+}
+
+export async function defaultParts(): Promise<Parts> {
+  throw new DomusError('E_NOT_BUILT', 'this version has no machine to run guests on', 'use a newer version');
+}

@@ -1,0 +1,345 @@
+/**
+ * A guest as its owner sees it: booted from a plan, running commands, and stopped at the end whatever happens.
+ *
+ * Owns one GuestMachine. Every wait inside ends when the guest stops, with a report of what is known about it; none
+ * can outlive the machine.
+ */
+import { DomusError } from '../base/errors.ts';
+import type { Platform } from '../platform/platform.ts';
+import { abortable } from './abort.ts';
+import type { BootPlan, CommandSpec, GuestAgent, Phase, RunningCommand, TerminalSize } from './boot.ts';
+import { feed, type InputSource, type Output, type OutputTarget, openOutput } from './byte-io.ts';
+import { type ConsoleLog, createConsoleLog } from './console-log.ts';
+import { type CrashReport, GuestFailure } from './crash-report.ts';
+import type { ByteListener, ConsoleStream, GuestMachine, MachineStatus, Shutdown } from './machine.ts';
+
+export interface ExecOptions {
+  /** Variables of the command's environment, besides those of the guest's init. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly stdin?: InputSource;
+  /** Default 'collect'. */
+  readonly stdout?: OutputTarget;
+  readonly stderr?: OutputTarget;
+  /** Run the command on a terminal. */
+  readonly terminal?: TerminalSize;
+  /** Called once with a function to be called at each later change of the terminal's size. */
+  readonly onTerminal?: (resize: (size: TerminalSize) => void) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface ExecResult {
+  /** The command's own; 126: cannot be executed, 127: not found, 128+n: killed by signal n. */
+  readonly exitCode: number;
+  /** Empty unless collected. */
+  readonly stdout: Uint8Array;
+  readonly stderr: Uint8Array;
+}
+
+type End =
+  | { readonly kind: 'shutdown'; readonly shutdown: Shutdown }
+  | { readonly kind: 'failure'; readonly error: unknown }
+  | { readonly kind: 'destroyed' };
+
+export interface VirtualMachineOptions {
+  readonly plan: BootPlan;
+  readonly platform: Platform;
+  onPhase(phase: Phase): void;
+  /** Receives what the guest writes to its console (hvc0). */
+  readonly console?: ByteListener;
+}
+
+export class VirtualMachine implements AsyncDisposable {
+  readonly #machine: GuestMachine;
+  readonly #platform: Platform;
+  readonly #agent: GuestAgent | undefined;
+  readonly #log: ConsoleLog = createConsoleLog();
+  readonly #consoleListeners = new Set<ByteListener>();
+  readonly #ended = Promise.withResolvers<End>();
+  readonly #onPhase: (phase: Phase) => void;
+  #end: End | undefined;
+  #isBusy = false;
+  #nrCommands = 0;
+
+  /** Take over a machine that has been built and not started. Use Host.create or Host.run. */
+  constructor(machine: GuestMachine, options: VirtualMachineOptions) {
+    this.#machine = machine;
+    this.#platform = options.platform;
+    if (options.console) this.#consoleListeners.add(options.console);
+    machine.consoles[0]?.onData(chunk => this.#onConsole(chunk));
+    machine.onShutdown(shutdown => this.#finish({ kind: 'shutdown', shutdown }));
+    machine.onFailure(error => this.#finish({ kind: 'failure', error }));
+    this.#agent = options.plan.connect?.(machine.consoles);
+    this.#onPhase = options.onPhase;
+  }
+
+  /** Begin to execute. The host does this once, after everything that listens is in place. */
+  start(): void {
+    this.#onPhase({ name: 'boot', detail: 'starting the guest' });
+    this.#machine.start();
+    this.#agent?.ready.then(
+      () => {
+        if (!this.#end) this.#onPhase({ name: 'ready' });
+      },
+      () => {},
+    );
+  }
+
+  /** Settles when the guest has stopped by itself or has been destroyed; rejects never. */
+  get stopped(): Promise<Shutdown | undefined> {
+    return this.#ended.promise.then(end => (end.kind === 'shutdown' ? end.shutdown : undefined));
+  }
+
+  get hasStopped(): boolean {
+    return this.#end !== undefined;
+  }
+
+  /** The last lines of the console, oldest first. */
+  get consoleLines(): readonly string[] {
+    return this.#log.lastLines();
+  }
+
+  status(): MachineStatus {
+    return this.#machine.status();
+  }
+
+  /** Hash of memory and registers; equal for equal deterministic runs. */
+  stateHash(): string {
+    return this.#machine.stateHash();
+  }
+
+  /** The guest's console (hvc0) as a stream. Several listeners may hear it. */
+  onConsole(listener: ByteListener): () => void {
+    this.#consoleListeners.add(listener);
+    return () => this.#consoleListeners.delete(listener);
+  }
+
+  /** Type on the guest's console (hvc0). Settles when the guest has taken everything. */
+  async writeConsole(chunk: Uint8Array): Promise<void> {
+    const stream = this.#machine.consoles[0];
+    if (stream) await this.#untilStopped(writeAll(stream, chunk));
+  }
+
+  /**
+   * Run a command in the guest and wait for its end.
+   * @throws DomusError E_NO_AGENT, E_BUSY, E_ONE_COMMAND; GuestFailure when the guest stops before the command ends
+   */
+  async exec(command: readonly string[] | string, options: ExecOptions = {}): Promise<ExecResult> {
+    const agent = this.#claimAgent();
+    this.#isBusy = true;
+    const stdout = openOutput(options.stdout ?? 'collect', this.#platform.isDeterministic);
+    const stderr = openOutput(options.stderr ?? 'collect', this.#platform.isDeterministic);
+    try {
+      await abortable(this.#untilStopped(agent.ready), options.signal);
+      this.#nrCommands += 1;
+      const running = agent.run(commandSpec(command, options));
+      const exitCode = await this.#follow(running, stdout, stderr, options);
+      await Promise.all([stdout.drained(), stderr.drained()]);
+      return { exitCode, stdout: stdout.bytes(), stderr: stderr.bytes() };
+    } catch (error) {
+      throw this.#explain(error);
+    } finally {
+      stdout.release();
+      stderr.release();
+      this.#isBusy = false;
+    }
+  }
+
+  /**
+   * For a guest of the user's own: connect its console and wait until it stops.
+   * @throws GuestFailure when it crashes
+   */
+  async attach(
+    options: Pick<ExecOptions, 'stdin' | 'stdout' | 'signal'> = {},
+  ): Promise<ExecResult & { shutdown: Shutdown }> {
+    const stdout = openOutput(options.stdout ?? 'collect', this.#platform.isDeterministic);
+    const remove = this.onConsole(stdout.listener);
+    const inputFailure = Promise.withResolvers<never>();
+    inputFailure.promise.catch(() => {});
+    const stopFeeding =
+      options.stdin === undefined
+        ? () => {}
+        : feed(
+            options.stdin,
+            chunk => this.writeConsole(chunk),
+            () => this.#machine.consoles[0]?.close(),
+            inputFailure.reject,
+          );
+    try {
+      const end = await abortable(Promise.race([this.#ended.promise, inputFailure.promise]), options.signal);
+      if (end.kind !== 'shutdown' || isCrash(end.shutdown)) throw this.#failureOf(end);
+      await stdout.drained();
+      return { exitCode: 0, stdout: stdout.bytes(), stderr: new Uint8Array(), shutdown: end.shutdown };
+    } catch (error) {
+      throw this.#explain(error);
+    } finally {
+      stopFeeding();
+      remove();
+      stdout.release();
+    }
+  }
+
+  /** Stop at once, as if the power were cut, and give everything back. */
+  async destroy(): Promise<void> {
+    this.#finish({ kind: 'destroyed' });
+    await this.#machine.destroy();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.destroy();
+  }
+
+  #claimAgent(): GuestAgent {
+    if (!this.#agent) {
+      throw new DomusError(
+        'E_NO_AGENT',
+        'this guest was booted from an initrd of its own and takes no commands',
+        'use its console, or boot without an initrd',
+      );
+    }
+    if (this.#isBusy) {
+      throw new DomusError('E_BUSY', 'a command is still running in this guest', 'wait for its end first');
+    }
+    if (this.#nrCommands > 0 && !this.#agent.isReusable) {
+      throw new DomusError('E_ONE_COMMAND', 'this guest runs a single command', 'create another guest');
+    }
+    return this.#agent;
+  }
+
+  async #follow(
+    running: RunningCommand,
+    stdout: Output,
+    stderr: Output,
+    options: ExecOptions,
+  ): Promise<number> {
+    running.onStdout(stdout.listener);
+    running.onStderr(stderr.listener);
+    options.onTerminal?.(size => running.resize(size));
+    const inputFailure = Promise.withResolvers<never>();
+    inputFailure.promise.catch(() => {});
+    const stopFeeding =
+      options.stdin === undefined
+        ? () => {}
+        : feed(
+            options.stdin,
+            chunk => running.writeStdin(chunk),
+            () => running.closeStdin(),
+            inputFailure.reject,
+          );
+    const stopped = this.#ended.promise.then(end => {
+      // The command may have ended, and the guest powered off, while output is still being taken.
+      if (running.hasExited) return running.exit;
+      throw this.#failureOf(end);
+    });
+    try {
+      return await abortable(Promise.race([running.exit, stopped, inputFailure.promise]), options.signal);
+    } catch (error) {
+      if (!running.hasExited && !this.#end) running.kill(SIGKILL);
+      throw error;
+    } finally {
+      stopFeeding();
+    }
+  }
+
+  #onConsole(chunk: Uint8Array): void | Promise<void> {
+    this.#log.add(chunk);
+    const waits: Promise<void>[] = [];
+    for (const listener of this.#consoleListeners) {
+      const wait = listener(chunk);
+      if (wait) waits.push(wait);
+    }
+    if (waits.length > 0) return Promise.all(waits).then(() => {});
+  }
+
+  #finish(end: End): void {
+    if (this.#end) return;
+    this.#end = end;
+    // An exit code that did arrive still counts; everything else in the agent ends.
+    this.#agent?.finish?.();
+    this.#ended.resolve(end);
+  }
+
+  #untilStopped<T>(promise: Promise<T>): Promise<T> {
+    const stopped = this.#ended.promise.then((end): never => {
+      throw this.#failureOf(end);
+    });
+    return Promise.race([promise, stopped]);
+  }
+
+  #report(reason: string): CrashReport {
+    let status: MachineStatus | undefined;
+    try {
+      status = this.#machine.status();
+    } catch {
+      // A machine that failed half-way may be unable to describe itself; the reason must come through anyway.
+    }
+    return { reason, status, consoleLines: this.#log.lastLines() };
+  }
+
+  #failureOf(end: End): Error {
+    if (end.kind === 'destroyed') {
+      return new DomusError('E_DESTROYED', 'the guest has been destroyed', 'create another one');
+    }
+    if (end.kind === 'failure') {
+      const { error } = end;
+      const reason = error instanceof Error ? error.message : String(error);
+      return new GuestFailure(
+        'E_MACHINE_FAILED',
+        `the machine could not go on: ${reason}`,
+        error instanceof DomusError ? error.remedy : 'this is a defect of Domus: please report it',
+        this.#report(reason),
+        error,
+      );
+    }
+    const { reason, detail } = end.shutdown;
+    const why = detail ? `${reason}: ${detail}` : reason;
+    if (isCrash(end.shutdown)) {
+      return new GuestFailure('E_GUEST_CRASHED', `the guest crashed (${why})`, '', this.#report(why));
+    }
+    return new GuestFailure(
+      'E_GUEST_STOPPED',
+      `the guest stopped (${why}) before the command had ended`,
+      'see its console with --console FILE',
+      this.#report(why),
+    );
+  }
+
+  /** A time-out alone helps nobody: say where the guest was and what it said last. */
+  #explain(error: unknown): unknown {
+    if (!(error instanceof DomusError) || error.code !== 'E_TIMEOUT' || error instanceof GuestFailure)
+      return error;
+    const during = this.#nrCommands > 0 ? 'while the command was running' : 'while the guest was booting';
+    const message = `${error.message} ${during}`;
+    return new GuestFailure(error.code, message, error.remedy, this.#report(message), error);
+  }
+}
+
+const SIGKILL = 9;
+
+const isCrash = (shutdown: Shutdown) => shutdown.reason === 'crash' || shutdown.reason === 'watchdog';
+
+function commandSpec(command: readonly string[] | string, options: ExecOptions): CommandSpec {
+  const argv = typeof command === 'string' ? ['/bin/sh', '-c', command] : command;
+  if (argv.length === 0 || argv[0] === '') {
+    throw new DomusError('E_NO_COMMAND', 'the command is empty', 'name a program, for example uname');
+  }
+  for (const text of [...argv, ...Object.entries(options.env ?? {}).flat()]) {
+    if (text.includes('\0')) {
+      throw new DomusError('E_NO_COMMAND', 'a command or variable contains a NUL character', 'remove it');
+    }
+  }
+  return {
+    argv,
+    env: options.env ?? {},
+    hasInput: options.stdin !== undefined,
+    ...(options.terminal && { terminal: options.terminal }),
+  };
+}
+
+async function writeAll(stream: ConsoleStream, chunk: Uint8Array): Promise<void> {
+  let rest = chunk;
+  while (rest.length > 0) {
+    const taken = stream.write(rest);
+    rest = rest.subarray(taken);
+    if (rest.length > 0) await new Promise<void>(resolve => stream.onWritable(resolve));
+  }
+}
