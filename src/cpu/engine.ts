@@ -112,6 +112,12 @@ export class CpuEngine {
     return reason === 0 ? undefined : reason;
   }
 
+  /** Between two entries `fuel` is what the slice has left, and `retired` counts everything. */
+  #settle(cpu: MachineAddress, left: number): void {
+    this.memory.view.setInt32(cpu + V.sliceFuel, Math.max(0, left), true);
+    this.memory.view.setInt32(cpu + V.fuel, Math.max(0, left), true);
+  }
+
   /**
    * Run up to `fuel` instructions. Returns why it stopped (vcpu/exit.ts); `Vcpu.retired` is brought up to date.
    */
@@ -129,9 +135,8 @@ export class CpuEngine {
       const done = budget - view.getInt32(cpu + V.fuel, true);
       invariant(done >= 0, 'a slice cannot run backwards');
       view.setBigUint64(cpu + V.retired, view.getBigUint64(cpu + V.retired, true) + BigInt(done), true);
-      view.setInt32(cpu + V.sliceFuel, 0, true);
-      view.setInt32(cpu + V.fuel, 0, true);
       left -= Math.max(done, 1);
+      this.#settle(cpu, left);
       const reason = view.getUint32(cpu + V.exitReason, true);
       if (stepping && reason !== Exit.tripleFault && reason !== Exit.unsupported) {
         const failed = this.runtime.singleStep(cpu);

@@ -160,7 +160,7 @@ function createVcpu(domain: Domain, id: number): Vcpu {
   state.runstate = RUNSTATE_offline;
   state.runstateEntryNs = hypervisor.clock.systemTimeNs();
   state.pollPort = layout.POLL_NONE;
-  state.singleshotNs = state.periodicNextNs = state.pollNs = layout.NEVER;
+  state.singleshotNs = state.periodicNextNs = state.pollNs = state.lapicTimerNs = layout.NEVER;
   if (id === 0) state.isInitialised = 1;
   else state.pauseFlags = layout.Pause.down;
   // vCPUs that the shared info page has no room for have a place behind their state until they register one.

@@ -157,6 +157,8 @@ export const VcpuState = struct('vcpu_state', {
   periodicPeriodNs: u64n,
   periodicNextNs: u64n,
   pollNs: u64n,
+  /** When the local APIC's timer is due. */
+  lapicTimerNs: u64n,
   pollPort: i32,
 
   /** Port bound to each VIRQ, 0 if none. */

@@ -160,7 +160,12 @@ function fireVcpuTimers(vcpu: Vcpu, now: number): void {
     sendVirq(vcpu, VIRQ_TIMER);
   }
   if (state.pollNs <= now) unblock(vcpu);
-  timerArmed(vcpu.domain.hypervisor, Math.min(state.singleshotNs, state.periodicNextNs, state.pollNs));
+  if (state.lapicTimerNs <= now) {
+    state.lapicTimerNs = NEVER;
+    vcpu.domain.hypervisor.interrupts.lapicTimer?.(state.block);
+  }
+  const { singleshotNs, periodicNextNs, pollNs, lapicTimerNs } = state;
+  timerArmed(vcpu.domain.hypervisor, Math.min(singleshotNs, periodicNextNs, pollNs, lapicTimerNs));
 }
 
 /** All timers again, after a domain was resumed. */

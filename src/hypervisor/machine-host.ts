@@ -1,0 +1,128 @@
+/**
+ * One machine: memory, CPU engine, processors and hypervisor put together over an injected platform.
+ *
+ * It owns the order in which things meet when a vCPU is entered: the waiting interrupt is accepted from the APIC and
+ * delivered, then the engine runs. Time is the platform's; in deterministic mode it passes with the instructions
+ * that vCPUs retire, including those of the slice that is under way.
+ */
+import { type MachineAddress, maddr } from '../base/brand.ts';
+import { CpuEngine, type EngineModules } from '../cpu/engine.ts';
+import { Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
+import { FrameTable } from '../machine/frames.ts';
+import { createMachineMemory } from '../machine/memory.ts';
+import type { Platform } from '../platform/platform.ts';
+import { NS_PER_INSTRUCTION } from '../platform/sim/clock.ts';
+import { type CpuPolicy, cpuPolicy } from './cpuid-policy.ts';
+import { createHypervisor } from './domain.ts';
+import { ProcessorBoard } from './guest-processor.ts';
+import type { Clock, Domain, Hypervisor, Notices } from './hypervisor.ts';
+
+/** The guest's time-stamp counter runs at 1 GHz: a tick is a nanosecond. */
+export const TSC_KHZ = 1_000_000;
+/** What the hypervisor needs besides guest memory: vCPU blocks, p2m tables, decoded instructions. */
+const OVERHEAD_BYTES = 48 << 20;
+const CODE_CACHE_BYTES = 128 << 20;
+
+const V = VcpuBlock.offsets;
+
+export interface MachineHostOptions {
+  readonly modules: EngineModules;
+  readonly platform: Platform;
+  /** Memory for guests. */
+  readonly guestBytes: number;
+  readonly notices?: Notices;
+  readonly policy?: CpuPolicy;
+  readonly earlyConsole?: (domain: Domain, character: number) => void;
+}
+
+export interface MachineHost {
+  readonly hypervisor: Hypervisor;
+  readonly engine: CpuEngine;
+  readonly board: ProcessorBoard;
+}
+
+export function createMachineHost(options: MachineHostOptions): MachineHost {
+  const { platform } = options;
+  const memory = createMachineMemory(options.guestBytes + CODE_CACHE_BYTES + OVERHEAD_BYTES + (16 << 20));
+  const frames = new FrameTable(memory);
+  const { view } = memory;
+  let running = 0;
+  // Instructions of the entry that is under way, which the platform's clock has not been told of yet.
+  const untold = (): number =>
+    running === 0 ? 0 : view.getInt32(running + V.sliceFuel, true) - view.getInt32(running + V.fuel, true);
+  const now = platform.isDeterministic
+    ? () => platform.clock.monotonicNs() + untold() * NS_PER_INSTRUCTION
+    : () => Math.floor(platform.clock.monotonicNs());
+  const wallStart = platform.clock.wallNs() - BigInt(Math.floor(platform.clock.monotonicNs()));
+  const clock: Clock = {
+    systemTimeNs: now,
+    tsc: () => BigInt(now()),
+    wallClockNs: () => wallStart + BigInt(now()),
+    ...(platform.isDeterministic && {
+      fuelUntil: (deadlineNs: number) => Math.ceil((deadlineNs - now()) / NS_PER_INSTRUCTION),
+    }),
+  };
+  const board = new ProcessorBoard({
+    memory,
+    clock,
+    policy: options.policy ?? cpuPolicy(),
+    random: bytes => platform.entropy.fill(bytes),
+    ...(options.earlyConsole && { earlyConsole: options.earlyConsole }),
+    startProcessor: (block, vector) => engine.runtime.sipi(block, vector),
+  });
+  const engine: CpuEngine = new CpuEngine(options.modules, frames, board.engineHost(), CODE_CACHE_BYTES);
+
+  /** Deliver the interrupt that waits, if the vCPU takes one. Returns an exit reason when that failed. */
+  function acceptInterrupt(block: MachineAddress): number | undefined {
+    const waiting = view.getInt32(block + V.pendingInterrupt, true);
+    if (waiting < 0 || !engine.interruptible(block)) return undefined;
+    const lapics = board.lapicsOf(block);
+    const vcpu = board.vcpuOf(block);
+    if (!lapics || !vcpu) return undefined;
+    const accepted = lapics.accept(vcpu.id);
+    // The callback vector of older kernels waits in the same slot but does not come from the APIC.
+    if (accepted < 0) view.setInt32(block + V.pendingInterrupt, -1, true);
+    return engine.deliverInterrupt(block, accepted < 0 ? waiting : accepted);
+  }
+
+  const hypervisor = createHypervisor({
+    memory,
+    frames,
+    clock,
+    notices: options.notices ?? {},
+    interrupts: {
+      upcall: (block, vector) => {
+        const vcpu = board.vcpuOf(block);
+        if (vcpu) board.lapicsOf(block)?.raise(vcpu.id, vector);
+      },
+      refresh: block => {
+        const vcpu = board.vcpuOf(block);
+        if (vcpu) board.lapicsOf(block)?.update(vcpu.id);
+      },
+      lapicTimer: block => {
+        const vcpu = board.vcpuOf(block);
+        if (vcpu) board.lapicsOf(block)?.timerFired(vcpu.id);
+      },
+    },
+    engine: {
+      run(address, fuel) {
+        const block = maddr(address);
+        const before = view.getBigUint64(block + V.retired, true);
+        const failed = acceptInterrupt(block);
+        if (failed !== undefined) return failed;
+        running = block;
+        try {
+          return engine.run(block, fuel);
+        } finally {
+          running = 0;
+          platform.pacer.retired(Number(view.getBigUint64(block + V.retired, true) - before));
+        }
+      },
+      translate: (block, gva, write) => engine.runtime.translate(block, gva, write ? 1 : 0, 1) >>> 0,
+      p2mChanged: domain => engine.runtime.flushDomain(domain.id),
+      codeWritten: (address, sizeBytes) =>
+        engine.runtime.invalidateCode(address >>> 12, address & 4095, sizeBytes),
+    },
+  });
+  return { hypervisor, engine, board };
+}
