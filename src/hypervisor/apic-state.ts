@@ -28,6 +28,8 @@ export const LapicState = struct('lapic', {
   /** When the running count was started, in domain time. */
   timerStartNs: u64n,
   tscDeadline: u64,
+  /** The vector that this APIC last put into `Vcpu.pendingInterrupt`, -1 if none. */
+  published: i32,
   irr: array(u32, 8),
   isr: array(u32, 8),
   tmr: array(u32, 8),

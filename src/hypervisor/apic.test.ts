@@ -104,6 +104,30 @@ test('priorities: nesting, TPR, EOI order', () => {
   assert.equal(m.read(0, R.tpr), 0x30);
 });
 
+test('an engine may say that it delivered by clearing pendingInterrupt', () => {
+  const m = machine(1);
+  const vcpu = m.vcpus[0]!;
+  m.enable();
+  m.apics.raise(0, 0x60);
+  vcpu.pendingInterrupt = -1;
+  // The same vector again, before anybody looked: one in service, one waiting.
+  m.apics.raise(0, 0x60);
+  assert.equal(vcpu.pendingInterrupt, -1);
+  assert.equal(m.read(0, R.ppr), 0x60);
+  m.write(0, R.eoi, 0);
+  assert.equal(vcpu.pendingInterrupt, 0x60);
+  vcpu.pendingInterrupt = -1;
+  m.write(0, R.eoi, 0);
+  assert.equal(vcpu.pendingInterrupt, -1);
+  assert.equal(m.read(0, R.irr + 0x30), 0);
+  assert.equal(m.read(0, R.isr + 0x30), 0);
+  // A vector put there by somebody else is none of the APIC's business.
+  vcpu.pendingInterrupt = 0xf3;
+  vcpu.pendingInterrupt = -1;
+  m.apics.update(0);
+  assert.equal(m.read(0, R.ppr), 0);
+});
+
 test('a vector raised while in service is delivered again after EOI', () => {
   const m = machine(1);
   m.enable();
@@ -362,7 +386,9 @@ test('fuzz: any access sequence keeps pendingInterrupt right and neighbours whol
         else m.apics.readMsr(id, 0x800 + (next() % 64));
         break;
       default:
-        m.apics.accept(id);
+        if (next() % 2) m.apics.accept(id);
+        else m.vcpus[id]!.pendingInterrupt = -1;
+        m.apics.update(id);
         if (next() % 2) m.apics.eoi(id);
         m.advance(next() % 100_000);
     }

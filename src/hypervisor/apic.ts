@@ -5,6 +5,9 @@
  * run. Invariant: `Vcpu.pendingInterrupt` is the vector that could be delivered now (the highest in IRR above the processor
  * priority), or -1; every function here keeps it so, and `update` does after CR8 was written elsewhere.
  *
+ * The CPU engine says that it has delivered that interrupt by setting the field to -1, or by calling `accept`. In the first
+ * case the vector goes into service when this APIC is next looked at, which is before anybody can tell the difference.
+ *
  * Source: SDM vol. 3, chapter 11. The version register and the timer's 100 MHz bus clock are Xen's.
  */
 import {
@@ -54,7 +57,7 @@ export interface Lapics {
   raise(vcpuId: number, vector: number): void;
   /** The vector that could be delivered now, or -1. */
   highestPending(vcpuId: number): number;
-  /** Take that vector into service; -1 when there is none. To be called when the vCPU delivers the interrupt. */
+  /** Take that vector into service; -1 when there is none. For an engine that asks at the moment of delivery. */
   accept(vcpuId: number): number;
   eoi(vcpuId: number): void;
   /** Recompute `pendingInterrupt`; after CR8 was written. */
@@ -88,6 +91,7 @@ const LVT = at('lvt');
 const TIMER_INITIAL = at('timerInitial');
 const TIMER_DIVIDE = at('timerDivide');
 const TIMER_RUNNING = at('timerRunning');
+const PUBLISHED = at('published');
 const IRR = at('irr');
 const ISR = at('isr');
 const TMR = at('tmr');
@@ -132,10 +136,23 @@ export function createLapics(
     return vector >= 0 && vector >>> 4 > processorPriority(vcpuId) >>> 4 ? vector : -1;
   }
 
+  const pendingWord = (vcpuId: number) => (vcpuBlocks[vcpuId]! + Vcpu.offsets.pendingInterrupt) >>> 2;
+
+  /** Take note of a delivery by the engine. */
+  function sync(vcpuId: number): void {
+    const state = stateOf(vcpuId);
+    const vector = memory.i32[state + PUBLISHED]!;
+    if (vector < 0 || memory.i32[pendingWord(vcpuId)]! >= 0) return;
+    memory.i32[state + PUBLISHED] = -1;
+    clearVector(words, state + IRR, vector);
+    setVector(words, state + ISR, vector);
+  }
+
   function update(vcpuId: number): void {
-    const word = (vcpuBlocks[vcpuId]! + Vcpu.offsets.pendingInterrupt) >>> 2;
+    sync(vcpuId);
     const vector = highestPending(vcpuId);
-    memory.i32[word] = vector;
+    memory.i32[stateOf(vcpuId) + PUBLISHED] = vector;
+    memory.i32[pendingWord(vcpuId)] = vector;
     if (vector >= 0) environment.wake(vcpuId);
   }
 
@@ -145,6 +162,7 @@ export function createLapics(
       return;
     }
     const state = stateOf(vcpuId);
+    sync(vcpuId);
     setVector(words, state + IRR, vector);
     clearVector(words, state + TMR, vector);
     update(vcpuId);
@@ -161,9 +179,11 @@ export function createLapics(
   }
 
   function accept(vcpuId: number): number {
+    sync(vcpuId);
     const vector = highestPending(vcpuId);
     if (vector >= 0) {
       const state = stateOf(vcpuId);
+      memory.i32[state + PUBLISHED] = -1;
       clearVector(words, state + IRR, vector);
       setVector(words, state + ISR, vector);
     }
@@ -173,6 +193,7 @@ export function createLapics(
 
   function eoi(vcpuId: number): void {
     const state = stateOf(vcpuId);
+    sync(vcpuId);
     const vector = highestVector(words, state + ISR);
     if (vector < 0) return;
     clearVector(words, state + ISR, vector);
@@ -185,6 +206,7 @@ export function createLapics(
     const id = words[state + ID]!;
     words.fill(0, state, state + (LapicState.size >>> 2));
     words[state + ID] = id;
+    memory.i32[state + PUBLISHED] = -1;
     words[state + DFR] = 0xffffffff;
     words[state + SVR] = 0xff;
     for (let i = 0; i < 6; i++) words[state + LVT + i] = Lvt.masked;
@@ -346,6 +368,7 @@ export function createLapics(
 
   function readRegister(vcpuId: number, register: number): number {
     const state = stateOf(vcpuId);
+    sync(vcpuId);
     if (register >= ApicRegister.isr && register < ApicRegister.esr) {
       const group = register < ApicRegister.tmr ? ISR : register < ApicRegister.irr ? TMR : IRR;
       return words[state + group + ((register >>> 4) & 7)]!;
@@ -392,6 +415,7 @@ export function createLapics(
 
   function writeRegister(vcpuId: number, register: number, value: number): void {
     const state = stateOf(vcpuId);
+    sync(vcpuId);
     if (register >= ApicRegister.lvtTimer && register <= ApicRegister.lvtError) {
       writeLvt(vcpuId, (register - ApicRegister.lvtTimer) >>> 4, value);
       return;
@@ -541,7 +565,10 @@ export function createLapics(
       return writeX2apic(vcpuId, (index - Msr.x2apicFirst) << 4, value);
     },
     raise,
-    highestPending,
+    highestPending(vcpuId) {
+      sync(vcpuId);
+      return highestPending(vcpuId);
+    },
     accept,
     eoi,
     update,
