@@ -93,6 +93,9 @@ test('size of a node, number of permissions, length of a path', () => {
   assert.equal(guest.write('data/w', 'x'.repeat(2048)), 'ENOSPC');
   assert.equal(guest.read('data/v').length, 2015);
   xs.write('/big', 'x'.repeat(4000));
+  const tx = guest.begin();
+  assert.equal(guest.write('data/v', 'x'.repeat(2048), tx), 'ENOSPC');
+  assert.equal(guest.end(tx), 'ENOMEM', 'the transaction is not what was meant');
 
   const five = ['n5', 'r1', 'r2', 'r3', 'r4'];
   assert.equal(guest.request(MessageType.SET_PERMS, packStrings('data', ...five)), OK);
@@ -102,8 +105,9 @@ test('size of a node, number of permissions, length of a path', () => {
     `data/${'a'.repeat(200)}/${'b/'.repeat(1000)}`.slice(0, bytes - 1).concat('c');
   assert.equal(guest.read(deep(2048)), 'ENOENT');
   assert.equal(guest.read(deep(2049)), 'EINVAL');
-  assert.equal(xs.read(`/${'a'.repeat(3071)}`), undefined);
-  assert.throws(() => xs.read(`/${'a'.repeat(3072)}`), { errno: 'EINVAL' });
+  // The same for domain 0, and for paths outside of a domain's directory.
+  assert.equal(xs.read(`/${'a'.repeat(2047)}`), undefined);
+  assert.throws(() => xs.read(`/${'a'.repeat(2048)}`), { errno: 'EINVAL' });
 });
 
 test('a directory of many names is as bounded as a value', () => {

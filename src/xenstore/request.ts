@@ -62,6 +62,13 @@ function leadingStrings(payload: Uint8Array, count: number): { strings: string[]
   return { strings, rest: payload.subarray(end) };
 }
 
+/** Path and token, and nothing else that ends with a nul. @throws XenstoreError EINVAL */
+function watchStrings(payload: Uint8Array): [path: string, token: string] {
+  const [path, token, ...more] = allStrings(payload);
+  if (path === undefined || token === undefined || more.length > 0) throw new XenstoreError('EINVAL');
+  return [path, token];
+}
+
 /** As many strings as the payload holds; bytes behind the last nul do not count. */
 const allStrings = (payload: Uint8Array): string[] => unpackStrings(payload, PAYLOAD_MAX).strings;
 
@@ -84,6 +91,7 @@ function directoryPart({ store, session, tx, payload }: Request): Uint8Array {
 function setPermissions({ store, session, tx, payload }: Request): Uint8Array {
   const [path, ...entries] = allStrings(payload);
   if (path === undefined || entries.length === 0) throw new XenstoreError('EINVAL');
+  store.checkPermissionCount(session, entries.length);
   store.setPermissions(session, tx, path, entries.map(parsePermission));
   return OK;
 }
@@ -119,7 +127,7 @@ const HANDLERS: Readonly<Record<number, Handler>> = {
   [MessageType.WATCH]: {
     withoutTransaction: true,
     run: ({ store, session, payload }) => {
-      const [path, token] = leadingStrings(payload, 2).strings as [string, string];
+      const [path, token] = watchStrings(payload);
       const { fire } = store.watch(session, path, token);
       return { payload: OK, after: fire };
     },
@@ -127,7 +135,7 @@ const HANDLERS: Readonly<Record<number, Handler>> = {
   [MessageType.UNWATCH]: {
     withoutTransaction: true,
     run: ({ store, session, payload }) => {
-      const [path, token] = leadingStrings(payload, 2).strings as [string, string];
+      const [path, token] = watchStrings(payload);
       store.unwatch(session, path, token);
       return OK;
     },

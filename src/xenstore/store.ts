@@ -12,7 +12,7 @@ import type { Quotas } from './quota.ts';
 import type { Session } from './session.ts';
 import { Transaction } from './transaction.ts';
 import { change, lookup, type Node, newNode, newTop, nodeBytes, walk } from './tree.ts';
-import { ABS_PATH_MAX, EMPTY, XenstoreError } from './wire.ts';
+import { EMPTY, XenstoreError } from './wire.ts';
 
 export const INTRODUCE_DOMAIN = '@introduceDomain';
 export const RELEASE_DOMAIN = '@releaseDomain';
@@ -39,8 +39,7 @@ export class Store {
 
   /** The full path meant by `session`. @throws XenstoreError EINVAL */
   resolve(session: Session, path: string, allowSpecial = false): string {
-    const relativeMax = isPrivileged(session) ? ABS_PATH_MAX : this.quotas.pathBytes;
-    return canonicalPath(path, session.domid, relativeMax, allowSpecial);
+    return canonicalPath(path, session.domid, this.quotas.pathBytes, allowSpecial);
   }
 
   #get(tx: Transaction | undefined, path: string): Node | undefined {
@@ -89,8 +88,11 @@ export class Store {
     return (this.nodeCounts.get(domid) ?? 0) + (tx?.nodeDeltas.get(domid) ?? 0);
   }
 
-  #checkSize(session: Session, bytes: number, path: string): void {
-    if (!isPrivileged(session) && bytes >= this.quotas.nodeBytes) throw new XenstoreError('ENOSPC', path);
+  /** A node too large also fails the transaction it was meant for. @throws XenstoreError ENOSPC */
+  #checkSize(session: Session, tx: Transaction | undefined, bytes: number, path: string): void {
+    if (isPrivileged(session) || bytes < this.quotas.nodeBytes) return;
+    if (tx) tx.failure = 'ENOMEM';
+    throw new XenstoreError('ENOSPC', path);
   }
 
   /** Fire now, or at the commit. `before` is the tree before the change. */
@@ -99,13 +101,18 @@ export class Store {
     else this.#fireNow(path, exact, before, this.top);
   }
 
-  /** Those see the event who could or can read the node or its parent. */
-  #fireNow(path: string, exact: boolean, before: Node, after: Node): void {
+  /**
+   * Those see the event who could read the node, or who can now read it or its parent; of a node removed outside of a
+   * transaction also those who can read its parent.
+   */
+  #fireNow(path: string, exact: boolean, before: Node, after: Node, committed = false): void {
+    const old = lookup(before, path);
+    const now = lookup(after, path);
     const seenBy: Permissions[] = [];
-    for (const top of [before, after]) {
-      const node = lookup(top, path);
-      if (node) seenBy.push(node.permissions, lookup(top, parentPath(path))!.permissions);
-    }
+    if (old) seenBy.push(old.permissions);
+    if (now) seenBy.push(now.permissions);
+    const parent = now ? after : committed ? undefined : before;
+    if (parent) seenBy.push(lookup(parent, parentPath(path))!.permissions);
     this.#deliver(path, exact, seenBy);
   }
 
@@ -113,10 +120,14 @@ export class Store {
     for (const session of this.sessions) {
       if (session.watches.length === 0 || !seenBy.some(permissions => canRead(session, permissions)))
         continue;
+      /** Two watches with one token see an event once. */
+      const delivered = new Set<string>();
       for (const watch of session.watches) {
-        if (exact ? watch.path === path : isUnder(path, watch.path)) {
-          session.deliver(path.slice(watch.prefixLength), watch.token);
-        }
+        if (exact ? watch.path !== path : !isUnder(path, watch.path)) continue;
+        const key = `${watch.prefixLength} ${watch.token}`;
+        if (delivered.has(key)) continue;
+        delivered.add(key);
+        session.deliver(path.slice(watch.prefixLength), watch.token);
       }
     }
   }
@@ -140,7 +151,7 @@ export class Store {
     const before = this.top;
     const node = this.#permitted(session, tx, full, Access.write);
     if (node) {
-      this.#checkSize(session, nodeBytes(node) - node.value.length + value.length, full);
+      this.#checkSize(session, tx, nodeBytes(node) - node.value.length + value.length, full);
       this.#set(tx, full, old => ({ ...old!, value, generation: ++this.generation }));
     } else {
       this.#create(session, tx, full, value);
@@ -173,8 +184,8 @@ export class Store {
       throw new XenstoreError('ENOSPC', path);
     }
     const nameBytes = missing[0]!.length - above.length + 1;
-    this.#checkSize(session, nodeBytes(existing) + nameBytes, path);
-    this.#checkSize(session, nodeBytes(newNode(permissions, 0, value)), path);
+    this.#checkSize(session, tx, nodeBytes(existing) + nameBytes, path);
+    this.#checkSize(session, tx, nodeBytes(newNode(permissions, 0, value)), path);
     this.#set(tx, above, old => ({ ...old!, generation: ++this.generation }));
     for (const each of missing) {
       const content = each === path ? value : EMPTY;
@@ -214,15 +225,20 @@ export class Store {
     return this.#require(session, tx, this.resolve(session, path, true), Access.read).permissions;
   }
 
+  /** Counted before the entries are looked at. @throws XenstoreError ENOSPC */
+  checkPermissionCount(session: Session, count: number): void {
+    if (!isPrivileged(session) && count > this.quotas.nodePermissions) throw new XenstoreError('ENOSPC');
+  }
+
   setPermissions(session: Session, tx: Transaction | undefined, path: string, to: Permissions): void {
     if (to.length === 0) throw new XenstoreError('EINVAL', path);
+    this.checkPermissionCount(session, to.length);
     const privileged = isPrivileged(session);
-    if (!privileged && to.length > this.quotas.nodePermissions) throw new XenstoreError('ENOSPC', path);
     const full = this.resolve(session, path, true);
     const before = this.top;
     const node = this.#require(session, tx, full, Access.write | Access.owner);
     if (!privileged && ownerOf(to) !== ownerOf(node.permissions)) throw new XenstoreError('EPERM', path);
-    this.#checkSize(session, nodeBytes({ ...node, permissions: to }), full);
+    this.#checkSize(session, tx, nodeBytes({ ...node, permissions: to }), full);
     this.#set(tx, full, old => ({ ...old!, permissions: to, generation: ++this.generation }));
     this.#count(tx, ownerOf(node.permissions), -1);
     this.#count(tx, ownerOf(to), 1);
@@ -285,7 +301,7 @@ export class Store {
     const before = this.top;
     this.top = tx.applyTo(before, (top, path, to) => this.#transplant(top, path, to));
     for (const [domid, delta] of tx.nodeDeltas) this.#count(undefined, domid, delta);
-    for (const [path, exact] of tx.events) this.#fireNow(path, exact, before, this.top);
+    for (const [path, exact] of tx.events()) this.#fireNow(path, exact, before, this.top, true);
   }
 
   /** Give the node at `path` the content of `to`, keeping its children; or remove it. */

@@ -21,7 +21,7 @@ export class Transaction {
   /** Paths changed, parents before their children. */
   readonly #modified = new Set<string>();
   /** Watch events to fire at commit; the value says whether only watches of exactly this path see it. */
-  readonly events = new Map<string, boolean>();
+  readonly #events = new Map<string, boolean>();
   /** Change in the number of nodes owned, by domain. */
   readonly nodeDeltas = new Map<number, number>();
   /** Set when a request went wrong half-way, or the transaction was cut by save and restore: it cannot commit. */
@@ -50,7 +50,15 @@ export class Transaction {
 
   /** Remember to fire; an event for the whole subtree above outweighs an exact one. */
   queueEvent(path: string, exact: boolean): void {
-    this.events.set(path, exact && this.events.get(path) !== false);
+    this.#events.set(path, exact && this.#events.get(path) !== false);
+  }
+
+  /** Path and exactness of the events, in the order in which their paths were first looked at. */
+  *events(): Iterable<[path: string, exact: boolean]> {
+    for (const path of this.#touched.keys()) {
+      const exact = this.#events.get(path);
+      if (exact !== undefined) yield [path, exact];
+    }
   }
 
   countNodes(domid: number, delta: number): void {

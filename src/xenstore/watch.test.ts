@@ -58,6 +58,16 @@ test('events come for changes at and below, in order, with the path as the watch
   assert.deepEqual(guest.takeEvents(), []);
 });
 
+test('two watches with one token see an event once', () => {
+  const { guest, xs } = setUp();
+  guest.watch('data', 't');
+  guest.watch('data/a', 't');
+  assert.equal(guest.watch('/local/domain/5', 't'), 'OK\0');
+  guest.takeEvents();
+  xs.write('/local/domain/5/data/a', '1');
+  assert.deepEqual(guest.takeEvents(), ['data/a t', '/local/domain/5/data/a t']);
+});
+
 test('removal of a tree: watches above see its root, watches inside see their own node', () => {
   const { guest, xs } = setUp();
   xs.write('/local/domain/5/data/a/b/c', '1');
@@ -81,8 +91,9 @@ test('events of a transaction come at its commit, one for each path, and never w
   guest.watch('data', 't');
   guest.takeEvents();
   let tx = xs.begin();
-  tx.write('/local/domain/5/data/b', '1');
+  assert.equal(tx.read('/local/domain/5/data/b'), undefined);
   tx.write('/local/domain/5/data/a', '1');
+  tx.write('/local/domain/5/data/b', '1');
   tx.write('/local/domain/5/data/b', '2');
   assert.deepEqual(guest.takeEvents(), []);
   assert.equal(tx.commit(), true);

@@ -108,7 +108,9 @@ test('a kernel connects, talks both ways, and closes when asked', () => {
 
   const ring = ConsoleRing.at(memory.view, 3 * PAGE_SIZE);
   const got: number[] = [];
-  device.stream.onData(bytes => got.push(...bytes));
+  device.stream.onData(bytes => {
+    got.push(...bytes);
+  });
   const binary = Array.from({ length: 600 }, (_, i) => i & 255);
   for (let round = 0; round < 5; round++) {
     for (const byte of binary) ring.out[ring.out_prod++ % OUT_BYTES] = byte;

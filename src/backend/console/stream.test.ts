@@ -130,13 +130,45 @@ test('a paused console holds the domain up; resumed, it gives everything', () =>
   assert.equal(seen, 'y'.repeat(3000));
 });
 
-test('a closed console still empties its ring into the history', () => {
+test('a listener that returns a promise holds the domain up until it settles', async () => {
   const t = setUp();
   const console = t.start();
-  console.onData(() => assert.fail('closed'));
+  let seen = '';
+  let release = () => {};
+  console.onData(bytes => {
+    seen += text(bytes);
+    return new Promise<void>(resolve => {
+      release = resolve;
+    });
+  });
+  t.print('one ');
+  console.onEvent();
+  t.print('two ');
+  console.onEvent();
+  assert.equal(seen, 'one ');
+  release();
+  await Promise.resolve();
+  await Promise.resolve();
+  t.queue.pump();
+  assert.equal(seen, 'one two ');
+  t.print('last words');
+  console.onEvent();
+  assert.equal(seen, 'one two ');
+  console.drain();
+  assert.equal(seen, 'one two last words');
+});
+
+test('a closed console takes no input; output goes on', () => {
+  const t = setUp();
+  const console = t.start();
+  let seen = '';
+  console.onData(bytes => {
+    seen += text(bytes);
+  });
   console.close();
   t.print('bye');
   console.onEvent();
+  assert.equal(seen, 'bye');
   assert.equal(text(console.history()), 'bye');
   assert.equal(console.write(bytesOf('x')), 0);
 });

@@ -14,9 +14,12 @@ import { ConsoleRingEnd } from './ring.ts';
 /** Output taken in one go; then other work gets its turn. */
 const BATCH_MAX = 16;
 
+/** Gets a copy of its own. A promise holds the stream back, as `pause` does, until it settles. */
+export type DataCallback = (bytes: Uint8Array) => void | Promise<void>;
+
 export interface ConsoleStream {
   /** Output of the domain, from now on. Returns what ends the listening. */
-  onData(callback: (bytes: Uint8Array) => void): () => void;
+  onData(callback: DataCallback): () => void;
   /** Input for the domain. Returns how many bytes were accepted; the rest is to be offered again when writable. */
   write(bytes: Uint8Array): number;
   /** There is room again after `write` accepted less than it was given. Returns what ends the listening. */
@@ -26,7 +29,7 @@ export interface ConsoleStream {
   resume(): void;
   /** The last output, up to 64 KiB. */
   history(): Uint8Array;
-  /** No more output is given, no more input is taken. */
+  /** Nothing more will be written. Output goes on. */
   close(): void;
 }
 
@@ -42,11 +45,13 @@ export interface ConsoleStreamOptions {
 export class ConsoleChannel implements ConsoleStream {
   readonly #options: ConsoleStreamOptions;
   readonly #history = new History();
-  readonly #dataCallbacks = new Set<(bytes: Uint8Array) => void>();
+  readonly #dataCallbacks = new Set<DataCallback>();
   readonly #writableCallbacks = new Set<() => void>();
   #ring: ConsoleRingEnd | undefined;
   #notify: (() => void) | undefined;
   #paused = false;
+  /** Promises of listeners that have not settled. */
+  #held = 0;
   #closed = false;
   #refused = false;
   #busy = false;
@@ -63,9 +68,17 @@ export class ConsoleChannel implements ConsoleStream {
     this.onEvent();
   }
 
+  /** Take all that is in the ring now, also of a stream that is held back: the domain has stopped. */
+  drain(): void {
+    const bytes = this.#ring?.take();
+    if (!bytes) return;
+    this.#notify?.();
+    this.#output(bytes);
+  }
+
   /** The ring is going away; what it still holds is taken first. */
   detach(): void {
-    this.onEvent();
+    this.drain();
     this.#ring = undefined;
     this.#notify = undefined;
   }
@@ -89,7 +102,7 @@ export class ConsoleChannel implements ConsoleStream {
   }
 
   #takeOutput(): void {
-    for (let left = BATCH_MAX; this.#ring && !this.#paused; left--) {
+    for (let left = BATCH_MAX; this.#ring && !this.#paused && this.#held === 0; left--) {
       const waiting = this.#ring.outputBytes;
       if (waiting === 0) return;
       const fault = this.#options.faults?.onTransfer('out', this.#options.domid, waiting) ?? 'none';
@@ -106,8 +119,15 @@ export class ConsoleChannel implements ConsoleStream {
 
   #output(bytes: Uint8Array): void {
     this.#history.add(bytes);
-    if (this.#closed) return;
-    for (const callback of [...this.#dataCallbacks]) callback(bytes);
+    for (const callback of [...this.#dataCallbacks]) {
+      const settled = callback(bytes.slice());
+      if (!(settled instanceof Promise)) continue;
+      this.#held += 1;
+      void settled.finally(() => {
+        this.#held -= 1;
+        if (this.#held === 0) this.#retry();
+      });
+    }
   }
 
   #retry(): void {
@@ -119,7 +139,7 @@ export class ConsoleChannel implements ConsoleStream {
     });
   }
 
-  onData(callback: (bytes: Uint8Array) => void): () => void {
+  onData(callback: DataCallback): () => void {
     this.#dataCallbacks.add(callback);
     return () => void this.#dataCallbacks.delete(callback);
   }
@@ -158,13 +178,9 @@ export class ConsoleChannel implements ConsoleStream {
     return this.#history.bytes();
   }
 
-  /** A closed stream still empties its ring, so that the domain does not hang. */
   close(): void {
     this.#closed = true;
-    this.#paused = false;
-    this.#dataCallbacks.clear();
     this.#writableCallbacks.clear();
-    this.#retry();
   }
 }
 
