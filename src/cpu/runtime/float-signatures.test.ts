@@ -1,7 +1,7 @@
 /** The signature table lists what the module exports, no more and no less. */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { buildFloatModule, temporaryDirectory } from './float-harness.ts';
+import { buildFloatModule, temporaryDirectory } from '../../../test/float/harness.ts';
 import { FLOAT_SIGNATURES, type Signature } from './signatures-float.ts';
 
 it('the table of floating-point exports matches the module', () => {

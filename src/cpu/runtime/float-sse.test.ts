@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import { Vcpu } from '../vcpu/layout.ts';
-import * as h from './float-harness.ts';
+import * as h from '../../../test/float/harness.ts';
 
 const { Place } = h;
 const MXCSR = Place.cpu + Vcpu.offsets.mxcsr;

@@ -81,6 +81,9 @@ export function significandOf<T>(a: u64): u64 {
   return rounding == 2 - sign ? mask : 0;
 }
 
+/** Whether the last roundPack() increased the magnitude: C1 of an x87 store. */
+export let roundedAway: bool = false;
+
 /** Round sign · hi:lo (leading one in bit 127) · 2^exp to the format; raises OE, UE, PE. */
 export function roundPack<T>(sign: u32, exp: i32, hi: u64, lo: u64): u64 {
   const drop = 64 - precision<T>();
@@ -113,10 +116,12 @@ export function roundPack<T>(sign: u32, exp: i32, hi: u64, lo: u64): u64 {
   const bits = ((<u64>field) << (precision<T>() - 1)) + kept;
   if (bits >= infinity<T>()) {
     // Unmasked overflow reports PE for the significand rounded without an upper bound on the exponent.
+    roundedAway = increment != 0;
     raise((masks & OE) != 0 || fullInexact ? OE | PE : OE);
     // To infinity when rounding goes away from zero, else the largest finite number.
     return signBits | (increment != 0 ? infinity<T>() : infinity<T>() - 1);
   }
+  roundedAway = kept > hi >> drop;
   if (tiny && (masks & UE) == 0) {
     // Unmasked underflow is reported for exact results too, and PE as if the exponent had no lower bound.
     raise(fullInexact ? UE | PE : UE);

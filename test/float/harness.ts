@@ -6,10 +6,10 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Vcpu } from '../vcpu/layout.ts';
+import { Vcpu } from '../../src/cpu/vcpu/layout.ts';
 
 export const FULL = process.env.DOMUS_TEST_FULL === '1';
-const ROOT = join(import.meta.dirname, '../../..');
+const ROOT = join(import.meta.dirname, '../..');
 
 /** Why the tests cannot run here, or undefined. */
 export function missingTools(): string | undefined {
@@ -25,7 +25,7 @@ export const Place = {
   b: 0x3_0010,
   c: 0x3_0020,
   dst: 0x3_0040,
-  image: 0x3_0100,
+  image: 0x3_0100, out: 0x3_0200, memory: 0x3_0300,
 } as const;
 
 export type Export = (...operands: (number | bigint)[]) => number | bigint | undefined;
