@@ -118,7 +118,11 @@ export function packDropping(sign: u32, exp: i32, hi: u64, lo: u64, drop: i32): 
       raise(lost ? UE | PE : UE);
       e += WRAP;
       // Beyond what wrapping reaches (fscale): as if it were masked zero.
-      if (e < EXPONENT_MIN) return result(signed(sign), 0);
+      if (e < EXPONENT_MIN) {
+        raise(PE);
+        roundedUp = false;
+        return result(signed(sign), 0);
+      }
       return result(signed(sign) | u32(e + EXPONENT_BIAS), sig);
     }
     shiftRightSticky(hi, lo, EXPONENT_MIN - exp);
@@ -130,7 +134,12 @@ export function packDropping(sign: u32, exp: i32, hi: u64, lo: u64, drop: i32): 
     if ((masks & OE) == 0) {
       raise(lost ? OE | PE : OE);
       e -= WRAP;
-      if (e > EXPONENT_BIAS) return infinity(sign);
+      if (e > EXPONENT_BIAS) {
+        // Beyond what wrapping reaches (fscale).
+        raise(PE);
+        roundedUp = true;
+        return infinity(sign);
+      }
       return result(signed(sign) | u32(e + EXPONENT_BIAS), sig);
     }
     raise(OE | PE);

@@ -108,6 +108,7 @@ export function roundPack<T>(sign: u32, exp: i32, hi: u64, lo: u64): u64 {
   } else {
     field--;
   }
+  if (field > i32(exponentMax<T>())) field = i32(exponentMax<T>());
   const rest = hi & mask;
   const sum = hi + increment;
   let kept = sum >> drop;

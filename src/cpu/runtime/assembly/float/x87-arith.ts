@@ -10,7 +10,7 @@ import {
   noteDenormals, setMemoryDenormal, setRoundedUp, add80, mul80, div80, sqrt80, compare80,
 } from './f80';
 import {
-  C0, C1, C2, C3, status, setStatus, stSe, stSig, isEmpty, begin, blocked, report, setConditions, finish, underflow,
+  C0, C1, C2, C3, SF, status, setStatus, stSe, stSig, isEmpty, begin, blocked, report, setConditions, finish, underflow,
   popStack, push, put, moveTop,
 } from './x87-stack';
 import { roundMagnitude, inexact, roundedUp as integerRoundedUp } from './integer';
@@ -53,10 +53,9 @@ function compareWith(cpu: usize, empty: bool, se: u32, sig: u64, quiet: bool, po
   let codes = C0 | C2 | C3;
   if (empty) underflow();
   else codes = conditions(compare80(stSe(cpu, 0), stSig(cpu, 0), se, sig, quiet));
-  if (!blocked()) {
-    setConditions(cpu, codes);
-    while (pops--) popStack(cpu);
-  }
+  // The codes tell the outcome even when an unmasked exception keeps the instruction from popping.
+  setConditions(cpu, codes);
+  if (!blocked()) while (pops--) popStack(cpu);
   report(cpu);
 }
 
@@ -104,19 +103,22 @@ export function ftst(cpu: usize): void {
   begin(cpu);
   compareWith(cpu, isEmpty(cpu, 0), 0, 0, false, 0);
 }
-/** FCOMI, FUCOMI: the EFLAGS bits ZF, PF, CF, or -1 when an unmasked exception leaves EFLAGS alone. */
+/** FCOMI, FUCOMI: the EFLAGS bits ZF, PF, CF, valid even when an unmasked exception is now pending. */
 export function fcomi(cpu: usize, src: u32, pop: u32, unordered: u32): i32 {
   begin(cpu);
   let flags = 0x45;
+  // FCOMI and FUCOMI leave C1 alone, except that a stack fault clears it.
+  const c1 = status(cpu) & C1;
   if (isEmpty(cpu, 0) || isEmpty(cpu, src)) {
     underflow();
   } else {
     const r = compare80(stSe(cpu, 0), stSig(cpu, 0), stSe(cpu, src), stSig(cpu, src), unordered != 0);
     flags = r == LESS ? 1 : r == EQUAL ? 0x40 : r == GREATER ? 0 : 0x45;
   }
-  if (blocked()) flags = -1;
-  else if (pop) popStack(cpu);
+  if (pop && !blocked()) popStack(cpu);
+  const keep = (raised & SF) == 0;
   report(cpu);
+  if (keep) setStatus(cpu, status(cpu) | c1);
   return flags;
 }
 export function fxam(cpu: usize): void {
@@ -254,6 +256,8 @@ export function fxtract(cpu: usize): void {
   report(cpu);
 }
 
+/** There is no quotient: C0 and C3 stay as they are, C2 and C1 are cleared. */
+const NO_QUOTIENT: u32 = 1;
 /** Partial remainder; `nearest` rounds the quotient to nearest (FPREM1), else truncates it (FPREM). */
 function partialRemainder(cpu: usize, nearest: bool): u32 {
   const aSe = stSe(cpu, 0);
@@ -264,11 +268,11 @@ function partialRemainder(cpu: usize, nearest: bool): u32 {
   const cb = classOf(bSe, bSig);
   if (ca >= QUIET || cb >= QUIET) {
     propagateTwo(ca, aSe, aSig, cb, bSe, bSig);
-    return 0;
+    return NO_QUOTIENT;
   }
   if (ca == INFINITE || cb == ZERO) {
     invalid();
-    return 0;
+    return NO_QUOTIENT;
   }
   noteDenormals(ca, cb);
   if (ca == ZERO) {
@@ -348,11 +352,12 @@ function partialRemainder(cpu: usize, nearest: bool): u32 {
 }
 function premInstruction(cpu: usize, nearest: bool): void {
   begin(cpu);
-  let codes: u32 = 0;
+  let codes = NO_QUOTIENT;
   if (isEmpty(cpu, 0) || isEmpty(cpu, 1)) underflow();
   else codes = partialRemainder(cpu, nearest);
+  if (codes == NO_QUOTIENT || blocked()) codes = status(cpu) & (C0 | C3);
   setRoundedUp((codes & C1) != 0);
-  if (!blocked()) setConditions(cpu, codes & ~C1);
+  setConditions(cpu, codes & ~C1);
   finish(cpu, 0, 0);
 }
 export function fprem(cpu: usize): void {

@@ -4,7 +4,7 @@
  * instruction pops; 0: an unmasked exception suppresses both).
  */
 import { VCPU_fcw, VCPU_fsw, VCPU_ftw, VCPU_fop, VCPU_fip, VCPU_fdp, VCPU_fcs, VCPU_fds, VCPU_fpr, VCPU_temp } from '../generated/layout';
-import { IE, PE, OE, UE, RC_ZERO, RC_DOWN, RC_UP, RC_NEAREST, raise, raised, setRaised, masks, rounding, setRounding } from './control';
+import { IE, DE, PE, OE, UE, RC_ZERO, RC_DOWN, RC_UP, RC_NEAREST, raise, raised, setRaised, masks, rounding, setRounding } from './control';
 import {
   ZERO, INFINITE, QUIET, SIGNALLING, UNSUPPORTED, LEADING, EXPONENT_BIAS, rSe, rSig, result, signed, classOf, exponent,
   significand, packDropping, setRoundedUp, indefinite, memoryDenormal,
@@ -33,7 +33,8 @@ function pushWidened(cpu: usize): void {
       raise(IE);
       result(rSe, rSig | 0x4000000000000000);
     }
-    if (memoryDenormal) raise(2);
+    // Even unmasked, a denormal operand is loaded.
+    if (memoryDenormal) raise(DE);
   }
   push(cpu);
 }
@@ -61,9 +62,18 @@ export function fild(cpu: usize, value: i64): void {
 /** FLD ST(i). */
 export function fldSt(cpu: usize, src: u32): void {
   begin(cpu);
-  if (isEmpty(cpu, src)) underflow();
-  else result(stSe(cpu, src), stSig(cpu, src));
-  push(cpu);
+  if (isEmpty(cpu, src)) {
+    // The missing operand is found before the missing room.
+    underflow();
+    if (!blocked()) {
+      moveTop(cpu, 7);
+      put(cpu, 0);
+    }
+    report(cpu);
+  } else {
+    result(stSe(cpu, src), stSig(cpu, src));
+    push(cpu);
+  }
 }
 
 /** Constants by the low opcode bits of D9 E8..EE: 1, log2(10), log2(e), pi, log10(2), ln(2), 0. */
@@ -113,7 +123,11 @@ export function fldConst(cpu: usize, which: u32): void {
   }
   const go = !anyUnmasked(IE | OE | UE);
   store<u64>(cpu, bits, VCPU_temp);
-  if (!go) setRoundedUp(false);
+  if (!go) {
+    // Nothing is stored, so nothing is inexact.
+    setRaised(raised & ~PE);
+    setRoundedUp(false);
+  }
   report(cpu);
   return i32(go);
 }
@@ -252,13 +266,11 @@ export function fcmov(cpu: usize, src: u32, condition: u32): void {
   begin(cpu);
   if (isEmpty(cpu, 0) || isEmpty(cpu, src)) {
     underflow();
-    return finish(cpu, 0, 0);
-  }
-  if (condition) {
+    finish(cpu, 0, 0);
+  } else if (condition) {
     result(stSe(cpu, src), stSig(cpu, src));
     put(cpu, 0);
   }
-  report(cpu);
 }
 
 export function fincstp(cpu: usize): void {
@@ -271,6 +283,7 @@ export function fdecstp(cpu: usize): void {
 }
 export function ffree(cpu: usize, i: u32): void {
   setTag(cpu, i, 3);
+  setStatus(cpu, status(cpu) & ~C1);
 }
 export function fninit(cpu: usize): void {
   store<u16>(cpu, 0x37f, VCPU_fcw);
@@ -301,5 +314,6 @@ export function mmxWritten(cpu: usize, register: u32): void {
   store<u16>(cpu + VCPU_fpr + ((register & 7) << 4), 0xffff, 8);
 }
 export function emms(cpu: usize): void {
+  setStatus(cpu, status(cpu) & ~(<u32>0x3800));
   store<u16>(cpu, 0xffff, VCPU_ftw);
 }

@@ -124,7 +124,7 @@ export function push(cpu: usize): void {
     setStatus(cpu, status(cpu) | C1);
     return;
   }
-  if (!blocked()) {
+  if (!anyUnmasked(IE)) {
     moveTop(cpu, 7);
     put(cpu, 0);
   }
