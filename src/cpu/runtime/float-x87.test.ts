@@ -191,6 +191,29 @@ add({ name: 'fldcw', code: [0xd9, 0x28], memory: memoryInteger, run: m => void c
 add({ name: 'emms', code: [0x0f, 0x77], run: m => void call(m, 'emms') });
 // movq mm0, mm0
 add({ name: 'mmx', code: [0x0f, 0x6f, 0xc0], run: m => { call(m, 'mmxEnter'); call(m, 'mmxWritten', 0); } });
+/** Exponents of ST(0) and ST(1) from these ranges (biased from, count). */
+const exponents =
+  (from0: number, count0: number, from1?: number, count1?: number): State['shape'] =>
+  (view, st0, st1, random) => {
+    if (random() % 8 === 0) return;
+    for (const [at, from, count] of [[st0, from0, count0], [st1, from1, count1]] as const) {
+      if (from === undefined || count === undefined) continue;
+      view.setUint16(at + 8, from + (random() % count) + (random() & 0x8000), true);
+      view.setUint8(at + 7, view.getUint8(at + 7) | 0x80);
+    }
+  };
+for (const [name, low] of [['fsin', 0xfe], ['fcos', 0xff], ['fsincos', 0xfb], ['fptan', 0xf2]] as const) {
+  add({ name: `${name} near one`, code: [0xd9, low], ulps: 1, shape: exponents(0x3ff8, 14), run: m => void call(m, name) });
+  add({ name: `${name} far`, code: [0xd9, low], ulps: 1, shape: exponents(0x3ffe, 70), run: m => void call(m, name) });
+  add({ name: `${name} small`, code: [0xd9, low], ulps: 1, shape: exponents(0x3fbe, 70), run: m => void call(m, name) });
+}
+for (const [name, low, ...shape] of [
+  ['f2xm1', 0xf0, 0x3ff0, 15], ['f2xm1', 0xf0, 0x3fbc, 60],
+  ['fyl2x', 0xf1, 0x3ffe, 2, 0x3ffe, 5], ['fyl2x', 0xf1, 1, 0x7ffe, 0x3ff0, 30],
+  ['fyl2xp1', 0xf9, 0x3fbc, 65, 0x3ff0, 30], ['fyl2xp1', 0xf9, 0x3fe0, 30, 0x3ff0, 30],
+  ['fpatan', 0xf3, 0x3ffe, 4, 0x3ffe, 4], ['fpatan', 0xf3, 0x3fe0, 60, 0x3fe0, 60], ['fpatan', 0xf3, 1, 0x7ffe, 1, 0x7ffe],
+] as const)
+  add({ name, code: [0xd9, low], ulps: 1, shape: exponents(...(shape as [number, number, number?, number?])), run: m => void call(m, name) });
 add({ name: 'two instructions', code: [0xd8, 0xc1, 0xd9, 0xf5], shape: nearOperands, run: m => { call(m, 'farith', 0, 0, 1, 0); if (!call(m, 'x87Pending')) call(m, 'fprem1'); } });
 cases.pop();
 
