@@ -25,7 +25,9 @@ export const Place = {
   b: 0x3_0010,
   c: 0x3_0020,
   dst: 0x3_0040,
-  image: 0x3_0100, out: 0x3_0200, memory: 0x3_0300,
+  image: 0x3_0100,
+  out: 0x3_0200,
+  memory: 0x3_0300,
 } as const;
 
 export type Export = (...operands: (number | bigint)[]) => number | bigint | undefined;

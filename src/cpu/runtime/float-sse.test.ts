@@ -4,8 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import { Vcpu } from '../vcpu/layout.ts';
 import * as h from '../../../test/float/harness.ts';
+import { Vcpu } from '../vcpu/layout.ts';
 
 const { Place } = h;
 const MXCSR = Place.cpu + Vcpu.offsets.mxcsr;
@@ -119,13 +119,17 @@ function fill(
 ): void {
   const r = random();
   const kind = r % 4;
-  if (bytes === 2) return view.setUint16(at, r >>> 8, true);
+  if (bytes === 2) {
+    view.setUint16(at, r >>> 8, true);
+    return;
+  }
   if (bytes === 4) {
     let bits = edge ? EDGE32[r % EDGE32.length]! : r;
     if (!edge && kind === 1) bits = (bits & 0x807fffff) | ((120 + (random() % 16)) << 23);
     if (!edge && kind === 2) bits = (bits & 0x807f0000) | ((random() % 40) << 23);
     if (edge && random() & 1) bits ^= 0x80000000;
-    return view.setUint32(at, bits, true);
+    view.setUint32(at, bits, true);
+    return;
   }
   let bits = edge ? EDGE64[r % EDGE64.length]! : (BigInt(r) << 32n) | BigInt(random());
   if (!edge && kind === 1) bits = (bits & 0x800fffffffffffffn) | (BigInt(1015 + (random() % 70)) << 52n);
@@ -203,9 +207,8 @@ describe('SSE floating point equals the host', { skip: reason }, () => {
     const head = new DataView(new ArrayBuffer(28 + 4 * controls.length));
     const label = test.oracle ?? test.name;
     for (let i = 0; i < label.length; i++) head.setUint8(i, label.charCodeAt(i));
-    [test.imm ?? 0, total, controls.length, ...controls].forEach((v, i) =>
-      head.setUint32(16 + 4 * i, v, true),
-    );
+    for (const [i, v] of [test.imm ?? 0, total, controls.length, ...controls].entries())
+      head.setUint32(16 + 4 * i, v, true);
     const input = new Uint8Array(head.byteLength + data.length);
     input.set(new Uint8Array(head.buffer));
     input.set(data, head.byteLength);

@@ -208,8 +208,9 @@ function exponentialMinusOne(se: u32, sig: u64): void {
   if (c == INFINITE) return sign ? result(0xbfff, LEADING) : result(se, sig);
   noteDenormals(c, c);
   const e = exponent(se, sig);
-  // The ends are exact; beyond them the result is undefined and the operand stays.
+  // The ends are exact (but reported inexact); beyond them the result is undefined and the operand stays.
   if (e >= 0) {
+    raise(PE);
     if (e == 0 && sig == LEADING && sign) return result(0xbffe, LEADING);
     return result(se, sig);
   }
@@ -326,8 +327,13 @@ function yLog(xSe: u32, xSig: u64, ySe: u32, ySig: u64): void {
   const exact = significand(xSig) == LEADING;
   logOf();
   qMul(ySign, exponent(ySe, ySig), significand(ySig), 0);
-  if (exact) packDropping(qSign, qExp, qHi, qLo, 0);
-  else packQuad(0);
+  if (exact) {
+    // A power of two: processors report the exact product as inexact all the same.
+    packDropping(qSign, qExp, qHi, qLo, 0);
+    raise(PE);
+  } else {
+    packQuad(0);
+  }
 }
 /** y · log2(1 + x). */
 function yLogPlusOne(xSe: u32, xSig: u64, ySe: u32, ySig: u64): void {
@@ -348,7 +354,11 @@ function yLogPlusOne(xSe: u32, xSig: u64, ySe: u32, ySig: u64): void {
   noteDenormals(cx, cy);
   if (cx == ZERO || cy == ZERO) return result(signed(sign), 0);
   const e = exponent(xSe, xSig);
-  if (xSe >> 15 && e >= 0) return result(xSe, xSig);
+  // At and below -1 the result is undefined and the operand stays.
+  if (xSe >> 15 && e >= 0) {
+    raise(PE);
+    return result(xSe, xSig);
+  }
   const xSign = xSe >> 15;
   const sig = significand(xSig);
   if (e < -1) {
