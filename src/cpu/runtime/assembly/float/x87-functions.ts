@@ -1,0 +1,499 @@
+/**
+ * The transcendental x87 instructions. Arguments of the trigonometric ones are reduced with the 66-bit pi of the x87, and
+ * the rest is series in 128-bit arithmetic, so results are the rounded value of the function of the reduced argument
+ * but for very rare ties; processors differ among themselves by up to one unit in the last place. Precision control does
+ * not apply. Sources: SDM vol. 1, 8.3.6 to 8.3.10, and the tables of the instructions in vol. 2.
+ */
+import { IE, DE, ZE, PE, raise, raised } from './control';
+import {
+  ZERO, NORMAL, DENORMAL, INFINITE, QUIET, LEADING, EXPONENT_BIAS, rSe, rSig, result, invalid, infinity, signed, classOf, exponent,
+  significand, packDropping, propagateOne, propagateTwo, noteDenormals, setRoundedUp,
+} from './f80';
+import { C1, C2, SF, status, setStatus, stSe, stSig, isEmpty, begin, blocked, report, finish, underflow, put, moveTop } from './x87-stack';
+import { qSign, qExp, qHi, qLo, qLoad, qLoadLoose, qAdd, qMul, qDivSmall, qDiv } from './quad';
+import { zSign, zExp, zHi, zLo, addWide } from './wide';
+
+/** Round the accumulator to a result. The true value is never exactly representable where this is used. */
+@inline function packQuad(sign: u32): void {
+  packDropping(qSign ^ sign, qExp, qHi, qLo | 1, 0);
+}
+
+let reducedSign: u32 = 0;
+let reducedExp: i32 = 0;
+let reducedHi: u64 = 0;
+let reducedLo: u64 = 0;
+/** |x| = quadrant · pi/2 + reduced, |reduced| <= pi/4; returns the quadrant modulo 4. exp < 63. */
+function reduce(exp: i32, sig: u64): u32 {
+  reducedSign = 0;
+  if (exp < -1) {
+    reducedExp = exp;
+    reducedHi = sig;
+    reducedLo = 0;
+    return 0;
+  }
+  // Long division by pi/2 = 0x3.243f6a8885a308d3 / 2 in units of 2^-65: 66 bits, as many as the x87 has.
+  const pHi: u64 = 3;
+  const pLo: u64 = 0x243f6a8885a308d3;
+  let hi: u64 = 0;
+  let lo = sig;
+  let quotient: u32 = 0;
+  for (let i = exp + 2; i > 0; i--) {
+    hi = (hi << 1) | (lo >> 63);
+    lo <<= 1;
+    quotient <<= 1;
+    if (hi > pHi || (hi == pHi && lo >= pLo)) {
+      hi = hi - pHi - u64(lo < pLo);
+      lo -= pLo;
+      quotient |= 1;
+    }
+  }
+  // More than half of pi/2: from the other side.
+  const halfHi: u64 = 1;
+  const halfLo: u64 = 0x921fb54442d18469;
+  if (hi > halfHi || (hi == halfHi && lo > halfLo)) {
+    const l = pLo - lo;
+    hi = pHi - hi - u64(pLo < lo);
+    lo = l;
+    reducedSign = 1;
+    quotient++;
+  }
+  qLoadLoose(0, 62, hi, lo);
+  reducedExp = qExp;
+  reducedHi = qHi;
+  reducedLo = qLo;
+  return quotient & 3;
+}
+
+/** q = sin(reduced) (odd) or cos(reduced): 1 - r²/(k·(k+1))·(1 - ...). */
+function series(odd: bool): void {
+  qLoad(0, reducedExp, reducedHi, reducedLo);
+  qMul(0, reducedExp, reducedHi, reducedLo);
+  const e = qExp;
+  const hi = qHi;
+  const lo = qLo;
+  qLoad(0, 0, LEADING, 0);
+  for (let k: i32 = odd ? 26 : 25; k > 0; k -= 2) {
+    qMul(1, e, hi, lo);
+    qDivSmall(k * (k + 1));
+    qAdd(0, 0, LEADING, 0);
+  }
+  if (odd) qMul(reducedSign, reducedExp, reducedHi, reducedLo);
+}
+/** q = sin or cos of the reduced argument in its quadrant. */
+function sinOf(quadrant: u32): void {
+  series((quadrant & 1) == 0);
+  if (quadrant & 2) qLoad(qSign ^ 1, qExp, qHi, qLo);
+}
+
+const SIN: i32 = 0;
+const COS: i32 = 1;
+const BOTH: i32 = 2;
+const TAN: i32 = 3;
+
+let firstSe: u32 = 0;
+let firstSig: u64 = 0;
+/** The results of a trigonometric instruction: the one that replaces ST(0) in first, the pushed one in r. */
+function trigonometric(kind: i32, se: u32, sig: u64): bool {
+  const c = classOf(se, sig);
+  const sign = se >> 15;
+  if (c >= QUIET || c == INFINITE) {
+    if (c == INFINITE) invalid();
+    else propagateOne(c, se, sig);
+    firstSe = rSe;
+    firstSig = rSig;
+    return true;
+  }
+  if (c == ZERO) {
+    firstSe = se;
+    firstSig = sig;
+    result(EXPONENT_BIAS, LEADING);
+    return true;
+  }
+  const e = exponent(se, sig);
+  if (e >= 63) return false;
+  noteDenormals(c, c);
+  const quadrant = reduce(e, significand(sig));
+  if (kind == TAN) {
+    series(true);
+    const s = qSign;
+    const se1 = qExp;
+    const hi = qHi;
+    const lo = qLo;
+    series(false);
+    if (quadrant & 1) {
+      // tan(r + pi/2) = -cos r / sin r
+      qDiv(s ^ 1, se1, hi, lo);
+    } else {
+      const ce = qExp;
+      const chi = qHi;
+      const clo = qLo;
+      qLoad(s, se1, hi, lo);
+      qDiv(0, ce, chi, clo);
+    }
+    packQuad(sign);
+    firstSe = rSe;
+    firstSig = rSig;
+    result(EXPONENT_BIAS, LEADING);
+    return true;
+  }
+  if (kind != COS) {
+    sinOf(quadrant);
+    packQuad(sign);
+    firstSe = rSe;
+    firstSig = rSig;
+  }
+  if (kind != SIN) {
+    sinOf(quadrant + 1);
+    packQuad(0);
+  }
+  return true;
+}
+function clearC2(cpu: usize, value: u32): void {
+  setStatus(cpu, (status(cpu) & ~(C2 | C1)) | value);
+}
+function trigonometricInstruction(cpu: usize, kind: i32): void {
+  begin(cpu);
+  const pushes = kind == BOTH || kind == TAN;
+  if (isEmpty(cpu, 0) || (pushes && !isEmpty(cpu, 7))) {
+    const overflow = !isEmpty(cpu, 0);
+    underflow();
+    clearC2(cpu, 0);
+    if (!blocked()) {
+      put(cpu, 0);
+      if (pushes) {
+        moveTop(cpu, 7);
+        put(cpu, 0);
+      }
+    }
+    report(cpu);
+    if (overflow) setStatus(cpu, status(cpu) | C1);
+    return;
+  }
+  if (!trigonometric(kind, stSe(cpu, 0), stSig(cpu, 0))) return clearC2(cpu, C2);
+  clearC2(cpu, 0);
+  if (!blocked()) {
+    const lastSe = rSe;
+    const lastSig = rSig;
+    if (kind != COS) {
+      result(firstSe, firstSig);
+      put(cpu, 0);
+    }
+    if (pushes) moveTop(cpu, 7);
+    if (kind != SIN) {
+      result(lastSe, lastSig);
+      put(cpu, 0);
+    }
+  }
+  report(cpu);
+}
+export function fsin(cpu: usize): void {
+  trigonometricInstruction(cpu, SIN);
+}
+export function fcos(cpu: usize): void {
+  trigonometricInstruction(cpu, COS);
+}
+export function fsincos(cpu: usize): void {
+  trigonometricInstruction(cpu, BOTH);
+}
+export function fptan(cpu: usize): void {
+  trigonometricInstruction(cpu, TAN);
+}
+
+/** 2^x - 1 for |x| <= 1. */
+function exponentialMinusOne(se: u32, sig: u64): void {
+  const c = classOf(se, sig);
+  const sign = se >> 15;
+  if (c >= QUIET) return propagateOne(c, se, sig);
+  if (c == ZERO) return result(se, sig);
+  if (c == INFINITE) return sign ? result(0xbfff, LEADING) : result(se, sig);
+  noteDenormals(c, c);
+  const e = exponent(se, sig);
+  // The ends are exact (but reported inexact); beyond them the result is undefined and the operand stays.
+  if (e >= 0) {
+    raise(PE);
+    if (e == 0 && sig == LEADING && sign) return result(0xbffe, LEADING);
+    return result(se, sig);
+  }
+  qLoad(sign, e, significand(sig), 0);
+  qMul(0, -1, 0xb17217f7d1cf79ab, 0xc9e3b39803f2f6af);
+  const ye = qExp;
+  const yHi = qHi;
+  const yLo = qLo;
+  // exp(y) - 1 = y · (1 + y/2 · (1 + y/3 · ...))
+  qLoad(0, 0, LEADING, 0);
+  for (let n: u32 = 26; n >= 2; n--) {
+    qMul(sign, ye, yHi, yLo);
+    qDivSmall(n);
+    qAdd(0, 0, LEADING, 0);
+  }
+  qMul(sign, ye, yHi, yLo);
+  packQuad(0);
+}
+export function f2xm1(cpu: usize): void {
+  begin(cpu);
+  if (isEmpty(cpu, 0)) underflow();
+  else exponentialMinusOne(stSe(cpu, 0), stSig(cpu, 0));
+  finish(cpu, 0, 0);
+}
+
+/** q = log2(1 + 2s/(1-s)) = 2/ln 2 · atanh(s) for the s in q, |s| < 1/4. */
+function logSeries(): void {
+  const ss = qSign;
+  const se = qExp;
+  const sHi = qHi;
+  const sLo = qLo;
+  qMul(ss, se, sHi, sLo);
+  const e = qExp;
+  const hi = qHi;
+  const lo = qLo;
+  let k = u32(112 / (-e > 112 ? 112 : -e)) + 1;
+  qLoad(0, 0, 0, 0);
+  // Sum of s^2k / (2k+1), from the smallest.
+  while (true) {
+    qMul(0, e, hi, lo);
+    const s = qSign;
+    const pe = qExp;
+    const pHi = qHi;
+    const pLo = qLo;
+    qLoad(0, 0, LEADING, 0);
+    qDivSmall(2 * k + 1);
+    qAdd(s, pe, pHi, pLo);
+    if (k == 0) break;
+    k--;
+  }
+  qMul(ss, se, sHi, sLo);
+  // 2 / ln 2
+  qMul(0, 1, 0xb8aa3b295c17f0bb, 0xbe87fed0691d3e88);
+}
+/** q = log2 of the positive number in q; exact powers of two give exact integers (or zero). */
+function logOf(): void {
+  let e = qExp;
+  const hi = qHi;
+  const lo = qLo;
+  // m in [sqrt(1/2), sqrt(2))
+  let m = 0;
+  if (hi > 0xb504f333f9de6484) {
+    e++;
+    m = -1;
+  }
+  qLoad(0, m, hi, lo);
+  qAdd(0, 0, LEADING, 0);
+  const pe = qExp;
+  const pHi = qHi;
+  const pLo = qLo;
+  qLoad(0, m, hi, lo);
+  qAdd(1, 0, LEADING, 0);
+  if (qHi != 0) {
+    qDiv(0, pe, pHi, pLo);
+    logSeries();
+  }
+  if (e != 0) {
+    const whole = <u64>(e < 0 ? -e : e);
+    const n = i32(clz(whole));
+    qAdd(u32(e < 0), 63 - n, whole << n, 0);
+  }
+}
+@inline function isOne(se: u32, sig: u64): bool {
+  return se == 0x3fff && sig == LEADING;
+}
+
+/** y · log2(x). */
+function yLog(xSe: u32, xSig: u64, ySe: u32, ySig: u64): void {
+  const cx = classOf(xSe, xSig);
+  const cy = classOf(ySe, ySig);
+  if (cx >= QUIET || cy >= QUIET) return propagateTwo(cx, xSe, xSig, cy, ySe, ySig);
+  const ySign = ySe >> 15;
+  if (xSe >> 15 && cx != ZERO) return invalid();
+  if (cx == ZERO) {
+    if (cy == ZERO) return invalid();
+    if (cy == INFINITE) return infinity(ySign ^ 1);
+    raise(ZE);
+    return infinity(ySign ^ 1);
+  }
+  if (cx == INFINITE) {
+    if (cy == ZERO) return invalid();
+    noteDenormals(cx, cy);
+    return infinity(ySign);
+  }
+  const below = u32((xSe & 0x7fff) < 0x3fff);
+  if (cy == INFINITE) {
+    if (isOne(xSe, xSig)) return invalid();
+    noteDenormals(cx, cy);
+    return infinity(ySign ^ below);
+  }
+  noteDenormals(cx, cy);
+  if (cy == ZERO || isOne(xSe, xSig)) return result(signed(ySign ^ below), 0);
+  qLoad(0, exponent(xSe, xSig), significand(xSig), 0);
+  const exact = significand(xSig) == LEADING;
+  logOf();
+  qMul(ySign, exponent(ySe, ySig), significand(ySig), 0);
+  if (exact) {
+    // A power of two: processors report the exact product as inexact all the same.
+    packDropping(qSign, qExp, qHi, qLo, 0);
+    raise(PE);
+  } else {
+    packQuad(0);
+  }
+}
+/** y · log2(1 + x). */
+function yLogPlusOne(xSe: u32, xSig: u64, ySe: u32, ySig: u64): void {
+  const cx = classOf(xSe, xSig);
+  const cy = classOf(ySe, ySig);
+  if (cx >= QUIET || cy >= QUIET) return propagateTwo(cx, xSe, xSig, cy, ySe, ySig);
+  const sign = (xSe ^ ySe) >> 15;
+  if (cx == INFINITE) {
+    if (xSe >> 15 || cy == ZERO) return invalid();
+    noteDenormals(cx, cy);
+    return infinity(sign);
+  }
+  if (cy == INFINITE) {
+    if (cx == ZERO) return invalid();
+    noteDenormals(cx, cy);
+    return infinity(sign);
+  }
+  noteDenormals(cx, cy);
+  if (cx == ZERO || cy == ZERO) return result(signed(sign), 0);
+  const e = exponent(xSe, xSig);
+  // At and below -1 the result is undefined and the operand stays.
+  if (xSe >> 15 && e >= 0) {
+    raise(PE);
+    return result(xSe, xSig);
+  }
+  const xSign = xSe >> 15;
+  const sig = significand(xSig);
+  if (e < -1) {
+    // s = x / (2 + x)
+    addWide(0, 1, LEADING, 0, xSign, e, sig, 0);
+    const pe = zExp;
+    const pHi = zHi;
+    const pLo = zLo;
+    qLoad(xSign, e, sig, 0);
+    qDiv(0, pe, pHi, pLo);
+    logSeries();
+  } else {
+    addWide(0, 0, LEADING, 0, xSign, e, sig, 0);
+    qLoad(0, zExp, zHi, zLo);
+    logOf();
+  }
+  qMul(ySe >> 15, exponent(ySe, ySig), significand(ySig), 0);
+  packQuad(0);
+}
+function logInstruction(cpu: usize, plusOne: bool): void {
+  begin(cpu);
+  if (isEmpty(cpu, 0) || isEmpty(cpu, 1)) underflow();
+  else if (plusOne) yLogPlusOne(stSe(cpu, 0), stSig(cpu, 0), stSe(cpu, 1), stSig(cpu, 1));
+  else yLog(stSe(cpu, 0), stSig(cpu, 0), stSe(cpu, 1), stSig(cpu, 1));
+  finish(cpu, 1, 1);
+}
+export function fyl2x(cpu: usize): void {
+  logInstruction(cpu, false);
+}
+export function fyl2xp1(cpu: usize): void {
+  logInstruction(cpu, true);
+}
+
+/** atan(k/8) for k = 1..8: exponent, upper and lower word. */
+const ATAN_TABLE = memory.data<u64>([
+  -4, 0xfeadd4d5617b6e32, 0xc897989f3e888ef7, -3, 0xfadbafc96406eb15, 0x6dc79ef5f7a217e5,
+  -2, 0xb7b0ca0f26f78473, 0x8aa32122dcfe4483, -2, 0xed63382b0dda7b45, 0x6fe445ecbc3a8d03,
+  -1, 0x8f005d5ef7f59f9b, 0x5c835e1665c43747, -1, 0xa4bc7d1934f70924, 0x19a87f2a457dac9e,
+  -1, 0xb8053e2bc2319e73, 0xcb2da55210a4443d, -1, 0xc90fdaa22168c234, 0xc4c6628b80dc1cd1,
+]);
+const PI_HI: u64 = 0xc90fdaa22168c234;
+const PI_LO: u64 = 0xc4c6628b80dc1cd1;
+
+/** q = atan(n / d) for positive n <= d. */
+function atanRatio(nExp: i32, n: u64, dExp: i32, d: u64): void {
+  // k/8 nearest to the ratio.
+  qLoad(0, nExp, n, 0);
+  qDiv(0, dExp, d, 0);
+  let k: u32 = 0;
+  if (qExp >= -4) k = (u32(qHi >> (59 - qExp)) + 1) >> 1;
+  if (k) {
+    // u = (8n - kd) / (8d + kn)
+    const kn = i32(clz(k));
+    const ke = 31 - kn;
+    const kSig = (<u64>k) << (kn + 32);
+    qLoad(0, nExp, n, 0);
+    qMul(0, ke, kSig, 0);
+    qAdd(0, dExp + 3, d, 0);
+    const pe = qExp;
+    const pHi = qHi;
+    const pLo = qLo;
+    qLoad(1, dExp, d, 0);
+    qMul(0, ke, kSig, 0);
+    qAdd(0, nExp + 3, n, 0);
+    qDiv(0, pe, pHi, pLo);
+  }
+  const us = qSign;
+  const ue = qExp;
+  const uHi = qHi;
+  const uLo = qLo;
+  if (uHi != 0) {
+    qMul(us, ue, uHi, uLo);
+    const e = qExp;
+    const hi = qHi;
+    const lo = qLo;
+    let j = u32(112 / (-e > 112 ? 112 : -e)) + 1;
+    qLoad(0, 0, 0, 0);
+    while (true) {
+      qMul(1, e, hi, lo);
+      const s = qSign;
+      const pe = qExp;
+      const pHi = qHi;
+      const pLo = qLo;
+      qLoad(0, 0, LEADING, 0);
+      qDivSmall(2 * j + 1);
+      qAdd(s, pe, pHi, pLo);
+      if (j == 0) break;
+      j--;
+    }
+    qMul(us, ue, uHi, uLo);
+  }
+  if (k) {
+    const at = ATAN_TABLE + (k - 1) * 24;
+    qAdd(0, i32(load<u64>(at)), load<u64>(at, 8), load<u64>(at, 16));
+  }
+}
+
+/** atan2(y, x). */
+function arcTangent(xSe: u32, xSig: u64, ySe: u32, ySig: u64): void {
+  const cx = classOf(xSe, xSig);
+  const cy = classOf(ySe, ySig);
+  if (cx >= QUIET || cy >= QUIET) return propagateTwo(cx, xSe, xSig, cy, ySe, ySig);
+  const left = xSe >> 15;
+  const sign = ySe >> 15;
+  noteDenormals(cx, cy);
+  if (cy == ZERO || (cx == INFINITE && cy != INFINITE)) {
+    if (!left) return result(signed(sign), 0);
+    return packDropping(sign, 1, PI_HI, PI_LO, 0);
+  }
+  if (cy == INFINITE && cx == INFINITE) {
+    if (!left) return packDropping(sign, -1, PI_HI, PI_LO, 0);
+    return packDropping(sign, 1, 0x96cbe3f9990e91a7, 0x9394c9e8a0a5159c, 0);
+  }
+  if (cy == INFINITE || cx == ZERO) return packDropping(sign, 0, PI_HI, PI_LO, 0);
+  const xe = exponent(xSe, xSig);
+  const ye = exponent(ySe, ySig);
+  const x = significand(xSig);
+  const y = significand(ySig);
+  if (ye > xe || (ye == xe && y > x)) {
+    // Above the diagonal: pi/2 -+ atan(x / y)
+    atanRatio(xe, x, ye, y);
+    qLoad(left ^ 1, qExp, qHi, qLo);
+    qAdd(0, 0, PI_HI, PI_LO);
+  } else {
+    atanRatio(ye, y, xe, x);
+    if (left) {
+      qLoad(1, qExp, qHi, qLo);
+      qAdd(0, 1, PI_HI, PI_LO);
+    }
+  }
+  packQuad(sign);
+}
+export function fpatan(cpu: usize): void {
+  begin(cpu);
+  if (isEmpty(cpu, 0) || isEmpty(cpu, 1)) underflow();
+  else arcTangent(stSe(cpu, 0), stSig(cpu, 0), stSe(cpu, 1), stSig(cpu, 1));
+  finish(cpu, 1, 1);
+}

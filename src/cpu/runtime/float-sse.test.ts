@@ -1,0 +1,354 @@
+/**
+ * SSE floating point against the host's processor: result bits, exception flags and faults of every operation, over
+ * edge cases and seeded random operands, in all rounding modes, with and without flushing and masks.
+ */
+import assert from 'node:assert/strict';
+import { before, describe, it } from 'node:test';
+import * as h from '../../../test/float/harness.ts';
+import { Vcpu } from '../vcpu/layout.ts';
+
+const { Place } = h;
+const MXCSR = Place.cpu + Vcpu.offsets.mxcsr;
+const TEMP = Place.cpu + Vcpu.offsets.temp;
+const RESULT_BYTES = 32;
+
+const EDGE32 = [
+  0,
+  1,
+  2,
+  0x7fffff,
+  0x400000,
+  0x800000,
+  0x800001,
+  0xffffff,
+  0x1000000,
+  0x3f800000,
+  0x3f800001,
+  0x3f7fffff,
+  0x40000000,
+  0x3f000000,
+  0x3effffff,
+  0x3f000001,
+  0x3fc00000,
+  0x40200000,
+  0x4affffff,
+  0x4b000001,
+  0x4b7fffff,
+  0x4effffff,
+  0x4f000000,
+  0x5effffff,
+  0x5f000000,
+  0x7f7fffff,
+  0x7f000000,
+  0x7f7ffffe,
+  0x7f800000,
+  0x7f800001,
+  0x7fbfffff,
+  0x7fc00000,
+  0x7fc12345,
+  0x33800000,
+  0x477fe000,
+  0x477fefff,
+  0x477ff000,
+  0x38800000,
+  0x387fffff,
+  0x33000000,
+  0x33000001,
+  0x1f800000,
+  0x20000000,
+  0x5f7fffff,
+  0x34000001,
+  0xcf000000 | 0,
+];
+const EDGE64 = [
+  0n,
+  1n,
+  2n,
+  0xfffffffffffffn,
+  0x8000000000000n,
+  0x10000000000000n,
+  0x10000000000001n,
+  0x1fffffffffffffn,
+  0x3ff0000000000000n,
+  0x3ff0000000000001n,
+  0x3fefffffffffffffn,
+  0x4000000000000000n,
+  0x3fe0000000000000n,
+  0x3fdfffffffffffffn,
+  0x3fe0000000000001n,
+  0x3ff8000000000000n,
+  0x4004000000000000n,
+  0x41dfffffffc00000n,
+  0x41dfffffffe00000n,
+  0x41dfffffffdfffffn,
+  0x41e0000000000000n,
+  0x41e0000000100000n,
+  0x41e0000000200000n,
+  0x43dfffffffffffffn,
+  0x43e0000000000000n,
+  0x433fffffffffffffn,
+  0x4330000000000001n,
+  0x7fefffffffffffffn,
+  0x7fe0000000000000n,
+  0x7ff0000000000000n,
+  0x7ff0000000000001n,
+  0x7ff7ffffffffffffn,
+  0x7ff8000000000000n,
+  0x7ff8000012345678n,
+  0x47efffffe0000000n,
+  0x47efffffefffffffn,
+  0x47effffff0000000n,
+  0x3810000000000000n,
+  0x380fffffffffffffn,
+  0x380fffffc0000000n,
+  0x36a0000000000000n,
+  0x3690000000000000n,
+  0x3690000000000001n,
+  0x1ff0000000000000n,
+  0x2000000000000000n,
+  0x3ca0000000000001n,
+];
+
+/** Write one float of the format: an edge case, a random pattern or a number near one. */
+function fill(
+  view: DataView,
+  at: number,
+  bytes: number,
+  random: () => number,
+  edge = random() % 3 === 0,
+): void {
+  const r = random();
+  const kind = r % 4;
+  if (bytes === 2) {
+    view.setUint16(at, r >>> 8, true);
+    return;
+  }
+  if (bytes === 4) {
+    let bits = edge ? EDGE32[r % EDGE32.length]! : r;
+    if (!edge && kind === 1) bits = (bits & 0x807fffff) | ((120 + (random() % 16)) << 23);
+    if (!edge && kind === 2) bits = (bits & 0x807f0000) | ((random() % 40) << 23);
+    if (edge && random() & 1) bits ^= 0x80000000;
+    view.setUint32(at, bits, true);
+    return;
+  }
+  let bits = edge ? EDGE64[r % EDGE64.length]! : (BigInt(r) << 32n) | BigInt(random());
+  if (!edge && kind === 1) bits = (bits & 0x800fffffffffffffn) | (BigInt(1015 + (random() % 70)) << 52n);
+  if (!edge && kind === 2) bits = (bits & 0x800ffffff0000000n) | (BigInt(random() % 100) << 52n);
+  if (!edge && kind === 3 && random() & 1)
+    bits = (bits & 0x800fffffffffffffn) | (BigInt(870 + (random() % 300)) << 52n);
+  if (edge && random() & 1) bits ^= 1n << 63n;
+  view.setBigUint64(at, bits, true);
+}
+
+/** Operand triples of 48 bytes: all pairs of edge cases first when the operation is scalar, then mixtures. */
+function operands(bytes: number, pairs: boolean, count: number, seed: number): Uint8Array<ArrayBuffer> {
+  const random = h.generator(seed);
+  const size = bytes === 4 ? EDGE32.length : EDGE64.length;
+  const edges = pairs && bytes !== 2 ? size * size * 4 : 0;
+  const out = new Uint8Array((edges + count) * 48);
+  const view = new DataView(out.buffer);
+  for (let i = 0; i < edges + count; i++) {
+    for (let j = 0; j < 48; j += bytes) fill(view, i * 48 + j, bytes, random);
+    if (i >= edges) continue;
+    const x = (i >> 2) % size;
+    const y = ((i >> 2) / size) | 0;
+    for (const [j, k, sign] of [
+      [0, x, i & 1],
+      [16, y, (i >> 1) & 1],
+    ] as const) {
+      if (bytes === 4) view.setUint32(i * 48 + j, EDGE32[k]! ^ (sign << 31), true);
+      else view.setBigUint64(i * 48 + j, EDGE64[k]! ^ (BigInt(sign) << 63n), true);
+    }
+  }
+  return out;
+}
+
+type Shape = 'binary' | 'unary' | 'imm' | 'immUnary' | 'general' | 'flags' | 'fromInteger' | 'fma';
+interface Case {
+  readonly name: string;
+  readonly oracle?: string;
+  /** Bytes of an operand lane and of the result. */
+  readonly lane: number;
+  readonly result: number;
+  readonly shape: Shape;
+  readonly imm?: number;
+}
+
+const MASKED = 0x1f80;
+/** Control words: rounding × flush × denormals-are-zero masked; with PE preset; then some exceptions unmasked. */
+const CONTROLS = [
+  ...[0, 1, 2, 3].map(rc => MASKED | (rc << 13)),
+  ...[0x20, 0x8000, 0x40, 0x8040, 0xc040, 0x6020].map(bits => MASKED | bits),
+  ...[0x80, 0x100, 0x200, 0x400, 0x800, 0x1000, 0x1f80, 0x8800, 0x9f80].map(bits => MASKED ^ bits),
+];
+const FEW_CONTROLS = [MASKED, MASKED | 0x20, MASKED | 0x2000, MASKED | 0x8040, 0];
+
+const hex = (view: DataView, at: number, bytes: number): string =>
+  Array.from({ length: bytes }, (_, i) =>
+    view
+      .getUint8(at + bytes - 1 - i)
+      .toString(16)
+      .padStart(2, '0'),
+  ).join('');
+
+const reason = h.missingTools();
+describe('SSE floating point equals the host', { skip: reason }, () => {
+  let module: h.FloatModule;
+  let oracle: string;
+  before(() => {
+    const directory = h.temporaryDirectory();
+    module = h.buildFloatModule(directory);
+    oracle = h.buildOracle(directory, 'sse-oracle');
+  });
+
+  function check(test: Case, controls: number[], count: number, pairs: boolean): void {
+    const data = operands(test.lane, pairs, count, 0x1234 + test.name.length * 77 + (test.imm ?? 0));
+    const total = data.length / 48;
+    const head = new DataView(new ArrayBuffer(28 + 4 * controls.length));
+    const label = test.oracle ?? test.name;
+    for (let i = 0; i < label.length; i++) head.setUint8(i, label.charCodeAt(i));
+    for (const [i, v] of [test.imm ?? 0, total, controls.length, ...controls].entries())
+      head.setUint32(16 + 4 * i, v, true);
+    const input = new Uint8Array(head.byteLength + data.length);
+    input.set(new Uint8Array(head.buffer));
+    input.set(data, head.byteLength);
+    const want = h.runOracle(oracle, input);
+    const { view, u8 } = module;
+    const run = module.exports[test.name];
+    assert.ok(run, `no export ${test.name}`);
+    let failures = 0;
+    let first = '';
+    for (let c = 0; c < controls.length; c++) {
+      for (let i = 0; i < total; i++) {
+        const at = (c * total + i) * RESULT_BYTES;
+        u8.set(data.subarray(i * 48, i * 48 + 48), Place.a);
+        view.setUint32(MXCSR, controls[c]!, true);
+        view.setBigUint64(Place.dst, 0n, true);
+        view.setBigUint64(Place.dst + 8, 0n, true);
+        view.setBigUint64(TEMP, 0n, true);
+        let outcome: number;
+        let general = 0n;
+        const { cpu, a, b, dst } = Place;
+        switch (test.shape) {
+          case 'binary':
+            outcome = Number(run(cpu, a, b, dst));
+            break;
+          case 'unary':
+            outcome = Number(run(cpu, a, dst));
+            break;
+          case 'imm':
+            outcome = Number(run(cpu, a, b, dst, test.imm!));
+            break;
+          case 'immUnary':
+            outcome = Number(run(cpu, a, dst, test.imm!));
+            break;
+          case 'fma':
+            outcome = Number(run(cpu, a, b, Place.c, dst, test.imm!));
+            break;
+          case 'fromInteger':
+            outcome = Number(
+              test.lane === 4
+                ? run(cpu, view.getInt32(a, true), dst)
+                : run(cpu, view.getBigInt64(a, true), dst),
+            );
+            break;
+          case 'general':
+            outcome = Number(run(cpu, a));
+            general = outcome ? 0n : view.getBigUint64(TEMP, true);
+            break;
+          case 'flags': {
+            const flags = Number(run(cpu, a, b));
+            outcome = flags < 0 ? 1 : 0;
+            general = BigInt(flags < 0 ? 0 : flags);
+          }
+        }
+        const flags = view.getUint32(MXCSR, true) & 0x3f;
+        let same = outcome === want.getUint32(at + 28, true) && flags === want.getUint32(at + 24, true);
+        if (test.shape === 'general' || test.shape === 'flags')
+          same &&= general === want.getBigUint64(at + 16, true);
+        else if (!outcome)
+          for (let k = 0; k < test.result; k++) same &&= view.getUint8(dst + k) === want.getUint8(at + k);
+        if (same) continue;
+        failures++;
+        if (failures > 5) continue;
+        first += `\nmxcsr ${controls[c]!.toString(16)} a ${hex(view, a, 16)} b ${hex(view, b, 16)} c ${hex(view, Place.c, 16)}`;
+        first += `\n   got ${hex(view, dst, test.result)} ${general.toString(16)} flags ${flags.toString(16)} fault ${outcome}`;
+        first += `\n  want ${hex(want, at, test.result)} ${want.getBigUint64(at + 16, true).toString(16)} flags ${want.getUint32(at + 24, true).toString(16)} fault ${want.getUint32(at + 28, true)}`;
+      }
+    }
+    assert.equal(
+      failures,
+      0,
+      `${label} imm ${test.imm}: ${failures} of ${total * controls.length} differ${first}`,
+    );
+  }
+
+  const more = h.FULL ? 20 : 1;
+  const scalar = (test: Case) =>
+    it(test.name + (test.imm === undefined ? '' : ` ${test.imm}`), () =>
+      check(test, CONTROLS, 1000 * more, test.imm === undefined),
+    );
+  const packed = (test: Case) =>
+    it((test.oracle ?? test.name) + (test.imm === undefined ? '' : ` ${test.imm}`), () =>
+      check(test, h.FULL ? CONTROLS : FEW_CONTROLS, 600 * more, false),
+    );
+
+  for (const [type, lane] of [
+    ['ss', 4],
+    ['sd', 8],
+  ] as const) {
+    for (const op of ['add', 'sub', 'mul', 'div', 'min', 'max'])
+      scalar({ name: op + type, lane, result: lane, shape: 'binary' });
+    scalar({ name: `sqrt${type}`, lane, result: lane, shape: 'unary' });
+    for (const op of ['ucomi', 'comi']) scalar({ name: op + type, lane, result: 0, shape: 'flags' });
+    for (let imm = 0; imm < 32; imm++) packed({ name: `cmp${type}`, lane, result: lane, shape: 'imm', imm });
+    for (let imm = 0; imm < 16; imm++)
+      packed({ name: `round${type}`, lane, result: lane, shape: 'immUnary', imm });
+    for (const bits of [32, 64]) {
+      scalar({ name: `cvt${type}2si${bits}`, lane, result: 0, shape: 'general' });
+      scalar({ name: `cvtt${type}2si${bits}`, lane, result: 0, shape: 'general' });
+      scalar({ name: `cvtsi${bits}${type}`, lane: bits / 8, result: lane, shape: 'fromInteger' });
+    }
+    for (const [imm, kind] of ['fmadd', 'fnmadd', 'fmsub', 'fnmsub'].entries()) {
+      for (const form of ['132', '213', '231'])
+        packed({ name: `fma${type}`, oracle: kind + form + type, lane, result: lane, shape: 'fma', imm });
+    }
+  }
+  scalar({ name: 'cvtss2sd', lane: 4, result: 8, shape: 'unary' });
+  scalar({ name: 'cvtsd2ss', lane: 8, result: 4, shape: 'unary' });
+  for (const [type, lane] of [
+    ['ps', 4],
+    ['pd', 8],
+  ] as const) {
+    for (const op of ['add', 'sub', 'mul', 'div', 'min', 'max', 'hadd', 'hsub', 'addsub'])
+      packed({ name: op + type, lane, result: 16, shape: 'binary' });
+    packed({ name: `sqrt${type}`, lane, result: 16, shape: 'unary' });
+    for (const imm of [0, 1, 2, 3, 4, 5, 6, 7, 8, 29])
+      packed({ name: `cmp${type}`, lane, result: 16, shape: 'imm', imm });
+    for (const imm of [0, 3, 4, 9])
+      packed({ name: `round${type}`, lane, result: 16, shape: 'immUnary', imm });
+    for (const imm of lane === 4 ? [255, 241, 53, 170] : [49, 51])
+      packed({ name: `dp${type}`, lane, result: 16, shape: 'imm', imm });
+    for (const [kind, imm] of [
+      ['fmadd', 0],
+      ['fnmsub', 3],
+      ['fmsubadd', 4],
+      ['fmaddsub', 6],
+    ] as const)
+      packed({ name: `fma${type}`, oracle: `${kind}213${type}`, lane, result: 16, shape: 'fma', imm });
+  }
+  for (const [name, lane] of [
+    ['cvtps2dq', 4],
+    ['cvttps2dq', 4],
+    ['cvtdq2ps', 4],
+    ['cvtdq2pd', 4],
+    ['cvtpd2dq', 8],
+    ['cvttpd2dq', 8],
+    ['cvtpd2ps', 8],
+    ['cvtps2pd', 4],
+  ] as const)
+    packed({ name, lane, result: 16, shape: 'unary' });
+  packed({ name: 'cvtph2ps', oracle: 'vcvtph2ps', lane: 2, result: 16, shape: 'unary' });
+  for (let imm = 0; imm < 8; imm++)
+    packed({ name: 'cvtps2ph', oracle: 'vcvtps2ph', lane: 4, result: 8, shape: 'immUnary', imm });
+});
