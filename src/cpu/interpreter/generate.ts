@@ -11,10 +11,11 @@ import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
 import { Vector } from '../isa/emitter.ts';
 import { FIRST_CALLED, FIRST_FORM, FORMS, type Form } from '../isa/forms.ts';
 import { runtimeExports } from '../runtime/signatures.ts';
+import { FLOAT_SIGNATURES } from '../runtime/signatures-float.ts';
 import { Mode } from '../decode/mode.ts';
 import { Exit } from '../vcpu/exit.ts';
 import { Seg, TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
-import { type Callee, Code, type Label, type Value } from '../wasm/code.ts';
+import { type Callee, Code, type Label, type Type, type Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { type Functions, InterpreterEmitter, Outcome } from './emitter.ts';
@@ -44,8 +45,8 @@ export function generateInterpreter(): Uint8Array {
 
 function importFunctions(module: ModuleBuilder): Functions {
   const callees = new Map<string, Callee>();
-  for (const [name, { params, result }] of Object.entries(runtimeExports)) {
-    callees.set(name, module.importFunction('runtime', name, params, result ?? undefined));
+  for (const [name, { params, result }] of Object.entries({ ...runtimeExports, ...FLOAT_SIGNATURES })) {
+    callees.set(name, module.importFunction('runtime', name, params, (result ?? undefined) as Type | undefined));
   }
   for (const name of Object.keys(SERVICES) as ServiceName[]) {
     const { params, result } = SERVICES[name];

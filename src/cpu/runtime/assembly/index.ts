@@ -57,3 +57,4 @@ export {
   writeControl,
   xgetbv,
 } from './privilege';
+export * from './float/index';
