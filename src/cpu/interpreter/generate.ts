@@ -45,8 +45,12 @@ export function generateInterpreter(): Uint8Array {
 
 function importFunctions(module: ModuleBuilder): Functions {
   const callees = new Map<string, Callee>();
-  for (const [name, { params, result }] of Object.entries({ ...runtimeExports, ...FLOAT_SIGNATURES })) {
-    callees.set(name, module.importFunction('runtime', name, params, (result ?? undefined) as Type | undefined));
+  const signatures: Record<string, { readonly params: readonly Type[]; readonly result?: Type | null }> = {
+    ...runtimeExports,
+    ...FLOAT_SIGNATURES,
+  };
+  for (const [name, { params, result }] of Object.entries(signatures)) {
+    callees.set(name, module.importFunction('runtime', name, params, result ?? undefined));
   }
   for (const name of Object.keys(SERVICES) as ServiceName[]) {
     const { params, result } = SERVICES[name];
