@@ -8,6 +8,7 @@
  * Contents are checked when they are read: a damaged cache repairs itself. Every file appears whole or not at all.
  */
 import {
+  absolutePath,
   defaultCacheFolder,
   joinPath,
   listFolder,
@@ -62,7 +63,9 @@ function parseRecord(bytes: Uint8Array): CacheRecord | undefined {
   }
 }
 
-export function openImageCache(folder = defaultCacheFolder()): ImageCache {
+export function openImageCache(path = defaultCacheFolder()): ImageCache {
+  // The package client runs in a folder of its own.
+  const folder = absolutePath(path);
   const objectPath = (sha256: string): string => joinPath(folder, 'objects', sha256);
   const recordPath = (name: string): string => joinPath(folder, 'records', `${fileName(name)}.json`);
   return {
