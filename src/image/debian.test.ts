@@ -164,6 +164,8 @@ test('errors say what to do', async () => {
   const empty = { ...KERNELS, 'linux-image-6.1.5-cloud-amd64': { ...KERNEL, file: deb('etc/x', IMAGE) } };
   await assert.rejects(obtainKernel({ cache, run: fakeApt(empty).run }), hasCode('E_PACKAGE_CONTENTS'));
   const gone = { ...KERNELS, 'linux-image-6.1.5-cloud-amd64': { version: '6.1.5-1' } };
+  // An earlier attempt has fetched private lists, which stay fresh for a while.
+  rmSync(join(folder, 'apt'), { recursive: true });
   await assert.rejects(obtainKernel({ cache, run: fakeApt(gone).run }), /404 {2}Not Found/);
   // After all these failures nothing is half there.
   assert.equal(await cache.lookUp(DEFAULT_KERNEL_PACKAGE), undefined);
