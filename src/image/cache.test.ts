@@ -81,6 +81,15 @@ test('scratch folders vanish, also those of processes that were killed', async (
   assert.deepEqual(readdirSync(join(folder, 'scratch')), []);
 });
 
+test('half-written files of killed processes vanish, those of living ones stay', async () => {
+  const cache = openImageCache(folder);
+  mkdirSync(join(folder, 'objects'));
+  writeFileSync(join(folder, 'objects', `abc.tmp-${await deadPid()}-1`), 'half');
+  writeFileSync(join(folder, 'objects', `abc.tmp-${process.pid}-1`), 'half');
+  const { sha256 } = await cache.store('name', { package: 'p', version: '1', file: 'f' }, sampleBytes(10));
+  assert.deepEqual(readdirSync(join(folder, 'objects')).sort(), [sha256, `abc.tmp-${process.pid}-1`].sort());
+});
+
 test('a write that fails leaves nothing', async () => {
   mkdirSync(join(folder, 'taken', 'x'), { recursive: true });
   await assert.rejects(writeWhole(join(folder, 'taken'), 'text'));

@@ -14,6 +14,7 @@ import {
   listFolder,
   readIfPresent,
   removeFile,
+  sweep,
   withLock,
   withScratchFolder,
   writeWhole,
@@ -84,6 +85,7 @@ export function openImageCache(path = defaultCacheFolder()): ImageCache {
     },
     async store(name, facts, contents) {
       const record = { ...facts, sha256: sha256Hex(contents) };
+      for (const part of ['objects', 'records']) await sweep(joinPath(folder, part));
       await writeWhole(objectPath(record.sha256), contents);
       await writeWhole(recordPath(name), `${JSON.stringify(record, null, 2)}\n`);
       return record;

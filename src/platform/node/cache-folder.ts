@@ -106,7 +106,7 @@ export async function withScratchFolder<T>(parent: string, use: (folder: string)
 }
 
 /** Remove what processes left behind that were killed in the middle of something. */
-async function sweep(parent: string): Promise<void> {
+export async function sweep(parent: string): Promise<void> {
   for (const name of await listFolder(parent)) {
     const owner = /^scratch-(\d+)-|\.tmp-(\d+)-/.exec(name);
     if (owner && !isAlive(Number(owner[1] ?? owner[2])))
