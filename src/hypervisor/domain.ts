@@ -7,6 +7,7 @@ import { DomusError } from '../base/errors.ts';
 import {
   P2m,
   TLB_EMPTY_TAG,
+  TLB_JOURNAL_OFFSET,
   TLB_READ_OFFSET,
   VCPU_BLOCK_BYTES,
   Vcpu as VcpuBlock,
@@ -160,7 +161,7 @@ function createVcpu(domain: Domain, id: number): Vcpu {
   state.runstate = RUNSTATE_offline;
   state.runstateEntryNs = hypervisor.clock.systemTimeNs();
   state.pollPort = layout.POLL_NONE;
-  state.singleshotNs = state.periodicNextNs = state.pollNs = layout.NEVER;
+  state.singleshotNs = state.periodicNextNs = state.pollNs = state.apicNs = layout.NEVER;
   if (id === 0) state.isInitialised = 1;
   else state.pauseFlags = layout.Pause.down;
   // vCPUs that the shared info page has no room for have a place behind their state until they register one.
@@ -187,7 +188,7 @@ function initialiseBlock(vcpu: Vcpu): void {
   block.exVector = -1;
   block.exDelivering = -1;
   block.flagSys = 2;
-  for (let at = block.address + TLB_READ_OFFSET; at < block.address + VCPU_BLOCK_BYTES; at += 16) {
+  for (let at = block.address + TLB_READ_OFFSET; at < block.address + TLB_JOURNAL_OFFSET; at += 16) {
     memory.view.setBigInt64(at, TLB_EMPTY_TAG, true);
   }
   block.nextVcpu = header.firstVcpu;
@@ -206,6 +207,20 @@ function unlinkBlock(vcpu: Vcpu): void {
     const block = VcpuBlock.at(memory.view, at);
     if (block.nextVcpu === vcpu.block.address) block.nextVcpu = next;
   }
+}
+
+/**
+ * Memory of the hypervisor's own for another part's state of this domain (`which` is a DomainRun), zeroed; it goes
+ * with the domain. Asking again returns the same address.
+ */
+export function attachRun(domain: Domain, which: number, sizeBytes: number): number {
+  const { runs } = domain.state;
+  if (runs.get(2 * which) === 0) {
+    const count = Math.ceil(sizeBytes / PAGE_SIZE);
+    runs.set(2 * which, takeRun(domain.hypervisor, count));
+    runs.set(2 * which + 1, count);
+  }
+  return runs.get(2 * which);
 }
 
 /** Stop a domain for good and give back everything it had. Its handle is dead afterwards. */
@@ -227,6 +242,10 @@ export function destroyDomain(domain: Domain): void {
     giveRunBack(hypervisor, vcpu.state.block, BLOCK_FRAMES);
     hypervisor.vcpus.delete(vcpu.state.address);
     dropReference(hypervisor, mfnOf(vcpu.state.address));
+  }
+  for (let which = 0; which < layout.DOMAIN_RUNS; which++) {
+    const run = state.runs.get(2 * which);
+    if (run !== 0) giveRunBack(hypervisor, run, state.runs.get(2 * which + 1));
   }
   giveRunBack(hypervisor, state.p2m, p2mFrames(state.p2mCount));
   for (let i = 0; i < state.nrPorts / layout.CHANNELS_PER_FRAME; i++) {

@@ -52,7 +52,17 @@ export const dropReference = (hypervisor: Hypervisor, frame: number): void => {
   hypervisor.frames.release(mfn(frame));
 };
 
-const changed = (domain: Domain): void => domain.hypervisor.engine.p2mChanged?.(domain);
+/** TLBs are flushed before the domain's next entry, once for any number of changes. */
+const changed = (domain: Domain): void => {
+  domain.state.p2mStale = 1;
+};
+
+/** To be called before a vCPU of the domain runs. */
+export function flushStale(domain: Domain): void {
+  if (domain.state.p2mStale === 0) return;
+  domain.state.p2mStale = 0;
+  domain.hypervisor.engine.p2mChanged?.(domain);
+}
 
 /** Map `frame` at `gfn`, taking over the caller's reference. The gfn must be in range; what was there is unmapped. */
 export function mapGfn(domain: Domain, gfn: number, frame: number, type: number = P2m.ram): void {

@@ -12,6 +12,7 @@ import { assertCallbackVector } from './event/upcall.ts';
 import { hypercall } from './hypercall/dispatch.ts';
 import type { Hypervisor, Vcpu } from './hypervisor.ts';
 import { domainCrash, domainShutdown, vcpuDown } from './life.ts';
+import { flushStale } from './p2m.ts';
 import { dequeue, enqueue } from './run-queue.ts';
 import { setRunstate, updateRunstateArea } from './runstate.ts';
 import { Life, NEVER, Pause } from './state.ts';
@@ -71,6 +72,7 @@ function slice(vcpu: Vcpu, sliceFuel: number): number {
     let fuel = remaining;
     const next = hypervisor.state.nextTimerNs;
     if (clock.fuelUntil && next < NEVER) fuel = Math.max(1, Math.min(fuel, clock.fuelUntil(next)));
+    flushStale(vcpu.domain);
     const exit = engine.run(vcpu.state.block, fuel);
     // An exit costs something even when no instruction retired, so a slice always ends.
     remaining -= Math.max(1, fuel - Math.max(0, vcpu.block.fuel));

@@ -68,6 +68,10 @@ export const DomainState = struct('domain', {
   maxMappedGfn: u32,
   sharedInfo: u32,
   sharedInfoGfn: u32,
+  /** 1 when the p2m has lost entries that a TLB may still have. */
+  p2mStale: u32,
+  /** Runs of frames that belong to the domain (DomainRun): pairs of address and number of frames. */
+  runs: array(u32, 2 * 4),
 
   /** EventTable */
   events: u32,
@@ -115,6 +119,10 @@ export const DomainState = struct('domain', {
   crashReason: bytes(512),
 });
 
+/** What `DomainState.runs` is for; the other parts of the hypervisor attach their state here (attachRun). */
+export const DomainRun = { lapics: 0, msrs: 1, other: 2 } as const;
+export const DOMAIN_RUNS = 4;
+
 /** Why a vCPU does not run (`VcpuState.pauseFlags`). */
 export const Pause = {
   /** Waits for an event: HLT, SCHEDOP_block or SCHEDOP_poll. */
@@ -158,6 +166,8 @@ export const VcpuState = struct('vcpu_state', {
   periodicNextNs: u64n,
   pollNs: u64n,
   pollPort: i32,
+  /** Timer of the vCPU's interrupt controller. */
+  apicNs: u64n,
 
   /** Port bound to each VIRQ, 0 if none. */
   virqPort: array(u32, NR_VIRQS),
