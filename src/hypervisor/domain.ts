@@ -38,7 +38,13 @@ export function createHypervisor(options: HypervisorOptions): Hypervisor {
     pendingCallbacks: [],
   };
   if (state.magic === layout.HYPERVISOR_MAGIC) {
-    for (let at = state.firstDomain; at !== 0; ) at = adopt(hypervisor, at).state.nextDomain;
+    // Newest first in the list; handles are in order of creation, as they were in the first hypervisor.
+    const addresses: number[] = [];
+    for (let at = state.firstDomain; at !== 0; ) {
+      addresses.unshift(at);
+      at = layout.DomainState.at(options.memory.view, at).nextDomain;
+    }
+    for (const address of addresses) adopt(hypervisor, address);
     return hypervisor;
   }
   state.magic = layout.HYPERVISOR_MAGIC;
