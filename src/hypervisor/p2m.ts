@@ -8,7 +8,8 @@
 import { gfn as asGfn, type DomainId, frameAddress, type Gfn, type Mfn, mfn } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
 import { P2m } from '../cpu/vcpu/layout.ts';
-import { DOMID_XEN, FrameType } from '../machine/frames.ts';
+import { DOMID_XEN, FrameEntry, FrameFlag, FrameType } from '../machine/frames.ts';
+import { FRAME_TABLE_BASE } from '../machine/memory.ts';
 import type { Domain, Hypervisor } from './hypervisor.ts';
 
 /** Raw entry, 0 when the gfn is out of range or not mapped. */
@@ -27,8 +28,15 @@ export function mfnOfGfn(domain: Domain, gfn: number): number {
   return type === P2m.ram || type === P2m.readOnly ? entry & P2m.mfnMask : 0;
 }
 
+/** Fields of a frame table entry, read past the accessors: these are asked for at every page of every copy. */
+const entryAddress = (frame: number): number => FRAME_TABLE_BASE + frame * FrameEntry.size;
+
 export const frameOwner = (hypervisor: Hypervisor, frame: number): number =>
-  hypervisor.frames.entry(mfn(frame)).owner;
+  hypervisor.memory.u16[(entryAddress(frame) + FrameEntry.offsets.owner) >>> 1]!;
+
+/** Are instructions of this frame decoded (`FrameFlag.code`)? */
+export const holdsCode = (hypervisor: Hypervisor, frame: number): boolean =>
+  (hypervisor.memory.u8[entryAddress(frame) + FrameEntry.offsets.flags]! & FrameFlag.code) !== 0;
 
 /** Frame behind a gfn if it is ordinary writable RAM of the domain's own, else 0. */
 export function ramOfGfn(domain: Domain, gfn: number): number {
@@ -45,7 +53,7 @@ export function addressOfGfn(domain: Domain, gfn: number): number {
 }
 
 export const takeReference = (hypervisor: Hypervisor, frame: number): void => {
-  hypervisor.frames.entry(mfn(frame)).count += 1;
+  hypervisor.memory.u32[(entryAddress(frame) + FrameEntry.offsets.count) >>> 2]! += 1;
 };
 
 export const dropReference = (hypervisor: Hypervisor, frame: number): void => {

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as errno from '../abi/xen/errno.ts';
+import { EvtchnBindIpi } from '../abi/xen/event-channel.ts';
 import { XenHvmParam } from '../abi/xen/hvm.ts';
+import { XenAddToPhysmap } from '../abi/xen/memory.ts';
 import * as sched from '../abi/xen/sched.ts';
 import { Vcpuop } from '../abi/xen/vcpu.ts';
 import { Hypervisor } from '../abi/xen/xen.ts';
@@ -14,6 +16,7 @@ import { attachRun, createHypervisor, destroyDomain } from './domain.ts';
 import { allocUnboundFor, bindToGuest, notify } from './event/backend.ts';
 import type { Vcpu } from './hypervisor.ts';
 import { crashReason, domainResume, pauseDomain, shutdownCode, unpauseDomain, vcpuUp } from './life.ts';
+import { populateGfn } from './p2m.ts';
 import { runOne } from './scheduler.ts';
 import { guestAddress, issue, issueOp, SCRATCH, testDomain, testMachine } from './testing.ts';
 import { interruptArrived } from './wake.ts';
@@ -55,8 +58,8 @@ test('a hypercall continues the slice with what fuel is left', () => {
     block.gpr.set(7, 0n);
     return Exit.hypercall;
   };
-  runOne(machine.hypervisor, 100);
-  assert.deepEqual(fuels, [100, 70, 40, 10]);
+  runOne(machine.hypervisor, 2000);
+  assert.deepEqual(fuels, [2000, 1470, 940, 410]);
   assert.equal(block.gpr.get(0), 0x40011n);
 });
 
@@ -215,6 +218,38 @@ test('destroying a domain gives everything back, again and again', () => {
     if (entry.type === FrameType.ram) assert.equal(entry.owner, 0xffff, `frame ${mfn(frame)}`);
   }
   assert.equal(runOne(hypervisor).kind, 'idle');
+});
+
+test('a domain that does not fit leaves nothing behind', () => {
+  const machine = testMachine({}, 16);
+  const { hypervisor } = machine;
+  destroyDomain(testDomain(machine));
+  const domains = hypervisor.domains.size;
+  assert.throws(() => testDomain(machine, { p2mCount: 2 ** 22 }), { code: 'E_MACHINE_FULL' });
+  assert.throws(() => testDomain(machine, { vcpus: 128 }), { code: 'E_MACHINE_FULL' });
+  assert.throws(() => testDomain(machine, { vcpus: 129 }), { code: 'E_VCPUS' });
+  assert.equal(hypervisor.domains.size, domains);
+  const domain = testDomain(machine);
+  assert.throws(() => testDomain(machine, { id: domain.id }), { code: 'E_DOMAIN_EXISTS' });
+  assert.equal(hypervisor.vcpus.size, 2);
+});
+
+test('a guest that fills machine memory gets errors, not the host', () => {
+  const machine = testMachine({}, 8);
+  const domain = testDomain(machine, { maxPages: 10_000, p2mCount: 20_000, maxEventChannelPort: 5000 });
+  let gfn = 100;
+  while (populateGfn(domain, gfn)) gfn++;
+  assert.equal(machine.hypervisor.frames.nrFree, 0);
+  const vcpu = domain.vcpus[0]!;
+  let result = 0;
+  for (let i = 0; i < 300 && result === 0; i++) {
+    result = issueOp(vcpu, EvtchnBindIpi, {}, a => issue(vcpu, Hypervisor.event_channel_op, 7, a)).result;
+  }
+  assert.equal(result, -errno.XEN_ENOSPC);
+  const grow = issueOp(vcpu, XenAddToPhysmap, { domid: 0x7ff0, space: 1, idx: 20n, gpfn: 9n }, a =>
+    issue(vcpu, Hypervisor.memory_op, 7, a),
+  );
+  assert.equal(grow.result, -errno.XEN_EINVAL);
 });
 
 test('handles are rebuilt from machine memory', () => {

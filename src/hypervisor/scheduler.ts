@@ -27,6 +27,9 @@ export type Outcome =
   /** Nothing to run: sleep that long, or until Notices.wake. Infinity when no timer is set. */
   | { kind: 'idle'; waitNs: number };
 
+/** What an exit costs besides, so that a guest which does nothing but hypercalls does not have the pCPU for long. */
+export const EXIT_FUEL = 500;
+
 /** Fuel of one slice when no timer is nearer. */
 export const SLICE_FUEL = 1_000_000;
 
@@ -74,8 +77,7 @@ function slice(vcpu: Vcpu, sliceFuel: number): number {
     if (clock.fuelUntil && next < NEVER) fuel = Math.max(1, Math.min(fuel, clock.fuelUntil(next)));
     flushStale(vcpu.domain);
     const exit = engine.run(vcpu.state.block, fuel);
-    // An exit costs something even when no instruction retired, so a slice always ends.
-    remaining -= Math.max(1, fuel - Math.max(0, vcpu.block.fuel));
+    remaining -= EXIT_FUEL + Math.max(0, fuel - Math.max(0, vcpu.block.fuel));
     const goesOn = handleExit(vcpu, exit);
     fireTimers(hypervisor);
     if (!goesOn || remaining <= 0 || !isRunnable(vcpu)) return exit;

@@ -32,6 +32,8 @@ export const HypervisorState = struct('hypervisor_state', {
   runTail: u32,
   /** Given back runs of frames (runs.ts): address of the first one. */
   freeRuns: u32,
+  /** Where the search for a free domain number begins: numbers come again as late as possible. */
+  nextDomainId: u32,
   /** No timer is due before this time; recomputed when it passes. */
   nextTimerNs: u64n,
 });

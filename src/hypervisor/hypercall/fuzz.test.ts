@@ -63,7 +63,7 @@ function snapshot(domain: Domain): string {
 }
 
 /** Machines that each test tries; many more with DOMUS_TEST_FULL. */
-const ROUNDS = process.env.DOMUS_TEST_FULL ? 40 : 4;
+const ROUNDS = process.env.DOMUS_TEST_FULL ? 40 : 3;
 const CALLS_PER_NUMBER = 40;
 
 test('random and boundary arguments on every hypercall number', () => {
@@ -225,7 +225,7 @@ test('plausible structures with wild fields, and a guest that scribbles over sha
     setMemoryMap(domain, [{ address: 0, size: 0x40000, type: 1 }]);
     for (const vcpu of [...domain.vcpus, ...peer.vcpus]) vcpuUp(vcpu);
     let succeeded = 0;
-    for (let i = 0; i < 4000; i++) {
+    for (let i = 0; i < 2000; i++) {
       const who = random() % 3 === 0 ? peer : domain;
       const other = who === peer ? domain : peer;
       const vcpu = who.vcpus[random() % 2]!;
@@ -255,7 +255,7 @@ test('plausible structures with wild fields, and a guest that scribbles over sha
         if (d.state.isShutDown) domainResume(d, false);
       }
     }
-    assert.ok(succeeded > 1000, `${succeeded} calls succeeded`);
+    assert.ok(succeeded > 500, `${succeeded} calls succeeded`);
     assert.equal(snapshot(bystander), before, `seed ${seed}`);
     destroyDomain(seed % 2 ? domain : peer);
     destroyDomain(seed % 2 ? peer : domain);
