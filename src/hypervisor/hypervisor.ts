@@ -27,8 +27,8 @@ export interface InterruptSink {
   upcall(vcpuAddress: number, vector: number): void;
   /** Interrupts may be acceptable now: put the best waiting one into `Vcpu.pendingInterrupt`. */
   refresh?(vcpuAddress: number): void;
-  /** The local APIC's timer is due. */
-  lapicTimer?(vcpuAddress: number): void;
+  /** The timer set by `setApicTimer` is due. */
+  timerFired?(vcpuAddress: number): void;
 }
 
 /** What the hypervisor needs of the CPU engine. */

@@ -12,6 +12,7 @@ import { assertCallbackVector } from './event/upcall.ts';
 import { hypercall } from './hypercall/dispatch.ts';
 import type { Hypervisor, Vcpu } from './hypervisor.ts';
 import { domainCrash, domainShutdown, vcpuDown } from './life.ts';
+import { flushStale } from './p2m.ts';
 import { dequeue, enqueue } from './run-queue.ts';
 import { setRunstate, updateRunstateArea } from './runstate.ts';
 import { Life, NEVER, Pause } from './state.ts';
@@ -25,6 +26,9 @@ export type Outcome =
   | { kind: 'ran'; vcpu: Vcpu; exit: number }
   /** Nothing to run: sleep that long, or until Notices.wake. Infinity when no timer is set. */
   | { kind: 'idle'; waitNs: number };
+
+/** What an exit costs besides, so that a guest which does nothing but hypercalls does not have the pCPU for long. */
+export const EXIT_FUEL = 500;
 
 /** Fuel of one slice when no timer is nearer. */
 export const SLICE_FUEL = 1_000_000;
@@ -71,9 +75,9 @@ function slice(vcpu: Vcpu, sliceFuel: number): number {
     let fuel = remaining;
     const next = hypervisor.state.nextTimerNs;
     if (clock.fuelUntil && next < NEVER) fuel = Math.max(1, Math.min(fuel, clock.fuelUntil(next)));
+    flushStale(vcpu.domain);
     const exit = engine.run(vcpu.state.block, fuel);
-    // An exit costs something even when no instruction retired, so a slice always ends.
-    remaining -= Math.max(1, fuel - Math.max(0, vcpu.block.fuel));
+    remaining -= EXIT_FUEL + Math.max(0, fuel - Math.max(0, vcpu.block.fuel));
     const goesOn = handleExit(vcpu, exit);
     fireTimers(hypervisor);
     if (!goesOn || remaining <= 0 || !isRunnable(vcpu)) return exit;

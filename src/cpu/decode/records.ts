@@ -5,13 +5,13 @@
  * decoded already, or a limit. An instruction that reaches into the next page depends on that page's mapping and is
  * decoded anew each time it runs, into the vCPU's own record.
  */
-import { Pseudo } from '../interpreter/pseudo.ts';
-import { AddressField } from '../interpreter/pseudo.ts';
-import { type Definition, type OperandSpec, sizeOf } from '../isa/definition.ts';
-import { formIndex, variantOf } from '../isa/forms.ts';
+
 import { FrameEntry, FrameFlag } from '../../machine/frames.ts';
 import { machineHeader } from '../../machine/header.ts';
 import { FRAME_TABLE_BASE, type MachineMemory } from '../../machine/memory.ts';
+import { AddressField, Pseudo } from '../interpreter/pseudo.ts';
+import { type Definition, type OperandSpec, sizeOf } from '../isa/definition.ts';
+import { formIndex, variantOf } from '../isa/forms.ts';
 import { Vcpu } from '../vcpu/layout.ts';
 import { type Decoded, Decoder, type Failure } from './decoder.ts';
 import { Mode } from './mode.ts';

@@ -9,7 +9,7 @@ import { CodeRecord, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
 import { type OperandSpec, sizeOf } from '../isa/definition.ts';
 import { Emitter, type Operand, truncate, typeOf, unsupportedAccess, Vector } from '../isa/emitter.ts';
 import type { Form } from '../isa/forms.ts';
-import { Exit } from '../vcpu/exit.ts';
+
 import { Seg, Vcpu } from '../vcpu/layout.ts';
 import type { Callee, Code, Label, Local, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
@@ -126,7 +126,9 @@ export class InterpreterEmitter extends Emitter {
       case 'Z':
         return this.#integerAt(this.let(this.place('rm')), 0, size);
       case 'F':
-        return size === 16 ? this.#vector(w.add(this.cpu, w.i32(Vcpu.offsets.ymm)), 16) : this.register(spec.register, size);
+        return size === 16
+          ? this.#vector(w.add(this.cpu, w.i32(Vcpu.offsets.ymm)), 16)
+          : this.register(spec.register, size);
       case 'I':
         return this.#immediate(spec.signed ? form.size : size, second ? 4 : 0);
       case 'J':
@@ -140,7 +142,12 @@ export class InterpreterEmitter extends Emitter {
       case 'T':
         return { ...noAccess, size, isMemory: false, number: () => this.recordField('rm') };
       case 'A':
-        return { ...noAccess, size: 8, isMemory: false, address: () => w.load('i64', 8, this.#record, R.immediate) };
+        return {
+          ...noAccess,
+          size: 8,
+          isMemory: false,
+          address: () => w.load('i64', 8, this.#record, R.immediate),
+        };
       case 'V':
         return this.#vector(this.let(this.place('reg')), 16);
       case 'U':
@@ -310,10 +317,7 @@ export class InterpreterEmitter extends Emitter {
   }
   softwareInterrupt(vector: Value, kind: number): void {
     this.synchroniseNext();
-    this.if(this.runtime('interrupt', vector, w.i32(kind)), () => {
-      this.setField('exitReason', w.i32(Exit.tripleFault));
-      this.#leave(Outcome.exit, loop => loop.exit);
-    });
+    this.faultIf(this.runtime('interrupt', vector, w.i32(kind)));
     this.#leave(Outcome.reload, loop => loop.reload);
   }
 

@@ -3,8 +3,8 @@
  * 64-bit significand with its explicit leading one. Results come back in `rSe`, `rSig` and `roundedUp`; exceptions go to
  * control.ts. Sources: SDM vol. 1, 4.2.2, 4.8.3 and 8.5; table 4-7 (which NaN a result is).
  */
-import { IE, DE, ZE, OE, UE, PE, RC_NEAREST, RC_DOWN, raise, rounding, masks } from './control';
-import { zSign, zExp, zHi, zLo, addWide, mulWide, divWide, sqrtWide, shiftRightSticky } from './wide';
+import { DE, IE, masks, OE, PE, RC_DOWN, RC_NEAREST, raise, rounding, UE, ZE } from './control';
+import { addWide, divWide, mulWide, shiftRightSticky, sqrtWide, zExp, zHi, zLo, zSign } from './wide';
 
 export const ZERO: i32 = 0;
 export const NORMAL: i32 = 1;

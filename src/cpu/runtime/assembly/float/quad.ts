@@ -2,7 +2,7 @@
  * Arithmetic with 128-bit significands for the transcendental functions: an accumulator q = sign · hi:lo · 2^(exp-127),
  * good to about 120 bits. hi = 0 stands for zero.
  */
-import { zSign, zExp, zHi, zLo, addWide, mulHi, divide128, remainder } from './wide';
+import { addWide, divide128, mulHi, remainder, zExp, zHi, zLo, zSign } from './wide';
 
 export let qSign: u32 = 0;
 export let qExp: i32 = 0;

@@ -3,19 +3,19 @@
  * 1 mul, 2 com, 3 comp, 4 sub, 5 subr, 6 div, 7 divr. Registers are stack-relative. Exceptions are left pending in
  * FSW: see x87Pending().
  */
-import { IE, DE, ZE, PE, raise, raised, masks } from './control';
-import {
-  ZERO, DENORMAL, INFINITE, QUIET, SIGNALLING, UNSUPPORTED, LEADING, EXPONENT_BIAS, LESS, EQUAL, GREATER, rSe, rSig,
-  result, invalid, infinity, signed, classOf, exponent, significand, pack, packDropping, propagateOne, propagateTwo,
-  noteDenormals, setMemoryDenormal, setRoundedUp, add80, mul80, div80, sqrt80, compare80,
+import { DE, IE, masks, PE, raise, raised, ZE } from './control';
+import {add80, classOf, compare80,DENORMAL, div80, EQUAL, EXPONENT_BIAS, exponent, GREATER, INFINITE, infinity, invalid, LEADING, LESS, mul80, 
+  noteDenormals, pack, packDropping, propagateOne, propagateTwo,QUIET, 
+  result, rSe, rSig,SIGNALLING, setMemoryDenormal, setRoundedUp, signed, significand, sqrt80, UNSUPPORTED, 
+  ZERO, 
 } from './f80';
-import {
-  C0, C1, C2, C3, SF, status, setStatus, stSe, stSig, isEmpty, begin, blocked, report, setConditions, finish, underflow,
-  popStack, push, put, moveTop,
+import { exponentOf, infinity as infinityOf, isDenormal, magnitude, precision, significandOf, signOf } from './format';
+import { inexact, roundedUp as integerRoundedUp, roundMagnitude } from './integer';
+import { addWide, divide128, mulHi, remainder, zExp, zHi, zLo, zSign } from './wide';
+import {begin, blocked, 
+  C0, C1, C2, C3, finish, isEmpty, moveTop,
+  popStack, push, put, report, SF, setConditions, setStatus, status, stSe, stSig, underflow,
 } from './x87-stack';
-import { roundMagnitude, inexact, roundedUp as integerRoundedUp } from './integer';
-import { exponentOf, significandOf, magnitude, infinity as infinityOf, isDenormal, signOf, precision } from './format';
-import { zSign, zExp, zHi, zLo, addWide, divide128, remainder, mulHi } from './wide';
 
 /** Widen a memory operand; a signalling NaN stays one. The result goes to rSe, rSig. */
 export function widen<T>(a: u64): void {

@@ -4,14 +4,14 @@
  * but for very rare ties; processors differ among themselves by up to one unit in the last place. Precision control does
  * not apply. Sources: SDM vol. 1, 8.3.6 to 8.3.10, and the tables of the instructions in vol. 2.
  */
-import { IE, DE, ZE, PE, raise, raised } from './control';
-import {
-  ZERO, NORMAL, DENORMAL, INFINITE, QUIET, LEADING, EXPONENT_BIAS, rSe, rSig, result, invalid, infinity, signed, classOf, exponent,
-  significand, packDropping, propagateOne, propagateTwo, noteDenormals, setRoundedUp,
+import { DE, IE, PE, raise, raised, ZE } from './control';
+import {classOf, DENORMAL, EXPONENT_BIAS, exponent,INFINITE, infinity, invalid, LEADING, NORMAL, noteDenormals, packDropping, propagateOne, propagateTwo, QUIET, result, rSe, rSig, setRoundedUp,signed, 
+  significand, 
+  ZERO, 
 } from './f80';
-import { C1, C2, SF, status, setStatus, stSe, stSig, isEmpty, begin, blocked, report, finish, underflow, put, moveTop } from './x87-stack';
-import { qSign, qExp, qHi, qLo, qLoad, qLoadLoose, qAdd, qMul, qDivSmall, qDiv } from './quad';
-import { zSign, zExp, zHi, zLo, addWide } from './wide';
+import { qAdd, qDiv, qDivSmall, qExp, qHi, qLo, qLoad, qLoadLoose, qMul, qSign } from './quad';
+import { addWide, zExp, zHi, zLo, zSign } from './wide';
+import { begin, blocked, C1, C2, finish, isEmpty, moveTop, put, report, SF, setStatus, status, stSe, stSig, underflow } from './x87-stack';
 
 /** Round the accumulator to a result. The true value is never exactly representable where this is used. */
 @inline function packQuad(sign: u32): void {

@@ -3,20 +3,20 @@
  * stack as it was: `fst...` puts the value in vcpu.temp and says whether to go on (1: write it, then popX87() if the
  * instruction pops; 0: an unmasked exception suppresses both).
  */
-import { VCPU_fcw, VCPU_fsw, VCPU_ftw, VCPU_fop, VCPU_fip, VCPU_fdp, VCPU_fcs, VCPU_fds, VCPU_fpr, VCPU_temp } from '../generated/layout';
-import { IE, DE, PE, OE, UE, RC_ZERO, RC_DOWN, RC_UP, RC_NEAREST, raise, raised, setRaised, masks, rounding, setRounding } from './control';
-import {
-  ZERO, INFINITE, QUIET, SIGNALLING, UNSUPPORTED, LEADING, EXPONENT_BIAS, rSe, rSig, result, signed, classOf, exponent,
-  significand, packDropping, setRoundedUp, indefinite, memoryDenormal,
+import { VCPU_fcs, VCPU_fcw, VCPU_fdp, VCPU_fds, VCPU_fip, VCPU_fop, VCPU_fpr, VCPU_fsw, VCPU_ftw, VCPU_temp } from '../generated/layout';
+import { DE, IE, masks, OE, PE, RC_DOWN, RC_NEAREST, RC_UP, RC_ZERO, raise, raised, rounding, setRaised, setRounding, UE } from './control';
+import {classOf, EXPONENT_BIAS, exponent,INFINITE, indefinite, LEADING, memoryDenormal,packDropping, QUIET, result, rSe, rSig, SIGNALLING, setRoundedUp, signed, 
+  significand, UNSUPPORTED, 
+  ZERO, 
 } from './f80';
-import {
-  C1, SF, status, setStatus, stSe, stSig, slot, isEmpty, setTag, moveTop, popStack, put, begin, blocked, anyUnmasked,
-  report, finish, underflow, push, summarize,
-} from './x87-stack';
-import { widen, widenInteger } from './x87-arith';
-import { defaultNan, infinity, quietBit, precision, roundPack, roundedAway } from './format';
-import { roundMagnitude, inexact, roundedUp as integerRoundedUp } from './integer';
+import { defaultNan, infinity, precision, quietBit, roundedAway, roundPack } from './format';
+import { inexact, roundedUp as integerRoundedUp, roundMagnitude } from './integer';
 import { mulHi } from './wide';
+import { widen, widenInteger } from './x87-arith';
+import {anyUnmasked,begin, blocked, 
+  C1, finish, isEmpty, moveTop, popStack, push, put, 
+  report, SF, setStatus, setTag, slot, status, stSe, stSig, summarize,underflow, 
+} from './x87-stack';
 
 /** Nonzero when an unmasked exception is pending: the next waiting instruction raises #MF. */
 export function x87Pending(cpu: usize): i32 {

@@ -3,9 +3,9 @@
  * 16-bit FTW; between instructions a tag tells empty (3) from not empty (0) only, the other values are worked out when
  * an image is stored. Sources: SDM vol. 1, 8.1 and 8.5.
  */
-import { VCPU_fcw, VCPU_fsw, VCPU_ftw, VCPU_fpr } from '../generated/layout';
-import { IE, DE, ZE, raised, masks, raise, setRaised, beginControl } from './control';
-import { rSe, rSig, roundedUp, setRoundedUp, setMemoryDenormal, setPrecisionDrop, indefinite } from './f80';
+import { VCPU_fcw, VCPU_fpr, VCPU_fsw, VCPU_ftw } from '../generated/layout';
+import { beginControl, DE, IE, masks, raise, raised, setRaised, ZE } from './control';
+import { indefinite, roundedUp, rSe, rSig, setMemoryDenormal, setPrecisionDrop, setRoundedUp } from './f80';
 
 export const C0: u32 = 0x100;
 export const C1: u32 = 0x200;
