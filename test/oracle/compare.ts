@@ -47,8 +47,8 @@ export interface FormCases {
   readonly form: InstructionForm;
   readonly mode: Mode;
   readonly cases: readonly MachineCase[];
-  /** For each case. */
-  readonly analyses: readonly Analysis[];
+  /** For each case; undefined where the bytes are no instruction. */
+  readonly analyses: readonly (Analysis | undefined)[];
 }
 
 /** States tried for each encoding: analysing an encoding costs more than a state, variety of operands more still. */
@@ -58,15 +58,15 @@ export function casesOf(form: InstructionForm, mode: Mode, count: number, seed =
   const draw = random(hashText(`${form.name}/${mode}`, seed));
   const states = statesPerEncoding(count);
   const cases: MachineCase[] = [];
-  const analyses: Analysis[] = [];
+  const analyses: (Analysis | undefined)[] = [];
   for (let attempts = 0; cases.length < count && attempts < 2 * count; attempts++) {
     const encoding = form.generate(draw, mode);
     if (!encoding) continue;
     const analysis = analyse(encoding.code, mode, encoding.rip);
-    // A form that iced does not know as one instruction of these bytes cannot be prepared for.
-    if (!analysis) continue;
+    // Bytes that are no instruction need no preparation: a state for NOP will do.
+    const prepared = analysis ?? analyse(Uint8Array.of(0x90), mode, encoding.rip)!;
     for (let i = 0; i < states && cases.length < count; i++) {
-      cases.push(makeCase(draw, analysis, encoding.code, encoding.rip));
+      cases.push(makeCase(draw, prepared, encoding.code, encoding.rip));
       analyses.push(analysis);
     }
   }

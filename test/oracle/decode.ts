@@ -40,36 +40,42 @@ function tail(draw: Random, bytes: number[]): Uint8Array {
   return Uint8Array.from(bytes.slice(0, INSTRUCTION_BYTES));
 }
 
-/** Endless byte strings for a mode. */
+const opcodeBytes = (map: number, byte: number): number[] =>
+  [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]][map]!.concat(byte);
+
+/** Prefixes, an opcode, operands; or anything. */
+export function randomInstructionBytes(draw: Random, mode: Mode): Uint8Array {
+  const bytes: number[] = [];
+  if (draw.oneIn(8)) return tail(draw, bytes);
+  for (let n = draw.below(draw.oneIn(10) ? 15 : 4); n > 0; n--) bytes.push(draw.pick(PREFIXES));
+  if (mode === 64 && draw.oneIn(2)) bytes.push(0x40 + draw.below(16));
+  if (draw.oneIn(12)) bytes.push(draw.pick(PREFIXES));
+  bytes.push(...opcodeBytes(draw.pick([0, 0, 1, 1, 2, 3]), draw.below(256)), draw.below(256));
+  return tail(draw, bytes);
+}
+
+/** Endless byte strings for a mode: first every opcode, then random ones. */
 export function* decoderInputs(mode: Mode, seed: number): Generator<Uint8Array> {
   const draw = random(seed);
-  const opcode = (map: number, byte: number): number[] =>
-    [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]][map]!.concat(byte);
   // Every opcode, plain and with each single prefix, with a ModRM byte of each mod and a random rest.
+  const prefixes = [
+    [],
+    [0x66],
+    [0x67],
+    [0xf2],
+    [0xf3],
+    [0xf0],
+    ...(mode === 64 ? [[0x40], [0x48], [0x4f]] : []),
+  ];
   for (let map = 0; map < 4; map++)
     for (let byte = 0; byte < 256; byte++)
-      for (const prefix of [-1, 0x66, 0x67, 0xf2, 0xf3, 0xf0, ...(mode === 64 ? [0x40, 0x48, 0x4f] : [])])
+      for (const prefix of prefixes)
         for (let mod = 0; mod < 4; mod++)
-          yield tail(draw, [
-            ...(prefix < 0 ? [] : [prefix]),
-            ...opcode(map, byte),
-            (mod << 6) | draw.below(64),
-          ]);
+          yield tail(draw, [...prefix, ...opcodeBytes(map, byte), (mod << 6) | draw.below(64)]);
   // Every ModRM and SIB byte of one opcode with a large immediate.
   for (let modrm = 0; modrm < 256; modrm++)
     for (let sib = 0; sib < 256; sib += 3) yield tail(draw, [0x81, modrm, sib]);
-  for (;;) {
-    const bytes: number[] = [];
-    if (draw.oneIn(8)) {
-      yield tail(draw, bytes);
-      continue;
-    }
-    for (let n = draw.below(draw.oneIn(10) ? 15 : 4); n > 0; n--) bytes.push(draw.pick(PREFIXES));
-    if (mode === 64 && draw.oneIn(2)) bytes.push(0x40 + draw.below(16));
-    if (draw.oneIn(12)) bytes.push(draw.pick(PREFIXES));
-    bytes.push(...opcode(draw.pick([0, 0, 1, 1, 2, 3]), draw.below(256)), draw.below(256));
-    yield tail(draw, bytes);
-  }
+  for (;;) yield randomInstructionBytes(draw, mode);
 }
 
 export interface DecodeDifference {

@@ -16,7 +16,8 @@ import {
   OpKind,
   Register,
 } from 'iced-x86';
-import { analyse } from './analysis.ts';
+import { analyse, codeName } from './analysis.ts';
+import { icedLengthDecoder, randomInstructionBytes } from './decode.ts';
 import { codePlace, type Encoding, type InstructionForm } from './forms.ts';
 import { CODE_BASE, DATA_BASE, DATA_SEGMENT16, type Mode, WINDOW_BYTES } from './machine-case.ts';
 import type { Random } from './random.ts';
@@ -372,6 +373,8 @@ function setOperands(
 const IGNORED_PREFIXES = [0x26, 0x2e, 0x36, 0x3e];
 /** Puts an additional prefix in front if the instruction stays the same for it. */
 function decorate(random: Random, encoding: Encoding, mode: Mode, codeValue: Code): Encoding {
+  // See HOST_DIFFERENCES on operand size prefixes of branches.
+  if (mode === 64 && /^(J|Call|Loop|Ret)/.test(codeName(codeValue))) return encoding;
   const prefix = random.oneIn(2) ? random.pick(IGNORED_PREFIXES) : random.pick([0x66, 0xf2, 0xf3, 0x67]);
   const code = Uint8Array.of(prefix, ...encoding.code);
   const analysis = analyse(code, mode, encoding.rip);
@@ -465,12 +468,36 @@ function formOf(name: string, codeValue: Code): InstructionForm | undefined {
   };
 }
 
+const icedDecoders = { 16: icedLengthDecoder(16), 32: icedLengthDecoder(32), 64: icedLengthDecoder(64) };
+
+/** Bytes that are no instruction of any extension: #UD, and nothing changed. */
+const INVALID: InstructionForm = {
+  name: 'Invalid',
+  mnemonic: 'invalid',
+  modes: [64, 32, 16],
+  hostFeatures: [],
+  generate: (random, mode) => {
+    for (let i = 0; i < 200; i++) {
+      const code = randomInstructionBytes(random, mode);
+      // LOCK MOV CR: see HOST_DIFFERENCES.
+      const locked =
+        code.includes(0xf0) && code.some((byte, at) => byte === 0x0f && (code[at + 1]! & 0xfd) === 0x20);
+      if (!locked && icedDecoders[mode](code).length === undefined)
+        return { code, rip: codePlace(random, mode) };
+    }
+    return undefined;
+  },
+};
+
 let forms: readonly InstructionForm[] | undefined;
 /** All forms, in the order of iced's table. */
 export function icedForms(): readonly InstructionForm[] {
-  forms ??= Object.entries(Code)
-    .filter(isNumber)
-    .map(([name, value]) => formOf(name, value))
-    .filter(form => form !== undefined);
+  forms ??= [
+    ...Object.entries(Code)
+      .filter(isNumber)
+      .map(([name, value]) => formOf(name, value))
+      .filter(form => form !== undefined),
+    INVALID,
+  ];
   return forms;
 }

@@ -3,11 +3,14 @@ import { test } from 'node:test';
 import { analyse } from './analysis.ts';
 import { casesOf, compareForm, compareForms, formatFailure, resultDifferences } from './compare.ts';
 import { compareDecoder, formatDecodeDifference, icedLengthDecoder } from './decode.ts';
+import { codePlace } from './forms.ts';
 import { hostUnavailable, openHostCpu } from './host-cpu.ts';
 import { icedForms } from './iced-forms.ts';
 import type { CaseRunner, Mode } from './machine-case.ts';
 import { copyState, D, Flag, initialState } from './machine-state.ts';
 import { undefinedFlags } from './masks.ts';
+import { random } from './random.ts';
+import { makeCase } from './state.ts';
 import { hashCases, readVectorFile, recordVectors, replayVectors } from './vectors.ts';
 
 const skip = hostUnavailable() ?? false;
@@ -75,6 +78,37 @@ test('the host agrees with itself on every form', { skip }, async t => {
   }
   t.diagnostic(`${cases} cases`);
   assert.deepEqual(failures, []);
+});
+
+test('the harness survives any bytes', { skip }, async () => {
+  await using host = await openHostCpu();
+  const probe = casesOf(form('Add_rm32_r32'), 64, 16).cases;
+  const before = await host.run(probe);
+  for (const mode of [64, 32, 16] as const) {
+    if (!host.features.modes[mode]) continue;
+    const draw = random(mode);
+    const cases = Array.from({ length: 3000 }, () => {
+      const rip = codePlace(draw, mode);
+      const code = Uint8Array.from({ length: 1 + draw.below(15) }, () => draw.below(256));
+      const nop = analyse(Uint8Array.of(0x90), mode, rip)!;
+      return makeCase(draw, analyse(code, mode, rip) ?? nop, code, rip);
+    });
+    assert.equal((await host.run(cases)).length, cases.length);
+  }
+  assert.deepEqual(await host.run(probe), before);
+});
+
+test('bytes that are no instruction are refused', { skip }, async () => {
+  await using host = await openHostCpu();
+  for (const mode of [64, 32] as const) {
+    const { cases } = casesOf(form('Invalid'), mode, 500);
+    const vectors = new Set((await host.run(cases)).map(result => result.vector));
+    // #GP: longer than 15 bytes.
+    assert.deepEqual(
+      [...vectors].filter(vector => vector !== 6 && vector !== 13),
+      [],
+    );
+  }
 });
 
 test('a processor with a fault in it is found out, and the failure reduced to what matters', {
