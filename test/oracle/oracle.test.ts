@@ -6,10 +6,11 @@ import { compareDecoder, formatDecodeDifference, icedLengthDecoder } from './dec
 import { codePlace } from './forms.ts';
 import { hostUnavailable, openHostCpu } from './host-cpu.ts';
 import { icedForms } from './iced-forms.ts';
-import type { CaseRunner, Mode } from './machine-case.ts';
+import { type CaseRunner, End, type Mode } from './machine-case.ts';
 import { copyState, D, Flag, initialState } from './machine-state.ts';
 import { undefinedFlags } from './masks.ts';
 import { random } from './random.ts';
+import { sequenceForms } from './sequence-forms.ts';
 import { makeCase } from './state.ts';
 import { hashCases, readVectorFile, recordVectors, replayVectors } from './vectors.ts';
 
@@ -68,7 +69,7 @@ test('undefined flags of shifts follow from the count', () => {
 test('the host agrees with itself on every form', { skip }, async t => {
   await using first = await openHostCpu();
   await using second = await openHostCpu();
-  const options = { cases: 16, seed: 7, hostFeatures: first.features.cpu };
+  const options = { cases: 8, seed: 7, hostFeatures: first.features.cpu };
   let cases = 0;
   const failures: string[] = [];
   for await (const report of compareForms(icedForms(), first, second, options)) {
@@ -133,6 +134,17 @@ test('a processor with a fault in it is found out, and the failure reduced to wh
   // A flag that the instruction leaves undefined is not looked at.
   const and = await compareForm(form('And_rm32_r32'), 64, host, faulty, { cases: 100 });
   assert.equal(and.failures, 0);
+});
+
+test('sequences run through and repeat', { skip }, async () => {
+  await using host = await openHostCpu();
+  for (const sequence of sequenceForms())
+    for (const mode of [64, 32] as const) {
+      const report = await compareForm(sequence, mode, host, host, { cases: 400 });
+      assert.equal(report.failures, 0);
+      const results = await host.run(casesOf(sequence, mode, 400).cases);
+      assert.deepEqual([...new Set(results.map(result => result.end))], [End.completed]);
+    }
 });
 
 test('vectors recorded and replayed are what the host did', { skip }, async () => {
