@@ -96,7 +96,15 @@ export interface DecodeOptions {
   readonly limit?: number;
 }
 
-/** Differences of lengths, at most one for each iced code name. */
+/** The opcode behind the prefixes, to tell invalid encodings apart. */
+function opcodeOf(bytes: Uint8Array, mode: Mode): string {
+  let at = 0;
+  while (PREFIXES.includes(bytes[at]!) || (mode === 64 && (bytes[at]! & 0xf0) === 0x40)) at++;
+  const length = bytes[at] !== 0x0f ? 1 : [0x38, 0x3a].includes(bytes[at + 1]!) ? 3 : 2;
+  return Buffer.from(bytes.subarray(at, at + length)).toString('hex');
+}
+
+/** Differences of lengths, at most one for each iced code name or invalid opcode. */
 export function compareDecoder(decoder: LengthDecoder, options: DecodeOptions): DecodeDifference[] {
   const { mode, count, seed = 1, ignore = () => false, limit = 50 } = options;
   const iced = icedLengthDecoder(mode);
@@ -107,7 +115,7 @@ export function compareDecoder(decoder: LengthDecoder, options: DecodeOptions): 
     const expected = iced(bytes);
     const actual = decoder(bytes, mode);
     if (actual === expected.length || ignore(expected.code)) continue;
-    const key = `${expected.code}/${actual === undefined}`;
+    const key = `${expected.length === undefined ? opcodeOf(bytes, mode) : expected.code}/${actual === undefined}`;
     if (!found.has(key))
       found.set(key, { mode, bytes, icedCode: expected.code, expected: expected.length, actual });
   }
