@@ -1,11 +1,6 @@
 /** Addresses and stacks outside 64-bit mode: segments with limits, 16 and 32-bit offsets that wrap (SDM vol. 3, 5.3). */
-import {
-  SEG_ss,
-  VCPU_ea,
-  VCPU_gpr,
-  VCPU_temp,
-} from './generated/layout';
-import { systemValue, classRead } from './mmu/system';
+import { SEG_ss, VCPU_ea, VCPU_gpr, VCPU_temp } from './generated/layout';
+import { classRead, systemValue } from './mmu/system';
 import { currentClass } from './mmu/tlb';
 import { closeStack, openStack, peek, popped, push, skip, stackPointer } from './stack';
 import { attributesOf, baseOf, gpr, isRealOrVm86, limitOf, raise, setGpr } from './state';
