@@ -1,3 +1,8 @@
+/**
+ * Everything that the runtime module exports; signatures.ts is the same list with types.
+ * The floating-point part has its own list, signatures-float.ts.
+ */
+
 export { discardCode, invalidateCode, markCode } from './code/invalidate';
 export { fetchAddress, lookup } from './code/lookup';
 export {
@@ -18,10 +23,6 @@ export {
 export { divideSigned128, divideUnsigned128 } from './divide';
 export { deliver, interrupt, singleStep } from './exceptions';
 export { farCall, farJump, farReturn, iret } from './far';
-/**
- * Everything that the runtime module exports; signatures.ts is the same list with types.
- * The floating-point part comes in here as `export * from './float/index'`.
- */
 export { getFlags, setFlags, setSystemFlags } from './flags';
 export * from './float/index';
 export {

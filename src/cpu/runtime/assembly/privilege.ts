@@ -38,9 +38,6 @@ import {
   FLAG_NT,
   FLAG_RF,
   FLAG_TF,
-  FLAG_VIF,
-  FLAG_VIP,
-  FLAG_VM,
   RCX,
   UD,
 } from './x86';
