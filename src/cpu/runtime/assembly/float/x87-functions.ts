@@ -1,20 +1,52 @@
+// biome-ignore-all lint/correctness/noPrecisionLoss: integers have 64 bits here
 /**
  * The transcendental x87 instructions. Arguments of the trigonometric ones are reduced with the 66-bit pi of the x87, and
  * the rest is series in 128-bit arithmetic, so results are the rounded value of the function of the reduced argument
  * but for very rare ties; processors differ among themselves by up to one unit in the last place. Precision control does
  * not apply. Sources: SDM vol. 1, 8.3.6 to 8.3.10, and the tables of the instructions in vol. 2.
  */
-import { IE, DE, ZE, PE, raise, raised } from './control';
+import { PE, raise, UE, ZE } from './control';
 import {
-  ZERO, NORMAL, DENORMAL, INFINITE, QUIET, LEADING, EXPONENT_BIAS, rSe, rSig, result, invalid, infinity, signed, classOf, exponent,
-  significand, packDropping, propagateOne, propagateTwo, noteDenormals, setRoundedUp,
+  classOf,
+  EXPONENT_BIAS,
+  exponent,
+  INFINITE,
+  infinity,
+  invalid,
+  LEADING,
+  noteDenormals,
+  packDropping,
+  propagateOne,
+  propagateTwo,
+  QUIET,
+  result,
+  rSe,
+  rSig,
+  signed,
+  significand,
+  ZERO,
 } from './f80';
-import { C1, C2, SF, status, setStatus, stSe, stSig, isEmpty, begin, blocked, report, finish, underflow, put, moveTop } from './x87-stack';
-import { qSign, qExp, qHi, qLo, qLoad, qLoadLoose, qAdd, qMul, qDivSmall, qDiv } from './quad';
-import { zSign, zExp, zHi, zLo, addWide } from './wide';
+import { qAdd, qDiv, qDivSmall, qExp, qHi, qLo, qLoad, qLoadLoose, qMul, qSign } from './quad';
+import { addWide, zExp, zHi, zLo } from './wide';
+import {
+  begin,
+  blocked,
+  C1,
+  C2,
+  finish,
+  isEmpty,
+  moveTop,
+  put,
+  report,
+  setStatus,
+  status,
+  stSe,
+  stSig,
+  underflow,
+} from './x87-stack';
 
 /** Round the accumulator to a result. The true value is never exactly representable where this is used. */
-@inline function packQuad(sign: u32): void {
+function packQuad(sign: u32): void {
   packDropping(qSign ^ sign, qExp, qHi, qLo | 1, 0);
 }
 
@@ -41,7 +73,7 @@ function reduce(exp: i32, sig: u64): u32 {
     hi = (hi << 1) | (lo >> 63);
     lo <<= 1;
     quotient <<= 1;
-    if (hi > pHi || (hi == pHi && lo >= pLo)) {
+    if (hi > pHi || (hi === pHi && lo >= pLo)) {
       hi = hi - pHi - u64(lo < pLo);
       lo -= pLo;
       quotient |= 1;
@@ -50,7 +82,7 @@ function reduce(exp: i32, sig: u64): u32 {
   // More than half of pi/2: from the other side.
   const halfHi: u64 = 1;
   const halfLo: u64 = 0x921fb54442d18469;
-  if (hi > halfHi || (hi == halfHi && lo > halfLo)) {
+  if (hi > halfHi || (hi === halfHi && lo > halfLo)) {
     const l = pLo - lo;
     hi = pHi - hi - u64(pLo < lo);
     lo = l;
@@ -81,7 +113,7 @@ function series(odd: bool): void {
 }
 /** q = sin or cos of the reduced argument in its quadrant. */
 function sinOf(quadrant: u32): void {
-  series((quadrant & 1) == 0);
+  series((quadrant & 1) === 0);
   if (quadrant & 2) qLoad(qSign ^ 1, qExp, qHi, qLo);
 }
 
@@ -96,14 +128,14 @@ let firstSig: u64 = 0;
 function trigonometric(kind: i32, se: u32, sig: u64): bool {
   const c = classOf(se, sig);
   const sign = se >> 15;
-  if (c >= QUIET || c == INFINITE) {
-    if (c == INFINITE) invalid();
+  if (c >= QUIET || c === INFINITE) {
+    if (c === INFINITE) invalid();
     else propagateOne(c, se, sig);
     firstSe = rSe;
     firstSig = rSig;
     return true;
   }
-  if (c == ZERO) {
+  if (c === ZERO) {
     firstSe = se;
     firstSig = sig;
     result(EXPONENT_BIAS, LEADING);
@@ -113,7 +145,7 @@ function trigonometric(kind: i32, se: u32, sig: u64): bool {
   if (e >= 63) return false;
   noteDenormals(c, c);
   const quadrant = reduce(e, significand(sig));
-  if (kind == TAN) {
+  if (kind === TAN) {
     series(true);
     const s = qSign;
     const se1 = qExp;
@@ -136,13 +168,13 @@ function trigonometric(kind: i32, se: u32, sig: u64): bool {
     result(EXPONENT_BIAS, LEADING);
     return true;
   }
-  if (kind != COS) {
+  if (kind !== COS) {
     sinOf(quadrant);
     packQuad(sign);
     firstSe = rSe;
     firstSig = rSig;
   }
-  if (kind != SIN) {
+  if (kind !== SIN) {
     sinOf(quadrant + 1);
     packQuad(0);
   }
@@ -153,7 +185,7 @@ function clearC2(cpu: usize, value: u32): void {
 }
 function trigonometricInstruction(cpu: usize, kind: i32): void {
   begin(cpu);
-  const pushes = kind == BOTH || kind == TAN;
+  const pushes = kind === BOTH || kind === TAN;
   if (isEmpty(cpu, 0) || (pushes && !isEmpty(cpu, 7))) {
     const overflow = !isEmpty(cpu, 0);
     underflow();
@@ -169,17 +201,20 @@ function trigonometricInstruction(cpu: usize, kind: i32): void {
     if (overflow) setStatus(cpu, status(cpu) | C1);
     return;
   }
-  if (!trigonometric(kind, stSe(cpu, 0), stSig(cpu, 0))) return clearC2(cpu, C2);
+  if (!trigonometric(kind, stSe(cpu, 0), stSig(cpu, 0))) {
+    clearC2(cpu, C2);
+    return;
+  }
   clearC2(cpu, 0);
   if (!blocked()) {
     const lastSe = rSe;
     const lastSig = rSig;
-    if (kind != COS) {
+    if (kind !== COS) {
       result(firstSe, firstSig);
       put(cpu, 0);
     }
     if (pushes) moveTop(cpu, 7);
-    if (kind != SIN) {
+    if (kind !== SIN) {
       result(lastSe, lastSig);
       put(cpu, 0);
     }
@@ -203,16 +238,29 @@ export function fptan(cpu: usize): void {
 function exponentialMinusOne(se: u32, sig: u64): void {
   const c = classOf(se, sig);
   const sign = se >> 15;
-  if (c >= QUIET) return propagateOne(c, se, sig);
-  if (c == ZERO) return result(se, sig);
-  if (c == INFINITE) return sign ? result(0xbfff, LEADING) : result(se, sig);
+  if (c >= QUIET) {
+    propagateOne(c, se, sig);
+    return;
+  }
+  if (c === ZERO) {
+    result(se, sig);
+    return;
+  }
+  if (c === INFINITE) {
+    sign ? result(0xbfff, LEADING) : result(se, sig);
+    return;
+  }
   noteDenormals(c, c);
   const e = exponent(se, sig);
   // The ends are exact (but reported inexact); beyond them the result is undefined and the operand stays.
   if (e >= 0) {
     raise(PE);
-    if (e == 0 && sig == LEADING && sign) return result(0xbffe, LEADING);
-    return result(se, sig);
+    if (e === 0 && sig === LEADING && sign) {
+      result(0xbffe, LEADING);
+      return;
+    }
+    result(se, sig);
+    return;
   }
   qLoad(sign, e, significand(sig), 0);
   qMul(0, -1, 0xb17217f7d1cf79ab, 0xc9e3b39803f2f6af);
@@ -246,7 +294,7 @@ function logSeries(): void {
   const e = qExp;
   const hi = qHi;
   const lo = qLo;
-  let k = u32(112 / (-e > 112 ? 112 : -e)) + 1;
+  let k = u32(112 / Math.min(-e, 112)) + 1;
   qLoad(0, 0, 0, 0);
   // Sum of s^2k / (2k+1), from the smallest.
   while (true) {
@@ -258,7 +306,7 @@ function logSeries(): void {
     qLoad(0, 0, LEADING, 0);
     qDivSmall(2 * k + 1);
     qAdd(s, pe, pHi, pLo);
-    if (k == 0) break;
+    if (k === 0) break;
     k--;
   }
   qMul(ss, se, sHi, sLo);
@@ -283,54 +331,78 @@ function logOf(): void {
   const pLo = qLo;
   qLoad(0, m, hi, lo);
   qAdd(1, 0, LEADING, 0);
-  if (qHi != 0) {
+  if (qHi !== 0) {
     qDiv(0, pe, pHi, pLo);
     logSeries();
   }
-  if (e != 0) {
+  if (e !== 0) {
     const whole = <u64>(e < 0 ? -e : e);
     const n = i32(clz(whole));
     qAdd(u32(e < 0), 63 - n, whole << n, 0);
   }
 }
-@inline function isOne(se: u32, sig: u64): bool {
-  return se == 0x3fff && sig == LEADING;
+function isOne(se: u32, sig: u64): bool {
+  return se === 0x3fff && sig === LEADING;
 }
 
 /** y · log2(x). */
 function yLog(xSe: u32, xSig: u64, ySe: u32, ySig: u64): void {
   const cx = classOf(xSe, xSig);
   const cy = classOf(ySe, ySig);
-  if (cx >= QUIET || cy >= QUIET) return propagateTwo(cx, xSe, xSig, cy, ySe, ySig);
-  const ySign = ySe >> 15;
-  if (xSe >> 15 && cx != ZERO) return invalid();
-  if (cx == ZERO) {
-    if (cy == ZERO) return invalid();
-    if (cy == INFINITE) return infinity(ySign ^ 1);
-    raise(ZE);
-    return infinity(ySign ^ 1);
+  if (cx >= QUIET || cy >= QUIET) {
+    propagateTwo(cx, xSe, xSig, cy, ySe, ySig);
+    return;
   }
-  if (cx == INFINITE) {
-    if (cy == ZERO) return invalid();
+  const ySign = ySe >> 15;
+  if (xSe >> 15 && cx !== ZERO) {
+    invalid();
+    return;
+  }
+  if (cx === ZERO) {
+    if (cy === ZERO) {
+      invalid();
+      return;
+    }
+    if (cy === INFINITE) {
+      infinity(ySign ^ 1);
+      return;
+    }
+    raise(ZE);
+    infinity(ySign ^ 1);
+    return;
+  }
+  if (cx === INFINITE) {
+    if (cy === ZERO) {
+      invalid();
+      return;
+    }
     noteDenormals(cx, cy);
-    return infinity(ySign);
+    infinity(ySign);
+    return;
   }
   const below = u32((xSe & 0x7fff) < 0x3fff);
-  if (cy == INFINITE) {
-    if (isOne(xSe, xSig)) return invalid();
+  if (cy === INFINITE) {
+    if (isOne(xSe, xSig)) {
+      invalid();
+      return;
+    }
     noteDenormals(cx, cy);
-    return infinity(ySign ^ below);
+    infinity(ySign ^ below);
+    return;
   }
   noteDenormals(cx, cy);
-  if (cy == ZERO || isOne(xSe, xSig)) return result(signed(ySign ^ below), 0);
+  if (cy === ZERO || isOne(xSe, xSig)) {
+    result(signed(ySign ^ below), 0);
+    return;
+  }
   qLoad(0, exponent(xSe, xSig), significand(xSig), 0);
-  const exact = significand(xSig) == LEADING;
+  const exact = significand(xSig) === LEADING;
   logOf();
   qMul(ySign, exponent(ySe, ySig), significand(ySig), 0);
   if (exact) {
     // A power of two: processors report the exact product as inexact all the same.
     packDropping(qSign, qExp, qHi, qLo, 0);
-    raise(PE);
+    raise((rSe & 0x7fff) === 0 ? UE | PE : PE);
   } else {
     packQuad(0);
   }
@@ -339,25 +411,40 @@ function yLog(xSe: u32, xSig: u64, ySe: u32, ySig: u64): void {
 function yLogPlusOne(xSe: u32, xSig: u64, ySe: u32, ySig: u64): void {
   const cx = classOf(xSe, xSig);
   const cy = classOf(ySe, ySig);
-  if (cx >= QUIET || cy >= QUIET) return propagateTwo(cx, xSe, xSig, cy, ySe, ySig);
-  const sign = (xSe ^ ySe) >> 15;
-  if (cx == INFINITE) {
-    if (xSe >> 15 || cy == ZERO) return invalid();
-    noteDenormals(cx, cy);
-    return infinity(sign);
+  if (cx >= QUIET || cy >= QUIET) {
+    propagateTwo(cx, xSe, xSig, cy, ySe, ySig);
+    return;
   }
-  if (cy == INFINITE) {
-    if (cx == ZERO) return invalid();
+  const sign = (xSe ^ ySe) >> 15;
+  if (cx === INFINITE) {
+    if (xSe >> 15 || cy === ZERO) {
+      invalid();
+      return;
+    }
     noteDenormals(cx, cy);
-    return infinity(sign);
+    infinity(sign);
+    return;
+  }
+  if (cy === INFINITE) {
+    if (cx === ZERO) {
+      invalid();
+      return;
+    }
+    noteDenormals(cx, cy);
+    infinity(sign);
+    return;
   }
   noteDenormals(cx, cy);
-  if (cx == ZERO || cy == ZERO) return result(signed(sign), 0);
+  if (cx === ZERO || cy === ZERO) {
+    result(signed(sign), 0);
+    return;
+  }
   const e = exponent(xSe, xSig);
   // At and below -1 the result is undefined and the operand stays.
   if (xSe >> 15 && e >= 0) {
     raise(PE);
-    return result(xSe, xSig);
+    result(xSe, xSig);
+    return;
   }
   const xSign = xSe >> 15;
   const sig = significand(xSig);
@@ -394,10 +481,10 @@ export function fyl2xp1(cpu: usize): void {
 
 /** atan(k/8) for k = 1..8: exponent, upper and lower word. */
 const ATAN_TABLE = memory.data<u64>([
-  -4, 0xfeadd4d5617b6e32, 0xc897989f3e888ef7, -3, 0xfadbafc96406eb15, 0x6dc79ef5f7a217e5,
-  -2, 0xb7b0ca0f26f78473, 0x8aa32122dcfe4483, -2, 0xed63382b0dda7b45, 0x6fe445ecbc3a8d03,
-  -1, 0x8f005d5ef7f59f9b, 0x5c835e1665c43747, -1, 0xa4bc7d1934f70924, 0x19a87f2a457dac9e,
-  -1, 0xb8053e2bc2319e73, 0xcb2da55210a4443d, -1, 0xc90fdaa22168c234, 0xc4c6628b80dc1cd1,
+  -4, 0xfeadd4d5617b6e32, 0xc897989f3e888ef7, -3, 0xfadbafc96406eb15, 0x6dc79ef5f7a217e5, -2,
+  0xb7b0ca0f26f78473, 0x8aa32122dcfe4483, -2, 0xed63382b0dda7b45, 0x6fe445ecbc3a8d03, -1, 0x8f005d5ef7f59f9b,
+  0x5c835e1665c43747, -1, 0xa4bc7d1934f70924, 0x19a87f2a457dac9e, -1, 0xb8053e2bc2319e73, 0xcb2da55210a4443d,
+  -1, 0xc90fdaa22168c234, 0xc4c6628b80dc1cd1,
 ]);
 const PI_HI: u64 = 0xc90fdaa22168c234;
 const PI_LO: u64 = 0xc4c6628b80dc1cd1;
@@ -429,12 +516,12 @@ function atanRatio(nExp: i32, n: u64, dExp: i32, d: u64): void {
   const ue = qExp;
   const uHi = qHi;
   const uLo = qLo;
-  if (uHi != 0) {
+  if (uHi !== 0) {
     qMul(us, ue, uHi, uLo);
     const e = qExp;
     const hi = qHi;
     const lo = qLo;
-    let j = u32(112 / (-e > 112 ? 112 : -e)) + 1;
+    let j = u32(112 / Math.min(-e, 112)) + 1;
     qLoad(0, 0, 0, 0);
     while (true) {
       qMul(1, e, hi, lo);
@@ -445,7 +532,7 @@ function atanRatio(nExp: i32, n: u64, dExp: i32, d: u64): void {
       qLoad(0, 0, LEADING, 0);
       qDivSmall(2 * j + 1);
       qAdd(s, pe, pHi, pLo);
-      if (j == 0) break;
+      if (j === 0) break;
       j--;
     }
     qMul(us, ue, uHi, uLo);
@@ -460,24 +547,38 @@ function atanRatio(nExp: i32, n: u64, dExp: i32, d: u64): void {
 function arcTangent(xSe: u32, xSig: u64, ySe: u32, ySig: u64): void {
   const cx = classOf(xSe, xSig);
   const cy = classOf(ySe, ySig);
-  if (cx >= QUIET || cy >= QUIET) return propagateTwo(cx, xSe, xSig, cy, ySe, ySig);
+  if (cx >= QUIET || cy >= QUIET) {
+    propagateTwo(cx, xSe, xSig, cy, ySe, ySig);
+    return;
+  }
   const left = xSe >> 15;
   const sign = ySe >> 15;
   noteDenormals(cx, cy);
-  if (cy == ZERO || (cx == INFINITE && cy != INFINITE)) {
-    if (!left) return result(signed(sign), 0);
-    return packDropping(sign, 1, PI_HI, PI_LO, 0);
+  if (cy === ZERO || (cx === INFINITE && cy !== INFINITE)) {
+    if (!left) {
+      result(signed(sign), 0);
+      return;
+    }
+    packDropping(sign, 1, PI_HI, PI_LO, 0);
+    return;
   }
-  if (cy == INFINITE && cx == INFINITE) {
-    if (!left) return packDropping(sign, -1, PI_HI, PI_LO, 0);
-    return packDropping(sign, 1, 0x96cbe3f9990e91a7, 0x9394c9e8a0a5159c, 0);
+  if (cy === INFINITE && cx === INFINITE) {
+    if (!left) {
+      packDropping(sign, -1, PI_HI, PI_LO, 0);
+      return;
+    }
+    packDropping(sign, 1, 0x96cbe3f9990e91a7, 0x9394c9e8a0a5159c, 0);
+    return;
   }
-  if (cy == INFINITE || cx == ZERO) return packDropping(sign, 0, PI_HI, PI_LO, 0);
+  if (cy === INFINITE || cx === ZERO) {
+    packDropping(sign, 0, PI_HI, PI_LO, 0);
+    return;
+  }
   const xe = exponent(xSe, xSig);
   const ye = exponent(ySe, ySig);
   const x = significand(xSig);
   const y = significand(ySig);
-  if (ye > xe || (ye == xe && y > x)) {
+  if (ye > xe || (ye === xe && y > x)) {
     // Above the diagonal: pi/2 -+ atan(x / y)
     atanRatio(xe, x, ye, y);
     qLoad(left ^ 1, qExp, qHi, qLo);

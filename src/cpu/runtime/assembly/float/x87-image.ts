@@ -3,10 +3,20 @@
  * writable: the caller moves them to and from guest memory. `format`: bit 0 set for 32-bit operands, bit 1 for real and
  * virtual-8086 mode. An environment has 14 or 28 bytes, a state 80 more. Source: SDM vol. 1, 8.1.10.
  */
-import { VCPU_fcw, VCPU_fsw, VCPU_ftw, VCPU_fop, VCPU_fip, VCPU_fdp, VCPU_fcs, VCPU_fds, VCPU_fpr } from '../generated/layout';
-import { ZERO, NORMAL, classOf } from './f80';
-import { summarize, slot } from './x87-stack';
+import {
+  VCPU_fcs,
+  VCPU_fcw,
+  VCPU_fdp,
+  VCPU_fds,
+  VCPU_fip,
+  VCPU_fop,
+  VCPU_fpr,
+  VCPU_fsw,
+  VCPU_ftw,
+} from '../generated/layout';
+import { classOf, NORMAL, ZERO } from './f80';
 import { fninit } from './x87-move';
+import { slot, summarize } from './x87-stack';
 
 /** The tag word with the classes of the registers worked out: 0 valid, 1 zero, 2 special, 3 empty. */
 export function fullTags(cpu: usize): u32 {
@@ -14,10 +24,10 @@ export function fullTags(cpu: usize): u32 {
   let full: u32 = 0;
   for (let i: u32 = 0; i < 8; i++) {
     let tag = (tags >> (i << 1)) & 3;
-    if (tag != 3) {
+    if (tag !== 3) {
       const at = cpu + VCPU_fpr + (i << 4);
       const c = classOf(<u32>load<u16>(at, 8), load<u64>(at));
-      tag = c == NORMAL ? 0 : c == ZERO ? 1 : 2;
+      tag = c === NORMAL ? 0 : c === ZERO ? 1 : 2;
     }
     full |= tag << (i << 1);
   }
