@@ -5,6 +5,7 @@
  * operation sets them from the vCPU block first and writes the outcome back last. Exception bits have the order that
  * MXCSR and the x87 status word share. Sources: SDM vol. 1, 8.1, 10.2.3 and 11.5.
  */
+
 import { VCPU_mxcsr } from '../generated/layout';
 
 export const IE: u32 = 1;

@@ -3,6 +3,7 @@
  * 64-bit significand with its explicit leading one. Results come back in `rSe`, `rSig` and `roundedUp`; exceptions go to
  * control.ts. Sources: SDM vol. 1, 4.2.2, 4.8.3 and 8.5; table 4-7 (which NaN a result is).
  */
+
 import { DE, IE, masks, OE, PE, RC_DOWN, RC_NEAREST, raise, rounding, UE, ZE } from './control';
 import { addWide, divWide, mulWide, shiftRightSticky, sqrtWide, zExp, zHi, zLo, zSign } from './wide';
 

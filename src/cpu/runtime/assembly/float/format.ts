@@ -3,6 +3,7 @@
  * f64); a pattern travels zero-extended in a u64. `roundPack` is the only place where a number is rounded.
  * Sources: SDM vol. 1, 4.8 and 11.5.2.
  */
+
 import { DE, denormalsAreZero, flushToZero, masks, OE, PE, RC_NEAREST, raise, rounding, UE } from './control';
 
 /** Bits of significand including the leading one. */

@@ -2,6 +2,7 @@
  * Rounding to integers and conversions between formats, on bit patterns. Sources: SDM vol. 1, 4.8.4, 11.5.2 and table
  * 4-14 (an integer that does not fit becomes the integer indefinite: the most negative number, with IE).
  */
+
 import {
   IE,
   PE,

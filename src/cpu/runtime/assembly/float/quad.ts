@@ -2,6 +2,7 @@
  * Arithmetic with 128-bit significands for the transcendental functions: an accumulator q = sign · hi:lo · 2^(exp-127),
  * good to about 120 bits. hi = 0 stands for zero.
  */
+
 import { addWide, divide128, mulHi, remainder, zExp, zHi, zLo, zSign } from './wide';
 
 export let qSign: u32 = 0;

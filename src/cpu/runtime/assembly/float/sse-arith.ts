@@ -4,6 +4,7 @@
  * takes and returns patterns, and raises exceptions in control.ts. Sources: SDM vol. 1, 4.8.3.5 (NaN rules), 11.5.2
  * (exceptions and their masked responses), 14.5.1 (fused operations).
  */
+
 import { IE, RC_DOWN, raise, rounding, ZE } from './control';
 import {
   defaultNan,

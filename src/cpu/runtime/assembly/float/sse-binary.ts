@@ -2,6 +2,7 @@
  * SSE arithmetic instructions. Operands are addresses in machine memory; the destination is written only when the
  * result (0) says that no exception is unmasked, and may alias an operand. Scalar forms write the low lane alone.
  */
+
 import {
   comparable,
   fastExact,

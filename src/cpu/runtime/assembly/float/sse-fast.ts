@@ -5,6 +5,7 @@
  * sticky, so once a program has rounded anything the hardware does the rest. Before that, an operation that is
  * provably exact is fast as well.
  */
+
 import { VCPU_mxcsr } from '../generated/layout';
 
 /** Fast whatever rounding happens: PE is set already. */

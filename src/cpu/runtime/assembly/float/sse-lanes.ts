@@ -3,6 +3,7 @@
  * are computed before anything is written, so an unmasked exception leaves the destination alone and `dst` may alias
  * an operand.
  */
+
 import { beginSse, endSse, setRaised, setRounding } from './control';
 import { isNan, signBit } from './format';
 import {

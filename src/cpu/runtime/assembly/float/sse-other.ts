@@ -3,11 +3,12 @@
  * SSE comparisons, conversions, rounding, horizontal and fused operations; conventions as in sse-binary.ts. Results for
  * general registers go to vcpu.temp[0].
  */
+
 import { VCPU_temp } from '../generated/layout';
 import { beginSse, endSse } from './control';
 import { softFromInteger, softToInteger, softTruncate } from './integer';
 import { EQUAL, LESS, softRelation, UNORDERED } from './sse-arith';
-import { comparable, fastExact, fastInexact, normal32, plain32, plain64 } from './sse-fast';
+import { comparable, fastExact, fastInexact, normal32 } from './sse-fast';
 import {
   ADD,
   lane,

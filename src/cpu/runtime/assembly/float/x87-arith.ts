@@ -3,6 +3,7 @@
  * 1 mul, 2 com, 3 comp, 4 sub, 5 subr, 6 div, 7 divr. Registers are stack-relative. Exceptions are left pending in
  * FSW: see x87Pending().
  */
+
 import { PE, raise, raised, ZE } from './control';
 import {
   add80,

@@ -3,6 +3,7 @@
  * writable: the caller moves them to and from guest memory. `format`: bit 0 set for 32-bit operands, bit 1 for real and
  * virtual-8086 mode. An environment has 14 or 28 bytes, a state 80 more. Source: SDM vol. 1, 8.1.10.
  */
+
 import {
   VCPU_fcs,
   VCPU_fcw,

@@ -4,6 +4,7 @@
  * stack as it was: `fst...` puts the value in vcpu.temp and says whether to go on (1: write it, then popX87() if the
  * instruction pops; 0: an unmasked exception suppresses both).
  */
+
 import {
   VCPU_fcs,
   VCPU_fcw,

@@ -3,6 +3,7 @@
  * 16-bit FTW; between instructions a tag tells empty (3) from not empty (0) only, the other values are worked out when
  * an image is stored. Sources: SDM vol. 1, 8.1 and 8.5.
  */
+
 import { VCPU_fcw, VCPU_fpr, VCPU_fsw, VCPU_ftw } from '../generated/layout';
 import { beginControl, DE, IE, masks, raise, raised, setRaised, ZE } from './control';
 import { indefinite, roundedUp, rSe, rSig, setMemoryDenormal, setPrecisionDrop, setRoundedUp } from './f80';
