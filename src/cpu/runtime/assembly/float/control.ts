@@ -5,6 +5,7 @@
  * operation sets them from the vCPU block first and writes the outcome back last. Exception bits have the order that
  * MXCSR and the x87 status word share. Sources: SDM vol. 1, 8.1, 10.2.3 and 11.5.
  */
+
 import { VCPU_mxcsr } from '../generated/layout';
 
 export const IE: u32 = 1;
@@ -30,23 +31,23 @@ export let denormalsAreZero: bool = false;
 /** Tiny results become zero (only with underflow masked). */
 export let flushToZero: bool = false;
 
-@inline export function raise(exceptions: u32): void {
+export function raise(exceptions: u32): void {
   raised |= exceptions;
 }
-@inline export function setRounding(control: u32): void {
+export function setRounding(control: u32): void {
   rounding = control;
 }
-@inline export function setRaised(exceptions: u32): void {
+export function setRaised(exceptions: u32): void {
   raised = exceptions;
 }
-@inline export function setFlush(flush: bool): void {
+export function setFlush(flush: bool): void {
   flushToZero = flush;
 }
-@inline export function setDenormalsAreZero(zero: bool): void {
+export function setDenormalsAreZero(zero: bool): void {
   denormalsAreZero = zero;
 }
 /** Set everything for an x87 operation. */
-@inline export function beginControl(roundingControl: u32, exceptionMasks: u32): void {
+export function beginControl(roundingControl: u32, exceptionMasks: u32): void {
   raised = 0;
   rounding = roundingControl;
   masks = exceptionMasks;
@@ -60,8 +61,8 @@ export function beginSse(cpu: usize): void {
   raised = 0;
   rounding = (mxcsr >> 13) & 3;
   masks = (mxcsr >> 7) & 0x3f;
-  denormalsAreZero = (mxcsr & 0x40) != 0;
-  flushToZero = (mxcsr & 0x8000) != 0 && (masks & UE) != 0;
+  denormalsAreZero = (mxcsr & 0x40) !== 0;
+  flushToZero = (mxcsr & 0x8000) !== 0 && (masks & UE) !== 0;
 }
 
 /**
@@ -73,5 +74,5 @@ export function endSse(cpu: usize): i32 {
   const unmasked = raised & ~masks;
   if (unmasked & (IE | DE | ZE)) raised &= IE | DE | ZE;
   if (raised) store<u32>(cpu, load<u32>(cpu, VCPU_mxcsr) | raised, VCPU_mxcsr);
-  return unmasked != 0 ? 1 : 0;
+  return unmasked !== 0 ? 1 : 0;
 }

@@ -1,6 +1,7 @@
 /** x86 floating point: what the CPU engine calls. See control.ts for how the parts share state. */
 export * from './sse-binary';
 export * from './sse-other';
+export * from './sse-packed';
 export {
   fabs,
   farith,
@@ -19,6 +20,7 @@ export {
   fxam,
   fxtract,
 } from './x87-arith';
-export * from './x87-functions';
 export * from './x87-image';
+export * from './x87-log';
 export * from './x87-move';
+export * from './x87-trig';

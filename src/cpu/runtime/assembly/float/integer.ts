@@ -2,6 +2,7 @@
  * Rounding to integers and conversions between formats, on bit patterns. Sources: SDM vol. 1, 4.8.4, 11.5.2 and table
  * 4-14 (an integer that does not fit becomes the integer indefinite: the most negative number, with IE).
  */
+
 import {
   IE,
   PE,
@@ -43,19 +44,19 @@ export function roundMagnitude(sign: u32, exp: i32, sig: u64): u64 {
   let fraction: u64;
   if (exp < 0) {
     whole = 0;
-    fraction = exp == -1 ? sig : 1;
+    fraction = exp === -1 ? sig : 1;
   } else {
     whole = sig >> (63 - exp);
-    fraction = exp == 63 ? 0 : sig << (exp + 1);
+    fraction = exp === 63 ? 0 : sig << (exp + 1);
   }
-  inexact = fraction != 0;
+  inexact = fraction !== 0;
   roundedUp = false;
   if (inexact) {
-    if (rounding == RC_NEAREST) {
+    if (rounding === RC_NEAREST) {
       const half = (<u64>1) << 63;
-      roundedUp = fraction > half || (fraction == half && (whole & 1) != 0);
+      roundedUp = fraction > half || (fraction === half && (whole & 1) !== 0);
     } else {
-      roundedUp = rounding == 2 - sign;
+      roundedUp = rounding === 2 - sign;
     }
   }
   return whole + u64(roundedUp);
@@ -63,7 +64,7 @@ export function roundMagnitude(sign: u32, exp: i32, sig: u64): u64 {
 
 /** To a signed integer of `bits` bits (32 or 64), the result zero-extended. */
 export function softToInteger<T>(a: u64, bits: i32): u64 {
-  const indefinite: u64 = bits == 32 ? 0x80000000 : 0x8000000000000000;
+  const indefinite: u64 = bits === 32 ? 0x80000000 : 0x8000000000000000;
   a = flushed<T>(a);
   if (isZero<T>(a)) return 0;
   const sign = signOf<T>(a);
@@ -73,13 +74,13 @@ export function softToInteger<T>(a: u64, bits: i32): u64 {
     return indefinite;
   }
   const whole = roundMagnitude(sign, exp, significandOf<T>(a));
-  if (whole > indefinite - u64(sign == 0)) {
+  if (whole > indefinite - u64(sign === 0)) {
     raise(IE);
     return indefinite;
   }
   if (inexact) raise(PE);
   const value = sign ? 0 - whole : whole;
-  return bits == 32 ? value & 0xffffffff : value;
+  return bits === 32 ? value & 0xffffffff : value;
 }
 export function softTruncate<T>(a: u64, bits: i32): u64 {
   setRounding(RC_ZERO);
@@ -87,7 +88,7 @@ export function softTruncate<T>(a: u64, bits: i32): u64 {
 }
 
 export function softFromInteger<T>(value: i64): u64 {
-  if (value == 0) return 0;
+  if (value === 0) return 0;
   const sign = u32(value < 0);
   const whole = sign ? 0 - <u64>value : <u64>value;
   const n = i32(clz(whole));
@@ -105,7 +106,7 @@ export function softConvert<F, T>(a: u64): u64 {
   a = flushed<F>(a);
   if (isInfinite<F>(a)) return sign | infinity<T>();
   if (isZero<F>(a)) return sign;
-  if (sizeof<F>() != 2) noteDenormal<F>(a);
+  if (sizeof<F>() !== 2) noteDenormal<F>(a);
   return roundPack<T>(signOf<F>(a), exponentOf<F>(a), significandOf<F>(a), 0);
 }
 /** f16 to f32 knows neither denormals-are-zero nor the denormal exception. */
@@ -132,7 +133,7 @@ export function softRound<T>(a: u64, reportInexact: bool): u64 {
   const whole = roundMagnitude(signOf<T>(a), exp, significandOf<T>(a));
   if (inexact && reportInexact) raise(PE);
   const sign = a & signBit<T>();
-  if (whole == 0) return sign;
+  if (whole === 0) return sign;
   const n = i32(clz(whole));
   return (
     sign |

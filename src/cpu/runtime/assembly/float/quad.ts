@@ -2,6 +2,7 @@
  * Arithmetic with 128-bit significands for the transcendental functions: an accumulator q = sign · hi:lo · 2^(exp-127),
  * good to about 120 bits. hi = 0 stands for zero.
  */
+
 import { addWide, divide128, mulHi, remainder, zExp, zHi, zLo, zSign } from './wide';
 
 export let qSign: u32 = 0;
@@ -17,12 +18,12 @@ export function qLoad(sign: u32, exp: i32, hi: u64, lo: u64): void {
 }
 /** Load hi:lo · 2^exp where the leading one may be anywhere (exp is that of bit 127). */
 export function qLoadLoose(sign: u32, exp: i32, hi: u64, lo: u64): void {
-  if (hi == 0) {
+  if (hi === 0) {
     hi = lo;
     lo = 0;
     exp -= 64;
   }
-  if (hi != 0) {
+  if (hi !== 0) {
     const n = i32(clz(hi));
     if (n) {
       hi = (hi << n) | (lo >> (64 - n));
@@ -34,15 +35,21 @@ export function qLoadLoose(sign: u32, exp: i32, hi: u64, lo: u64): void {
 }
 
 export function qAdd(sign: u32, exp: i32, hi: u64, lo: u64): void {
-  if (hi == 0) return;
-  if (qHi == 0) return qLoad(sign, exp, hi, lo);
+  if (hi === 0) return;
+  if (qHi === 0) {
+    qLoad(sign, exp, hi, lo);
+    return;
+  }
   addWide(qSign, qExp, qHi, qLo, sign, exp, hi, lo);
   qLoad(zSign, zExp, zHi, zLo);
 }
 
 export function qMul(sign: u32, exp: i32, hi: u64, lo: u64): void {
-  if (qHi == 0) return;
-  if (hi == 0) return qLoad(0, 0, 0, 0);
+  if (qHi === 0) return;
+  if (hi === 0) {
+    qLoad(0, 0, 0, 0);
+    return;
+  }
   let h = mulHi(qHi, hi);
   const l0 = qHi * hi;
   const l1 = l0 + mulHi(qHi, lo);
@@ -66,7 +73,7 @@ export function qDivSmall(n: u32): void {
 
 /** q = q / b. */
 export function qDiv(sign: u32, exp: i32, bHi: u64, bLo: u64): void {
-  if (qHi == 0) return;
+  if (qHi === 0) return;
   let e = qExp - exp;
   let h = qHi;
   let l = qLo;

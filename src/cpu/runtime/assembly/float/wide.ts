@@ -1,3 +1,4 @@
+// biome-ignore-all lint/correctness/noPrecisionLoss: integers have 64 bits here
 /**
  * 128-bit significands: a result before rounding is `hi:lo` with its leading one in bit 127 (value 1.xxx · 2^exponent),
  * and bit 0 of `lo` is sticky: it stands for everything that was shifted out. Results come back in module globals,
@@ -23,27 +24,27 @@ export function mulHi(a: u64, b: u64): u64 {
 
 /** z = hi:lo >> distance, bits shifted out kept as sticky. */
 export function shiftRightSticky(hi: u64, lo: u64, distance: i32): void {
-  if (distance == 0) {
+  if (distance === 0) {
     zHi = hi;
     zLo = lo;
   } else if (distance < 64) {
     const out = lo << (64 - distance);
     zHi = hi >> distance;
-    zLo = (hi << (64 - distance)) | (lo >> distance) | u64(out != 0);
+    zLo = (hi << (64 - distance)) | (lo >> distance) | u64(out !== 0);
   } else if (distance < 128) {
     const d = distance - 64;
     const out = lo | (d ? hi << (64 - d) : 0);
     zHi = 0;
-    zLo = (hi >> d) | u64(out != 0);
+    zLo = (hi >> d) | u64(out !== 0);
   } else {
     zHi = 0;
-    zLo = u64((hi | lo) != 0);
+    zLo = u64((hi | lo) !== 0);
   }
 }
 
 /** Move the leading one of z to bit 127; z must not be zero. */
 function normalize(): void {
-  if (zHi == 0) {
+  if (zHi === 0) {
     zHi = zLo;
     zLo = 0;
     zExp -= 64;
@@ -68,7 +69,7 @@ export function addWide(
   bLo: u64,
 ): void {
   // The larger magnitude first: the sign of the sum is then its sign.
-  if (bExp > aExp || (bExp == aExp && (bHi > aHi || (bHi == aHi && bLo > aLo)))) {
+  if (bExp > aExp || (bExp === aExp && (bHi > aHi || (bHi === aHi && bLo > aLo)))) {
     const s = aSign;
     aSign = bSign;
     bSign = s;
@@ -85,7 +86,7 @@ export function addWide(
   shiftRightSticky(bHi, bLo, aExp - bExp);
   zSign = aSign;
   zExp = aExp;
-  if (aSign == bSign) {
+  if (aSign === bSign) {
     const lo = aLo + zLo;
     const c = u64(lo < aLo);
     const part = aHi + zHi;
@@ -103,7 +104,7 @@ export function addWide(
     const borrow = u64(aLo < zLo);
     zHi = aHi - zHi - borrow;
     zLo = lo;
-    if ((zHi | zLo) != 0) normalize();
+    if ((zHi | zLo) !== 0) normalize();
   }
 }
 
@@ -113,7 +114,7 @@ export function mulWide(sign: u32, aExp: i32, a: u64, bExp: i32, b: u64): void {
   zExp = aExp + bExp + 1;
   zHi = mulHi(a, b);
   zLo = a * b;
-  if (zHi >> 63 == 0) {
+  if (zHi >> 63 === 0) {
     zHi = (zHi << 1) | (zLo >> 63);
     zLo <<= 1;
     zExp--;
@@ -129,18 +130,18 @@ export function divide128(hi: u64, lo: u64, d: u64): u64 {
   // Two digits of 32 bits; each estimate is at most two too large because d is normalized.
   let q1 = hi / d1;
   let r = hi - q1 * d1;
-  while (q1 >> 32 != 0 || q1 * d0 > ((r << 32) | (lo >> 32))) {
+  while (q1 >> 32 !== 0 || q1 * d0 > ((r << 32) | (lo >> 32))) {
     q1--;
     r += d1;
-    if (r >> 32 != 0) break;
+    if (r >> 32 !== 0) break;
   }
   const part = ((hi << 32) | (lo >> 32)) - q1 * d;
   let q0 = part / d1;
   r = part - q0 * d1;
-  while (q0 >> 32 != 0 || q0 * d0 > ((r << 32) | (lo & 0xffffffff))) {
+  while (q0 >> 32 !== 0 || q0 * d0 > ((r << 32) | (lo & 0xffffffff))) {
     q0--;
     r += d1;
-    if (r >> 32 != 0) break;
+    if (r >> 32 !== 0) break;
   }
   remainder = ((part << 32) | (lo & 0xffffffff)) - q0 * d;
   return (q1 << 32) + q0;
@@ -158,19 +159,19 @@ export function divWide(sign: u32, aExp: i32, a: u64, bExp: i32, b: u64): void {
   }
   let r = remainder;
   let lo: u64 = 0;
-  let top = r >> 63 != 0;
+  let top = r >> 63 !== 0;
   r <<= 1;
   if (top || r >= b) {
     r -= b;
     lo = (<u64>1) << 63;
   }
-  top = r >> 63 != 0;
+  top = r >> 63 !== 0;
   r <<= 1;
   if (top || r >= b) {
     r -= b;
     lo |= (<u64>1) << 62;
   }
-  zLo = lo | u64(r != 0);
+  zLo = lo | u64(r !== 0);
 }
 
 /** Root of a normalized significand: 65 bits and sticky. */
@@ -190,7 +191,7 @@ export function sqrtWide(exp: i32, a: u64): void {
   // 53 good bits from the hardware root, then one Newton step on the exact remainder.
   const estimate = sqrt<f64>(<f64>hi * 18446744073709551616.0);
   let s: u64 = estimate >= 18446744073709549568.0 ? 0xfffffffffffff800 : <u64>estimate;
-  if (s >> 63 == 0) s = (<u64>1) << 63;
+  if (s >> 63 === 0) s = (<u64>1) << 63;
   // Remainder N - s·s as a signed 128-bit number: small, so its upper word holds the sign and few bits.
   let rLo = lo - s * s;
   let rHi = hi - mulHi(s, s) - u64(lo < s * s);
@@ -200,7 +201,7 @@ export function sqrtWide(exp: i32, a: u64): void {
   // The step may leave the 64-bit range at the very top.
   if (step >= 0 && t < s) s = 0xffffffffffffffff;
   else s = t;
-  if (s >> 63 == 0) s = (<u64>1) << 63;
+  if (s >> 63 === 0) s = (<u64>1) << 63;
   rLo = lo - s * s;
   rHi = hi - mulHi(s, s) - u64(lo < s * s);
   while (<i64>rHi < 0) {
@@ -215,7 +216,7 @@ export function sqrtWide(exp: i32, a: u64): void {
     // Enough when r <= 2s.
     const twoS = s << 1;
     const twoSHi = s >> 63;
-    if (rHi < twoSHi || (rHi == twoSHi && rLo <= twoS)) break;
+    if (rHi < twoSHi || (rHi === twoSHi && rLo <= twoS)) break;
     // (s+1)² = s² + 2s + 1
     const sub = twoS | 1;
     rHi = rHi - twoSHi - u64(rLo < sub);
@@ -224,5 +225,5 @@ export function sqrtWide(exp: i32, a: u64): void {
   }
   zHi = s;
   // The next bit is one when r > s; whatever remains is sticky.
-  zLo = (rHi != 0 || rLo > s ? (<u64>1) << 63 : 0) | u64((rHi | rLo) != 0);
+  zLo = (rHi !== 0 || rLo > s ? (<u64>1) << 63 : 0) | u64((rHi | rLo) !== 0);
 }

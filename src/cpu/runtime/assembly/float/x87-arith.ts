@@ -3,31 +3,94 @@
  * 1 mul, 2 com, 3 comp, 4 sub, 5 subr, 6 div, 7 divr. Registers are stack-relative. Exceptions are left pending in
  * FSW: see x87Pending().
  */
-import { DE, IE, masks, PE, raise, raised, ZE } from './control';
-import {add80, classOf, compare80,DENORMAL, div80, EQUAL, EXPONENT_BIAS, exponent, GREATER, INFINITE, infinity, invalid, LEADING, LESS, mul80, 
-  noteDenormals, pack, packDropping, propagateOne, propagateTwo,QUIET, 
-  result, rSe, rSig,SIGNALLING, setMemoryDenormal, setRoundedUp, signed, significand, sqrt80, UNSUPPORTED, 
-  ZERO, 
+
+import { PE, raise, raised, ZE } from './control';
+import {
+  add80,
+  classOf,
+  compare80,
+  DENORMAL,
+  div80,
+  EQUAL,
+  EXPONENT_BIAS,
+  exponent,
+  GREATER,
+  INFINITE,
+  infinity,
+  invalid,
+  LEADING,
+  LESS,
+  mul80,
+  noteDenormals,
+  packDropping,
+  propagateOne,
+  propagateTwo,
+  QUIET,
+  result,
+  rSe,
+  rSig,
+  SIGNALLING,
+  setMemoryDenormal,
+  setRoundedUp,
+  signed,
+  significand,
+  sqrt80,
+  UNSUPPORTED,
+  ZERO,
 } from './f80';
-import { exponentOf, infinity as infinityOf, isDenormal, magnitude, precision, significandOf, signOf } from './format';
+import {
+  exponentOf,
+  infinity as infinityOf,
+  isDenormal,
+  magnitude,
+  precision,
+  significandOf,
+  signOf,
+} from './format';
 import { inexact, roundedUp as integerRoundedUp, roundMagnitude } from './integer';
-import { addWide, divide128, mulHi, remainder, zExp, zHi, zLo, zSign } from './wide';
-import {begin, blocked, 
-  C0, C1, C2, C3, finish, isEmpty, moveTop,
-  popStack, push, put, report, SF, setConditions, setStatus, status, stSe, stSig, underflow,
+import { divide128, remainder } from './wide';
+import {
+  begin,
+  blocked,
+  C0,
+  C1,
+  C2,
+  C3,
+  finish,
+  isEmpty,
+  moveTop,
+  popStack,
+  put,
+  report,
+  SF,
+  setConditions,
+  setStatus,
+  status,
+  stSe,
+  stSig,
+  underflow,
 } from './x87-stack';
 
 /** Widen a memory operand; a signalling NaN stays one. The result goes to rSe, rSig. */
 export function widen<T>(a: u64): void {
   const sign = signOf<T>(a);
   const m = magnitude<T>(a);
-  if (m == 0) return result(signed(sign), 0);
-  if (m >= infinityOf<T>()) return result(signed(sign) | 0x7fff, LEADING | (m << (64 - precision<T>())));
+  if (m === 0) {
+    result(signed(sign), 0);
+    return;
+  }
+  if (m >= infinityOf<T>()) {
+    result(signed(sign) | 0x7fff, LEADING | (m << (64 - precision<T>())));
+    return;
+  }
   if (isDenormal<T>(a)) setMemoryDenormal(true);
   result(signed(sign) | u32(exponentOf<T>(a) + EXPONENT_BIAS), significandOf<T>(a));
 }
 export function widenInteger(value: i64): void {
-  if (value == 0) return result(0, 0);
+  if (value === 0) {
+    result(0, 0);
+    return;
+  }
   const sign = u32(value < 0);
   const whole = sign ? 0 - <u64>value : <u64>value;
   const n = clz(whole);
@@ -36,17 +99,29 @@ export function widenInteger(value: i64): void {
 
 function operate(op: u32, aSe: u32, aSig: u64, bSe: u32, bSig: u64): void {
   switch (op) {
-    case 0: return add80(aSe, aSig, bSe, bSig, false);
-    case 1: return mul80(aSe, aSig, bSe, bSig);
-    case 4: return add80(aSe, aSig, bSe, bSig, true);
-    case 5: return add80(bSe, bSig, aSe, aSig, true);
-    case 6: return div80(aSe, aSig, bSe, bSig);
-    default: return div80(bSe, bSig, aSe, aSig);
+    case 0:
+      add80(aSe, aSig, bSe, bSig, false);
+      return;
+    case 1:
+      mul80(aSe, aSig, bSe, bSig);
+      return;
+    case 4:
+      add80(aSe, aSig, bSe, bSig, true);
+      return;
+    case 5:
+      add80(bSe, bSig, aSe, aSig, true);
+      return;
+    case 6:
+      div80(aSe, aSig, bSe, bSig);
+      return;
+    default:
+      div80(bSe, bSig, aSe, aSig);
+      return;
   }
 }
 
-@inline function conditions(relation: i32): u32 {
-  return relation == LESS ? C0 : relation == EQUAL ? C3 : relation == GREATER ? 0 : C0 | C2 | C3;
+function conditions(relation: i32): u32 {
+  return relation === LESS ? C0 : relation === EQUAL ? C3 : relation === GREATER ? 0 : C0 | C2 | C3;
 }
 /** Compare ST(0) with an operand and pop; empty says that an operand is missing. */
 function compareWith(cpu: usize, empty: bool, se: u32, sig: u64, quiet: bool, pops: u32): void {
@@ -70,7 +145,10 @@ function withMemory(cpu: usize, op: u32): void {
   const se = rSe;
   const sig = rSig;
   const empty = isEmpty(cpu, 0);
-  if (op == 2 || op == 3) return compareWith(cpu, empty, se, sig, false, op & 1);
+  if (op === 2 || op === 3) {
+    compareWith(cpu, empty, se, sig, false, op & 1);
+    return;
+  }
   if (empty) underflow();
   else operate(op, stSe(cpu, 0), stSig(cpu, 0), se, sig);
   finish(cpu, 0, 0);
@@ -97,7 +175,7 @@ export function farithInt(cpu: usize, op: u32, value: i32): void {
 export function fcom(cpu: usize, src: u32, pops: u32, unordered: u32): void {
   begin(cpu);
   const empty = isEmpty(cpu, 0) || isEmpty(cpu, src);
-  compareWith(cpu, empty, stSe(cpu, src), stSig(cpu, src), unordered != 0, pops);
+  compareWith(cpu, empty, stSe(cpu, src), stSig(cpu, src), unordered !== 0, pops);
 }
 export function ftst(cpu: usize): void {
   begin(cpu);
@@ -112,11 +190,11 @@ export function fcomi(cpu: usize, src: u32, pop: u32, unordered: u32): i32 {
   if (isEmpty(cpu, 0) || isEmpty(cpu, src)) {
     underflow();
   } else {
-    const r = compare80(stSe(cpu, 0), stSig(cpu, 0), stSe(cpu, src), stSig(cpu, src), unordered != 0);
-    flags = r == LESS ? 1 : r == EQUAL ? 0x40 : r == GREATER ? 0 : 0x45;
+    const r = compare80(stSe(cpu, 0), stSig(cpu, 0), stSe(cpu, src), stSig(cpu, src), unordered !== 0);
+    flags = r === LESS ? 1 : r === EQUAL ? 0x40 : r === GREATER ? 0 : 0x45;
   }
   if (pop && !blocked()) popStack(cpu);
-  const keep = (raised & SF) == 0;
+  const keep = (raised & SF) === 0;
   report(cpu);
   if (keep) setStatus(cpu, status(cpu) | c1);
   return flags;
@@ -128,12 +206,24 @@ export function fxam(cpu: usize): void {
     codes = C3 | C0;
   } else {
     switch (classOf(se, stSig(cpu, 0))) {
-      case ZERO: codes = C3; break;
-      case DENORMAL: codes = C3 | C2; break;
-      case INFINITE: codes = C2 | C0; break;
-      case QUIET: case SIGNALLING: codes = C0; break;
-      case UNSUPPORTED: codes = 0; break;
-      default: codes = C2;
+      case ZERO:
+        codes = C3;
+        break;
+      case DENORMAL:
+        codes = C3 | C2;
+        break;
+      case INFINITE:
+        codes = C2 | C0;
+        break;
+      case QUIET:
+      case SIGNALLING:
+        codes = C0;
+        break;
+      case UNSUPPORTED:
+        codes = 0;
+        break;
+      default:
+        codes = C2;
     }
   }
   setConditions(cpu, codes);
@@ -161,16 +251,28 @@ export function fabs(cpu: usize): void {
 
 function roundToInteger(se: u32, sig: u64): void {
   const c = classOf(se, sig);
-  if (c >= QUIET) return propagateOne(c, se, sig);
-  if (c == ZERO || c == INFINITE) return result(se, sig);
+  if (c >= QUIET) {
+    propagateOne(c, se, sig);
+    return;
+  }
+  if (c === ZERO || c === INFINITE) {
+    result(se, sig);
+    return;
+  }
   noteDenormals(c, c);
   const e = exponent(se, sig);
-  if (e >= 63) return result(se, sig);
+  if (e >= 63) {
+    result(se, sig);
+    return;
+  }
   const sign = se >> 15;
   const whole = roundMagnitude(sign, e, significand(sig));
   if (inexact) raise(PE);
   setRoundedUp(integerRoundedUp);
-  if (whole == 0) return result(signed(sign), 0);
+  if (whole === 0) {
+    result(signed(sign), 0);
+    return;
+  }
   const n = clz(whole);
   result(signed(sign) | u32(EXPONENT_BIAS + 63 - i32(n)), whole << n);
 }
@@ -185,19 +287,32 @@ export function frndint(cpu: usize): void {
 function scale(aSe: u32, aSig: u64, bSe: u32, bSig: u64): void {
   const ca = classOf(aSe, aSig);
   const cb = classOf(bSe, bSig);
-  if (ca >= QUIET || cb >= QUIET) return propagateTwo(ca, aSe, aSig, cb, bSe, bSig);
+  if (ca >= QUIET || cb >= QUIET) {
+    propagateTwo(ca, aSe, aSig, cb, bSe, bSig);
+    return;
+  }
   const sign = aSe >> 15;
   const down = bSe >> 15;
-  if (cb == INFINITE) {
-    if (ca == (down ? INFINITE : ZERO)) return invalid();
+  if (cb === INFINITE) {
+    if (ca === (down ? INFINITE : ZERO)) {
+      invalid();
+      return;
+    }
     noteDenormals(ca, cb);
-    if (ca == INFINITE || ca == ZERO) return result(aSe, aSig);
-    return down ? result(signed(sign), 0) : infinity(sign);
+    if (ca === INFINITE || ca === ZERO) {
+      result(aSe, aSig);
+      return;
+    }
+    down ? result(signed(sign), 0) : infinity(sign);
+    return;
   }
   noteDenormals(ca, cb);
-  if (ca == ZERO || ca == INFINITE) return result(aSe, aSig);
+  if (ca === ZERO || ca === INFINITE) {
+    result(aSe, aSig);
+    return;
+  }
   let by = 0;
-  if (cb != ZERO) {
+  if (cb !== ZERO) {
     const e = exponent(bSe, bSig);
     if (e >= 17) by = 0x20000;
     else if (e >= 0) by = i32(significand(bSig) >> (63 - e));
@@ -236,9 +351,9 @@ export function fxtract(cpu: usize): void {
     propagateOne(c, se, sig);
     pushedSe = rSe;
     pushedSig = rSig;
-  } else if (c == INFINITE) {
+  } else if (c === INFINITE) {
     infinity(0);
-  } else if (c == ZERO) {
+  } else if (c === ZERO) {
     raise(ZE);
     infinity(1);
   } else {
@@ -270,16 +385,16 @@ function partialRemainder(cpu: usize, nearest: bool): u32 {
     propagateTwo(ca, aSe, aSig, cb, bSe, bSig);
     return NO_QUOTIENT;
   }
-  if (ca == INFINITE || cb == ZERO) {
+  if (ca === INFINITE || cb === ZERO) {
     invalid();
     return NO_QUOTIENT;
   }
   noteDenormals(ca, cb);
-  if (ca == ZERO) {
+  if (ca === ZERO) {
     result(aSe, aSig);
     return 0;
   }
-  if (cb == INFINITE) {
+  if (cb === INFINITE) {
     packDropping(aSe >> 15, exponent(aSe, aSig), significand(aSig), 0, 0);
     return 0;
   }
@@ -301,7 +416,7 @@ function partialRemainder(cpu: usize, nearest: bool): u32 {
     if (r >= b) r -= b;
     divide128((r >> 1) >> (63 - n), r << n, b);
     r = remainder;
-    if (r == 0) result(signed(sign), 0);
+    if (r === 0) result(signed(sign), 0);
     else {
       const z = i32(clz(r));
       packDropping(sign, ea - n - z, r << z, 0, 0);
@@ -329,7 +444,7 @@ function partialRemainder(cpu: usize, nearest: bool): u32 {
     if (d < 0) up = r > b;
     else {
       const twice = r << 1;
-      up = r >> 63 != 0 || twice > b || (twice == b && (q & 1) != 0);
+      up = r >> 63 !== 0 || twice > b || (twice === b && (q & 1) !== 0);
     }
     if (up) {
       q++;
@@ -342,7 +457,7 @@ function partialRemainder(cpu: usize, nearest: bool): u32 {
       }
     }
   }
-  if (r == 0) {
+  if (r === 0) {
     result(aSe & 0x8000, 0);
   } else {
     const z = i32(clz(r));
@@ -355,8 +470,8 @@ function premInstruction(cpu: usize, nearest: bool): void {
   let codes = NO_QUOTIENT;
   if (isEmpty(cpu, 0) || isEmpty(cpu, 1)) underflow();
   else codes = partialRemainder(cpu, nearest);
-  if (codes == NO_QUOTIENT || blocked()) codes = status(cpu) & (C0 | C3);
-  setRoundedUp((codes & C1) != 0);
+  if (codes === NO_QUOTIENT || blocked()) codes = status(cpu) & (C0 | C3);
+  setRoundedUp((codes & C1) !== 0);
   setConditions(cpu, codes & ~C1);
   finish(cpu, 0, 0);
 }

@@ -3,6 +3,7 @@
  * writable: the caller moves them to and from guest memory. `format`: bit 0 set for 32-bit operands, bit 1 for real and
  * virtual-8086 mode. An environment has 14 or 28 bytes, a state 80 more. Source: SDM vol. 1, 8.1.10.
  */
+
 import {
   VCPU_fcs,
   VCPU_fcw,
@@ -24,10 +25,10 @@ export function fullTags(cpu: usize): u32 {
   let full: u32 = 0;
   for (let i: u32 = 0; i < 8; i++) {
     let tag = (tags >> (i << 1)) & 3;
-    if (tag != 3) {
+    if (tag !== 3) {
       const at = cpu + VCPU_fpr + (i << 4);
       const c = classOf(<u32>load<u16>(at, 8), load<u64>(at));
-      tag = c == NORMAL ? 0 : c == ZERO ? 1 : 2;
+      tag = c === NORMAL ? 0 : c === ZERO ? 1 : 2;
     }
     full |= tag << (i << 1);
   }

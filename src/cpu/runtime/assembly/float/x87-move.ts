@@ -1,21 +1,63 @@
+// biome-ignore-all lint/correctness/noPrecisionLoss: integers have 64 bits here
 /**
  * x87 loads, stores, constants and control instructions. A store is split so that a fault of the memory write leaves the
  * stack as it was: `fst...` puts the value in vcpu.temp and says whether to go on (1: write it, then popX87() if the
  * instruction pops; 0: an unmasked exception suppresses both).
  */
-import { VCPU_fcs, VCPU_fcw, VCPU_fdp, VCPU_fds, VCPU_fip, VCPU_fop, VCPU_fpr, VCPU_fsw, VCPU_ftw, VCPU_temp } from '../generated/layout';
-import { DE, IE, masks, OE, PE, RC_DOWN, RC_NEAREST, RC_UP, RC_ZERO, raise, raised, rounding, setRaised, setRounding, UE } from './control';
-import {classOf, EXPONENT_BIAS, exponent,INFINITE, indefinite, LEADING, memoryDenormal,packDropping, QUIET, result, rSe, rSig, SIGNALLING, setRoundedUp, signed, 
-  significand, UNSUPPORTED, 
-  ZERO, 
+
+import {
+  VCPU_fcs,
+  VCPU_fcw,
+  VCPU_fdp,
+  VCPU_fds,
+  VCPU_fip,
+  VCPU_fop,
+  VCPU_fpr,
+  VCPU_fsw,
+  VCPU_ftw,
+  VCPU_temp,
+} from '../generated/layout';
+import { DE, IE, OE, PE, RC_ZERO, raise, raised, setRaised, setRounding, UE } from './control';
+import {
+  classOf,
+  exponent,
+  INFINITE,
+  indefinite,
+  LEADING,
+  memoryDenormal,
+  packDropping,
+  QUIET,
+  result,
+  rSe,
+  rSig,
+  SIGNALLING,
+  setRoundedUp,
+  significand,
+  UNSUPPORTED,
+  ZERO,
 } from './f80';
 import { defaultNan, infinity, precision, quietBit, roundedAway, roundPack } from './format';
 import { inexact, roundedUp as integerRoundedUp, roundMagnitude } from './integer';
-import { mulHi } from './wide';
 import { widen, widenInteger } from './x87-arith';
-import {anyUnmasked,begin, blocked, 
-  C1, finish, isEmpty, moveTop, popStack, push, put, 
-  report, SF, setStatus, setTag, slot, status, stSe, stSig, summarize,underflow, 
+import {
+  anyUnmasked,
+  begin,
+  blocked,
+  C1,
+  finish,
+  isEmpty,
+  moveTop,
+  popStack,
+  push,
+  put,
+  report,
+  setStatus,
+  setTag,
+  status,
+  stSe,
+  stSig,
+  summarize,
+  underflow,
 } from './x87-stack';
 
 /** Nonzero when an unmasked exception is pending: the next waiting instruction raises #MF. */
@@ -29,7 +71,7 @@ export function popX87(cpu: usize): void {
 /** Push a widened memory operand: signalling NaNs are quieted, denormals noted. */
 function pushWidened(cpu: usize): void {
   if (isEmpty(cpu, 7)) {
-    if (classOf(rSe, rSig) == SIGNALLING) {
+    if (classOf(rSe, rSig) === SIGNALLING) {
       raise(IE);
       result(rSe, rSig | 0x4000000000000000);
     }
@@ -80,13 +122,26 @@ export function fldSt(cpu: usize, src: u32): void {
 export function fldConst(cpu: usize, which: u32): void {
   begin(cpu);
   switch (which) {
-    case 0: result(0x3fff, LEADING); break;
-    case 1: packDropping(0, 1, 0xd49a784bcd1b8afe, 0x492bf6ff4dafdb4c, 0); break;
-    case 2: packDropping(0, 0, 0xb8aa3b295c17f0bb, 0xbe87fed0691d3e88, 0); break;
-    case 3: packDropping(0, 1, 0xc90fdaa22168c234, 0xc4c6628b80dc1cd1, 0); break;
-    case 4: packDropping(0, -2, 0x9a209a84fbcff798, 0x8f8959ac0b7c9178, 0); break;
-    case 5: packDropping(0, -1, 0xb17217f7d1cf79ab, 0xc9e3b39803f2f6af, 0); break;
-    default: result(0, 0);
+    case 0:
+      result(0x3fff, LEADING);
+      break;
+    case 1:
+      packDropping(0, 1, 0xd49a784bcd1b8afe, 0x492bf6ff4dafdb4c, 0);
+      break;
+    case 2:
+      packDropping(0, 0, 0xb8aa3b295c17f0bb, 0xbe87fed0691d3e88, 0);
+      break;
+    case 3:
+      packDropping(0, 1, 0xc90fdaa22168c234, 0xc4c6628b80dc1cd1, 0);
+      break;
+    case 4:
+      packDropping(0, -2, 0x9a209a84fbcff798, 0x8f8959ac0b7c9178, 0);
+      break;
+    case 5:
+      packDropping(0, -1, 0xb17217f7d1cf79ab, 0xc9e3b39803f2f6af, 0);
+      break;
+    default:
+      result(0, 0);
   }
   // Constants are rounded without a trace.
   setRaised(0);
@@ -95,7 +150,7 @@ export function fldConst(cpu: usize, which: u32): void {
 }
 
 /** ST(0) rounded to a memory format, the pattern in temp[0]. */
-@inline function storeAs<T>(cpu: usize): i32 {
+function storeAs<T>(cpu: usize): i32 {
   begin(cpu);
   const se = stSe(cpu, 0);
   const sig = stSig(cpu, 0);
@@ -106,15 +161,15 @@ export function fldConst(cpu: usize, which: u32): void {
     bits = defaultNan<T>();
   } else {
     const c = classOf(se, sig);
-    if (c == UNSUPPORTED) {
+    if (c === UNSUPPORTED) {
       raise(IE);
       bits = defaultNan<T>();
     } else if (c >= QUIET) {
-      if (c == SIGNALLING) raise(IE);
+      if (c === SIGNALLING) raise(IE);
       bits = sign | infinity<T>() | quietBit<T>() | ((sig << 1) >> (65 - precision<T>()));
-    } else if (c == INFINITE) {
+    } else if (c === INFINITE) {
       bits = sign | infinity<T>();
-    } else if (c == ZERO) {
+    } else if (c === ZERO) {
       bits = sign;
     } else {
       bits = roundPack<T>(se >> 15, exponent(se, sig), significand(sig), 0);
@@ -168,14 +223,14 @@ export function fist(cpu: usize, bits: u32, truncate: u32): i32 {
     underflow();
   } else {
     const c = classOf(se, sig);
-    if (c == ZERO) {
+    if (c === ZERO) {
       value = 0;
     } else if (c >= INFINITE || exponent(se, sig) > 63) {
       raise(IE);
     } else {
       const sign = se >> 15;
       const whole = roundMagnitude(sign, exponent(se, sig), significand(sig));
-      if (whole > limit - u64(sign == 0)) {
+      if (whole > limit - u64(sign === 0)) {
         raise(IE);
       } else {
         value = sign ? 0 - whole : whole;
@@ -215,7 +270,7 @@ export function fbst(cpu: usize): i32 {
     const c = classOf(se, sig);
     let whole: u64 = 0;
     let fits = c < INFINITE;
-    if (fits && c != ZERO) {
+    if (fits && c !== ZERO) {
       const e = exponent(se, sig);
       fits = e <= 63;
       if (fits) {

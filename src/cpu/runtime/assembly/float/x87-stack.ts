@@ -3,6 +3,7 @@
  * 16-bit FTW; between instructions a tag tells empty (3) from not empty (0) only, the other values are worked out when
  * an image is stored. Sources: SDM vol. 1, 8.1 and 8.5.
  */
+
 import { VCPU_fcw, VCPU_fpr, VCPU_fsw, VCPU_ftw } from '../generated/layout';
 import { beginControl, DE, IE, masks, raise, raised, setRaised, ZE } from './control';
 import { indefinite, roundedUp, rSe, rSig, setMemoryDenormal, setPrecisionDrop, setRoundedUp } from './f80';
@@ -14,27 +15,27 @@ export const C3: u32 = 0x4000;
 export const SF: u32 = 0x40;
 export const ES_B: u32 = 0x8080;
 
-@inline export function status(cpu: usize): u32 {
+export function status(cpu: usize): u32 {
   return <u32>load<u16>(cpu, VCPU_fsw);
 }
-@inline export function setStatus(cpu: usize, value: u32): void {
+export function setStatus(cpu: usize, value: u32): void {
   store<u16>(cpu, <u16>value, VCPU_fsw);
 }
-@inline function physical(cpu: usize, i: u32): u32 {
+function physical(cpu: usize, i: u32): u32 {
   return ((status(cpu) >> 11) + i) & 7;
 }
 /** Address of ST(i). */
-@inline export function slot(cpu: usize, i: u32): usize {
+export function slot(cpu: usize, i: u32): usize {
   return cpu + VCPU_fpr + (physical(cpu, i) << 4);
 }
-@inline export function stSe(cpu: usize, i: u32): u32 {
+export function stSe(cpu: usize, i: u32): u32 {
   return <u32>load<u16>(slot(cpu, i), 8);
 }
-@inline export function stSig(cpu: usize, i: u32): u64 {
+export function stSig(cpu: usize, i: u32): u64 {
   return load<u64>(slot(cpu, i));
 }
-@inline export function isEmpty(cpu: usize, i: u32): bool {
-  return ((<u32>load<u16>(cpu, VCPU_ftw) >> (physical(cpu, i) << 1)) & 3) == 3;
+export function isEmpty(cpu: usize, i: u32): bool {
+  return ((<u32>load<u16>(cpu, VCPU_ftw) >> (physical(cpu, i) << 1)) & 3) === 3;
 }
 export function setTag(cpu: usize, i: u32, tag: u32): void {
   const shift = physical(cpu, i) << 1;
@@ -62,7 +63,7 @@ export function begin(cpu: usize): void {
   const fcw = <u32>load<u16>(cpu, VCPU_fcw);
   beginControl((fcw >> 10) & 3, fcw & 0x3f);
   const pc = (fcw >> 8) & 3;
-  setPrecisionDrop(pc == 0 ? 40 : pc == 2 ? 11 : 0);
+  setPrecisionDrop(pc === 0 ? 40 : pc === 2 ? 11 : 0);
   setMemoryDenormal(false);
   setRoundedUp(false);
 }
@@ -75,11 +76,11 @@ export function summarize(cpu: usize): void {
 }
 
 /** An exception that comes before the computation is unmasked: the instruction has no other effect. */
-@inline export function blocked(): bool {
-  return (raised & ~masks & (IE | DE | ZE)) != 0;
+export function blocked(): bool {
+  return (raised & ~masks & (IE | DE | ZE)) !== 0;
 }
-@inline export function anyUnmasked(exceptions: u32): bool {
-  return (raised & ~masks & exceptions) != 0;
+export function anyUnmasked(exceptions: u32): bool {
+  return (raised & ~masks & exceptions) !== 0;
 }
 
 /** Report exceptions and C1. Nothing else of the state is touched. */
