@@ -126,7 +126,9 @@ export class InterpreterEmitter extends Emitter {
       case 'Z':
         return this.#integerAt(this.let(this.place('rm')), 0, size);
       case 'F':
-        return size === 16 ? this.#vector(w.add(this.cpu, w.i32(Vcpu.offsets.ymm)), 16) : this.register(spec.register, size);
+        return size === 16
+          ? this.#vector(w.add(this.cpu, w.i32(Vcpu.offsets.ymm)), 16)
+          : this.register(spec.register, size);
       case 'I':
         return this.#immediate(spec.signed ? form.size : size, second ? 4 : 0);
       case 'J':
@@ -140,7 +142,12 @@ export class InterpreterEmitter extends Emitter {
       case 'T':
         return { ...noAccess, size, isMemory: false, number: () => this.recordField('rm') };
       case 'A':
-        return { ...noAccess, size: 8, isMemory: false, address: () => w.load('i64', 8, this.#record, R.immediate) };
+        return {
+          ...noAccess,
+          size: 8,
+          isMemory: false,
+          address: () => w.load('i64', 8, this.#record, R.immediate),
+        };
       case 'V':
         return this.#vector(this.let(this.place('reg')), 16);
       case 'U':
@@ -240,6 +247,9 @@ export class InterpreterEmitter extends Emitter {
   }
   nextRip(): Value {
     return this.let(this.#rip(this.recordLength()));
+  }
+  x87Opcode(): Value {
+    return this.immediate32();
   }
   synchronise(): void {
     this.setField('rip', this.#rip());

@@ -11,7 +11,7 @@ import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
 import { Vector } from '../isa/emitter.ts';
 import { FIRST_CALLED, FIRST_FORM, FORMS, type Form } from '../isa/forms.ts';
 import { runtimeExports } from '../runtime/signatures.ts';
-import { FLOAT_SIGNATURES } from '../runtime/signatures-float.ts';
+import { floatExports } from '../runtime/signatures-float.ts';
 import { Mode } from '../decode/mode.ts';
 import { Exit } from '../vcpu/exit.ts';
 import { Seg, TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
@@ -47,7 +47,7 @@ function importFunctions(module: ModuleBuilder): Functions {
   const callees = new Map<string, Callee>();
   const signatures: Record<string, { readonly params: readonly Type[]; readonly result?: Type | null }> = {
     ...runtimeExports,
-    ...FLOAT_SIGNATURES,
+    ...floatExports,
   };
   for (const [name, { params, result }] of Object.entries(signatures)) {
     callees.set(name, module.importFunction('runtime', name, params, result ?? undefined));

@@ -1,8 +1,19 @@
 /** Integer arithmetic and logic (SDM vol. 1, 5.1.2, 5.1.4): ADD to CMP, TEST, INC, DEC, NEG, NOT, MUL, DIV, BCD. */
-import * as w from '../wasm/code.ts';
+
 import type { Value } from '../wasm/code.ts';
+import * as w from '../wasm/code.ts';
 import { type Definition, define, type Semantics } from './definition.ts';
-import { type Emitter, type Operand, RAX, RDX, signExtend, signExtend64, truncate, typeOf, Vector } from './emitter.ts';
+import {
+  type Emitter,
+  type Operand,
+  RAX,
+  RDX,
+  signExtend,
+  signExtend64,
+  truncate,
+  typeOf,
+  Vector,
+} from './emitter.ts';
 import * as flags from './flags.ts';
 import { multiplyHigh } from './wide.ts';
 
@@ -100,7 +111,8 @@ const complement: Semantics = (_x, destination) => {
 };
 
 /** CF and OF say whether the upper half is significant; the other flags are undefined and stay. */
-const productFlags = (x: Emitter, significant: Value): void => flags.setCarryOverflow(x, significant, significant);
+const productFlags = (x: Emitter, significant: Value): void =>
+  flags.setCarryOverflow(x, significant, significant);
 
 const multiply =
   (signed: boolean): Semantics =>
@@ -165,10 +177,7 @@ const divide =
           ? signExtend64(2, w.wrap(low))
           : low
         : (() => {
-            const joined = w.or(
-              w.shl(w.extendU(x.register(RDX, size).read()), w.i64(size * 8)),
-              low,
-            );
+            const joined = w.or(w.shl(w.extendU(x.register(RDX, size).read()), w.i64(size * 8)), low);
             return size === 2 && signed ? w.extend32S(joined) : joined;
           })(),
     );
@@ -201,7 +210,9 @@ const convertAccumulator: Semantics = x => {
 /** CWD, CDQ, CQO: the accumulator's sign into rDX. */
 const convertToPair: Semantics = x => {
   const a = signExtend(x.size, x.register(RAX, x.size).read());
-  x.register(RDX, x.size).write(truncate(x.size, w.shrS(a, w.integer(typeOf(x.size), x.size === 8 ? 63 : 31))));
+  x.register(RDX, x.size).write(
+    truncate(x.size, w.shrS(a, w.integer(typeOf(x.size), x.size === 8 ? 63 : 31))),
+  );
 };
 
 /** DAA and DAS (SDM vol. 2): packed decimal adjustment of AL. */
@@ -226,10 +237,7 @@ const asciiAdjust =
   x => {
     const old = x.register(RAX, 2).read();
     const half = x.let(
-      w.or(
-        w.gtU(w.and(old, w.i32(15)), w.i32(9)),
-        w.truth(w.and(x.field('flagAux'), w.i32(flags.AF))),
-      ),
+      w.or(w.gtU(w.and(old, w.i32(15)), w.i32(9)), w.truth(w.and(x.field('flagAux'), w.i32(flags.AF)))),
     );
     const amount = w.mul(half, w.i32(0x106));
     const r = x.let(w.and(subtract ? w.sub(old, amount) : w.add(old, amount), w.i32(0xff0f)));

@@ -1,6 +1,7 @@
 /** Bit and byte tests (SDM vol. 1, 5.1.6): BT and its relatives, BSF, BSR, POPCNT. */
-import * as w from '../wasm/code.ts';
+
 import type { Value } from '../wasm/code.ts';
+import * as w from '../wasm/code.ts';
 import { type Definition, define, type Semantics } from './definition.ts';
 import { bitsOf, type Emitter, type Operand, signExtend64, truncate, typeOf } from './emitter.ts';
 import * as flags from './flags.ts';
@@ -64,7 +65,11 @@ const FAMILY: [string, string, number, Change][] = [
 ];
 export const bits: Definition[] = [
   ...FAMILY.flatMap(([name, opcode, digit, change]) => [
-    define(name, `0F ${opcode} /r`, 'Ev Gv', bitTest(change), { ...BT, lock: change !== undefined, hot: true }),
+    define(name, `0F ${opcode} /r`, 'Ev Gv', bitTest(change), {
+      ...BT,
+      lock: change !== undefined,
+      hot: true,
+    }),
     define(name, `0F BA /${digit}`, 'Ev Ib', bitTest(change), {
       ...BT,
       lock: change !== undefined,

@@ -1,6 +1,7 @@
 /** Control transfer within the code segment, and the flag instructions (SDM vol. 1, 5.1.7, 5.1.11). */
-import * as w from '../wasm/code.ts';
+
 import type { Value } from '../wasm/code.ts';
+import * as w from '../wasm/code.ts';
 import { type Definition, define, type Semantics } from './definition.ts';
 import { type Emitter, type Operand, RCX, truncate } from './emitter.ts';
 import * as flags from './flags.ts';
@@ -36,7 +37,9 @@ const loop =
   (alsoWhile?: (x: Emitter) => Value): Semantics =>
   (x, distance) => {
     const counter = x.register(RCX, x.addressSize);
-    const count = x.let(truncate(x.addressSize, w.sub(counter.read(), w.integer(x.addressSize === 8 ? 'i64' : 'i32', 1))));
+    const count = x.let(
+      truncate(x.addressSize, w.sub(counter.read(), w.integer(x.addressSize === 8 ? 'i64' : 'i32', 1))),
+    );
     counter.write(count);
     const goOn = alsoWhile ? w.and(w.truth(count), alsoWhile(x)) : w.truth(count);
     x.if(goOn, () => x.leaveBranch(distance as Operand));
@@ -77,13 +80,47 @@ export const branches: Definition[] = [
       reads: CONDITION_READS[cc] as string,
     }),
   ]),
-  define('loopne', 'E0', 'Jb', loop(x => w.eqz(flags.zeroFlag(x))), { ...COUNTED, reads: 'z' }),
+  define(
+    'loopne',
+    'E0',
+    'Jb',
+    loop(x => w.eqz(flags.zeroFlag(x))),
+    { ...COUNTED, reads: 'z' },
+  ),
   define('loope', 'E1', 'Jb', loop(flags.zeroFlag), { ...COUNTED, reads: 'z' }),
   define('loop', 'E2', 'Jb', loop(), COUNTED),
   define('jrcxz', 'E3', 'Jb', jumpIfCounterZero, COUNTED),
-  define('cmc', 'F5', '', changeAux(v => w.xor(v, w.i32(flags.CF))), { writes: 'c', reads: 'c' }),
-  define('clc', 'F8', '', changeAux(v => w.and(v, w.i32(~flags.CF))), { writes: 'c' }),
-  define('stc', 'F9', '', changeAux(v => w.or(v, w.i32(flags.CF))), { writes: 'c' }),
-  define('cld', 'FC', '', changeSystem(v => w.and(v, w.i32(~flags.DF)))),
-  define('std', 'FD', '', changeSystem(v => w.or(v, w.i32(flags.DF)))),
+  define(
+    'cmc',
+    'F5',
+    '',
+    changeAux(v => w.xor(v, w.i32(flags.CF))),
+    { writes: 'c', reads: 'c' },
+  ),
+  define(
+    'clc',
+    'F8',
+    '',
+    changeAux(v => w.and(v, w.i32(~flags.CF))),
+    { writes: 'c' },
+  ),
+  define(
+    'stc',
+    'F9',
+    '',
+    changeAux(v => w.or(v, w.i32(flags.CF))),
+    { writes: 'c' },
+  ),
+  define(
+    'cld',
+    'FC',
+    '',
+    changeSystem(v => w.and(v, w.i32(~flags.DF))),
+  ),
+  define(
+    'std',
+    'FD',
+    '',
+    changeSystem(v => w.or(v, w.i32(flags.DF))),
+  ),
 ];

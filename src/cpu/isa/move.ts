@@ -4,7 +4,8 @@ import { type Definition, define, type Semantics } from './definition.ts';
 import { type Operand, RAX, RBX, RCX, RDX, signExtend, signExtend64, truncate, Vector } from './emitter.ts';
 import * as flags from './flags.ts';
 
-const move: Semantics = (_x, destination, source) => (destination as Operand).write((source as Operand).read());
+const move: Semantics = (_x, destination, source) =>
+  (destination as Operand).write((source as Operand).read());
 
 const moveZero: Semantics = (_x, destination, source) => {
   const value = (source as Operand).read();
@@ -124,7 +125,24 @@ const translateByte: Semantics = x => {
 };
 
 export const CONDITION_NAMES = ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g']; // biome-ignore format: a table
-export const CONDITION_READS = ['o', 'o', 'c', 'c', 'z', 'z', 'cz', 'cz', 's', 's', 'p', 'p', 'so', 'so', 'soz', 'soz'];
+export const CONDITION_READS = [
+  'o',
+  'o',
+  'c',
+  'c',
+  'z',
+  'z',
+  'cz',
+  'cz',
+  's',
+  's',
+  'p',
+  'p',
+  'so',
+  'so',
+  'soz',
+  'soz',
+];
 const hex = (n: number): string => n.toString(16).toUpperCase().padStart(2, '0');
 
 const hot = { hot: true };

@@ -1,6 +1,7 @@
 /** Shifts and rotates (SDM vol. 1, 5.1.5). A masked count of zero changes no flag. */
-import * as w from '../wasm/code.ts';
+
 import type { Value } from '../wasm/code.ts';
+import * as w from '../wasm/code.ts';
 import { type Definition, define, type Semantics } from './definition.ts';
 import { bitsOf, type Emitter, type Operand, signExtend64, truncate } from './emitter.ts';
 import * as flags from './flags.ts';
@@ -76,18 +77,13 @@ const rotateThroughCarry =
           w.or(w.shl(wide, count), w.shl(carryIn, w.sub(count, w.i64(1)))),
           w.shrU(w.shrU(wide, w.i64(1)), back),
         )
-      : w.or(
-          w.or(w.shrU(wide, count), w.shl(carryIn, back)),
-          w.shl(w.shl(wide, w.i64(1)), back),
-        );
+      : w.or(w.or(w.shrU(wide, count), w.shl(carryIn, back)), w.shl(w.shl(wide, w.i64(1)), back));
     const out = left ? w.shrU(wide, back) : w.shrU(wide, w.sub(count, w.i64(1)));
     const isZero = x.let(w.eqz(count));
     const r = cut(x, size, w.select(isZero, wide, result));
     const carry = x.let(bit0(w.select(isZero, carryIn, out)));
     const top = flags.signBit(size, r);
-    const overflow = left
-      ? w.xor(carry, top)
-      : w.xor(top, bit0(w.shrU(r, w.integer(r.type, bits - 2))));
+    const overflow = left ? w.xor(carry, top) : w.xor(top, bit0(w.shrU(r, w.integer(r.type, bits - 2))));
     return { result: r, carry, overflow, onlyCarry: true };
   };
 
@@ -128,9 +124,7 @@ const doubleShift =
         wide = left ? w.shrU(w.shl(joined, count), w.i64(32)) : w.shrU(joined, count);
         carry = left ? w.shrU(joined, w.sub(w.i64(48), count)) : w.shrU(joined, w.sub(count, w.i64(1)));
       } else {
-        wide = left
-          ? w.or(w.shl(aw, count), w.shrU(bw, back))
-          : w.or(w.shrU(aw, count), w.shl(bw, back));
+        wide = left ? w.or(w.shl(aw, count), w.shrU(bw, back)) : w.or(w.shrU(aw, count), w.shl(bw, back));
         carry = left ? w.shrU(aw, back) : w.shrU(aw, w.sub(count, w.i64(1)));
       }
       const result = cut(x, size, wide);

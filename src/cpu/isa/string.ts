@@ -4,8 +4,8 @@
  * fault in the middle can be resumed.
  */
 import { Seg } from '../vcpu/layout.ts';
-import * as w from '../wasm/code.ts';
 import type { Value } from '../wasm/code.ts';
+import * as w from '../wasm/code.ts';
 import { type Definition, define, type Semantics } from './definition.ts';
 import { type Emitter, RAX, RCX, RDI, RDX, RSI, truncate, typeOf } from './emitter.ts';
 import * as flags from './flags.ts';

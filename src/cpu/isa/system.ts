@@ -4,8 +4,8 @@
  */
 import { Exit } from '../vcpu/exit.ts';
 import { Seg, Vcpu } from '../vcpu/layout.ts';
-import * as w from '../wasm/code.ts';
 import type { Value } from '../wasm/code.ts';
+import * as w from '../wasm/code.ts';
 import { type Definition, define, type Options, type Semantics } from './definition.ts';
 import { type Emitter, type Operand, RAX, RCX, RDX, truncate, Vector } from './emitter.ts';
 import * as flags from './flags.ts';
@@ -363,7 +363,11 @@ export const system: Definition[] = [
     ] as const
   ).flatMap(([name, segment, pushOpcode, popOpcode]) => [
     define(`push ${name}`, `0F ${pushOpcode}`, '', pushSegment(segment), { size: 'd64', modal: true }),
-    define(`pop ${name}`, `0F ${popOpcode}`, '', popSegment(segment), { size: 'd64', modal: true, ...SYSTEM }),
+    define(`pop ${name}`, `0F ${popOpcode}`, '', popSegment(segment), {
+      size: 'd64',
+      modal: true,
+      ...SYSTEM,
+    }),
   ]),
   define('les', 'C4 /r', 'Gz M', loadFarPointer(Seg.es), { mode: 'no64', ...SYSTEM }),
   define('lds', 'C5 /r', 'Gz M', loadFarPointer(Seg.ds), { mode: 'no64', ...SYSTEM }),
@@ -399,20 +403,43 @@ export const system: Definition[] = [
   define('swapgs', '0F 01 F8', '', x => attempt(x, 'swapgs'), { mode: 'only64' }),
   define('rdtscp', '0F 01 F9', '', readTimeStamp(true)),
   define('xgetbv', 'NP 0F 01 D0', '', readExtended),
-  define('xsetbv', 'NP 0F 01 D1', '', x => {
-    x.synchroniseNext();
-    x.faultIf(x.runtime('xsetbv'));
-    x.leaveReload();
-  }, SYSTEM),
+  define(
+    'xsetbv',
+    'NP 0F 01 D1',
+    '',
+    x => {
+      x.synchroniseNext();
+      x.faultIf(x.runtime('xsetbv'));
+      x.leaveReload();
+    },
+    SYSTEM,
+  ),
   define('sgdt', '0F 01 /0', 'M', tablePointer('gdt'), { modal: true }),
   define('sidt', '0F 01 /1', 'M', tablePointer('idt'), { modal: true }),
   define('lgdt', '0F 01 /2', 'M', loadTablePointer('lgdt'), { modal: true, sized: true }),
   define('lidt', '0F 01 /3', 'M', loadTablePointer('lidt'), { modal: true, sized: true }),
-  define('smsw', '0F 01 /4', 'Ev', storeSystem(x => x.field('cr0'))),
+  define(
+    'smsw',
+    '0F 01 /4',
+    'Ev',
+    storeSystem(x => x.field('cr0')),
+  ),
   define('lmsw', '0F 01 /6', 'Ew', loadSystem('lmsw'), SYSTEM),
   define('invlpg', '0F 01 /7', 'M', invalidatePage, SYSTEM),
-  define('sldt', '0F 00 /0', 'Ev', storeSystem(x => selectorOf(x, w.i32(Seg.ldtr))), PROTECTED),
-  define('str', '0F 00 /1', 'Ev', storeSystem(x => selectorOf(x, w.i32(Seg.tr))), PROTECTED),
+  define(
+    'sldt',
+    '0F 00 /0',
+    'Ev',
+    storeSystem(x => selectorOf(x, w.i32(Seg.ldtr))),
+    PROTECTED,
+  ),
+  define(
+    'str',
+    '0F 00 /1',
+    'Ev',
+    storeSystem(x => selectorOf(x, w.i32(Seg.tr))),
+    PROTECTED,
+  ),
   define('lldt', '0F 00 /2', 'Ew', loadSystem('lldt'), PROTECTED),
   define('ltr', '0F 00 /3', 'Ew', loadSystem('ltr'), PROTECTED),
   define('verr', '0F 00 /4', 'Ew', verify('verr'), PROTECTED),
@@ -420,11 +447,17 @@ export const system: Definition[] = [
   define('lar', '0F 02 /r', 'Gv Ew', examine('lar'), PROTECTED),
   define('lsl', '0F 03 /r', 'Gv Ew', examine('lsl'), PROTECTED),
   define('arpl', '63 /r', 'Ew Gw', adjustRpl, { mode: 'no64' }),
-  define('clts', '0F 06', '', privileged(x => {
-    x.synchroniseNext();
-    x.faultIf(x.runtime('clts'));
-    x.leaveReload();
-  }), SYSTEM),
+  define(
+    'clts',
+    '0F 06',
+    '',
+    privileged(x => {
+      x.synchroniseNext();
+      x.faultIf(x.runtime('clts'));
+      x.leaveReload();
+    }),
+    SYSTEM,
+  ),
   define('invd', '0F 08', '', privileged(nothing)),
   define('wbinvd', '0F 09', '', privileged(nothing)),
   define('mov', '0F 20 /r', 'Ry Cy', readControl),
@@ -432,7 +465,12 @@ export const system: Definition[] = [
   define('mov', '0F 21 /r', 'Ry Dy', readDebug),
   define('mov', '0F 23 /r', 'Dy Ry', writeDebug, SYSTEM),
   define('wrmsr', '0F 30', '', writeMsr, SYSTEM),
-  define('rdmsr', '0F 32', '', privileged(x => attempt(x, 'rdmsr'))),
+  define(
+    'rdmsr',
+    '0F 32',
+    '',
+    privileged(x => attempt(x, 'rdmsr')),
+  ),
   define('rdpmc', '0F 33', '', readPerformance),
   define('rdtsc', '0F 31', '', readTimeStamp(false)),
   define('cpuid', '0F A2', '', identify),
@@ -454,7 +492,9 @@ export const system: Definition[] = [
   define('pause', 'F3 90', '', pause),
   define('nop', '90', '', nothing, { hot: true }),
   define('nop', '0F 1F /r', 'Ev', nothing, { hot: true }),
-  ...['18', '19', '1A', '1B', '1C', '1D', '1E'].map(opcode => define('nop', `0F ${opcode} /r`, 'Ev', nothing)),
+  ...['18', '19', '1A', '1B', '1C', '1D', '1E'].map(opcode =>
+    define('nop', `0F ${opcode} /r`, 'Ev', nothing),
+  ),
   define('prefetchw', '0F 0D /r', 'Ev', nothing),
   define('lfence', 'NP 0F AE E8', '', nothing),
   define('mfence', 'NP 0F AE F0', '', nothing),

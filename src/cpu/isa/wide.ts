@@ -1,6 +1,7 @@
 /** 128-bit products from 64-bit parts, since WebAssembly's wide arithmetic is not in every engine yet. */
-import * as w from '../wasm/code.ts';
+
 import type { Value } from '../wasm/code.ts';
+import * as w from '../wasm/code.ts';
 import type { Emitter } from './emitter.ts';
 
 /** Upper 64 bits of the product of two i64 values. */
