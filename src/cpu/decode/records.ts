@@ -173,7 +173,8 @@ export class RecordWriter {
       u16[(at + O.segment) >> 1] = V.segBase + d.segment * 8;
     }
     for (const operand of d.definition.operands) this.#operand(d, operand, at, usesMemory);
-    i32[(at + O.immediate) >> 2] = d.immediate;
+    // x87 instructions have no immediate, but an opcode that FOP may have to show.
+    i32[(at + O.immediate) >> 2] = d.definition.options.unit === 'x87' ? x87Opcode(d) : d.immediate;
     const second = d.definition.operands.filter(o => o.kind === 'I').length > 1;
     const isJump = d.definition.operands.some(o => o.kind === 'J');
     i32[(at + O.immediate + 4) >> 2] = isJump ? 0 : second ? d.immediate2 : d.immediateHigh;
@@ -248,6 +249,11 @@ export class RecordWriter {
 function generalPlace(number: number, size: number, rex: boolean): number {
   if (size === 1 && !rex && number >= 4) return V.gpr + (number - 4) * 8 + 1;
   return V.gpr + number * 8;
+}
+
+/** The low three bits of the opcode and the ModRM byte. */
+function x87Opcode(d: Decoded): number {
+  return ((d.definition.opcode & 7) << 8) | (d.mod << 6) | ((d.reg & 7) << 3) | (d.rm & 7);
 }
 
 function formVariant(d: Decoded, is64: boolean, memory: boolean): number {

@@ -248,6 +248,9 @@ export class InterpreterEmitter extends Emitter {
   nextRip(): Value {
     return this.let(this.#rip(this.recordLength()));
   }
+  x87Opcode(): Value {
+    return this.immediate32();
+  }
   synchronise(): void {
     this.setField('rip', this.#rip());
     if (this.#loop) this.setField('fuel', this.#loop.fuel);

@@ -20,8 +20,11 @@ export type Semantics = (x: Emitter, ...operands: Operand[]) => void;
 export type OperandKind =
   | 'E' | 'G' | 'M' | 'R' | 'Z' | 'I' | 'J' | 'O' | 'S' | 'C' | 'D' | 'V' | 'W' | 'U' | 'P' | 'Q' | 'N' | 'T' | 'F' | 'L' | 'A' | 'X';
 
-/** Size of an operand: bytes, or 'v' (16, 32, 64 by operand size), 'y' (32 or 64), 'z' (16 or 32). */
-export type OperandSize = number | 'v' | 'y' | 'z';
+/**
+ * Size of an operand: bytes, or 'v' (16, 32, 64 by operand size), 'y' (32 or 64), 'z' (16 or 32); for x87 images 'env'
+ * (14 or 28 bytes) and 'state' (80 bytes more).
+ */
+export type OperandSize = number | 'v' | 'y' | 'z' | 'env' | 'state';
 
 export interface OperandSpec {
   readonly kind: OperandKind;
@@ -88,7 +91,7 @@ export interface Definition {
 
 // biome-ignore format: a table
 const SIZES: Record<string, OperandSize> = {
-  b: 1, w: 2, d: 4, q: 8, t: 10, x: 16, ss: 4, sd: 8, dq: 16, v: 'v', y: 'y', z: 'z', '': 0, far: 'v', env: 0,
+  b: 1, w: 2, d: 4, q: 8, t: 10, x: 16, ss: 4, sd: 8, dq: 16, v: 'v', y: 'y', z: 'z', '': 0, far: 'v', env: 'env', state: 'state',
 };
 // biome-ignore format: a table
 const FIXED: Record<string, [number, OperandSize]> = {
@@ -170,5 +173,7 @@ export function sizeOf(size: OperandSize, operandSize: number): number {
   if (typeof size === 'number') return size;
   if (size === 'v') return operandSize;
   if (size === 'y') return operandSize === 8 ? 8 : 4;
+  if (size === 'env') return operandSize === 2 ? 14 : 28;
+  if (size === 'state') return operandSize === 2 ? 94 : 108;
   return operandSize === 2 ? 2 : 4;
 }

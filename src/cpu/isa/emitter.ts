@@ -102,6 +102,8 @@ export abstract class Emitter {
   abstract segmentBase(): Value;
   /** Instruction pointer of the next instruction. */
   abstract nextRip(): Value;
+  /** x87 instructions: the 11 bits that FOP shows of the opcode and the ModRM byte. */
+  abstract x87Opcode(): Value;
   /** Leave: an exception is pending. */
   abstract leaveFault(): void;
   /** Go on at `rip` (already canonical or about to fault there). */

@@ -8,6 +8,7 @@ import { shift } from './shift.ts';
 import { stack } from './stack.ts';
 import { strings } from './string.ts';
 import { system } from './system.ts';
+import { x87 } from './x87.ts';
 
 export const TABLE: readonly Definition[] = [
   ...arithmetic,
@@ -18,4 +19,5 @@ export const TABLE: readonly Definition[] = [
   ...branches,
   ...strings,
   ...system,
+  ...x87,
 ];

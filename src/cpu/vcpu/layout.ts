@@ -165,6 +165,8 @@ export const Vcpu = struct('vcpu', {
   nmiBlocked: u32,
   /** Bytes of an access that is put together from two pages, while device reads and writes use `scratch`. */
   gather: aligned(64, bytes(64)),
+  /** An x87 environment or state image (108 bytes at most) on its way from or to memory. */
+  x87Image: aligned(64, bytes(128)),
 });
 
 /** TLB tables after the state: read, write per class, then execute per class. */
