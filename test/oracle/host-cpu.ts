@@ -1,0 +1,206 @@
+/**
+ * The host's processor as a runner of cases: builds the harness once for its contents, keeps one process, feeds it
+ * batches. `open` says why when this machine cannot serve (no gcc, not x86-64 Linux); tests skip with that text.
+ */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+import {
+  type CaseRunner,
+  End,
+  harnessHeader,
+  type MachineCase,
+  type MachineResult,
+  READONLY_IMAGE,
+  readResult,
+  recordWriter,
+  WINDOW_IMAGE,
+  writeCase,
+} from './machine-case.ts';
+import { initialState, Q } from './machine-state.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+/** Bytes of cases sent at a time: large enough that the switch between processes does not count. */
+const BATCH_BYTES = 1 << 20;
+const GCC_OPTIONS =
+  '-O2 -std=gnu11 -Wall -Wextra -Werror -fPIE -pie -fno-stack-protector -fcf-protection=none -fno-strict-aliasing'.split(
+    ' ',
+  );
+
+export interface HostFeatures {
+  /** Names as in /proc/cpuinfo. */
+  readonly cpu: ReadonlySet<string>;
+  readonly vendor: string;
+  readonly model: string;
+  readonly avx: boolean;
+  readonly fsGsBase: boolean;
+  /** Whether the kernel lets a process run code of this width, and carries its state correctly. */
+  readonly modes: { readonly 16: boolean; readonly 32: boolean; readonly 64: boolean };
+}
+
+export interface HostCpu extends CaseRunner, AsyncDisposable {
+  readonly features: HostFeatures;
+  close(): Promise<void>;
+}
+
+/** Path of the harness, built if it is not there. Throws with the compiler's words. */
+export function buildHarness(directory = join(ROOT, 'dist/oracle')): string {
+  const source = readFileSync(join(import.meta.dirname, 'harness.c'), 'utf8');
+  const header = harnessHeader();
+  const hash = createHash('sha256').update(source).update(header).update(GCC_OPTIONS.join(' ')).digest('hex');
+  const path = join(directory, `harness-${hash.slice(0, 16)}`);
+  if (existsSync(path)) return path;
+  mkdirSync(directory, { recursive: true });
+  const work = mkdtempSync(join(directory, 'build-'));
+  try {
+    writeFileSync(join(work, 'harness-layout.h'), header);
+    writeFileSync(join(work, 'harness.c'), source);
+    execFileSync('gcc', [...GCC_OPTIONS, '-o', 'harness', 'harness.c'], { cwd: work, stdio: 'pipe' });
+    renameSync(join(work, 'harness'), path);
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+  return path;
+}
+
+/** Why the host cannot be the oracle, or undefined. */
+export function hostUnavailable(): string | undefined {
+  if (process.platform !== 'linux' || process.arch !== 'x64') return 'the host is not x86-64 Linux';
+  try {
+    buildHarness();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'gcc is not installed';
+    const { stderr } = error as { stderr?: Buffer };
+    throw new Error(`the oracle harness does not build:\n${stderr ?? error}`, { cause: error });
+  }
+  return undefined;
+}
+
+/** Takes `size` bytes at a time from a stream, without copying more than once. */
+function exactReader(stream: Readable): (size: number) => Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let available = 0;
+  let ended = false;
+  let wake: (() => void) | undefined;
+  stream.on('data', (chunk: Buffer) => {
+    chunks.push(chunk);
+    available += chunk.length;
+    wake?.();
+  });
+  const end = () => {
+    ended = true;
+    wake?.();
+  };
+  stream.on('end', end).on('close', end).on('error', end);
+  return async size => {
+    while (available < size) {
+      if (ended) throw new Error('the oracle harness ended unexpectedly');
+      await new Promise<void>(resolve => {
+        wake = resolve;
+      });
+    }
+    /** A buffer of its own, so that typed arrays over it are aligned. */
+    const result = Buffer.from(new ArrayBuffer(size));
+    let filled = 0;
+    while (filled < size) {
+      const chunk = chunks[0]!;
+      const taken = Math.min(chunk.length, size - filled);
+      chunk.copy(result, filled, 0, taken);
+      filled += taken;
+      if (taken === chunk.length) chunks.shift();
+      else chunks[0] = chunk.subarray(taken);
+    }
+    available -= size;
+    return result;
+  };
+}
+
+const write = (stream: Writable, data: Uint8Array): void => {
+  // Waiting for the drain is not needed: the results are awaited batch by batch.
+  stream.write(data);
+};
+
+export async function openHostCpu(): Promise<HostCpu> {
+  const child: ChildProcess = spawn(buildHarness(), [], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const exited = new Promise<void>(resolve => child.once('exit', () => resolve()));
+  child.stdin!.on('error', () => {});
+  const read = exactReader(child.stdout!);
+  write(child.stdin!, WINDOW_IMAGE);
+  write(child.stdin!, READONLY_IMAGE);
+  const bits = (await read(4)).readUInt32LE();
+
+  const send = (cases: readonly MachineCase[], from: number): number => {
+    const writer = recordWriter(BATCH_BYTES + (1 << 16));
+    writer.length = 8;
+    let to = from;
+    while (to < cases.length && writer.length < BATCH_BYTES) writeCase(writer, cases[to++]!);
+    writer.view.setUint32(0, to - from, true);
+    writer.view.setUint32(4, writer.length - 8, true);
+    write(child.stdin!, writer.bytes.subarray(0, writer.length));
+    return to;
+  };
+  const receive = async (results: MachineResult[]): Promise<void> => {
+    const size = (await read(4)).readUInt32LE();
+    const { buffer } = await read(size);
+    const view = new DataView(buffer);
+    for (let at = 0; at < size; ) {
+      const { result, next } = readResult(buffer, at, view);
+      results.push(result);
+      at = next;
+    }
+  };
+  const runAll = async (cases: readonly MachineCase[]): Promise<MachineResult[]> => {
+    const results: MachineResult[] = [];
+    let sent = 0;
+    let received = 0;
+    const waiting: number[] = [];
+    // Two batches under way keep both processes busy.
+    while (received < cases.length) {
+      while (sent < cases.length && waiting.length < 2) {
+        sent = send(cases, sent);
+        waiting.push(sent);
+      }
+      await receive(results);
+      received = waiting.shift()!;
+    }
+    return results;
+  };
+  /** Calls are served one after another. */
+  let last: Promise<unknown> = Promise.resolve();
+  const run = (cases: readonly MachineCase[]): Promise<MachineResult[]> => {
+    const result = last.then(() => runAll(cases));
+    last = result.catch(() => {});
+    return result;
+  };
+  const close = async (): Promise<void> => {
+    child.stdin!.end();
+    await exited;
+  };
+
+  const trial = (mode: 16 | 32): MachineCase => {
+    const state = initialState();
+    // inc eax; push ax: shows the operand size, the stack and the carried state.
+    state.u64[0] = 0x1234_ffffn;
+    state.u64[4] = mode === 16 ? 0x1100n : 0x2000_1100n;
+    state.u64[Q.rip] = mode === 16 ? 0x100n : 0x1000_0100n;
+    return { mode, code: Uint8Array.of(0x40, 0x50), state, patches: [] };
+  };
+  const [code32, code16] = await run([trial(32), trial(16)]);
+  const cpuinfo = readFileSync('/proc/cpuinfo', 'utf8');
+  const field = (name: string) => new RegExp(`^${name}\\s*: (.*)$`, 'm').exec(cpuinfo)?.[1] ?? '';
+  const features: HostFeatures = {
+    cpu: new Set(field('flags').split(' ')),
+    vendor: field('vendor_id'),
+    model: field('model name'),
+    avx: (bits & 1) !== 0,
+    fsGsBase: (bits & 4) !== 0,
+    modes: {
+      64: true,
+      32: (bits & 2) !== 0 && code32!.end === End.completed && code32!.state.u64[0] === 0x1235_0000n,
+      16: (bits & 2) !== 0 && code16!.end === End.completed && code16!.state.u64[0] === 0x1234_0000n,
+    },
+  };
+  return { features, run, close, [Symbol.asyncDispose]: close };
+}
