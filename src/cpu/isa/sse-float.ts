@@ -69,9 +69,9 @@ const fromMmx =
   (name: string): Semantics =>
   (x, destination, source) => {
     const { isMemory } = source as Operand;
-    if (!isMemory || name === 'cvtpi2ps') checkPending(x);
+    if (!isMemory) checkPending(x);
     const from = x.let((source as Operand).location());
-    if (!isMemory || name === 'cvtpi2ps') enterMmx(x);
+    if (!isMemory) enterMmx(x);
     simdFaultIf(x, x.runtime(name, from, (destination as Operand).location()));
   };
 const toMmx =

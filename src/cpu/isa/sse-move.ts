@@ -34,7 +34,7 @@ const storeHigh: Semantics = (_x, destination, source) =>
 const highToLow: Semantics = (_x, destination, source) => {
   const target = destination as Operand;
   const b = (source as Operand).readVector();
-  target.writeVector(pick(b, target.readVector(), i => i + 8));
+  target.writeVector(pick(b, target.readVector(), i => (i < 8 ? i + 8 : i + 16)));
 };
 const lowToHigh: Semantics = (_x, destination, source) => {
   const target = destination as Operand;
@@ -76,6 +76,7 @@ const xmmToMmx: Semantics = (x, destination, source) => {
 };
 const emptyMmx: Semantics = x => {
   checkPending(x);
+  enterMmx(x);
   x.setField('ftw', w.i32(0xffff));
 };
 
