@@ -149,7 +149,7 @@ export class InterpreterEmitter extends Emitter {
           address: () => w.load('i64', 8, this.#record, R.immediate),
         };
       case 'V':
-        return this.#vector(this.let(this.place('reg')), 16);
+        return this.#vector(this.let(this.place('reg')), size);
       case 'U':
         return this.#vector(this.let(this.place('rm')), size);
       case 'W':
@@ -227,6 +227,11 @@ export class InterpreterEmitter extends Emitter {
       read: () => this.let(w.load('i64', 8, location)),
       write: value => {
         this.code.store(8, location, value);
+        this.code.store(2, location, w.i32(0xffff), 8);
+      },
+      readVector: () => this.let(w.loadZeroExtended(8, location)),
+      writeVector: value => {
+        this.code.store(8, location, w.extractLane('i64x2', value, 0));
         this.code.store(2, location, w.i32(0xffff), 8);
       },
       location: () => location,
