@@ -37,7 +37,9 @@ export const SLICE_FUEL = 1_000_000;
 export function runOne(hypervisor: Hypervisor, sliceFuel: number = SLICE_FUEL): Outcome {
   deliverEvents(hypervisor);
   fireTimers(hypervisor);
-  const vcpu = dequeue(hypervisor);
+  // An INIT may have stopped a vCPU while it was in the queue.
+  let vcpu = dequeue(hypervisor);
+  while (vcpu !== undefined && !isRunnable(vcpu)) vcpu = dequeue(hypervisor);
   if (vcpu === undefined) return idle(hypervisor);
   setRunstate(vcpu, RUNSTATE_running);
   updateRunstateArea(vcpu);
