@@ -39,10 +39,12 @@ import {
   HypervisorState,
   MAPTRACK_PER_FRAME,
   Maptrack,
+  NEVER,
   Pause,
   VcpuState,
 } from './state.ts';
 import { guestAddress, issue, issueOp, SCRATCH, testDomain, testMachine } from './testing.ts';
+import { setSingleshot } from './time.ts';
 import { interruptArrived } from './wake.ts';
 
 const { sched_op, vcpu_op, xen_version } = Hypervisor;
@@ -85,6 +87,26 @@ test('a hypercall continues the slice with what fuel is left', () => {
   runOne(machine.hypervisor, 2000);
   assert.deepEqual(fuels, [2000, 1470, 940, 410]);
   assert.equal(block.gpr.get(0), 0x40011n);
+});
+
+test('an entry ends about when the next timer is due, by the pace of late', () => {
+  const machine = testMachine();
+  const domain = testDomain(machine);
+  const { block } = domain.vcpus[0]!;
+  const fuels: number[] = [];
+  // A processor of 4 ns an instruction
+  machine.script.run = (_vcpu, fuel) => {
+    fuels.push(fuel);
+    machine.clock.nowNs += 4 * fuel;
+    block.fuel = 0;
+    return Exit.fuel;
+  };
+  for (let i = 0; i < 60; i++) runOne(machine.hypervisor, 100_000);
+  fuels.length = 0;
+  setSingleshot(domain.vcpus[0]!, machine.clock.nowNs + 200_000);
+  runOne(machine.hypervisor, 1_000_000);
+  assert.ok(Math.abs(fuels[0]! - 50_000) < 500, `${fuels[0]}`);
+  assert.equal(domain.vcpus[0]!.state.singleshotNs, NEVER);
 });
 
 test('HLT sleeps until an interrupt; with interrupts off the last vCPU switches the machine off', () => {
