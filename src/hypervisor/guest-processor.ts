@@ -11,12 +11,13 @@ import { LAPIC_STATE_BYTES } from './apic-state.ts';
 import { LOCAL_APIC_BASE } from './builder/layout.ts';
 import { type CpuServices, createCpuServices } from './cpu-services.ts';
 import type { CpuPolicy } from './cpuid-policy.ts';
+import { attachRun } from './domain.ts';
 import type { Clock, Domain, Vcpu } from './hypervisor.ts';
 import { vcpuDown, vcpuUp } from './life.ts';
 import { createMsrs } from './msr.ts';
 import { MSR_STATE_BYTES } from './msr-state.ts';
 import { addressOfGfn, mapMmio } from './p2m.ts';
-import { takeRun } from './runs.ts';
+import { DomainRun } from './state.ts';
 import { setApicTimer, ticksToNs } from './time.ts';
 import { interruptArrived, vcpuOfBlock } from './wake.ts';
 
@@ -77,25 +78,29 @@ export function createProcessors(options: ProcessorOptions): Processors {
     engineHost,
     attach(domain) {
       const count = domain.vcpus.length;
-      const pages = (bytes: number) => Math.ceil((count * bytes) / PAGE_SIZE);
       const vcpuBlocks = domain.vcpus.map(vcpu => vcpu.state.block);
       const at = (id: number) => domain.vcpus[id] as Vcpu;
-      const lapics = createLapics(memory, takeRun(domain.hypervisor, pages(LAPIC_STATE_BYTES)), vcpuBlocks, {
-        nowNs: () => clock.systemTimeNs(),
-        tsc: () => clock.tsc(),
-        nsAtTsc: (_id, tsc) => nsAtTsc(domain, tsc),
-        setTimer: (id, atNs) => setApicTimer(at(id), atNs),
-        initVcpu: id => vcpuDown(at(id)),
-        startVcpu: (id, vector) => {
-          options.startProcessor(at(id).state.block, vector);
-          at(id).state.isInitialised = 1;
-          vcpuUp(at(id));
+      const lapics = createLapics(
+        memory,
+        attachRun(domain, DomainRun.lapics, count * LAPIC_STATE_BYTES),
+        vcpuBlocks,
+        {
+          nowNs: () => clock.systemTimeNs(),
+          tsc: () => clock.tsc(),
+          nsAtTsc: (_id, tsc) => nsAtTsc(domain, tsc),
+          setTimer: (id, atNs) => setApicTimer(at(id), atNs),
+          initVcpu: id => vcpuDown(at(id)),
+          startVcpu: (id, vector) => {
+            options.startProcessor(at(id).state.block, vector);
+            at(id).state.isInitialised = 1;
+            vcpuUp(at(id));
+          },
+          // Nothing sends NMIs to a PVH guest yet, and a guest's own NMI IPIs (backtraces) are not delivered.
+          nmi: () => {},
+          wake: id => interruptArrived(domain.hypervisor, at(id).state.block),
         },
-        // Nothing sends NMIs to a PVH guest yet, and a guest's own NMI IPIs (backtraces) are not delivered.
-        nmi: () => {},
-        wake: id => interruptArrived(domain.hypervisor, at(id).state.block),
-      });
-      const msrs = createMsrs(memory, takeRun(domain.hypervisor, pages(MSR_STATE_BYTES)), count, {
+      );
+      const msrs = createMsrs(memory, attachRun(domain, DomainRun.msrs, count * MSR_STATE_BYTES), count, {
         lapics,
         tsc: () => clock.tsc(),
         // The TSC is the machine's: writes have no effect, as with a TSC that the hypervisor emulates.
@@ -132,7 +137,9 @@ export function createProcessors(options: ProcessorOptions): Processors {
   function nsAtTsc(domain: Domain, tsc: bigint): number {
     const ahead = tsc - clock.tsc();
     if (ahead <= 0n) return clock.systemTimeNs();
-    return clock.systemTimeNs() + Number(ticksToNs(ahead, domain.state.tscToSystemMul, domain.state.tscShift));
+    return (
+      clock.systemTimeNs() + Number(ticksToNs(ahead, domain.state.tscToSystemMul, domain.state.tscShift))
+    );
   }
 }
 

@@ -6,19 +6,45 @@ import { XenHvmParam } from '../abi/xen/hvm.ts';
 import { XenAddToPhysmap } from '../abi/xen/memory.ts';
 import * as sched from '../abi/xen/sched.ts';
 import { Vcpuop } from '../abi/xen/vcpu.ts';
-import { Hypervisor } from '../abi/xen/xen.ts';
+import { Hypervisor, VcpuInfo } from '../abi/xen/xen.ts';
 import { mfn } from '../base/brand.ts';
 import { Exit } from '../cpu/vcpu/exit.ts';
 import { FrameEntry, FrameType } from '../machine/frames.ts';
 import { machineHeader } from '../machine/header.ts';
-import { FRAME_TABLE_BASE } from '../machine/memory.ts';
+import { FRAME_TABLE_BASE, RUNTIME_DATA_BASE } from '../machine/memory.ts';
 import { attachRun, createHypervisor, destroyDomain } from './domain.ts';
 import { allocUnboundFor, bindToGuest, notify } from './event/backend.ts';
 import type { Vcpu } from './hypervisor.ts';
-import { crashReason, domainResume, pauseDomain, shutdownCode, unpauseDomain, vcpuUp } from './life.ts';
+import { domainInfo } from './info.ts';
+import {
+  crashReason,
+  domainCrash,
+  domainResume,
+  pauseDomain,
+  shutdownCode,
+  unpauseDomain,
+  vcpuUp,
+} from './life.ts';
 import { populateGfn } from './p2m.ts';
 import { runOne } from './scheduler.ts';
+import {
+  ACTIVE_BYTES,
+  ActiveGrant,
+  CHANNELS_PER_FRAME,
+  DomainState,
+  EventChannel,
+  EventTable,
+  GrantTable,
+  HYPERVISOR_STATE,
+  HypervisorState,
+  MAPTRACK_PER_FRAME,
+  Maptrack,
+  NEVER,
+  Pause,
+  VcpuState,
+} from './state.ts';
 import { guestAddress, issue, issueOp, SCRATCH, testDomain, testMachine } from './testing.ts';
+import { setSingleshot } from './time.ts';
 import { interruptArrived } from './wake.ts';
 
 const { sched_op, vcpu_op, xen_version } = Hypervisor;
@@ -61,6 +87,26 @@ test('a hypercall continues the slice with what fuel is left', () => {
   runOne(machine.hypervisor, 2000);
   assert.deepEqual(fuels, [2000, 1470, 940, 410]);
   assert.equal(block.gpr.get(0), 0x40011n);
+});
+
+test('an entry ends about when the next timer is due, by the pace of late', () => {
+  const machine = testMachine();
+  const domain = testDomain(machine);
+  const { block } = domain.vcpus[0]!;
+  const fuels: number[] = [];
+  // A processor of 4 ns an instruction
+  machine.script.run = (_vcpu, fuel) => {
+    fuels.push(fuel);
+    machine.clock.nowNs += 4 * fuel;
+    block.fuel = 0;
+    return Exit.fuel;
+  };
+  for (let i = 0; i < 60; i++) runOne(machine.hypervisor, 100_000);
+  fuels.length = 0;
+  setSingleshot(domain.vcpus[0]!, machine.clock.nowNs + 200_000);
+  runOne(machine.hypervisor, 1_000_000);
+  assert.ok(Math.abs(fuels[0]! - 50_000) < 500, `${fuels[0]}`);
+  assert.equal(domain.vcpus[0]!.state.singleshotNs, NEVER);
 });
 
 test('HLT sleeps until an interrupt; with interrupts off the last vCPU switches the machine off', () => {
@@ -218,6 +264,43 @@ test('destroying a domain gives everything back, again and again', () => {
     if (entry.type === FrameType.ram) assert.equal(entry.owner, 0xffff, `frame ${mfn(frame)}`);
   }
   assert.equal(runOne(hypervisor).kind, 'idle');
+});
+
+test('a vCPU that is stopped while it waits in the queue does not run', () => {
+  const machine = testMachine();
+  const domain = testDomain(machine);
+  vcpuUp(domain.vcpus[1]!);
+  domain.vcpus[0]!.state.pauseFlags |= Pause.down;
+  machine.script.run = () => Exit.pause;
+  const first = runOne(machine.hypervisor);
+  assert.ok(first.kind === 'ran' && first.vcpu.id === 1);
+});
+
+test('the state of domains fits the frames that it has', () => {
+  for (const layout of [DomainState, EventTable, GrantTable])
+    assert.ok(layout.size <= 4096, layout.structName);
+  assert.ok(VcpuState.size <= 4096 - VcpuInfo.size);
+  assert.ok(HYPERVISOR_STATE + HypervisorState.size <= RUNTIME_DATA_BASE);
+  assert.equal(EventChannel.size * CHANNELS_PER_FRAME, 4096);
+  assert.equal(Maptrack.size * MAPTRACK_PER_FRAME, 4096);
+  assert.ok(ActiveGrant.size <= ACTIVE_BYTES);
+});
+
+test('what the toolstack sees of a domain', () => {
+  const machine = testMachine();
+  const domain = testDomain(machine);
+  domain.vcpus[0]!.block.flagSys = 0x202;
+  machine.script.run = () => {
+    machine.clock.nowNs += 70;
+    return Exit.halt;
+  };
+  assert.equal(domainInfo(domain).state, '------');
+  runOne(machine.hypervisor);
+  assert.deepEqual([domainInfo(domain).state, domainInfo(domain).cpuTimeNs], ['-b----', 70]);
+  pauseDomain(domain);
+  domainCrash(domain, 'test');
+  const info = domainInfo(domain);
+  assert.deepEqual([info.state, info.crashReason, info.shutdownCode], ['--psc-', 'test', 3]);
 });
 
 test('a domain that does not fit leaves nothing behind', () => {
