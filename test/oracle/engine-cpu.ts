@@ -87,7 +87,8 @@ export function openEngineCpu(): GuestCpu {
   const vcpu = Vcpu.at(memory.view, cpu);
   const p2m = frameAddress(frames.allocateRun(1));
   const base = frameAddress(frames.allocateRun(FRAMES, domid(1)));
-  for (let i = 0; i < FRAMES; i++) memory.u32[p2m / 4 + i] = (base / PAGE_SIZE + i) | (P2m.ram << P2m.typeShift);
+  for (let i = 0; i < FRAMES; i++)
+    memory.u32[p2m / 4 + i] = (base / PAGE_SIZE + i) | (P2m.ram << P2m.typeShift);
   vcpu.p2m = p2m;
   vcpu.p2mCount = FRAMES;
   vcpu.domain = 1;
@@ -113,7 +114,10 @@ export function openEngineCpu(): GuestCpu {
   put(TSS + 4, SYSTEM_BASE + BigInt(STACK_TOP));
   for (let vector = 0; vector < 256; vector++) {
     const handler = SYSTEM_BASE + BigInt(HANDLERS + vector * HANDLER_BYTES);
-    put(IDT + vector * 16, (handler & 0xffffn) | (8n << 16n) | (0xeen << 40n) | (((handler >> 16n) & 0xffffn) << 48n));
+    put(
+      IDT + vector * 16,
+      (handler & 0xffffn) | (8n << 16n) | (0xeen << 40n) | (((handler >> 16n) & 0xffffn) << 48n),
+    );
     put(IDT + vector * 16 + 8, handler >> 32n);
     memory.u8[base + HANDLERS + vector * HANDLER_BYTES] = 0xf4;
   }
@@ -146,7 +150,11 @@ export function openEngineCpu(): GuestCpu {
     const extra = (number: number, at: bigint, limit: number) =>
       segment(number, 0x2b, DATA_ATTRIBUTES[mode === 64 ? 64 : 32], at, limit);
     extra(Seg.fs, mode === 64 ? state.u64[Q.fsBase]! : BigInt(DATA_BASE), 0xffff_ffff);
-    extra(Seg.gs, mode === 64 ? state.u64[Q.gsBase]! : BigInt(DATA_BASE), mode === 64 ? 0xffff_ffff : WINDOW_BYTES - 1);
+    extra(
+      Seg.gs,
+      mode === 64 ? state.u64[Q.gsBase]! : BigInt(DATA_BASE),
+      mode === 64 ? 0xffff_ffff : WINDOW_BYTES - 1,
+    );
     segment(Seg.tr, 0x40, 0x008b, SYSTEM_BASE + BigInt(TSS), 0xfff);
     vcpu.rip = state.u64[Q.rip]!;
     engine.runtime.setFlags(cpu, state.u64[Q.rflags]! | 2n, -1n);
@@ -190,7 +198,14 @@ export function openEngineCpu(): GuestCpu {
     enter(test);
     const reason = engine.run(cpu, FUEL);
     const state = machineState();
-    const result = { end: End.timeout as number, vector: 0, errorCode: 0, faultAddress: 0n, state, changes: [] };
+    const result = {
+      end: End.timeout as number,
+      vector: 0,
+      errorCode: 0,
+      faultAddress: 0n,
+      state,
+      changes: [],
+    };
     if (reason !== Exit.halt) return { ...result, end: reason === Exit.fuel ? End.timeout : 100 + reason };
     const vector = Math.floor((Number(vcpu.rip - SYSTEM_BASE) - HANDLERS) / HANDLER_BYTES);
     let frame = Number(vcpu.gpr.get(4) - SYSTEM_BASE) + base;

@@ -57,4 +57,7 @@ export {
   writeControl,
   xgetbv,
 } from './privilege';
+export { aesdec, aesdeclast, aesenc, aesenclast, aesimc, aeskeygenassist } from './vector-aes';
+export { carrylessMultiply, checksum, sumDifferenceWindows } from './vector-misc';
+export { compareExplicit, compareImplicit, maskToIndex, maskToVector } from './vector-strings';
 export * from './float/index';
