@@ -6,21 +6,21 @@
  * through a table. Faults, jumps and reloads of the code position each have one place in the loop.
  */
 import { invariant } from '../../base/errors.ts';
-import { CodeRecord, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
 import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
+import { Mode } from '../decode/mode.ts';
+import { CodeRecord, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
 import { Vector } from '../isa/emitter.ts';
 import { FIRST_CALLED, FIRST_FORM, FORMS, type Form } from '../isa/forms.ts';
 import { runtimeExports } from '../runtime/signatures.ts';
 import { floatExports } from '../runtime/signatures-float.ts';
-import { Mode } from '../decode/mode.ts';
 import { Exit } from '../vcpu/exit.ts';
 import { Seg, TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
-import { type Callee, Code, type Label, type Type, type Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
+import { type Callee, Code, type Label, type Type, type Value } from '../wasm/code.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { type Functions, InterpreterEmitter, Outcome } from './emitter.ts';
 import { Pseudo } from './pseudo.ts';
-import { type ServiceName, SERVICES } from './services.ts';
+import { SERVICES, type ServiceName } from './services.ts';
 
 /** Any form will do for code that has no operands. */
 const PLAIN = { size: 8, mode64: true, rep: 0, addressSize: 8 } as const;
@@ -137,10 +137,15 @@ function generateLoop(functions: Functions, enter: Callee, handlerType: number):
               });
               const loop = { dispatch, fault, jump, link, reload, exit, target, fuel };
               const handler = w.load('i32', 2, record, CodeRecord.offsets.handler);
-              inlineHandlers(code, handler, form => {
-                const x = new InterpreterEmitter(code, form ?? PLAIN, cpu, record, functions, loop);
-                return x;
-              }, pseudo => emitPseudo(pseudo, code, loop, cpu, record, functions, ripOfRecord));
+              inlineHandlers(
+                code,
+                handler,
+                form => {
+                  const x = new InterpreterEmitter(code, form ?? PLAIN, cpu, record, functions, loop);
+                  return x;
+                },
+                pseudo => emitPseudo(pseudo, code, loop, cpu, record, functions, ripOfRecord),
+              );
               // Called handlers: they find the fuel in the block and may change it.
               code.store(4, cpu, fuel, V.fuel);
               const index = w.sub(handler, w.i32(FIRST_CALLED));
@@ -154,6 +159,14 @@ function generateLoop(functions: Functions, enter: Callee, handlerType: number):
               code.br(dispatch);
             });
             // fault: deliver with rip at the instruction
+            const inStackSegment = w.eq(
+              w.load('i32', 2, record, CodeRecord.offsets.segment),
+              w.i32(V.segBase + Seg.ss * 8),
+            );
+            const notCanonical = w.eq(w.load('i32', 4, cpu, V.exHasError), w.i32(2));
+            code.if(w.and(notCanonical, inStackSegment), () =>
+              code.store(4, cpu, w.i32(Vector.SS), V.exVector),
+            );
             code.store(8, cpu, ripOfRecord(), V.rip);
             code.store(4, cpu, fuel, V.fuel);
             const reason = code.call(functions.runtime('deliver'), cpu);
@@ -187,7 +200,8 @@ function generateLoop(functions: Functions, enter: Callee, handlerType: number):
           remember();
         });
         // Decoding may throw the code cache away, and the jump's record with it.
-        const generation = () => w.load('i32', 4, w.i32(MACHINE_HEADER), MachineHeader.offsets.codeGeneration);
+        const generation = () =>
+          w.load('i32', 4, w.i32(MACHINE_HEADER), MachineHeader.offsets.codeGeneration);
         const before = code.let(generation());
         code.store(8, cpu, target, V.rip);
         code.set(record, code.call(enter, cpu));
@@ -218,9 +232,7 @@ function probe(code: Code, cpu: Value, target: Value, found: (record: Value) => 
   const page = code.let(w.and(target, w.i64(-4096)));
   code.if(w.eq(w.load('i64', 8, entry, TlbEntry.offsets.tag), page), () => {
     const slot = w.shl(w.and(w.wrap(target), w.i32(4095)), w.i32(2));
-    const record = code.let(
-      w.load('i32', 4, w.add(w.load('i32', 4, entry, TlbEntry.offsets.addend), slot)),
-    );
+    const record = code.let(w.load('i32', 4, w.add(w.load('i32', 4, entry, TlbEntry.offsets.addend), slot)));
     code.if(record, () => {
       code.store(8, cpu, page, V.codePage);
       found(record);

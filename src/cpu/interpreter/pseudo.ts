@@ -18,4 +18,10 @@ export const Pseudo = {
  * An address record's `immediate` says how to compute: bits 0..7 mask kind (2, 4 or 8 bytes of address), bit 8: apply
  * the segment with its limit, bit 9: write access, bit 10: 64-bit mode, bits 16..23 segment number, bits 24..31 size.
  */
-export const AddressField = { withSegment: 1 << 8, write: 1 << 9, long: 1 << 10, segmentShift: 16, sizeShift: 24 } as const;
+export const AddressField = {
+  withSegment: 1 << 8,
+  write: 1 << 9,
+  long: 1 << 10,
+  segmentShift: 16,
+  sizeShift: 24,
+} as const;
