@@ -78,7 +78,7 @@ export interface Definition {
   readonly semantics: Semantics;
   readonly options: Options;
   /** Decoded from `encoding`. */
-  readonly prefix: 'any' | 'NP' | '66' | 'F3' | 'F2';
+  readonly prefix: 'any' | 'NP' | 'NFx' | '66' | 'F3' | 'F2';
   /** 0 one-byte, 1 0F, 2 0F38, 3 0F3A. */
   readonly map: number;
   readonly opcode: number;
@@ -127,7 +127,7 @@ export function define(
   const specs = operandText.map(parseOperand);
   const tokens: string[] = encoding.split(' ');
   let prefix: Definition['prefix'] = 'any';
-  if (['NP', '66', 'F3', 'F2'].includes(tokens[0] as string) && tokens.length > 1) {
+  if (['NP', 'NFx', '66', 'F3', 'F2'].includes(tokens[0] as string) && tokens.length > 1) {
     prefix = tokens.shift() as Definition['prefix'];
   }
   const escape = /^0F( 38| 3A)?(?= [0-9A-F]{2})/.exec(tokens.join(' '))?.[0];

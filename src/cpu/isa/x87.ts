@@ -133,7 +133,7 @@ const storeUnchecked: Semantics = computing((x, operand) => {
   const tag = w.and(w.shrU(x.field('ftw'), w.shl(top, w.i32(1))), w.i32(3));
   x.if(
     w.eq(tag, w.i32(3)),
-    () => void x.runtime('popX87'),
+    () => void x.runtime('fincstp'),
     () => void x.runtime('fstSt', operand.number(), w.i32(1)),
   );
   return undefined;
