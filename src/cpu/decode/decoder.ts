@@ -4,7 +4,7 @@
  * `decode` reads bytes through a function and fills one reused `Decoded`: decoding allocates nothing. What an
  * instruction means is not its business; it finds the table entry, the operands' places and the length.
  */
-import { type Definition, sizeOf } from '../isa/definition.ts';
+import { type Definition, type OperandSpec, sizeOf } from '../isa/definition.ts';
 import { TABLE } from '../isa/table.ts';
 import { Mode } from './mode.ts';
 
@@ -60,6 +60,7 @@ const SEGMENT_PREFIX: Record<number, number> = { 38: 0, 46: 1, 54: 2, 62: 3, 100
 /** 16-bit addressing: base and index by rm (SDM vol. 2, table 2-1). */
 const BASE16 = [3, 3, 5, 5, 6, 7, 5, 3];
 const INDEX16 = [6, 7, 6, 7, -1, -1, -1, -1];
+const SEG_CS = 1;
 const SEG_SS = 2;
 const SEG_DS = 3;
 
@@ -209,6 +210,7 @@ export class Decoder {
       if (d.mod !== 3) this.#memory(fields & 7, rex, override);
     }
     this.#immediates(definition);
+    if (!hasRegister(definition, d.reg)) return 'undefined';
     if (d.lock && !(definition.options.lock && d.mod >= 0 && d.mod !== 3)) return 'undefined';
     return undefined;
   }
@@ -229,6 +231,7 @@ export class Decoder {
       const isControl = c.operands.some(o => o.kind === 'C' || o.kind === 'D');
       if (c.rm === 'memory' && c.hasModrm && modrm >= 0xc0) continue;
       if (c.rm === 'register' && c.hasModrm && modrm < 0xc0 && !isControl) continue;
+      if (c.prefix === 'NFx' && rep !== 0) continue;
       if (c.prefix === 'NP' && (has66 || rep !== 0)) continue;
       if (c.prefix === '66' && !(has66 && rep === 0)) continue;
       if (c.prefix === 'F3' && rep !== 1) continue;
@@ -317,6 +320,17 @@ export class Decoder {
       first = false;
     }
   }
+}
+
+/** Segment, control and debug registers that ModRM.reg can name but do not exist, or cannot be loaded (CS). */
+function hasRegister(definition: Definition, register: number): boolean {
+  for (let i = 0; i < definition.operands.length; i++) {
+    const kind = (definition.operands[i] as OperandSpec).kind;
+    if (kind === 'S') return (register & 7) < 6 && !(i === 0 && (register & 7) === SEG_CS);
+    if (kind === 'C') return register === 0 || (register >= 2 && register <= 4) || register === 8;
+    if (kind === 'D') return register < 8;
+  }
+  return true;
 }
 
 function isPrefix(byte: number, is64: boolean): boolean {

@@ -10,7 +10,8 @@ import { FrameEntry, FrameFlag } from '../../machine/frames.ts';
 import { machineHeader } from '../../machine/header.ts';
 import { FRAME_TABLE_BASE, type MachineMemory } from '../../machine/memory.ts';
 import { AddressField, Pseudo } from '../interpreter/pseudo.ts';
-import { type Definition, type OperandSpec, sizeOf } from '../isa/definition.ts';
+import { type Definition, type OperandSpec, sizeOf, writesMemory } from '../isa/definition.ts';
+import { RSP } from '../isa/emitter.ts';
 import { formIndex, variantOf } from '../isa/forms.ts';
 import { Vcpu } from '../vcpu/layout.ts';
 import { type Decoded, Decoder, type Failure } from './decoder.ts';
@@ -167,18 +168,27 @@ export class RecordWriter {
       if (viaAddressRecord) u16[(at + O.base) >> 1] = V.ea;
       else {
         this.#address(d, at, offset);
-        if (d.definition.name !== 'lea') u16[(at + O.segment) >> 1] = V.segBase + d.segment * 8;
+        if (!d.definition.options.noAccess) u16[(at + O.segment) >> 1] = V.segBase + d.segment * 8;
       }
     } else if (d.definition.options.addressSized) {
       u16[(at + O.segment) >> 1] = V.segBase + d.segment * 8;
     }
     for (const operand of d.definition.operands) this.#operand(d, operand, at, usesMemory);
-    // x87 instructions have no immediate, but an opcode that FOP may have to show.
-    i32[(at + O.immediate) >> 2] = d.definition.options.unit === 'x87' ? x87Opcode(d) : d.immediate;
+    i32[(at + O.immediate) >> 2] = this.#immediate(d, viaAddressRecord, is64);
     const second = d.definition.operands.filter(o => o.kind === 'I').length > 1;
     const isJump = d.definition.operands.some(o => o.kind === 'J');
     i32[(at + O.immediate + 4) >> 2] = isJump ? 0 : second ? d.immediate2 : d.immediateHigh;
     void u8;
+  }
+
+  /** Instructions without an immediate may have something else to know. */
+  #immediate(d: Decoded, viaAddressRecord: boolean, is64: boolean): number {
+    const { unit, bitString } = d.definition.options;
+    // An opcode that FOP may have to show.
+    if (unit === 'x87') return x87Opcode(d);
+    // What is to be done to the address once the bit offset is added.
+    if (bitString) return viaAddressRecord ? addressKind(d, is64) : 0;
+    return d.immediate;
   }
 
   /** base + index * scale + displacement into a record. */
@@ -188,7 +198,9 @@ export class RecordWriter {
     u16[(at + O.index) >> 1] = d.index >= 0 ? V.gpr + d.index * 8 : V.zero;
     u8[at + O.scale] = d.scale;
     // RIP-relative: from the page's address, so the instruction's own place is part of the displacement.
-    const extra = d.base === -2 ? offset + d.length : 0;
+    // POP finds the stack pointer moved already.
+    const popped = d.base === RSP && d.definition.name === 'pop' ? d.size : 0;
+    const extra = d.base === -2 ? offset + d.length : popped;
     const low = (d.displacement >>> 0) + extra;
     i32[(at + O.displacement) >> 2] = low | 0;
     i32[(at + O.displacement + 4) >> 2] = (d.displacementHigh + (low >= 2 ** 32 ? 1 : 0)) | 0;
@@ -197,14 +209,10 @@ export class RecordWriter {
   #addressRecord(d: Decoded, offset: number, is64: boolean): void {
     const at = this.#begin(Pseudo.address, offset, d.length);
     this.#address(d, at, offset);
-    const memoryOperand = d.definition.operands.find(o => 'EMWQO'.includes(o.kind)) as OperandSpec;
-    const size = sizeOf(memoryOperand.size, d.size);
+    const { noAccess, bitString } = d.definition.options;
+    const kind = addressKind(d, is64);
     this.#memory.i32[(at + O.immediate) >> 2] =
-      d.addressSize |
-      (d.definition.name === 'lea' ? 0 : AddressField.withSegment) |
-      (is64 ? AddressField.long : 0) |
-      (d.segment << AddressField.segmentShift) |
-      (size << AddressField.sizeShift);
+      noAccess || bitString ? kind & ~AddressField.withSegment : kind;
   }
 
   #operand(d: Decoded, operand: OperandSpec, at: number, usesMemory: boolean): void {
@@ -249,6 +257,20 @@ export class RecordWriter {
 function generalPlace(number: number, size: number, rex: boolean): number {
   if (size === 1 && !rex && number >= 4) return V.gpr + (number - 4) * 8 + 1;
   return V.gpr + number * 8;
+}
+
+/** How to make an effective address, for an address record: see AddressField. */
+function addressKind(d: Decoded, is64: boolean): number {
+  const memoryOperand = d.definition.operands.find(o => 'EMWQO'.includes(o.kind)) as OperandSpec;
+  const size = sizeOf(memoryOperand.size, d.size);
+  return (
+    d.addressSize |
+    AddressField.withSegment |
+    (writesMemory(d.definition) ? AddressField.write : 0) |
+    (is64 ? AddressField.long : 0) |
+    (d.segment << AddressField.segmentShift) |
+    (size << AddressField.sizeShift)
+  );
 }
 
 /** The low three bits of the opcode and the ModRM byte. */

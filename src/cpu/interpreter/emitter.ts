@@ -283,6 +283,22 @@ export class InterpreterEmitter extends Emitter {
   leaveRepeat(): void {
     this.#leave(Outcome.repeat, loop => loop.dispatch);
   }
+  branchTarget(): Value {
+    const to = w.add(this.nextRip(), w.extendS(this.immediate32()));
+    return this.mode64 ? to : w.extendU(truncate(this.size, w.wrap(to)));
+  }
+  bitAddress(operand: Operand, bytes: Value): Value {
+    const address = this.let(w.add(operand.address(), bytes));
+    // Other than plain 64-bit addresses: what the address record would have done must be done after the addition.
+    const kind = this.let(this.immediate32());
+    const result = this.local('i64');
+    this.set(result, address);
+    this.if(kind, () => {
+      this.faultIf(this.runtime('legacyAddress', address, kind));
+      this.set(result, this.field('ea'));
+    });
+    return result;
+  }
   leaveJump(rip: Value): void {
     if (this.#loop) {
       this.set(this.#loop.target, rip);
@@ -299,13 +315,12 @@ export class InterpreterEmitter extends Emitter {
         this.set(this.#record, link);
         this.code.br((this.#loop as LoopLabels).dispatch);
       });
-      this.set(this.#loop.target, w.add(this.nextRip(), w.extendS(this.immediate32())));
+      this.set(this.#loop.target, this.branchTarget());
       this.code.br(this.#loop.link);
       return;
     }
     invariant(distance.size === 8, 'a jump distance');
-    const to = w.add(this.nextRip(), w.extendS(this.immediate32()));
-    this.setField('rip', this.mode64 ? to : w.extendU(truncate(this.size, w.wrap(to))));
+    this.setField('rip', this.branchTarget());
     this.code.return(w.i32(Outcome.reload));
   }
   leaveReload(next = false): void {

@@ -155,6 +155,14 @@ function generateLoop(functions: Functions, enter: Callee, handlerType: number):
               code.br(dispatch);
             });
             // fault: deliver with rip at the instruction
+            const inStackSegment = w.eq(
+              w.load('i32', 2, record, CodeRecord.offsets.segment),
+              w.i32(V.segBase + Seg.ss * 8),
+            );
+            const notCanonical = w.eq(w.load('i32', 4, cpu, V.exHasError), w.i32(2));
+            code.if(w.and(notCanonical, inStackSegment), () =>
+              code.store(4, cpu, w.i32(Vector.SS), V.exVector),
+            );
             code.store(8, cpu, ripOfRecord(), V.rip);
             code.store(4, cpu, fuel, V.fuel);
             const reason = code.call(functions.runtime('deliver'), cpu);

@@ -26,7 +26,7 @@ const bitTest =
     // A register index reaches beyond the operand in memory: a signed bit offset from its address.
     if (target.isMemory && from.size === size) {
       const units = w.shrS(signExtend64(size, index), w.i64(Math.log2(bitsOf(size))));
-      const address = x.let(w.add(target.address(), w.mul(units, w.i64(size))));
+      const address = x.bitAddress(target, w.mul(units, w.i64(size)));
       if (change) x.modifyMemory(address, size, old => testAndChange(x, size, old, index, change));
       else testAndChange(x, size, x.loadMemory(address, size), index, undefined);
     } else if (change) target.modify(old => testAndChange(x, size, old, index, change));
@@ -67,6 +67,7 @@ export const bits: Definition[] = [
   ...FAMILY.flatMap(([name, opcode, digit, change]) => [
     define(name, `0F ${opcode} /r`, 'Ev Gv', bitTest(change), {
       ...BT,
+      bitString: true,
       lock: change !== undefined,
       hot: true,
     }),

@@ -10,26 +10,41 @@ import { CONDITION_NAMES, CONDITION_READS } from './move.ts';
 /** A new instruction pointer of the operand's size. */
 const target = (x: Emitter, value: Value): Value => w.extendU(truncate(x.size, value));
 
-const jump: Semantics = (x, distance) => x.leaveBranch(distance as Operand);
-const jumpIndirect: Semantics = (x, where) => x.leaveJump(target(x, (where as Operand).read()));
+/** Direct branches: outside 64-bit mode the target may lie beyond the code segment's limit. */
+const checkDirect = (x: Emitter): void => {
+  if (!x.mode64) x.checkTarget(x.branchTarget());
+};
+const jump: Semantics = (x, distance) => {
+  checkDirect(x);
+  x.leaveBranch(distance as Operand);
+};
+const jumpIndirect: Semantics = (x, where) => {
+  const to = x.let(target(x, (where as Operand).read()));
+  x.checkTarget(to);
+  x.leaveJump(to);
+};
 const jumpIf =
   (cc: number): Semantics =>
   (x, distance) =>
-    x.if(flags.condition(x, cc), () => x.leaveBranch(distance as Operand));
+    x.if(flags.condition(x, cc), () => jump(x, distance as Operand));
 
 const call: Semantics = (x, distance) => {
+  checkDirect(x);
   x.push(x.size, truncate(x.size, x.nextRip()));
   x.leaveBranch(distance as Operand);
 };
 const callIndirect: Semantics = (x, where) => {
   const to = x.let(target(x, (where as Operand).read()));
+  x.checkTarget(to);
   x.push(x.size, truncate(x.size, x.nextRip()));
   x.leaveJump(to);
 };
 const returnNear: Semantics = (x, extra) => {
-  const to = x.pop(x.size);
+  const to = x.let(target(x, x.peekStack(x.size)));
+  x.checkTarget(to);
+  x.addStack(w.i32(x.size));
   if (extra) x.addStack((extra as Operand).read());
-  x.leaveJump(target(x, to));
+  x.leaveJump(to);
 };
 
 /** LOOP, LOOPE, LOOPNE: count in rCX, in the address size. */
@@ -40,12 +55,13 @@ const loop =
     const count = x.let(
       truncate(x.addressSize, w.sub(counter.read(), w.integer(x.addressSize === 8 ? 'i64' : 'i32', 1))),
     );
+    const goOn = x.let(alsoWhile ? w.and(w.truth(count), alsoWhile(x)) : w.truth(count));
+    if (!x.mode64) x.if(goOn, () => checkDirect(x));
     counter.write(count);
-    const goOn = alsoWhile ? w.and(w.truth(count), alsoWhile(x)) : w.truth(count);
     x.if(goOn, () => x.leaveBranch(distance as Operand));
   };
 const jumpIfCounterZero: Semantics = (x, distance) =>
-  x.if(w.eqz(x.register(RCX, x.addressSize).read()), () => x.leaveBranch(distance as Operand));
+  x.if(w.eqz(x.register(RCX, x.addressSize).read()), () => jump(x, distance as Operand));
 
 const changeAux =
   (change: (aux: Value) => Value): Semantics =>

@@ -21,10 +21,11 @@ export type OperandKind =
   | 'E' | 'G' | 'M' | 'R' | 'Z' | 'I' | 'J' | 'O' | 'S' | 'C' | 'D' | 'V' | 'W' | 'U' | 'P' | 'Q' | 'N' | 'T' | 'F' | 'L' | 'A' | 'X';
 
 /**
- * Size of an operand: bytes, or 'v' (16, 32, 64 by operand size), 'y' (32 or 64), 'z' (16 or 32); for x87 images 'env'
- * (14 or 28 bytes) and 'state' (80 bytes more).
+ * Size of an operand: bytes, or 'v' (16, 32, 64 by operand size), 'y' (32 or 64), 'z' (16 or 32); 'p' (far
+ * pointer of the operand size), 'a' (two of the operand size), 'yy' (two of 'y'); for x87 images 'env' (14 or 28 bytes)
+ * and 'state' (80 bytes more).
  */
-export type OperandSize = number | 'v' | 'y' | 'z' | 'env' | 'state';
+export type OperandSize = number | 'v' | 'y' | 'z' | 'p' | 'a' | 'yy' | 'env' | 'state';
 
 export interface OperandSpec {
   readonly kind: OperandKind;
@@ -61,6 +62,10 @@ export interface Options {
   readonly privileged?: boolean;
   /** Kept in the interpreter's main loop; others are called. */
   readonly hot?: boolean;
+  /** Its memory operand is an address alone: segments and pages are not looked at. */
+  readonly noAccess?: boolean;
+  /** Its memory operand is a string of bits that the register operand is an offset into. */
+  readonly bitString?: boolean;
   /** Alignment of a 16-byte memory operand is not checked. */
   readonly unaligned?: boolean;
 }
@@ -73,7 +78,7 @@ export interface Definition {
   readonly semantics: Semantics;
   readonly options: Options;
   /** Decoded from `encoding`. */
-  readonly prefix: 'any' | 'NP' | '66' | 'F3' | 'F2';
+  readonly prefix: 'any' | 'NP' | 'NFx' | '66' | 'F3' | 'F2';
   /** 0 one-byte, 1 0F, 2 0F38, 3 0F3A. */
   readonly map: number;
   readonly opcode: number;
@@ -91,7 +96,7 @@ export interface Definition {
 
 // biome-ignore format: a table
 const SIZES: Record<string, OperandSize> = {
-  b: 1, w: 2, d: 4, q: 8, t: 10, x: 16, ss: 4, sd: 8, dq: 16, v: 'v', y: 'y', z: 'z', '': 0, far: 'v', env: 'env', state: 'state',
+  b: 1, w: 2, d: 4, q: 8, t: 10, x: 16, ss: 4, sd: 8, dq: 16, v: 'v', y: 'y', z: 'z', '': 0, p: 'p', a: 'a', yy: 'yy', env: 'env', state: 'state',
 };
 // biome-ignore format: a table
 const FIXED: Record<string, [number, OperandSize]> = {
@@ -122,7 +127,7 @@ export function define(
   const specs = operandText.map(parseOperand);
   const tokens: string[] = encoding.split(' ');
   let prefix: Definition['prefix'] = 'any';
-  if (['NP', '66', 'F3', 'F2'].includes(tokens[0] as string) && tokens.length > 1) {
+  if (['NP', 'NFx', '66', 'F3', 'F2'].includes(tokens[0] as string) && tokens.length > 1) {
     prefix = tokens.shift() as Definition['prefix'];
   }
   const escape = /^0F( 38| 3A)?(?= [0-9A-F]{2})/.exec(tokens.join(' '))?.[0];
@@ -168,11 +173,23 @@ export function define(
   };
 }
 
+const READS_FIRST =
+  /^(cmp|test|bt|push|i?mul|i?div|jmp|call|lmsw|lldt|ltr|ver[rw]|invlpg|l[gi]dt|f?xrstor|ldmxcsr|clflush.*)( far)?$/;
+const X87_WRITES = /^f(i|b|n)?st|^fnsave/;
+/** Does it write its memory operand? Destinations come first, but some only read their first operand. */
+export function writesMemory({ name, operands, options }: Definition): boolean {
+  if (!'EMWQO'.includes(operands[0]?.kind ?? 'G')) return false;
+  return options.unit === 'x87' ? X87_WRITES.test(name) : !READS_FIRST.test(name);
+}
+
 /** Size in bytes of an operand when the instruction's operand size is `operandSize` bytes. */
 export function sizeOf(size: OperandSize, operandSize: number): number {
   if (typeof size === 'number') return size;
   if (size === 'v') return operandSize;
   if (size === 'y') return operandSize === 8 ? 8 : 4;
+  if (size === 'yy') return operandSize === 8 ? 16 : 8;
+  if (size === 'p') return operandSize + 2;
+  if (size === 'a') return operandSize * 2;
   if (size === 'env') return operandSize === 2 ? 14 : 28;
   if (size === 'state') return operandSize === 2 ? 94 : 108;
   return operandSize === 2 ? 2 : 4;

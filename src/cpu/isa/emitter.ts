@@ -11,7 +11,7 @@
  * point where the instruction can fault.
  */
 import { invariant } from '../../base/errors.ts';
-import { TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
+import { Seg, Segment, STACK_ACCESS, TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import type { Code, Label, Type, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 
@@ -106,7 +106,11 @@ export abstract class Emitter {
   abstract x87Opcode(): Value;
   /** Leave: an exception is pending. */
   abstract leaveFault(): void;
-  /** Go on at `rip` (already canonical or about to fault there). */
+  /** Where the direct branch at hand goes; known to be valid in 64-bit mode. */
+  abstract branchTarget(): Value;
+  /** Move the memory operand at hand, a string of bits, by `bytes`: its linear address then. */
+  abstract bitAddress(operand: Operand, bytes: Value): Value;
+  /** Go on at `rip`, which `checkTarget` has seen. */
   abstract leaveJump(rip: Value): void;
   /** Go on at the direct target of the jump at hand. */
   abstract leaveBranch(distance: Operand): void;
@@ -175,6 +179,16 @@ export abstract class Emitter {
   faultIf(condition: Value): void {
     this.if(condition, () => this.leaveFault());
   }
+  /** Branches fault themselves when their target is no address that code can have. */
+  checkTarget(rip: Value): void {
+    if (this.mode64) {
+      const canonical = w.shrS(w.shl(rip, w.i64(16)), w.i64(16));
+      this.raiseIf(w.ne(canonical, rip), Vector.GP, w.i32(0));
+    } else {
+      const limit = Vcpu.offsets.segment + Seg.cs * Segment.size + Segment.offsets.limit;
+      this.raiseIf(w.gtU(w.wrap(rip), w.load('i32', 4, this.cpu, limit)), Vector.GP, w.i32(0));
+    }
+  }
   /** #GP(0) unless CPL is 0. */
   requirePrivilege(): void {
     this.raiseIf(this.field('cpl'), Vector.GP, w.i32(0));
@@ -183,7 +197,13 @@ export abstract class Emitter {
   // ---- memory: inline TLB, then the runtime ----
 
   /** Machine address for an access, or leave with the fault. `fallback` is the runtime's slow path. */
-  #machineAddress(table: 'tlbRead' | 'tlbWrite', address: Value, bytes: number, fallback: string): w.Local {
+  #machineAddress(
+    table: 'tlbRead' | 'tlbWrite',
+    address: Value,
+    bytes: number,
+    fallback: string,
+    flags: number,
+  ): w.Local {
     const host = this.local('i32');
     const entry = this.let(
       w.add(this.field(table), w.and(w.wrap(w.shrU(address, w.i64(8))), w.i32((TLB_ENTRIES - 1) << 4))),
@@ -194,7 +214,7 @@ export abstract class Emitter {
       w.eq(w.load('i64', 8, entry, TlbEntry.offsets.tag), w.and(last, w.i64(-4096))),
       () => this.set(host, w.add(w.wrap(address), w.load('i32', 4, entry, TlbEntry.offsets.addend))),
       () => {
-        this.set(host, this.runtime(fallback, address, w.i32(bytes)));
+        this.set(host, this.runtime(fallback, address, w.i32(bytes | flags)));
         this.faultIf(w.eqz(host));
       },
     );
@@ -202,12 +222,15 @@ export abstract class Emitter {
   }
 
   /** Machine address where `bytes` bytes at linear `address` can be read (a copy if they have no single place). */
-  readable(address: Value, bytes: number): Value {
-    return this.#machineAddress('tlbRead', this.let(address), bytes, 'readSlow');
+  readable(address: Value, bytes: number, flags = 0): Value {
+    return this.#machineAddress('tlbRead', this.let(address), bytes, 'readSlow', flags);
   }
 
   loadMemory(address: Value, bytes: number): Value {
     return this.let(w.load(typeOf(bytes), bytes, this.readable(address, bytes)));
+  }
+  loadStack(address: Value, bytes: number): Value {
+    return this.let(w.load(typeOf(bytes), bytes, this.readable(address, bytes, STACK_ACCESS)));
   }
 
   /** Outside 64-bit mode linear addresses have 32 bits. */
@@ -220,8 +243,8 @@ export abstract class Emitter {
   }
 
   /** Let `fill` store `bytes` bytes at the machine address that it is given, which stands for linear `address`. */
-  writable(address: Value, bytes: number, fill: (host: Value) => void): void {
-    this.#through('writeSlow', address, bytes, fill);
+  writable(address: Value, bytes: number, fill: (host: Value) => void, flags = 0): void {
+    this.#through('writeSlow', address, bytes, fill, flags);
   }
   storeMemory(address: Value, bytes: number, value: Value): void {
     const kept = this.let(value);
@@ -237,8 +260,8 @@ export abstract class Emitter {
   modifiable(address: Value, bytes: number, fill: (host: Value) => void): void {
     this.#through('modifySlow', address, bytes, fill);
   }
-  #through(slow: string, address: Value, bytes: number, fill: (host: Value) => void): void {
-    const host = this.#machineAddress('tlbWrite', this.let(address), bytes, slow);
+  #through(slow: string, address: Value, bytes: number, fill: (host: Value) => void, flags = 0): void {
+    const host = this.#machineAddress('tlbWrite', this.let(address), bytes, slow, flags);
     fill(host);
     this.if(w.eq(host, w.add(this.cpu, w.i32(Vcpu.offsets.scratch))), () => {
       this.runtime('commit');
@@ -257,12 +280,12 @@ export abstract class Emitter {
     }
     const rsp = this.register(RSP, 8);
     const top = this.let(w.sub(rsp.read(), w.i64(size)));
-    this.storeMemory(top, size, kept);
+    this.writable(top, size, host => this.code.store(size, host, kept), STACK_ACCESS);
     rsp.write(top);
   }
   /** Value at the top of the stack, without removing it. `below` skips that many bytes. */
   peekStack(size: number, below = 0): Value {
-    if (this.mode64) return this.loadMemory(w.add(this.register(RSP, 8).read(), w.i64(below)), size);
+    if (this.mode64) return this.loadStack(w.add(this.register(RSP, 8).read(), w.i64(below)), size);
     this.synchronise();
     const host = this.runtime('peekLegacy', w.i32(size), w.i32(below));
     this.faultIf(w.eqz(host));

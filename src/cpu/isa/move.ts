@@ -46,14 +46,26 @@ const compareExchange: Semantics = (x, destination, source) => {
   const expected = accumulator.read();
   const replacement = (source as Operand).read();
   const found = x.local(expected.type);
-  target.modify(old => {
+  const compare = (old: w.Value) => {
     x.set(found, old);
     const difference = x.let(truncate(target.size, w.sub(expected, old)));
     flags.subFlags(x, target.size, expected, old, difference);
-    return w.select(w.eq(expected, old), replacement, old);
-  });
-  // On success rAX keeps its value, upper half included.
-  x.if(w.ne(found, expected), () => accumulator.write(found));
+  };
+  // Memory is written in any case; a register only on success, and rAX only on failure: not even its upper half.
+  if (target.isMemory) {
+    target.modify(old => {
+      compare(old);
+      return w.select(w.eq(expected, old), replacement, old);
+    });
+    x.if(w.ne(found, expected), () => accumulator.write(found));
+  } else {
+    compare(target.read());
+    x.if(
+      w.eq(found, expected),
+      () => target.write(replacement),
+      () => accumulator.write(found),
+    );
+  }
 };
 
 /** CMPXCHG8B and CMPXCHG16B: rDX:rAX against memory, rCX:rBX into it. Only ZF changes. */
@@ -124,6 +136,10 @@ const translateByte: Semantics = x => {
   x.register(RAX, 1).write(x.loadMemory(x.linear(w.add(cut, x.segmentBase())), 1));
 };
 
+/** SALC (undocumented): AL = all ones when CF is set, else 0. */
+const carryToAl: Semantics = x =>
+  x.register(RAX, 1).write(w.and(w.sub(w.i32(0), flags.carryFlag(x)), w.i32(0xff)));
+
 export const CONDITION_NAMES = ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g']; // biome-ignore format: a table
 export const CONDITION_READS = [
   'o',
@@ -164,7 +180,7 @@ export const moves: Definition[] = [
   define('movsx', '0F BE /r', 'Gv Eb', moveSign, hot),
   define('movsx', '0F BF /r', 'Gv Ew', moveSign, hot),
   define('movsxd', '63 /r', 'Gv Ez', moveSign, { mode: 'only64', hot: true }),
-  define('lea', '8D /r', 'Gv Mv', loadAddress, hot),
+  define('lea', '8D /r', 'Gv Mv', loadAddress, { ...hot, noAccess: true }),
   define('xchg', '86 /r', 'Eb Gb', exchange, { lock: true }),
   define('xchg', '87 /r', 'Ev Gv', exchange, { lock: true, hot: true }),
   define('xchg', '90+r', 'Zv rAX', exchange),
@@ -172,7 +188,7 @@ export const moves: Definition[] = [
   define('xadd', '0F C1 /r', 'Ev Gv', exchangeAdd, { lock: true, writes: 'oszapc', hot: true }),
   define('cmpxchg', '0F B0 /r', 'Eb Gb', compareExchange, { lock: true, writes: 'oszapc' }),
   define('cmpxchg', '0F B1 /r', 'Ev Gv', compareExchange, { lock: true, writes: 'oszapc', hot: true }),
-  define('cmpxchg8b', '0F C7 /1', 'My', compareExchangePair, { lock: true, writes: 'z' }),
+  define('cmpxchg8b', '0F C7 /1', 'Myy', compareExchangePair, { lock: true, writes: 'z' }),
   ...CONDITION_NAMES.flatMap((name, cc) => [
     define(`cmov${name}`, `0F ${hex(0x40 + cc)} /r`, 'Gv Ev', moveConditional(cc), {
       reads: CONDITION_READS[cc] as string,
@@ -185,5 +201,6 @@ export const moves: Definition[] = [
   ]),
   define('bswap', '0F C8+r', 'Zv', swapBytes),
   define('xlat', 'D7', '', translateByte, { addressSized: true, modal: true }),
+  define('salc', 'D6', '', carryToAl, { mode: 'no64', reads: 'c' }),
   define('movnti', 'NP 0F C3 /r', 'My Gy', move),
 ];

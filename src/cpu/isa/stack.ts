@@ -9,7 +9,7 @@ const push: Semantics = (x, source) => {
   x.push(x.size, value);
 };
 
-/** POP to memory computes its address with the stack pointer already moved; a fault in the store undoes that. */
+/** POP to memory computes its address with the stack pointer already moved: the decoder has seen to that. */
 const pop: Semantics = (x, destination) => {
   const target = destination as Operand;
   const value = x.peekStack(x.size);
@@ -18,12 +18,7 @@ const pop: Semantics = (x, destination) => {
     target.write(value);
     return;
   }
-  const rsp = x.register(RSP, 8);
-  const old = rsp.read();
-  x.addStack(w.i32(x.size));
-  const address = x.let(target.address());
-  rsp.write(old);
-  x.storeMemory(address, x.size, value);
+  target.write(value);
   x.addStack(w.i32(x.size));
 };
 
@@ -52,7 +47,7 @@ const leave: Semantics = x => {
     return;
   }
   const rbp = x.register(RBP, 8).read();
-  const saved = x.loadMemory(rbp, x.size);
+  const saved = x.loadStack(rbp, x.size);
   x.register(RSP, 8).write(w.add(rbp, w.i64(x.size)));
   x.register(RBP, x.size).write(saved);
 };
@@ -96,8 +91,8 @@ export const stack: Definition[] = [
   define('popf', '9D', '', popFlags, { ...STACK, ends: true, writes: 'oszapc' }),
   define('enter', 'C8', 'Iw Ib', enter, STACK),
   define('leave', 'C9', '', leave, { ...STACK, hot: true }),
-  define('pusha', '60', '', pushAll, { mode: 'no64', modal: true }),
-  define('popa', '61', '', popAll, { mode: 'no64', modal: true }),
+  define('pusha', '60', '', pushAll, { mode: 'no64', modal: true, sized: true }),
+  define('popa', '61', '', popAll, { mode: 'no64', modal: true, sized: true }),
   define('sahf', '9E', '', storeHigh, { writes: 'szapc' }),
   define('lahf', '9F', '', loadHigh, { reads: 'szapc' }),
 ];

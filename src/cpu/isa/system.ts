@@ -234,11 +234,10 @@ const verify =
     attempt(x, name, (source as Operand).read());
 const adjustRpl: Semantics = (x, destination, source) => {
   const rpl = w.and((source as Operand).read(), w.i32(3));
-  const raised = x.local('i32');
-  (destination as Operand).modify(old => {
-    x.set(raised, w.ltU(w.and(old, w.i32(3)), rpl));
-    return w.select(raised, w.or(w.and(old, w.i32(~3)), rpl), old);
-  });
+  const old = (destination as Operand).read();
+  const raised = x.let(w.ltU(w.and(old, w.i32(3)), rpl));
+  // Memory is written only when there is something to change.
+  x.if(raised, () => (destination as Operand).write(w.or(w.and(old, w.i32(0xfffc)), rpl)));
   const others = w.and(w.wrap(flags.readFlags(x)), w.i32(flags.ARITHMETIC & ~flags.ZF));
   flags.loadArithmeticFlags(x, w.or(others, w.shl(raised, w.i32(6))));
 };
@@ -371,13 +370,13 @@ export const system: Definition[] = [
       ...SYSTEM,
     }),
   ]),
-  define('les', 'C4 /r', 'Gz M', loadFarPointer(Seg.es), { mode: 'no64', ...SYSTEM }),
-  define('lds', 'C5 /r', 'Gz M', loadFarPointer(Seg.ds), { mode: 'no64', ...SYSTEM }),
-  define('lss', '0F B2 /r', 'Gv M', loadFarPointer(Seg.ss), SYSTEM),
-  define('lfs', '0F B4 /r', 'Gv M', loadFarPointer(Seg.fs), SYSTEM),
-  define('lgs', '0F B5 /r', 'Gv M', loadFarPointer(Seg.gs), SYSTEM),
-  define('jmp far', 'FF /5', 'M', far('farJump'), { sized: true, ...SYSTEM }),
-  define('call far', 'FF /3', 'M', far('farCall'), { sized: true, ...SYSTEM }),
+  define('les', 'C4 /r', 'Gz Mp', loadFarPointer(Seg.es), { mode: 'no64', ...SYSTEM }),
+  define('lds', 'C5 /r', 'Gz Mp', loadFarPointer(Seg.ds), { mode: 'no64', ...SYSTEM }),
+  define('lss', '0F B2 /r', 'Gv Mp', loadFarPointer(Seg.ss), SYSTEM),
+  define('lfs', '0F B4 /r', 'Gv Mp', loadFarPointer(Seg.fs), SYSTEM),
+  define('lgs', '0F B5 /r', 'Gv Mp', loadFarPointer(Seg.gs), SYSTEM),
+  define('jmp far', 'FF /5', 'Mp', far('farJump'), { sized: true, ...SYSTEM }),
+  define('call far', 'FF /3', 'Mp', far('farCall'), { sized: true, ...SYSTEM }),
   define('jmp far', 'EA', 'A', farImmediate('farJump'), { sized: true, mode: 'no64', ...SYSTEM }),
   define('call far', '9A', 'A', farImmediate('farCall'), { sized: true, mode: 'no64', ...SYSTEM }),
   define('retf', 'CB', '', farReturn, { sized: true, ...SYSTEM }),
@@ -387,7 +386,7 @@ export const system: Definition[] = [
   define('int', 'CD', 'Ib', softwareInterrupt(0, 1), SYSTEM),
   define('into', 'CE', '', interruptOnOverflow, { mode: 'no64', ...SYSTEM }),
   define('int1', 'F1', '', softwareInterrupt(Vector.DB, 3), SYSTEM),
-  define('bound', '62 /r', 'Gz Mz', checkBounds, { mode: 'no64' }),
+  define('bound', '62 /r', 'Gz Ma', checkBounds, { mode: 'no64' }),
   define('ud2', '0F 0B', '', undefinedInstruction, SYSTEM),
   define('ud1', '0F B9 /r', '', undefinedInstruction, SYSTEM),
   define('ud0', '0F FF /r', '', undefinedInstruction, SYSTEM),
@@ -398,7 +397,7 @@ export const system: Definition[] = [
   define('cli', 'FA', '', clearInterrupts),
   define('sti', 'FB', '', setInterrupts),
   define('hlt', 'F4', '', halt, SYSTEM),
-  define('vmcall', '0F 01 C1', '', hypercall, SYSTEM),
+  define('vmcall', 'NP 0F 01 C1', '', hypercall, SYSTEM),
   define('vmmcall', '0F 01 D9', '', hypercall, SYSTEM),
   define('clac', 'NP 0F 01 CA', '', x => attempt(x, 'setAlignmentCheck', w.i32(0))),
   define('stac', 'NP 0F 01 CB', '', x => attempt(x, 'setAlignmentCheck', w.i32(1))),
@@ -476,8 +475,8 @@ export const system: Definition[] = [
   define('rdpmc', '0F 33', '', readPerformance),
   define('rdtsc', '0F 31', '', readTimeStamp(false)),
   define('cpuid', '0F A2', '', identify),
-  define('rdrand', '0F C7 /6', 'Rv', random, { writes: 'oszapc' }),
-  define('rdseed', '0F C7 /7', 'Rv', random, { writes: 'oszapc' }),
+  define('rdrand', 'NFx 0F C7 /6', 'Rv', random, { writes: 'oszapc' }),
+  define('rdseed', 'NFx 0F C7 /7', 'Rv', random, { writes: 'oszapc' }),
   define('invpcid', '66 0F 38 82 /r', 'Gq M', invalidatePcid, SYSTEM),
   define('rdfsbase', 'F3 0F AE /0', 'Ry', baseRegister(Seg.fs, false), { mode: 'only64' }),
   define('rdgsbase', 'F3 0F AE /1', 'Ry', baseRegister(Seg.gs, false), { mode: 'only64' }),
@@ -493,11 +492,11 @@ export const system: Definition[] = [
   define('out', 'EF', 'DX eAX', output()),
   define('pause', 'F3 90', '', pause),
   define('nop', '90', '', nothing, { hot: true }),
-  define('nop', '0F 1F /r', 'Ev', nothing, { hot: true }),
+  define('nop', '0F 1F /r', 'Ev', nothing, { hot: true, noAccess: true }),
   ...['18', '19', '1A', '1B', '1C', '1D', '1E'].map(opcode =>
-    define('nop', `0F ${opcode} /r`, 'Ev', nothing),
+    define('nop', `0F ${opcode} /r`, 'Ev', nothing, { noAccess: true }),
   ),
-  define('prefetchw', '0F 0D /r', 'Ev', nothing),
+  define('prefetchw', '0F 0D /r', 'Ev', nothing, { noAccess: true }),
   define('lfence', 'NP 0F AE E8', '', nothing),
   define('mfence', 'NP 0F AE F0', '', nothing),
   define('sfence', 'NP 0F AE F8', '', nothing),

@@ -127,6 +127,17 @@ const toMemory = (name: string, pops: boolean, ...constants: number[]): Semantic
     });
     return address;
   });
+/** FSTPNCE (undocumented): FSTP ST(i) without an exception for an empty ST(0), which is popped and no more. */
+const storeUnchecked: Semantics = computing((x, operand) => {
+  const top = w.and(w.shrU(x.field('fsw'), w.i32(11)), w.i32(7));
+  const tag = w.and(w.shrU(x.field('ftw'), w.shl(top, w.i32(1))), w.i32(3));
+  x.if(
+    w.eq(tag, w.i32(3)),
+    () => void x.runtime('fincstp'),
+    () => void x.runtime('fstSt', operand.number(), w.i32(1)),
+  );
+  return undefined;
+});
 const storeInteger = (size: number, pops: boolean, truncating = false): Semantics =>
   toMemory('fist', pops, size * 8, truncating ? 1 : 0);
 
@@ -264,8 +275,9 @@ export const x87: Definition[] = [
   entry('fstp', 'DD /3', 'Mq', toMemory('fst64', true)),
   entry('fstp', 'DB /7', 'Mt', toMemory('fst80', true)),
   entry('fst', 'DD /2', 'ST', onStack('fstSt', 0)),
-  // DD D8, and three undocumented names of it.
-  ...['DD /3', 'D9 /3', 'DF /2', 'DF /3'].map(encoding => entry('fstp', encoding, 'ST', onStack('fstSt', 1))),
+  entry('fstpnce', 'D9 /3', 'ST', storeUnchecked),
+  // DD D8, and two undocumented names of it.
+  ...['DD /3', 'DF /2', 'DF /3'].map(encoding => entry('fstp', encoding, 'ST', onStack('fstSt', 1))),
   ...(
     [
       ['DF', 'Mw', 2],

@@ -86,7 +86,10 @@ export const Vcpu = struct('vcpu', {
   cpl: u32,
   /** Decoder mode: see decode/mode.ts. Selects which decoded form of a code page is used. */
   mode: u32,
-  /** Pending exception: vector, error code, whether it has one, and CR2 for page faults. */
+  /**
+   * Pending exception: vector, error code, whether it has one, and CR2 for page faults. `exHasError` of 2 is a #GP(0)
+   * for an address that is not canonical: #SS(0) when the memory operand is in the stack segment.
+   */
   exVector: i32,
   exError: u32,
   exHasError: u32,
@@ -177,6 +180,8 @@ export const TlbClass = {
   /** Supervisor with access to user pages (no SMAP, or AC set). */
   supervisorAc: 2,
 } as const;
+/** Added to the size of an access that the runtime makes: it is one through the stack pointer (#SS instead of #GP). */
+export const STACK_ACCESS = 0x100;
 export const VCPU_STATE_BYTES = 0x1000;
 export const TLB_READ_OFFSET = VCPU_STATE_BYTES;
 export const TLB_WRITE_OFFSET = TLB_READ_OFFSET + 3 * TLB_BYTES;

@@ -17,6 +17,7 @@ import {
   VCPU_commitGpa1,
   VCPU_commitSize0,
   VCPU_commitSize1,
+  VCPU_exHasError,
   VCPU_gather,
   VCPU_scratch,
 } from '../generated/layout';
@@ -76,7 +77,10 @@ export function translatePage(cpu: usize, va: u64, access: i32, tlbClass: i32): 
 /** Linear addresses have 32 bits outside 64-bit code, and must be canonical in it. Nonzero = exception pending. */
 function checkCanonical(cpu: usize, va: u64, size: i32, stack: bool): i32 {
   if (isCanonical(va) && isCanonical(va + size - 1)) return 0;
-  return raise(cpu, stack ? SS : GP, 0);
+  raise(cpu, stack ? SS : GP, 0);
+  // The interpreter knows whether the operand is in the stack segment.
+  if (!stack) store<i32>(cpu, 2, VCPU_exHasError);
+  return 1;
 }
 
 /** For the few bytes of one access a loop is faster than the block instruction. */
