@@ -52,6 +52,9 @@ export function enterMmx(x: Emitter): void {
   x.setField('ftw', w.i32(0));
 }
 
+/** Two MMX operands as the halves of one vector. */
+export const joined = (a: Value, b: Value): Value => pick(a, b, i => (i < 8 ? i : i + 8));
+
 // ---- semantics by shape ----
 
 /** What a two-operand vector instruction computes; `x` for intermediate values. */

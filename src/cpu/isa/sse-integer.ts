@@ -14,6 +14,7 @@ import {
   enterMmx,
   HOT,
   IOTA,
+  joined,
   MMX,
   pair,
   pick,
@@ -57,8 +58,6 @@ const sumDifferences: Binary = (a, b, x) => {
 };
 const andNot: Binary = (a, b) => w.simd('v128.andnot', b, a);
 
-/** Two MMX operands as the halves of one vector. */
-const joined = (a: Value, b: Value): Value => pick(a, b, i => (i < 8 ? i : i + 8));
 const pack = (name: string, opcode: string, operator: string): Definition[] =>
   pair(name, opcode, lanewise(operator), (a, b, x) => {
     const both = x.let(joined(a, b));

@@ -59,3 +59,7 @@ export { lar, lldt, loadSegment, lsl, ltr, verr, verw } from './segments';
 export { repCmps, repMovs, repScas, repStos } from './strings';
 export { swapgs, syscall, sysenter, sysexit, sysret } from './syscall';
 export { fxrstor, fxsave, xrstor, xsave, xsavec, xsaveopt } from './xsave';
+export { aesdec, aesdeclast, aesenc, aesenclast, aesimc, aeskeygenassist } from './vector-aes';
+export { carrylessMultiply, checksum, sumDifferenceWindows } from './vector-misc';
+export { compareExplicit, compareImplicit, maskToIndex, maskToVector } from './vector-strings';
+export * from './float/index';
