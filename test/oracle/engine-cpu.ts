@@ -159,7 +159,8 @@ export function openEngineCpu(): GuestCpu {
     vcpu.rip = state.u64[Q.rip]!;
     engine.runtime.setFlags(cpu, state.u64[Q.rflags]! | 2n, -1n);
     engine.runtime.setCpl(cpu, 3);
-    for (let i = 0; i < 16; i++) vcpu.gpr.set(i, state.u64[i]!);
+    for (let i = 0; i < 16; i++)
+      vcpu.gpr.set(i, mode === 64 ? state.u64[i]! : i < 8 ? state.u64[i]! & 0xffff_ffffn : 0n);
     vcpu.fcw = state.u16[W.fcw]!;
     vcpu.fsw = state.u16[W.fsw]!;
     let tags = 0;

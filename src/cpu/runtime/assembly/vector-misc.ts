@@ -11,7 +11,7 @@ export function sumDifferenceWindows(_cpu: usize, a: usize, b: usize, dst: usize
   const high = sums(i8x16.swizzle(bytes, i8x16.add(indices, i8x16.splat(4))), quad);
   v128.store(dst, i16x8.narrow_i32x4_u(low, high));
 }
-@inline function sums(x: v128, y: v128): v128 {
+function sums(x: v128, y: v128): v128 {
   const difference = v128.or(i8x16.sub_sat_u(x, y), i8x16.sub_sat_u(y, x));
   return i32x4.extadd_pairwise_i16x8_u(i16x8.extadd_pairwise_i8x16_u(difference));
 }
@@ -35,8 +35,8 @@ export function carrylessMultiply(_cpu: usize, a: usize, b: usize, dst: usize, i
 
 /** Remainders of the sixteen nibbles for the Castagnoli polynomial, reflected. */
 const NIBBLES = memory.data<u32>([
-  0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-  0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
+  0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d, 0x82f63b78,
+  0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
 ]);
 /** CRC32: `bytes` bytes of `data` into the checksum. */
 export function checksum(_cpu: usize, crc: i32, data: i64, bytes: i32): i32 {

@@ -13,7 +13,7 @@ const ZF: i32 = 0x40;
 const SF: i32 = 0x80;
 const OF: i32 = 0x800;
 
-@inline function element(at: usize, index: i32, imm: i32): i32 {
+function element(at: usize, index: i32, imm: i32): i32 {
   if (imm & 1) {
     const word = load<u16>(at + (index << 1));
     return imm & 2 ? <i32>(<i16>word) : <i32>word;
@@ -26,7 +26,7 @@ const OF: i32 = 0x800;
 function implicitLength(at: usize, imm: i32): i32 {
   const count = imm & 1 ? 8 : 16;
   let length = 0;
-  while (length < count && element(at, length, imm) != 0) length++;
+  while (length < count && element(at, length, imm) !== 0) length++;
   return length;
 }
 /** The magnitude of an explicit length, no more than there are elements. */
@@ -43,20 +43,23 @@ function aggregate(a: usize, lengthA: i32, b: usize, lengthB: i32, imm: i32): i3
   let result = 0;
   for (let j = 0; j < count; j++) {
     let met = false;
-    if (kind == EQUAL_ANY) {
-      if (j < lengthB) for (let i = 0; i < lengthA && !met; i++) met = element(a, i, imm) == element(b, j, imm);
-    } else if (kind == RANGES) {
+    if (kind === EQUAL_ANY) {
+      if (j < lengthB)
+        for (let i = 0; i < lengthA && !met; i++) met = element(a, i, imm) === element(b, j, imm);
+    } else if (kind === RANGES) {
       if (j < lengthB) {
         const value = element(b, j, imm);
-        for (let i = 0; i + 1 < lengthA && !met; i += 2) met = element(a, i, imm) <= value && value <= element(a, i + 1, imm);
+        for (let i = 0; i + 1 < lengthA && !met; i += 2)
+          met = element(a, i, imm) <= value && value <= element(a, i + 1, imm);
       }
-    } else if (kind == EQUAL_EACH) {
-      met = j < lengthA && j < lengthB ? element(a, j, imm) == element(b, j, imm) : j >= lengthA && j >= lengthB;
+    } else if (kind === EQUAL_EACH) {
+      met =
+        j < lengthA && j < lengthB ? element(a, j, imm) === element(b, j, imm) : j >= lengthA && j >= lengthB;
     } else {
       // Is `a` found at j? What would lie beyond the vector's end counts as found.
       met = true;
       for (let i = 0; i < lengthA && i + j < count && met; i++) {
-        met = i + j < lengthB && element(a, i, imm) == element(b, i + j, imm);
+        met = i + j < lengthB && element(a, i, imm) === element(b, i + j, imm);
       }
     }
     if (met) result |= 1 << j;
@@ -70,7 +73,7 @@ function compare(a: usize, lengthA: i32, b: usize, lengthB: i32, imm: i32): i32 
   let result = aggregate(a, lengthA, b, lengthB, imm);
   const all = (1 << count) - 1;
   if (imm & 0x10) result ^= imm & 0x20 ? (1 << lengthB) - 1 : all;
-  let flags = result != 0 ? CF : 0;
+  let flags = result !== 0 ? CF : 0;
   if (lengthB < count) flags |= ZF;
   if (lengthA < count) flags |= SF;
   if (result & 1) flags |= OF;
@@ -86,7 +89,7 @@ export function compareExplicit(_cpu: usize, a: usize, b: usize, imm: i32, lengt
 /** Index of the lowest or, with bit 6, the highest bit of the mask; the number of elements when there is none. */
 export function maskToIndex(_cpu: usize, comparison: i32, imm: i32): i32 {
   const mask = comparison & 0xffff;
-  if (mask == 0) return imm & 1 ? 8 : 16;
+  if (mask === 0) return imm & 1 ? 8 : 16;
   return imm & 0x40 ? 31 - clz(mask) : ctz(mask);
 }
 /** The mask into XMM0: as bits, or with bit 6 as whole elements. */
