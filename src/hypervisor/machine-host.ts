@@ -7,7 +7,7 @@
  */
 import { type MachineAddress, maddr } from '../base/brand.ts';
 import { CpuEngine, type EngineModules } from '../cpu/engine.ts';
-import { Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
+import { VCPU_BLOCK_BYTES, Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
 import { FrameTable } from '../machine/frames.ts';
 import { createMachineMemory } from '../machine/memory.ts';
 import type { Platform } from '../platform/platform.ts';
@@ -19,8 +19,10 @@ import type { Clock, Domain, Hypervisor, Notices } from './hypervisor.ts';
 
 /** The guest's time-stamp counter runs at 1 GHz: a tick is a nanosecond. */
 export const TSC_KHZ = 1_000_000;
-/** What the hypervisor needs besides guest memory: vCPU blocks, p2m tables, decoded instructions. */
-const OVERHEAD_BYTES = 48 << 20;
+/** What the hypervisor needs besides: frame table, p2m tables, event channels. */
+const OVERHEAD_BYTES = 32 << 20;
+/** A vCPU's block, APIC, registers and the hypervisor's state of it. */
+const VCPU_BYTES = VCPU_BLOCK_BYTES + 16 * 4096;
 const CODE_CACHE_BYTES = 128 << 20;
 
 const V = VcpuBlock.offsets;
@@ -30,6 +32,8 @@ export interface MachineHostOptions {
   readonly platform: Platform;
   /** Memory for guests. */
   readonly guestBytes: number;
+  /** vCPUs of all guests together. */
+  readonly vcpus: number;
   readonly notices?: Notices;
   readonly policy?: CpuPolicy;
   readonly earlyConsole?: (domain: Domain, character: number) => void;
@@ -43,7 +47,9 @@ export interface MachineHost {
 
 export function createMachineHost(options: MachineHostOptions): MachineHost {
   const { platform } = options;
-  const memory = createMachineMemory(options.guestBytes + CODE_CACHE_BYTES + OVERHEAD_BYTES + (16 << 20));
+  const memory = createMachineMemory(
+    options.guestBytes + CODE_CACHE_BYTES + OVERHEAD_BYTES + options.vcpus * VCPU_BYTES,
+  );
   const frames = new FrameTable(memory);
   const { view } = memory;
   let running = 0;

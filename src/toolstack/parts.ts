@@ -2,10 +2,10 @@
  * The place where the layers below are put together. `Host` sees only the two functions of `Parts`; everything that
  * knows which domain builder, engine and backends there are is reached from `defaultParts`.
  */
-import { DomusError } from '../base/errors.ts';
 import type { BootPlan, BootRequest } from './boot.ts';
 import type { GuestMachine, MachineConfig } from './machine.ts';
 import { planBoot } from './plan-boot.ts';
+import { createXenMachine } from './xen-machine.ts';
 
 export interface Parts {
   /** Find and read what the guest boots from. @throws DomusError when something is missing or broken */
@@ -15,14 +15,5 @@ export interface Parts {
 }
 
 export async function defaultParts(): Promise<Parts> {
-  return {
-    planBoot,
-    async createMachine() {
-      throw new DomusError(
-        'E_NOT_BUILT',
-        'this version has no machine to run guests on',
-        'use a newer version',
-      );
-    },
-  };
+  return { planBoot, createMachine: createXenMachine };
 }

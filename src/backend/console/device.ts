@@ -84,7 +84,7 @@ export class ConsoleDevice {
     this.#unwatch = xs.watch(`${this.#front}/state`, () => this.#frontendChanged());
   }
 
-  get stream(): ConsoleStream {
+  get stream(): ConsoleChannel {
     return this.#channel;
   }
 

@@ -25,6 +25,7 @@ export { deliver, interrupt, singleStep } from './exceptions';
 export { farCall, farJump, farReturn, iret } from './far';
 export { getFlags, setFlags, setSystemFlags } from './flags';
 export * from './float/index';
+export * from './float/index';
 export {
   addStackLegacy,
   enterFrame,
@@ -58,11 +59,36 @@ export { resetCpu, sipi } from './reset';
 export { lar, lldt, loadSegment, lsl, ltr, verr, verw } from './segments';
 export { repCmps, repMovs, repScas, repStos } from './strings';
 export { swapgs, syscall, sysenter, sysexit, sysret } from './syscall';
-export { aesdec, aesdeclast, aesenc, aesenclast, aesimc, aeskeygenassist } from './vector-aes';
-export { carrylessMultiply, checksum, sumDifferenceWindows } from './vector-misc';
-export { compareExplicit, compareImplicit, maskToIndex, maskToVector } from './vector-strings';
+export {
+  aesdec,
+  aesdec,
+  aesdeclast,
+  aesdeclast,
+  aesenc,
+  aesenc,
+  aesenclast,
+  aesenclast,
+  aesimc,
+  aesimc,
+  aeskeygenassist,
+  aeskeygenassist,
+} from './vector-aes';
+export {
+  carrylessMultiply,
+  carrylessMultiply,
+  checksum,
+  checksum,
+  sumDifferenceWindows,
+  sumDifferenceWindows,
+} from './vector-misc';
+export {
+  compareExplicit,
+  compareExplicit,
+  compareImplicit,
+  compareImplicit,
+  maskToIndex,
+  maskToIndex,
+  maskToVector,
+  maskToVector,
+} from './vector-strings';
 export { fxrstor, fxsave, xrstor, xsave, xsavec, xsaveopt } from './xsave';
-export { aesdec, aesdeclast, aesenc, aesenclast, aesimc, aeskeygenassist } from './vector-aes';
-export { carrylessMultiply, checksum, sumDifferenceWindows } from './vector-misc';
-export { compareExplicit, compareImplicit, maskToIndex, maskToVector } from './vector-strings';
-export * from './float/index';

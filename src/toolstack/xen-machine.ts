@@ -1,0 +1,319 @@
+/**
+ * The machine of one guest: a domain with its xenstore and consoles on a machine host, and the loop that runs it.
+ *
+ * It has a machine memory of its own. Backends live here, in the control domain's place; the guest reaches them
+ * through rings and event channels as it would on Xen.
+ */
+import { HvmParam } from '../abi/xen/hvm.ts';
+import * as sched from '../abi/xen/sched.ts';
+import { createConsoleDevice } from '../backend/console/device.ts';
+import { createBackendHost } from '../backend/console/host.ts';
+import { writePrimaryConsoleKeys } from '../backend/console/keys.ts';
+import { type ConsoleChannel, createPrimaryConsole } from '../backend/console/stream.ts';
+import { type Gfn, maddr } from '../base/brand.ts';
+import { DomusError } from '../base/errors.ts';
+import type { EngineModules } from '../cpu/engine.ts';
+import { buildPvhDomain } from '../hypervisor/builder/domain-builder.ts';
+import { setPvhEntryState } from '../hypervisor/builder/entry-state.ts';
+import { SpecialPage } from '../hypervisor/builder/layout.ts';
+import { createDomain } from '../hypervisor/domain.ts';
+import { allocUnboundFor, bindToGuest, deliverEvents, notify } from '../hypervisor/event/backend.ts';
+import { seedGrant } from '../hypervisor/grant/table.ts';
+import { builderMemory, setMemoryMap } from '../hypervisor/guest-physical.ts';
+import type { Domain } from '../hypervisor/hypervisor.ts';
+import { crashReason, pauseDomain, unpauseDomain } from '../hypervisor/life.ts';
+import { createMachineHost, type MachineHost, TSC_KHZ } from '../hypervisor/machine-host.ts';
+import { addressOfGfn } from '../hypervisor/p2m.ts';
+import { runOne } from '../hypervisor/scheduler.ts';
+import { readElfKernel } from '../image/elf/kernel.ts';
+import { readAsset } from '../platform/node/files.ts';
+import { writeDomainTree } from '../xenstore/domain-tree.ts';
+import { createXenstored, type Xenstored } from '../xenstore/xenstored.ts';
+import type { ConsoleStream, GuestMachine, MachineConfig, MachineStatus, Shutdown } from './machine.ts';
+import { hashMachine } from './machine-hash.ts';
+import { describeVcpu } from './machine-status.ts';
+
+const PAGE = 4096;
+/** p2m tables reach to 4 GiB: Linux picks unused frame numbers anywhere below. */
+const P2M_FRAMES = 0x100000;
+/** ACPI tables, special pages and what the guest maps besides its RAM. */
+const EXTRA_FRAMES = 256;
+/** Grant references that libxl reserves for the console and xenstore rings. */
+const GRANT_CONSOLE = 0;
+const GRANT_XENSTORE = 1;
+/** Slices between two turns of the host's event loop. */
+const SLICES_A_TURN = 4;
+
+let modules: EngineModules | undefined;
+/** The engine's modules are compiled once in a process. */
+const engineModules = (): EngineModules => {
+  modules ??= {
+    runtime: new WebAssembly.Module(readAsset('runtime.wasm')),
+    interpreter: new WebAssembly.Module(readAsset('interpreter.wasm')),
+  };
+  return modules;
+};
+
+const REASONS: Record<number, Shutdown['reason']> = {
+  [sched.SHUTDOWN_poweroff]: 'poweroff',
+  [sched.SHUTDOWN_reboot]: 'reboot',
+  [sched.SHUTDOWN_suspend]: 'suspend',
+  [sched.SHUTDOWN_crash]: 'crash',
+  [sched.SHUTDOWN_watchdog]: 'watchdog',
+  [sched.SHUTDOWN_soft_reset]: 'soft-reset',
+};
+
+/** Build a domain from the configuration; nothing runs before `start`. @throws DomusError */
+export async function createXenMachine(config: MachineConfig): Promise<GuestMachine> {
+  return new XenMachine(config);
+}
+
+class XenMachine implements GuestMachine {
+  readonly consoles: readonly ConsoleStream[];
+  readonly #config: MachineConfig;
+  readonly #host: MachineHost;
+  readonly #domain: Domain;
+  readonly #xenstored: Xenstored;
+  readonly #channels: ConsoleChannel[] = [];
+  #onShutdown: (shutdown: Shutdown) => void = () => {};
+  #onFailure: (error: unknown) => void = () => {};
+  #shutdown: Shutdown | undefined;
+  #isRunning = false;
+  #isPaused = false;
+  #isDestroyed = false;
+  /** Settles when the loop has come to rest. */
+  #loop: Promise<void> = Promise.resolve();
+
+  constructor(config: MachineConfig) {
+    this.#config = config;
+    const { platform } = config;
+    const kernel = readElfKernel(config.kernel);
+    this.#host = createMachineHost({
+      modules: engineModules(),
+      platform,
+      guestBytes: config.memoryBytes + EXTRA_FRAMES * PAGE,
+      vcpus: config.vcpus,
+      notices: {
+        shutdown: (domain, code) => this.#stopped(domain, code),
+        wake: () => platform.pacer.wake(),
+      },
+    });
+    const { hypervisor, processors, engine } = this.#host;
+    this.#domain = createDomain(hypervisor, {
+      p2mCount: P2M_FRAMES,
+      maxPages: config.memoryBytes / PAGE + EXTRA_FRAMES,
+      vcpus: config.vcpus,
+      tscKhz: TSC_KHZ,
+    });
+    const built = buildPvhDomain(builderMemory(this.#domain), {
+      memoryBytes: config.memoryBytes,
+      vcpus: config.vcpus,
+      kernel,
+      initrd: config.initrd,
+      commandLine: config.commandLine,
+    });
+    setMemoryMap(this.#domain, built.memoryMap);
+    processors.attach(this.#domain);
+    for (const vcpu of this.#domain.vcpus) engine.runtime.resetCpu(vcpu.state.block);
+    const boot = this.#domain.vcpus[0];
+    if (!boot) throw new DomusError('E_VCPUS', 'a domain needs a vCPU', 'ask for at least one');
+    setPvhEntryState(boot.block, built.entry, built.startInfo);
+    engine.runtime.updateMode(boot.state.block);
+    engine.runtime.selectTlb(boot.state.block);
+
+    this.#xenstored = createXenstored({ wake: () => platform.pacer.wake() });
+    this.consoles = [...this.#attachRings(), ...this.#attachConsoles()].map(channel => this.#stream(channel));
+  }
+
+  /** Ring page and event channel of one of the services that every domain has from the start. */
+  #service(page: Gfn, grant: number, pfnParam: number, portParam: number, onEvent: () => void) {
+    const { hypervisor } = this.#host;
+    const guestPort = allocUnboundFor(this.#domain);
+    const port = bindToGuest(this.#domain, guestPort, onEvent);
+    seedGrant(this.#domain, grant, page, 0);
+    this.#domain.state.hvmParams.set(pfnParam, BigInt(page));
+    this.#domain.state.hvmParams.set(portParam, BigInt(guestPort));
+    return {
+      ringAddress: maddr(addressOfGfn(this.#domain, page)),
+      guestPort,
+      notify: () => void notify(hypervisor, port),
+    };
+  }
+
+  /** xenstore and the first console. */
+  #attachRings(): ConsoleChannel[] {
+    const { memory } = this.#host.hypervisor;
+    const { id: domid } = this.#domain;
+    const store = this.#service(
+      SpecialPage.xenstore,
+      GRANT_XENSTORE,
+      HvmParam.STORE_PFN,
+      HvmParam.STORE_EVTCHN,
+      () => connection.onEvent(),
+    );
+    const connection = this.#xenstored.introduceDomain({ domid, memory, ...store });
+    const console = this.#service(
+      SpecialPage.console,
+      GRANT_CONSOLE,
+      HvmParam.CONSOLE_PFN,
+      HvmParam.CONSOLE_EVTCHN,
+      () => channel.onEvent(),
+    );
+    const defer = this.#defer;
+    const channel = createPrimaryConsole({ domid, memory, defer, ...console });
+    const xs = this.#xenstored.client();
+    writeDomainTree(xs, {
+      domid,
+      name: `domus-${domid}`,
+      uuid: this.#uuid(),
+      memoryKiB: this.#config.memoryBytes / 1024,
+      vcpus: this.#config.vcpus,
+      storeGfn: SpecialPage.xenstore,
+      storePort: store.guestPort,
+    });
+    writePrimaryConsoleKeys(xs, { domid, gfn: SpecialPage.console, port: console.guestPort });
+    this.#channels.push(channel);
+    return [channel];
+  }
+
+  /** Consoles beyond the first: split devices. */
+  #attachConsoles(): ConsoleChannel[] {
+    const host = createBackendHost(this.#host.hypervisor);
+    const devices = Array.from({ length: this.#config.nrConsoles - 1 }, (_, i) =>
+      createConsoleDevice({
+        xs: this.#xenstored.client(),
+        host,
+        defer: this.#defer,
+        domid: this.#domain.id,
+        devid: i + 1,
+      }),
+    );
+    const channels = devices.map(device => device.stream);
+    this.#channels.push(...channels);
+    return channels;
+  }
+
+  readonly #defer = (task: () => void): void => {
+    this.#deferred.push(task);
+    this.#config.platform.pacer.wake();
+  };
+  readonly #deferred: (() => void)[] = [];
+
+  #uuid(): string {
+    const bytes = new Uint8Array(16);
+    this.#config.platform.entropy.fill(bytes);
+    bytes[6] = ((bytes[6] as number) & 0x0f) | 0x40;
+    bytes[8] = ((bytes[8] as number) & 0x3f) | 0x80;
+    const digits = Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('');
+    return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+  }
+
+  #stream(channel: ConsoleChannel): ConsoleStream {
+    return {
+      onData: listener => void channel.onData(listener),
+      write: chunk => {
+        const taken = channel.write(chunk);
+        if (taken > 0) this.#config.platform.pacer.wake();
+        return taken;
+      },
+      onWritable: listener => void channel.onWritable(listener),
+      close: () => channel.close(),
+    };
+  }
+
+  // ---- running ----
+
+  start(): void {
+    unpauseDomain(this.#domain);
+    this.#isRunning = true;
+    this.#loop = this.#run();
+  }
+
+  async #run(): Promise<void> {
+    const { platform } = this.#config;
+    try {
+      while (this.#isRunning && !this.#isPaused) {
+        let idleNs = -1;
+        for (let slice = 0; slice < SLICES_A_TURN && idleNs < 0 && !this.#shutdown; slice++) {
+          const outcome = runOne(this.#host.hypervisor);
+          this.#serveBackends();
+          if (outcome.kind === 'idle' && !this.#hasWork()) idleNs = outcome.waitNs;
+        }
+        if (this.#shutdown) {
+          await this.#finish(this.#shutdown);
+          return;
+        }
+        if (idleNs > 0) await platform.pacer.idle(platform.clock.monotonicNs() + idleNs);
+        else await platform.pacer.breathe();
+      }
+    } catch (error) {
+      this.#isRunning = false;
+      this.#onFailure(error);
+    }
+  }
+
+  #hasWork(): boolean {
+    return this.#xenstored.hasWork || this.#deferred.length > 0;
+  }
+  /** Let the backends do what events and watches asked for. */
+  #serveBackends(): void {
+    this.#xenstored.pump();
+    for (const task of this.#deferred.splice(0)) task();
+    deliverEvents(this.#host.hypervisor);
+  }
+
+  #stopped(domain: Domain, code: number): void {
+    const reason = REASONS[code] ?? 'crash';
+    const detail = crashReason(domain);
+    this.#shutdown = { reason, ...(detail && { detail }) };
+  }
+
+  /** Everything that the guest wrote goes out before its end is reported. */
+  async #finish(shutdown: Shutdown): Promise<void> {
+    this.#isRunning = false;
+    this.#serveBackends();
+    for (const channel of this.#channels) channel.drain();
+    await this.#config.platform.pacer.breathe();
+    this.#onShutdown(shutdown);
+  }
+
+  async pause(): Promise<void> {
+    if (this.#isPaused || !this.#isRunning) return;
+    this.#isPaused = true;
+    this.#config.platform.pacer.wake();
+    await this.#loop;
+    pauseDomain(this.#domain);
+  }
+  resume(): void {
+    if (!this.#isPaused || !this.#isRunning) return;
+    this.#isPaused = false;
+    unpauseDomain(this.#domain);
+    this.#loop = this.#run();
+  }
+
+  onShutdown(listener: (shutdown: Shutdown) => void): void {
+    this.#onShutdown = listener;
+  }
+  onFailure(listener: (error: unknown) => void): void {
+    this.#onFailure = listener;
+  }
+
+  status(): MachineStatus {
+    const vcpus = this.#domain.vcpus.map(vcpu => describeVcpu(this.#host.engine, vcpu));
+    const instructions = this.#domain.vcpus.reduce((sum, vcpu) => sum + Number(vcpu.block.retired), 0);
+    return { instructions, vcpus };
+  }
+  stateHash(): string {
+    return hashMachine(this.#host.hypervisor.memory, this.#domain);
+  }
+
+  async destroy(): Promise<void> {
+    if (this.#isDestroyed) return;
+    this.#isDestroyed = true;
+    this.#isRunning = false;
+    this.#config.platform.pacer.wake();
+    await this.#loop;
+    // The machine's memory goes with this object: nothing else refers to it.
+    for (const channel of this.#channels) channel.close();
+  }
+}
