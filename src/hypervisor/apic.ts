@@ -264,6 +264,8 @@ export function createLapics(
         if (words[state + WAIT_FOR_SIPI] === 0) environment.nmi(target);
         return;
       case DeliveryMode.init:
+        // A processor that waits after reset is not reset again: as on Xen, an upcall made pending before it starts stays.
+        if (words[state + WAIT_FOR_SIPI] !== 0) return;
         resetRegisters(target);
         words[state + WAIT_FOR_SIPI] = 1;
         environment.initVcpu(target);

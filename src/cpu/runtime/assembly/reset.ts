@@ -1,4 +1,7 @@
-/** State after power-up (SDM vol. 3, table 9-1). What ties the vCPU to its machine (p2m, domain, id) stays. */
+/**
+ * State after power-up (SDM vol. 3, table 9-1). What ties the vCPU to its machine (p2m, domain, id) stays, and so does
+ * the interrupt that waits: that slot is the interrupt controller's.
+ */
 import {
   SEG_cs,
   SEG_gs,
@@ -26,7 +29,6 @@ import {
   VCPU_mxcsr,
   VCPU_nmiBlocked,
   VCPU_pat,
-  VCPU_pendingInterrupt,
   VCPU_rip,
   VCPU_scratch,
   VCPU_singleStep,
@@ -70,7 +72,6 @@ export function resetCpu(cpu: usize): void {
   memory.fill(cpu + VCPU_fpr, 0, VCPU_scratch - VCPU_fpr);
   store<i32>(cpu, -1, VCPU_exVector);
   store<i32>(cpu, -1, VCPU_exDelivering);
-  store<i32>(cpu, -1, VCPU_pendingInterrupt);
   store<i32>(cpu, 0, VCPU_interruptShadow);
   store<i32>(cpu, 0, VCPU_halted);
   store<i32>(cpu, 0, VCPU_nmiBlocked);
