@@ -98,6 +98,18 @@ const MISTAKES: readonly (readonly [args: readonly string[], code: number, line:
   [['run', '--seed', '1', 'true'], 125, /--seed has no effect alone; add --deterministic/],
   [['run', '-it', 'true'], 125, /needs a terminal as standard input; leave out -t/],
   [['run', '--console', '/nonexistent/file', 'true'], 125, /no such file or directory; choose/],
+  [
+    ['run', '-q', '--kernel', '/nonexistent/vmlinuz', 'true'],
+    125,
+    /cannot read the kernel .*no such file or directory; check/,
+  ],
+  [['run', '-q', '--kernel', '/tmp', 'true'], 125, /cannot read the kernel \/tmp: it is a folder; check/],
+  [['run', '-q', '--kernel', '/dev/zero', 'true'], 125, /\/dev\/zero: it is no regular file; check/],
+  [
+    ['run', '-q', '--kernel', FAKE, 'true'],
+    125,
+    /not a kernel: neither an ELF image nor a bzImage; give a bzImage/,
+  ],
   [['run', '-m'], 125, /--memory needs a value; write --memory SIZE/],
   [['run', '-q'], 125, /nothing to run; give a COMMAND/],
 ];

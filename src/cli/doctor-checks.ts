@@ -1,6 +1,6 @@
 /** The checks of `domus doctor`. Each looks at one thing and knows what to do when it is missing. */
+import { defaultCacheFolder } from '../platform/node/cache-folder.ts';
 import {
-  cacheFolder,
   canStripTypes,
   complaintAboutFolder,
   deviceAccess,
@@ -124,7 +124,7 @@ function checkPackages(): Check {
 
 async function checkCache(): Promise<Check> {
   const name = 'cache';
-  const folder = cacheFolder();
+  const folder = defaultCacheFolder();
   const complaint = complaintAboutFolder(folder);
   if (complaint !== undefined) {
     return {

@@ -23,6 +23,11 @@ const parts = createFakeParts({
       for await (const chunk of input()) await stdout(chunk);
       return 0;
     }
+    if (word === 'hello-cat') {
+      await stdout('started\n');
+      for await (const chunk of input()) await stdout(chunk);
+      return 0;
+    }
     if (word === 'env') await stdout(JSON.stringify(spec.env));
     if (word === 'exit') return Number(argument);
     if (word === 'crash') guest.stop({ reason: 'crash', detail: 'triple fault' });

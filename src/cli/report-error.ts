@@ -7,13 +7,20 @@ import type { CommandContext } from './verb.ts';
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is being removed
 const oneLine = (text: string) => text.replace(/[\x00-\x1f\x7f-\x9f]+/g, ' ').trim();
 
+/** A remedy may be written as a sentence; behind the message it is a clause. */
+function asClause(remedy: string): string {
+  if (remedy === '') return '';
+  const startsWithName = /^(?:[A-Z]{2}|\S+_)/.test(remedy);
+  const first = startsWithName ? remedy.charAt(0) : remedy.charAt(0).toLowerCase();
+  return `; ${first}${remedy.slice(1).replace(/\.$/, '')}`;
+}
+
 export async function reportError(
   context: Pick<CommandContext, 'complain' | 'env'>,
   error: unknown,
 ): Promise<void> {
   if (error instanceof DomusError) {
-    const remedy = error.remedy ? `; ${error.remedy}` : '';
-    await context.complain(oneLine(`domus: ${error.message}${remedy}`));
+    await context.complain(oneLine(`domus: ${error.message}${asClause(error.remedy)}`));
     if (error instanceof GuestFailure) {
       for (const line of formatCrashReport(error.report)) await context.complain(line);
     }

@@ -2,17 +2,18 @@
  * The CPU engine as a library: x86-64 processors over machine memory. It knows nothing of Xen; what a processor needs
  * from the machine around it comes through `EngineHost`.
  */
+
+import { frameAddress, type MachineAddress, PAGE_SIZE } from '../base/brand.ts';
 import { invariant } from '../base/errors.ts';
-import { machineHeader } from '../machine/header.ts';
 import type { FrameTable } from '../machine/frames.ts';
-import { type MachineAddress, frameAddress, PAGE_SIZE } from '../base/brand.ts';
+import { machineHeader } from '../machine/header.ts';
 import type { MachineMemory } from '../machine/memory.ts';
 import { RecordWriter } from './decode/records.ts';
 import type { Services } from './interpreter/services.ts';
 import { createRuntime } from './runtime/runtime.ts';
 import type { RuntimeExports, RuntimeImports } from './runtime/signatures.ts';
 import { Exit } from './vcpu/exit.ts';
-import { Vcpu, VCPU_BLOCK_BYTES } from './vcpu/layout.ts';
+import { VCPU_BLOCK_BYTES, Vcpu } from './vcpu/layout.ts';
 
 /** Machine-dependent behaviour of a processor. */
 export type EngineHost = Services & Omit<RuntimeImports, 'decode'>;
@@ -102,7 +103,10 @@ export class CpuEngine {
   /** Can the vCPU take an external interrupt now? */
   interruptible(cpu: MachineAddress): boolean {
     const { view } = this.memory;
-    return (view.getUint32(cpu + V.flagSys, true) & FLAG_IF) !== 0 && !view.getUint32(cpu + V.interruptShadow, true);
+    return (
+      (view.getUint32(cpu + V.flagSys, true) & FLAG_IF) !== 0 &&
+      !view.getUint32(cpu + V.interruptShadow, true)
+    );
   }
 
   /** Deliver an external interrupt before the next instruction. Returns an exit reason, or undefined if all is well. */

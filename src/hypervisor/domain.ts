@@ -1,18 +1,20 @@
 /** Creating the hypervisor, domains and vCPUs; destroying domains; rebuilding all handles from machine memory. */
 
 import { RUNSTATE_offline } from '../abi/xen/vcpu.ts';
-import { SharedInfo, VcpuInfo, XEN_LEGACY_MAX_VCPUS } from '../abi/xen/xen.ts';
+import { DOMID_FIRST_RESERVED, SharedInfo, VcpuInfo, XEN_LEGACY_MAX_VCPUS } from '../abi/xen/xen.ts';
 import { type DomainId, domid, frameAddress, mfn, PAGE_SIZE } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
 import {
   P2m,
   TLB_EMPTY_TAG,
+  TLB_JOURNAL_OFFSET,
   TLB_READ_OFFSET,
   VCPU_BLOCK_BYTES,
   Vcpu as VcpuBlock,
 } from '../cpu/vcpu/layout.ts';
 import { machineHeader } from '../machine/header.ts';
 import { resetChannels } from './event/channel.ts';
+import { channelAt } from './event/table.ts';
 import { releaseGrants, setUpGrantTable } from './grant/table.ts';
 import type { Domain, Hypervisor, HypervisorOptions, Vcpu } from './hypervisor.ts';
 import { dropReference, p2mEntry, p2mType } from './p2m.ts';
@@ -35,9 +37,17 @@ export function createHypervisor(options: HypervisorOptions): Hypervisor {
     vcpus: new Map(),
     callbacks: new Map(),
     pendingCallbacks: [],
+    pace: { nsPerFuel: 20 },
   };
   if (state.magic === layout.HYPERVISOR_MAGIC) {
-    for (let at = state.firstDomain; at !== 0; ) at = adopt(hypervisor, at).state.nextDomain;
+    // Newest first in the list; handles are in order of creation, as they were in the first hypervisor.
+    const addresses: number[] = [];
+    for (let at = state.firstDomain; at !== 0; ) {
+      addresses.unshift(at);
+      at = layout.DomainState.at(options.memory.view, at).nextDomain;
+    }
+    for (const address of addresses) adopt(hypervisor, address);
+    requeueCallbacks(hypervisor);
     return hypervisor;
   }
   state.magic = layout.HYPERVISOR_MAGIC;
@@ -46,6 +56,14 @@ export function createHypervisor(options: HypervisorOptions): Hypervisor {
   control.state.isControl = 1;
   control.state.maxPort = layout.CHANNEL_FRAMES_MAX * layout.CHANNELS_PER_FRAME - 1;
   return hypervisor;
+}
+
+/** Events for the control domain that were not delivered yet. */
+function requeueCallbacks(hypervisor: Hypervisor): void {
+  const control = hypervisor.domains.get(0);
+  for (let port = 1; control && port < control.state.nrPorts; port++) {
+    if (channelAt(control, port).pending !== 0) hypervisor.pendingCallbacks.push(port);
+  }
 }
 
 /** Build the handles of a domain from its state. */
@@ -93,7 +111,7 @@ export interface DomainOptions {
   vcpus: number;
   /** Rate of the guest's TSC. */
   tscKhz: number;
-  /** Default: the lowest number that is free. */
+  /** Default: the next number that is free. */
   id?: DomainId;
   maxEventChannelPort?: number;
   maxGrantFrames?: number;
@@ -111,6 +129,13 @@ export interface DomainOptions {
  * @throws DomusError when machine memory is used up or an option is out of range.
  */
 export function createDomain(hypervisor: Hypervisor, options: DomainOptions): Domain {
+  if (options.id !== undefined && hypervisor.domains.has(options.id)) {
+    throw new DomusError(
+      'E_DOMAIN_EXISTS',
+      `there already is a domain ${options.id}`,
+      'choose another number',
+    );
+  }
   if (!(options.vcpus >= 1 && options.vcpus <= layout.VCPUS_MAX)) {
     throw new DomusError(
       'E_VCPUS',
@@ -119,7 +144,17 @@ export function createDomain(hypervisor: Hypervisor, options: DomainOptions): Do
     );
   }
   const domain = newDomain(hypervisor, options.id ?? freeDomainId(hypervisor));
-  const { state } = domain;
+  try {
+    furnish(domain, options);
+  } catch (error) {
+    destroyDomain(domain);
+    throw error;
+  }
+  return domain;
+}
+
+function furnish(domain: Domain, options: DomainOptions): void {
+  const { state, hypervisor } = domain;
   state.p2mCount = options.p2mCount;
   state.p2m = takeRun(hypervisor, p2mFrames(options.p2mCount));
   state.maxPages = options.maxPages;
@@ -139,28 +174,34 @@ export function createDomain(hypervisor: Hypervisor, options: DomainOptions): Do
   setUpGrantTable(domain);
   for (let id = 0; id < options.vcpus; id++) createVcpu(domain, id);
   startDomainTime(domain);
-  return domain;
 }
 
 const p2mFrames = (count: number): number => Math.max(1, Math.ceil((count * 4) / PAGE_SIZE));
 const BLOCK_FRAMES = Math.ceil(VCPU_BLOCK_BYTES / PAGE_SIZE);
 
 function freeDomainId(hypervisor: Hypervisor): DomainId {
-  for (let id = 1; id < 0x7ff0; id++) if (!hypervisor.domains.has(id)) return domid(id);
+  const { state } = hypervisor;
+  for (let tries = 0; tries < DOMID_FIRST_RESERVED; tries++) {
+    const id = Math.max(1, state.nextDomainId);
+    state.nextDomainId = (id + 1) % DOMID_FIRST_RESERVED;
+    if (!hypervisor.domains.has(id)) return domid(id);
+  }
   throw new DomusError('E_DOMAINS', 'there are as many domains as can be', 'destroy some');
 }
 
 function createVcpu(domain: Domain, id: number): Vcpu {
   const { hypervisor } = domain;
+  // The run first: it is what may fail, and nothing is to be undone then.
+  const block = takeRun(hypervisor, BLOCK_FRAMES);
   const address = frameAddress(takeFrame(hypervisor));
   const state = layout.VcpuState.at(hypervisor.memory.view, address);
   state.id = id;
   state.domain = domain.state.address;
-  state.block = takeRun(hypervisor, BLOCK_FRAMES);
+  state.block = block;
   state.runstate = RUNSTATE_offline;
   state.runstateEntryNs = hypervisor.clock.systemTimeNs();
   state.pollPort = layout.POLL_NONE;
-  state.singleshotNs = state.periodicNextNs = state.pollNs = state.lapicTimerNs = layout.NEVER;
+  state.singleshotNs = state.periodicNextNs = state.pollNs = state.apicNs = layout.NEVER;
   if (id === 0) state.isInitialised = 1;
   else state.pauseFlags = layout.Pause.down;
   // vCPUs that the shared info page has no room for have a place behind their state until they register one.
@@ -187,7 +228,7 @@ function initialiseBlock(vcpu: Vcpu): void {
   block.exVector = -1;
   block.exDelivering = -1;
   block.flagSys = 2;
-  for (let at = block.address + TLB_READ_OFFSET; at < block.address + VCPU_BLOCK_BYTES; at += 16) {
+  for (let at = block.address + TLB_READ_OFFSET; at < block.address + TLB_JOURNAL_OFFSET; at += 16) {
     memory.view.setBigInt64(at, TLB_EMPTY_TAG, true);
   }
   block.nextVcpu = header.firstVcpu;
@@ -208,6 +249,20 @@ function unlinkBlock(vcpu: Vcpu): void {
   }
 }
 
+/**
+ * Memory of the hypervisor's own for another part's state of this domain (`which` is a DomainRun), zeroed; it goes
+ * with the domain. Asking again returns the same address.
+ */
+export function attachRun(domain: Domain, which: number, sizeBytes: number): number {
+  const { runs } = domain.state;
+  if (runs.get(2 * which) === 0) {
+    const count = Math.ceil(sizeBytes / PAGE_SIZE);
+    runs.set(2 * which, takeRun(domain.hypervisor, count));
+    runs.set(2 * which + 1, count);
+  }
+  return runs.get(2 * which);
+}
+
 /** Stop a domain for good and give back everything it had. Its handle is dead afterwards. */
 export function destroyDomain(domain: Domain): void {
   const { hypervisor, state } = domain;
@@ -215,7 +270,7 @@ export function destroyDomain(domain: Domain): void {
   state.life = layout.Life.dying;
   for (const vcpu of domain.vcpus) removeFromQueue(vcpu);
   resetChannels(domain);
-  releaseGrants(domain);
+  if (state.grants !== 0) releaseGrants(domain);
   for (let gfn = 0; gfn < state.maxMappedGfn; gfn++) {
     const entry = p2mEntry(domain, gfn);
     const type = p2mType(entry);
@@ -228,12 +283,16 @@ export function destroyDomain(domain: Domain): void {
     hypervisor.vcpus.delete(vcpu.state.address);
     dropReference(hypervisor, mfnOf(vcpu.state.address));
   }
-  giveRunBack(hypervisor, state.p2m, p2mFrames(state.p2mCount));
+  for (let which = 0; which < layout.DOMAIN_RUNS; which++) {
+    const run = state.runs.get(2 * which);
+    if (run !== 0) giveRunBack(hypervisor, run, state.runs.get(2 * which + 1));
+  }
+  if (state.p2m !== 0) giveRunBack(hypervisor, state.p2m, p2mFrames(state.p2mCount));
   for (let i = 0; i < state.nrPorts / layout.CHANNELS_PER_FRAME; i++) {
     dropReference(hypervisor, mfnOf(hypervisor.memory.u32[state.events / 4 + i]!));
   }
   for (const address of [state.events, state.sharedInfo, state.e820]) {
-    dropReference(hypervisor, mfnOf(address));
+    if (address !== 0) dropReference(hypervisor, mfnOf(address));
   }
   unlinkDomain(domain);
   hypervisor.domains.delete(domain.id);

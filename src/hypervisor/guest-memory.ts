@@ -4,9 +4,8 @@
  */
 import { PAGE_SIZE } from '../base/brand.ts';
 import type { FieldType, Struct } from '../base/struct.ts';
-import { FrameFlag } from '../machine/frames.ts';
 import type { Hypervisor, Vcpu } from './hypervisor.ts';
-import { mfnOf } from './runs.ts';
+import { holdsCode } from './p2m.ts';
 
 type Fields = Record<string, FieldType<unknown>>;
 
@@ -44,9 +43,7 @@ export function copyToGuest(vcpu: Vcpu, gva: bigint, source: Uint8Array): boolea
 
 /** To be called after every write to memory that a guest could execute. */
 export function wroteTo(hypervisor: Hypervisor, address: number, sizeBytes: number): void {
-  if ((hypervisor.frames.entry(mfnOf(address)).flags & FrameFlag.code) !== 0) {
-    hypervisor.engine.codeWritten?.(address, sizeBytes);
-  }
+  if (holdsCode(hypervisor, address >>> 12)) hypervisor.engine.codeWritten?.(address, sizeBytes);
 }
 
 /** A structure copied in; `value` reads and writes the copy, `bytes` is what goes back. */

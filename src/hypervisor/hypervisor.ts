@@ -27,8 +27,8 @@ export interface InterruptSink {
   upcall(vcpuAddress: number, vector: number): void;
   /** Interrupts may be acceptable now: put the best waiting one into `Vcpu.pendingInterrupt`. */
   refresh?(vcpuAddress: number): void;
-  /** The local APIC's timer is due. */
-  lapicTimer?(vcpuAddress: number): void;
+  /** The timer set by `setApicTimer` is due. */
+  timerFired?(vcpuAddress: number): void;
 }
 
 /** What the hypervisor needs of the CPU engine. */
@@ -88,6 +88,8 @@ export interface Hypervisor {
   /** Callbacks of the control domain's ports, and ports of it that wait for delivery. */
   readonly callbacks: Map<number, () => void>;
   readonly pendingCallbacks: number[];
+  /** How long a unit of fuel has lately taken, where the clock cannot say (see scheduler.ts). A measurement, not state. */
+  readonly pace: { nsPerFuel: number };
 }
 
 export interface HypervisorOptions {

@@ -14,7 +14,7 @@ import type { Platform } from '../platform/platform.ts';
 import { NS_PER_INSTRUCTION } from '../platform/sim/clock.ts';
 import { type CpuPolicy, cpuPolicy } from './cpuid-policy.ts';
 import { createHypervisor } from './domain.ts';
-import { ProcessorBoard } from './guest-processor.ts';
+import { createProcessors, type Processors } from './guest-processor.ts';
 import type { Clock, Domain, Hypervisor, Notices } from './hypervisor.ts';
 
 /** The guest's time-stamp counter runs at 1 GHz: a tick is a nanosecond. */
@@ -38,7 +38,7 @@ export interface MachineHostOptions {
 export interface MachineHost {
   readonly hypervisor: Hypervisor;
   readonly engine: CpuEngine;
-  readonly board: ProcessorBoard;
+  readonly processors: Processors;
 }
 
 export function createMachineHost(options: MachineHostOptions): MachineHost {
@@ -62,27 +62,23 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
       fuelUntil: (deadlineNs: number) => Math.ceil((deadlineNs - now()) / NS_PER_INSTRUCTION),
     }),
   };
-  const board = new ProcessorBoard({
+  const processors = createProcessors({
     memory,
     clock,
     policy: options.policy ?? cpuPolicy(),
     random: bytes => platform.entropy.fill(bytes),
-    ...(options.earlyConsole && { earlyConsole: options.earlyConsole }),
+    earlyConsole: options.earlyConsole,
     startProcessor: (block, vector) => engine.runtime.sipi(block, vector),
   });
-  const engine: CpuEngine = new CpuEngine(options.modules, frames, board.engineHost(), CODE_CACHE_BYTES);
+  const engine: CpuEngine = new CpuEngine(options.modules, frames, processors.engineHost, CODE_CACHE_BYTES);
 
   /** Deliver the interrupt that waits, if the vCPU takes one. Returns an exit reason when that failed. */
   function acceptInterrupt(block: MachineAddress): number | undefined {
-    const waiting = view.getInt32(block + V.pendingInterrupt, true);
-    if (waiting < 0 || !engine.interruptible(block)) return undefined;
-    const lapics = board.lapicsOf(block);
-    const vcpu = board.vcpuOf(block);
-    if (!lapics || !vcpu) return undefined;
-    const accepted = lapics.accept(vcpu.id);
-    // The callback vector of older kernels waits in the same slot but does not come from the APIC.
-    if (accepted < 0) view.setInt32(block + V.pendingInterrupt, -1, true);
-    return engine.deliverInterrupt(block, accepted < 0 ? waiting : accepted);
+    const vector = view.getInt32(block + V.pendingInterrupt, true);
+    if (vector < 0 || !engine.interruptible(block)) return undefined;
+    // The APIC sees from the empty slot that its interrupt was taken.
+    view.setInt32(block + V.pendingInterrupt, -1, true);
+    return engine.deliverInterrupt(block, vector);
   }
 
   const hypervisor = createHypervisor({
@@ -91,18 +87,9 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
     clock,
     notices: options.notices ?? {},
     interrupts: {
-      upcall: (block, vector) => {
-        const vcpu = board.vcpuOf(block);
-        if (vcpu) board.lapicsOf(block)?.raise(vcpu.id, vector);
-      },
-      refresh: block => {
-        const vcpu = board.vcpuOf(block);
-        if (vcpu) board.lapicsOf(block)?.update(vcpu.id);
-      },
-      lapicTimer: block => {
-        const vcpu = board.vcpuOf(block);
-        if (vcpu) board.lapicsOf(block)?.timerFired(vcpu.id);
-      },
+      upcall: (block, vector) => processors.services.upcall(block, vector),
+      refresh: block => processors.services.refresh(block),
+      timerFired: block => processors.timerFired(block),
     },
     engine: {
       run(address, fuel) {
@@ -124,5 +111,5 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
         engine.runtime.invalidateCode(address >>> 12, address & 4095, sizeBytes),
     },
   });
-  return { hypervisor, engine, board };
+  return { hypervisor, engine, processors };
 }

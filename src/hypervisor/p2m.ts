@@ -8,7 +8,8 @@
 import { gfn as asGfn, type DomainId, frameAddress, type Gfn, type Mfn, mfn } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
 import { P2m } from '../cpu/vcpu/layout.ts';
-import { DOMID_XEN, FrameType } from '../machine/frames.ts';
+import { DOMID_XEN, FrameEntry, FrameFlag, FrameType } from '../machine/frames.ts';
+import { FRAME_TABLE_BASE } from '../machine/memory.ts';
 import type { Domain, Hypervisor } from './hypervisor.ts';
 
 /** Raw entry, 0 when the gfn is out of range or not mapped. */
@@ -27,8 +28,15 @@ export function mfnOfGfn(domain: Domain, gfn: number): number {
   return type === P2m.ram || type === P2m.readOnly ? entry & P2m.mfnMask : 0;
 }
 
+/** Fields of a frame table entry, read past the accessors: these are asked for at every page of every copy. */
+const entryAddress = (frame: number): number => FRAME_TABLE_BASE + frame * FrameEntry.size;
+
 export const frameOwner = (hypervisor: Hypervisor, frame: number): number =>
-  hypervisor.frames.entry(mfn(frame)).owner;
+  hypervisor.memory.u16[(entryAddress(frame) + FrameEntry.offsets.owner) >>> 1]!;
+
+/** Are instructions of this frame decoded (`FrameFlag.code`)? */
+export const holdsCode = (hypervisor: Hypervisor, frame: number): boolean =>
+  (hypervisor.memory.u8[entryAddress(frame) + FrameEntry.offsets.flags]! & FrameFlag.code) !== 0;
 
 /** Frame behind a gfn if it is ordinary writable RAM of the domain's own, else 0. */
 export function ramOfGfn(domain: Domain, gfn: number): number {
@@ -45,14 +53,24 @@ export function addressOfGfn(domain: Domain, gfn: number): number {
 }
 
 export const takeReference = (hypervisor: Hypervisor, frame: number): void => {
-  hypervisor.frames.entry(mfn(frame)).count += 1;
+  hypervisor.memory.u32[(entryAddress(frame) + FrameEntry.offsets.count) >>> 2]! += 1;
 };
 
 export const dropReference = (hypervisor: Hypervisor, frame: number): void => {
   hypervisor.frames.release(mfn(frame));
 };
 
-const changed = (domain: Domain): void => domain.hypervisor.engine.p2mChanged?.(domain);
+/** TLBs are flushed before the domain's next entry, once for any number of changes. */
+const changed = (domain: Domain): void => {
+  domain.state.p2mStale = 1;
+};
+
+/** To be called before a vCPU of the domain runs. */
+export function flushStale(domain: Domain): void {
+  if (domain.state.p2mStale === 0) return;
+  domain.state.p2mStale = 0;
+  domain.hypervisor.engine.p2mChanged?.(domain);
+}
 
 /** Map `frame` at `gfn`, taking over the caller's reference. The gfn must be in range; what was there is unmapped. */
 export function mapGfn(domain: Domain, gfn: number, frame: number, type: number = P2m.ram): void {

@@ -12,6 +12,7 @@ import { assertCallbackVector } from './event/upcall.ts';
 import { hypercall } from './hypercall/dispatch.ts';
 import type { Hypervisor, Vcpu } from './hypervisor.ts';
 import { domainCrash, domainShutdown, vcpuDown } from './life.ts';
+import { flushStale } from './p2m.ts';
 import { dequeue, enqueue } from './run-queue.ts';
 import { setRunstate, updateRunstateArea } from './runstate.ts';
 import { Life, NEVER, Pause } from './state.ts';
@@ -26,6 +27,13 @@ export type Outcome =
   /** Nothing to run: sleep that long, or until Notices.wake. Infinity when no timer is set. */
   | { kind: 'idle'; waitNs: number };
 
+/** What an exit costs besides, so that a guest which does nothing but hypercalls does not have the pCPU for long. */
+export const EXIT_FUEL = 500;
+
+/** Estimated entries are no shorter than this, and only longer runs than that are measured. */
+const FUEL_MIN = 2000;
+const PACE_SAMPLE_MIN = 10_000;
+
 /** Fuel of one slice when no timer is nearer. */
 export const SLICE_FUEL = 1_000_000;
 
@@ -33,7 +41,9 @@ export const SLICE_FUEL = 1_000_000;
 export function runOne(hypervisor: Hypervisor, sliceFuel: number = SLICE_FUEL): Outcome {
   deliverEvents(hypervisor);
   fireTimers(hypervisor);
-  const vcpu = dequeue(hypervisor);
+  // An INIT may have stopped a vCPU while it was in the queue.
+  let vcpu = dequeue(hypervisor);
+  while (vcpu !== undefined && !isRunnable(vcpu)) vcpu = dequeue(hypervisor);
   if (vcpu === undefined) return idle(hypervisor);
   setRunstate(vcpu, RUNSTATE_running);
   updateRunstateArea(vcpu);
@@ -68,16 +78,32 @@ function slice(vcpu: Vcpu, sliceFuel: number): number {
   for (;;) {
     interrupts.refresh?.(vcpu.state.block);
     if (vcpu.state.upcallVector === 0) assertCallbackVector(vcpu);
-    let fuel = remaining;
-    const next = hypervisor.state.nextTimerNs;
-    if (clock.fuelUntil && next < NEVER) fuel = Math.max(1, Math.min(fuel, clock.fuelUntil(next)));
+    const fuel = Math.max(1, Math.min(remaining, fuelToNextTimer(hypervisor)));
+    flushStale(vcpu.domain);
+    const before = clock.fuelUntil ? 0 : clock.systemTimeNs();
     const exit = engine.run(vcpu.state.block, fuel);
-    // An exit costs something even when no instruction retired, so a slice always ends.
-    remaining -= Math.max(1, fuel - Math.max(0, vcpu.block.fuel));
+    if (!clock.fuelUntil) measurePace(hypervisor, clock.systemTimeNs() - before, fuel - vcpu.block.fuel);
+    remaining -= EXIT_FUEL + Math.max(0, fuel - Math.max(0, vcpu.block.fuel));
     const goesOn = handleExit(vcpu, exit);
     fireTimers(hypervisor);
     if (!goesOn || remaining <= 0 || !isRunnable(vcpu)) return exit;
   }
+}
+
+/**
+ * Fuel after which the next timer is due. A clock that counts instructions knows; for a real one it is estimated from
+ * the pace of late, so that a busy guest's timers are not late by a whole slice.
+ */
+function fuelToNextTimer({ state, clock, pace }: Hypervisor): number {
+  const next = state.nextTimerNs;
+  if (next >= NEVER) return Number.POSITIVE_INFINITY;
+  if (clock.fuelUntil) return clock.fuelUntil(next);
+  return Math.max(FUEL_MIN, Math.ceil((next - clock.systemTimeNs()) / pace.nsPerFuel));
+}
+
+function measurePace({ pace }: Hypervisor, elapsedNs: number, used: number): void {
+  if (used < PACE_SAMPLE_MIN || elapsedNs <= 0) return;
+  pace.nsPerFuel += (elapsedNs / used - pace.nsPerFuel) / 8;
 }
 
 /** Act on an exit. Returns whether the vCPU may continue its slice. */

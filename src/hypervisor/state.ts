@@ -32,6 +32,8 @@ export const HypervisorState = struct('hypervisor_state', {
   runTail: u32,
   /** Given back runs of frames (runs.ts): address of the first one. */
   freeRuns: u32,
+  /** Where the search for a free domain number begins: numbers come again as late as possible. */
+  nextDomainId: u32,
   /** No timer is due before this time; recomputed when it passes. */
   nextTimerNs: u64n,
 });
@@ -68,6 +70,10 @@ export const DomainState = struct('domain', {
   maxMappedGfn: u32,
   sharedInfo: u32,
   sharedInfoGfn: u32,
+  /** 1 when the p2m has lost entries that a TLB may still have. */
+  p2mStale: u32,
+  /** Runs of frames that belong to the domain (DomainRun): pairs of address and number of frames. */
+  runs: array(u32, 2 * 4),
 
   /** EventTable */
   events: u32,
@@ -115,6 +121,10 @@ export const DomainState = struct('domain', {
   crashReason: bytes(512),
 });
 
+/** What `DomainState.runs` is for; the other parts of the hypervisor attach their state here (attachRun). */
+export const DomainRun = { lapics: 0, msrs: 1, other: 2 } as const;
+export const DOMAIN_RUNS = 4;
+
 /** Why a vCPU does not run (`VcpuState.pauseFlags`). */
 export const Pause = {
   /** Waits for an event: HLT, SCHEDOP_block or SCHEDOP_poll. */
@@ -157,9 +167,9 @@ export const VcpuState = struct('vcpu_state', {
   periodicPeriodNs: u64n,
   periodicNextNs: u64n,
   pollNs: u64n,
-  /** When the local APIC's timer is due. */
-  lapicTimerNs: u64n,
   pollPort: i32,
+  /** Timer of the vCPU's interrupt controller. */
+  apicNs: u64n,
 
   /** Port bound to each VIRQ, 0 if none. */
   virqPort: array(u32, NR_VIRQS),

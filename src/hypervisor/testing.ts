@@ -109,7 +109,7 @@ export function guestAddress(domain: Domain, address: number): number {
   return (p2mEntry(domain, Math.floor(address / 4096)) & P2m.mfnMask) * 4096 + (address % 4096);
 }
 
-/** Put `values` into a structure in guest memory and issue the hypercall on it. */
+/** Put `values` into a structure in guest memory and issue the hypercall on it; `op` is a copy of it afterwards. */
 export function issueOp<F extends Record<string, FieldType<unknown>>>(
   vcpu: Vcpu,
   layout: Struct<F>,
@@ -117,7 +117,10 @@ export function issueOp<F extends Record<string, FieldType<unknown>>>(
   call: (address: number) => number,
 ): { result: number; op: ReturnType<Struct<F>['at']> } {
   const op = guestStruct(vcpu.domain, layout);
-  vcpu.domain.hypervisor.memory.u8.fill(0, op.address, op.address + layout.size);
+  const { memory } = vcpu.domain.hypervisor;
+  memory.u8.fill(0, op.address, op.address + layout.size);
   for (const [name, value] of Object.entries(values)) (op as Record<string, unknown>)[name] = value;
-  return { result: call(SCRATCH), op };
+  const result = call(SCRATCH);
+  const after = memory.u8.slice(op.address, op.address + layout.size);
+  return { result, op: layout.at(new DataView(after.buffer), 0) };
 }

@@ -129,6 +129,12 @@ export function setPollTimer(vcpu: Vcpu, deadlineNs: number): void {
   timerArmed(vcpu.domain.hypervisor, deadlineNs);
 }
 
+/** The interrupt controller's own timer; `InterruptSink.timerFired` is called then. Negative stops it. */
+export function setApicTimer(vcpu: Vcpu, deadlineNs: number): void {
+  vcpu.state.apicNs = deadlineNs < 0 ? NEVER : deadlineNs;
+  timerArmed(vcpu.domain.hypervisor, vcpu.state.apicNs);
+}
+
 /** Fire what is due and find the next deadline. */
 export function fireTimers(hypervisor: Hypervisor): void {
   const now = hypervisor.clock.systemTimeNs();
@@ -160,12 +166,14 @@ function fireVcpuTimers(vcpu: Vcpu, now: number): void {
     sendVirq(vcpu, VIRQ_TIMER);
   }
   if (state.pollNs <= now) unblock(vcpu);
-  if (state.lapicTimerNs <= now) {
-    state.lapicTimerNs = NEVER;
-    vcpu.domain.hypervisor.interrupts.lapicTimer?.(state.block);
+  if (state.apicNs <= now) {
+    state.apicNs = NEVER;
+    vcpu.domain.hypervisor.interrupts.timerFired?.(state.block);
   }
-  const { singleshotNs, periodicNextNs, pollNs, lapicTimerNs } = state;
-  timerArmed(vcpu.domain.hypervisor, Math.min(singleshotNs, periodicNextNs, pollNs, lapicTimerNs));
+  timerArmed(
+    vcpu.domain.hypervisor,
+    Math.min(state.singleshotNs, state.periodicNextNs, state.pollNs, state.apicNs),
+  );
 }
 
 /** All timers again, after a domain was resumed. */

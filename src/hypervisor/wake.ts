@@ -1,5 +1,6 @@
 /** Waking vCPUs: from blocked to runnable, onto the run queue. */
 import { RUNSTATE_runnable } from '../abi/xen/vcpu.ts';
+import { Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
 import type { Domain, Hypervisor, Vcpu } from './hypervisor.ts';
 import { enqueue } from './run-queue.ts';
 import { setRunstate } from './runstate.ts';
@@ -44,8 +45,10 @@ export function wakePollers(domain: Domain, port: number): void {
 
 /** Handle of the vCPU with this block, undefined if its domain is gone. */
 export function vcpuOfBlock(hypervisor: Hypervisor, blockAddress: number): Vcpu | undefined {
-  for (const vcpu of hypervisor.vcpus.values()) if (vcpu.state.block === blockAddress) return vcpu;
-  return undefined;
+  const { u32 } = hypervisor.memory;
+  const domain = hypervisor.domains.get(u32[(blockAddress + VcpuBlock.offsets.domain) >>> 2]!);
+  const vcpu = domain?.vcpus[u32[(blockAddress + VcpuBlock.offsets.id) >>> 2]!];
+  return vcpu?.state.block === blockAddress ? vcpu : undefined;
 }
 
 /** The interrupt controller has an interrupt for this vCPU: end its HLT. */

@@ -8,11 +8,13 @@
  * Contents are checked when they are read: a damaged cache repairs itself. Every file appears whole or not at all.
  */
 import {
+  absolutePath,
   defaultCacheFolder,
   joinPath,
   listFolder,
   readIfPresent,
   removeFile,
+  sweep,
   withLock,
   withScratchFolder,
   writeWhole,
@@ -62,7 +64,9 @@ function parseRecord(bytes: Uint8Array): CacheRecord | undefined {
   }
 }
 
-export function openImageCache(folder = defaultCacheFolder()): ImageCache {
+export function openImageCache(path = defaultCacheFolder()): ImageCache {
+  // The package client runs in a folder of its own.
+  const folder = absolutePath(path);
   const objectPath = (sha256: string): string => joinPath(folder, 'objects', sha256);
   const recordPath = (name: string): string => joinPath(folder, 'records', `${fileName(name)}.json`);
   return {
@@ -81,6 +85,7 @@ export function openImageCache(folder = defaultCacheFolder()): ImageCache {
     },
     async store(name, facts, contents) {
       const record = { ...facts, sha256: sha256Hex(contents) };
+      for (const part of ['objects', 'records']) await sweep(joinPath(folder, part));
       await writeWhole(objectPath(record.sha256), contents);
       await writeWhole(recordPath(name), `${JSON.stringify(record, null, 2)}\n`);
       return record;

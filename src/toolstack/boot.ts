@@ -73,6 +73,7 @@ export interface BootRequest {
 }
 
 export interface BootPlan {
+  /** The kernel as an ELF image, unpacked. */
   readonly kernel: Uint8Array;
   readonly initrd?: Uint8Array;
   readonly commandLine: string;

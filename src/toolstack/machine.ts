@@ -78,6 +78,7 @@ export interface TraceRequest {
 }
 
 export interface MachineConfig {
+  /** An ELF image. */
   readonly kernel: Uint8Array;
   readonly initrd?: Uint8Array;
   readonly commandLine: string;

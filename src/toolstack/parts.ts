@@ -5,6 +5,7 @@
 import { DomusError } from '../base/errors.ts';
 import type { BootPlan, BootRequest } from './boot.ts';
 import type { GuestMachine, MachineConfig } from './machine.ts';
+import { planBoot } from './plan-boot.ts';
 
 export interface Parts {
   /** Find and read what the guest boots from. @throws DomusError when something is missing or broken */
@@ -14,5 +15,14 @@ export interface Parts {
 }
 
 export async function defaultParts(): Promise<Parts> {
-  throw new DomusError('E_NOT_BUILT', 'this version has no machine to run guests on', 'use a newer version');
+  return {
+    planBoot,
+    async createMachine() {
+      throw new DomusError(
+        'E_NOT_BUILT',
+        'this version has no machine to run guests on',
+        'use a newer version',
+      );
+    },
+  };
 }

@@ -1,6 +1,8 @@
 /** `domus cache`: where downloaded packages and unpacked kernels are kept, and how to be rid of them. */
+
 import { DomusError } from '../../base/errors.ts';
-import { cacheFolder, folderSize, removeEntries } from '../../platform/node/host-info.ts';
+import { defaultCacheFolder } from '../../platform/node/cache-folder.ts';
+import { folderSize, removeEntries } from '../../platform/node/host-info.ts';
 import { formatSize } from '../../toolstack/config.ts';
 import { option } from '../options.ts';
 import { parseOutputFormat } from '../output.ts';
@@ -32,7 +34,7 @@ export const cache = verb({
         'use "domus cache" or "domus cache clean"',
       );
     }
-    const folder = cacheFolder();
+    const folder = defaultCacheFolder();
     const sizeBytes = await folderSize(folder);
     if (action === 'clean') await removeEntries(folder, ENTRIES);
     if (values.output === 'json') {

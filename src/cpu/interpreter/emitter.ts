@@ -9,7 +9,7 @@ import { CodeRecord, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
 import { type OperandSpec, sizeOf } from '../isa/definition.ts';
 import { Emitter, type Operand, truncate, typeOf, unsupportedAccess, Vector } from '../isa/emitter.ts';
 import type { Form } from '../isa/forms.ts';
-import { Exit } from '../vcpu/exit.ts';
+
 import { Seg, Vcpu } from '../vcpu/layout.ts';
 import type { Callee, Code, Label, Local, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
@@ -149,7 +149,7 @@ export class InterpreterEmitter extends Emitter {
           address: () => w.load('i64', 8, this.#record, R.immediate),
         };
       case 'V':
-        return this.#vector(this.let(this.place('reg')), 16);
+        return this.#vector(this.let(this.place('reg')), size);
       case 'U':
         return this.#vector(this.let(this.place('rm')), size);
       case 'W':
@@ -227,6 +227,11 @@ export class InterpreterEmitter extends Emitter {
       read: () => this.let(w.load('i64', 8, location)),
       write: value => {
         this.code.store(8, location, value);
+        this.code.store(2, location, w.i32(0xffff), 8);
+      },
+      readVector: () => this.let(w.loadZeroExtended(8, location)),
+      writeVector: value => {
+        this.code.store(8, location, w.extractLane('i64x2', value, 0));
         this.code.store(2, location, w.i32(0xffff), 8);
       },
       location: () => location,
@@ -335,10 +340,7 @@ export class InterpreterEmitter extends Emitter {
   }
   softwareInterrupt(vector: Value, kind: number): void {
     this.synchroniseNext();
-    this.if(this.runtime('interrupt', vector, w.i32(kind)), () => {
-      this.setField('exitReason', w.i32(Exit.tripleFault));
-      this.#leave(Outcome.exit, loop => loop.exit);
-    });
+    this.faultIf(this.runtime('interrupt', vector, w.i32(kind)));
     this.#leave(Outcome.reload, loop => loop.reload);
   }
 

@@ -16,7 +16,7 @@ import { floatExports } from '../runtime/signatures-float.ts';
 import { Exit } from '../vcpu/exit.ts';
 import { Seg, TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import * as w from '../wasm/code.ts';
-import { type Callee, Code, type Label, type Type, type Value } from '../wasm/code.ts';
+import { type Callee, Code, type Label, type Value } from '../wasm/code.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { type Functions, InterpreterEmitter, Outcome } from './emitter.ts';
 import { Pseudo } from './pseudo.ts';
@@ -45,11 +45,7 @@ export function generateInterpreter(): Uint8Array {
 
 function importFunctions(module: ModuleBuilder): Functions {
   const callees = new Map<string, Callee>();
-  const signatures: Record<string, { readonly params: readonly Type[]; readonly result?: Type | null }> = {
-    ...runtimeExports,
-    ...floatExports,
-  };
-  for (const [name, { params, result }] of Object.entries(signatures)) {
+  for (const [name, { params, result }] of Object.entries({ ...runtimeExports, ...floatExports })) {
     callees.set(name, module.importFunction('runtime', name, params, result ?? undefined));
   }
   for (const name of Object.keys(SERVICES) as ServiceName[]) {

@@ -337,6 +337,8 @@ const xState =
   };
 
 const SYSTEM = { ends: true } as const;
+/** Control and debug registers move whole: 64 bits in 64-bit mode, whatever the prefixes. */
+const WHOLE = { size: 'f64', modal: true } as const;
 const PROTECTED = { mode: 'protected' } as const;
 const SREG: [string, number, string | undefined, string | undefined][] = [
   ['es', Seg.es, '06', '07'],
@@ -459,10 +461,10 @@ export const system: Definition[] = [
   ),
   define('invd', '0F 08', '', privileged(nothing)),
   define('wbinvd', '0F 09', '', privileged(nothing)),
-  define('mov', '0F 20 /r', 'Ry Cy', readControl),
-  define('mov', '0F 22 /r', 'Cy Ry', writeControl, SYSTEM),
-  define('mov', '0F 21 /r', 'Ry Dy', readDebug),
-  define('mov', '0F 23 /r', 'Dy Ry', writeDebug, SYSTEM),
+  define('mov', '0F 20 /r', 'Ry Cy', readControl, WHOLE),
+  define('mov', '0F 22 /r', 'Cy Ry', writeControl, { ...WHOLE, ...SYSTEM }),
+  define('mov', '0F 21 /r', 'Ry Dy', readDebug, WHOLE),
+  define('mov', '0F 23 /r', 'Dy Ry', writeDebug, { ...WHOLE, ...SYSTEM }),
   define('wrmsr', '0F 30', '', writeMsr, SYSTEM),
   define(
     'rdmsr',

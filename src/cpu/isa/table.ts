@@ -5,6 +5,7 @@ import { branches } from './branch.ts';
 import type { Definition } from './definition.ts';
 import { moves } from './move.ts';
 import { shift } from './shift.ts';
+import { sse } from './sse.ts';
 import { stack } from './stack.ts';
 import { strings } from './string.ts';
 import { system } from './system.ts';
@@ -20,4 +21,5 @@ export const TABLE: readonly Definition[] = [
   ...strings,
   ...system,
   ...x87,
+  ...sse,
 ];

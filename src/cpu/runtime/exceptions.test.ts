@@ -304,3 +304,48 @@ test('the way of a PVH kernel: 32-bit protected mode, PAE, LME, PG, far jump to 
   assert.equal(vcpu.mode & 3, 1);
   assert.equal(vcpu.gpr.get(4), 0x8010n);
 });
+
+test('SYSRET to a non-canonical address faults in the kernel', () => {
+  const machine = longMachine();
+  const { vcpu, runtime, cpu } = machine;
+  vcpu.star = 0x1bn << 48n;
+  vcpu.gpr.set(1, 0x8000_0000_0000n);
+  vcpu.gpr.set(11, 0x202n);
+  assert.equal(runtime.sysret(cpu, 8), 1);
+  assert.deepEqual(machine.fault(), { vector: 13, error: 0, cr2: null });
+  assert.deepEqual([vcpu.cpl, vcpu.rip], [0, 0x1234n]);
+});
+
+test('SYSENTER and SYSEXIT', () => {
+  const machine = longMachine(3);
+  const { vcpu, runtime, cpu } = machine;
+  assert.equal(runtime.sysenter(cpu), 1, 'no selector is set');
+  machine.fault();
+  vcpu.sysenterCs = 8n;
+  vcpu.sysenterEip = HANDLER;
+  vcpu.sysenterEsp = KERNEL_STACK;
+  assert.equal(runtime.sysenter(cpu), 0);
+  assert.deepEqual([vcpu.cpl, vcpu.gpr.get(4), vcpu.flagSys & 0x200], [0, KERNEL_STACK, 0]);
+  assert.equal(BigInt.asUintN(64, vcpu.rip), BigInt.asUintN(64, HANDLER));
+  vcpu.gpr.set(1, USER_STACK);
+  vcpu.gpr.set(2, 0x7777n);
+  assert.equal(runtime.sysexit(cpu, 8), 0);
+  assert.deepEqual([vcpu.cpl, vcpu.rip, vcpu.gpr.get(4)], [3, 0x7777n, USER_STACK]);
+  assert.deepEqual([machine.segmentOf(1).selector, machine.segmentOf(2).selector], [0x2b, 0x33]);
+});
+
+test('a 64-bit call gate to ring 0, and the far return', () => {
+  const machine = longMachine(3);
+  const { vcpu, runtime, cpu } = machine;
+  machine.write64(GDT + 0x40, 0x1000n | (8n << 16n) | (0xecn << 40n));
+  machine.write64(GDT + 0x48, 0xffff_8000n);
+  assert.equal(runtime.farCall(cpu, 0x43, 0n, 4), 0);
+  assert.equal(BigInt.asUintN(64, vcpu.rip), BigInt.asUintN(64, HANDLER));
+  assert.deepEqual([vcpu.cpl, vcpu.gpr.get(4), machine.segmentOf(2).selector], [0, KERNEL_STACK - 32n, 0]);
+  assert.deepEqual(stackOf(machine, 4), [0x1234n, 0x2bn, USER_STACK, 0x23n]);
+  assert.equal(runtime.farReturn(cpu, 8, 0), 0);
+  assert.deepEqual([vcpu.cpl, vcpu.rip, vcpu.gpr.get(4)], [3, 0x1234n, USER_STACK]);
+  machine.write64(GDT + 0x40, 0x1000n | (8n << 16n) | (0x8cn << 40n));
+  assert.equal(runtime.farCall(cpu, 0x43, 0n, 4), 1);
+  assert.deepEqual(machine.fault(), { vector: 13, error: 0x40, cr2: null });
+});

@@ -138,6 +138,24 @@ test('large pages of 2 MiB and 1 GiB, and INVLPG of them', () => {
   assert.equal(machine.fault().error, 9);
 });
 
+test('INVLPG finds large pages, global or not, after a CR3 load too', () => {
+  const machine = createTestMachine();
+  const { runtime, cpu, vcpu } = machine;
+  vcpu.cr4 = 0x80n;
+  machine.enterLongMode();
+  for (const rights of [W, W | GLOBAL]) {
+    machine.map(VA, 0x20_0000, rights, 1);
+    runtime.tlbFlushAll(cpu);
+    runtime.readSlow(cpu, VA + 0x5000n, 1);
+    runtime.writeCr3(cpu, vcpu.cr3);
+    runtime.readSlow(cpu, VA + 0x6000n, 1);
+    machine.write64(machine.entryAddress(VA, 1), 0n);
+    runtime.tlbInvalidate(cpu, VA + 0x7000n);
+    assert.equal(runtime.checkRead(cpu, VA + 0x5000n, 1), 1);
+    assert.equal(runtime.checkRead(cpu, VA + 0x6000n, 1), 1);
+  }
+});
+
 test('a CR3 load keeps global entries only, with and without an overflowing journal', () => {
   for (const pages of [1, 3000]) {
     const machine = createTestMachine();

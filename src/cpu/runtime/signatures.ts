@@ -129,6 +129,21 @@ export const runtimeExports = {
   readControl: signature(i64, i32, i32),
   writeControl: signature(i32, i32, i32, i64),
 
+  // Vectors. Operands and destinations are machine addresses.
+  aesenc: signature(null, i32, i32, i32, i32),
+  aesenclast: signature(null, i32, i32, i32, i32),
+  aesdec: signature(null, i32, i32, i32, i32),
+  aesdeclast: signature(null, i32, i32, i32, i32),
+  aesimc: signature(null, i32, i32, i32),
+  aeskeygenassist: signature(null, i32, i32, i32, i32),
+  carrylessMultiply: signature(null, i32, i32, i32, i32, i32),
+  sumDifferenceWindows: signature(null, i32, i32, i32, i32, i32),
+  checksum: signature(i32, i32, i32, i64, i32),
+  compareImplicit: signature(i32, i32, i32, i32, i32),
+  compareExplicit: signature(i32, i32, i32, i32, i32, i64, i64),
+  maskToIndex: signature(i32, i32, i32, i32),
+  maskToVector: signature(null, i32, i32, i32),
+
   resetCpu: signature(null, i32),
   sipi: signature(null, i32, i32),
 } as const satisfies Record<string, Signature>;

@@ -156,9 +156,12 @@ export const Vcpu = struct('vcpu', {
   nextVcpu: u32,
   /** PAE paging without long mode: the four page-directory-pointer entries, as loaded with CR3. */
   pdpte: array(u64, 4),
-  /** Regions that may have entries of large pages in the TLB: a bit for a hash of va >> 22, and of va >> 30. */
-  tlbLarge4m: u64,
-  tlbLarge1g: u64,
+  /**
+   * Where the TLB may have entries of large pages, as a set of hashes of 64: of va >> 22 for those that a CR3 load
+   * throws away, of va >> 30 for global ones and 1 GiB pages.
+   */
+  tlbLargeLocal: u64,
+  tlbLargeGlobal: u64,
   /** Entries in the journal of TLB fills; more than TLB_JOURNAL_ENTRIES means that it overflowed. */
   tlbJournalCount: u32,
   /** 1 from the delivery of an NMI to the next IRET. */

@@ -220,8 +220,13 @@ const SIMD_UNARY_V: Record<string, number> = {
   'f32x4.demote_f64x2_zero': 0x5e,
   'f64x2.promote_low_f32x4': 0x5f,
 };
+const SIMD_TERNARY_V: Record<string, number> = {
+  'v128.bitselect': 0x52,
+};
 const SIMD_SHIFT: Record<string, number> = {
   'i8x16.shl': 0x6b,
+  'i8x16.shr_s': 0x6c,
+  'i8x16.shr_u': 0x6d,
   'i16x8.shl': 0x8b,
   'i16x8.shr_s': 0x8c,
   'i16x8.shr_u': 0x8d,
@@ -262,6 +267,7 @@ const simd = (code: number, parameters: readonly Type[], result: Type): SimdOper
 export const SIMD_OPERATORS: ReadonlyMap<string, SimdOperator> = new Map([
   ...Object.entries(SIMD_BINARY_V).map(([n, c]) => [n, simd(c, ['v128', 'v128'], 'v128')] as const),
   ...Object.entries(SIMD_UNARY_V).map(([n, c]) => [n, simd(c, ['v128'], 'v128')] as const),
+  ...Object.entries(SIMD_TERNARY_V).map(([n, c]) => [n, simd(c, ['v128', 'v128', 'v128'], 'v128')] as const),
   ...Object.entries(SIMD_SHIFT).map(([n, c]) => [n, simd(c, ['v128', 'i32'], 'v128')] as const),
   ...Object.entries(SIMD_TO_I32).map(([n, c]) => [n, simd(c, ['v128'], 'i32')] as const),
   ...Object.entries(SIMD_SPLAT).map(([n, [c, t]]) => [n, simd(c, [t], 'v128')] as const),

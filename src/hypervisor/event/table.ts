@@ -32,6 +32,7 @@ export function takeFreePort(domain: Domain): number {
   const { state, hypervisor } = domain;
   for (let port = 1; port <= state.maxPort; port++) {
     if (port >= state.nrPorts) {
+      if (hypervisor.frames.nrFree === 0) return -XEN_ENOSPC;
       const index = Math.floor(port / CHANNELS_PER_FRAME);
       eventTable(domain).channels.set(index, frameAddress(takeFrame(hypervisor)));
       state.nrPorts = (index + 1) * CHANNELS_PER_FRAME;

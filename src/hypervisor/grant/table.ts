@@ -7,8 +7,8 @@
  * must not change it, and if it does the record still says which machine frame was taken.
  */
 import * as gnttab from '../../abi/xen/grant-table.ts';
-import { frameAddress, type MachineAddress, maddr, mfn } from '../../base/brand.ts';
-import { FrameFlag } from '../../machine/frames.ts';
+import { frameAddress, type MachineAddress, maddr, mfn, PAGE_SIZE } from '../../base/brand.ts';
+import { wroteTo } from '../guest-memory.ts';
 import type { Accessor, Domain } from '../hypervisor.ts';
 import { dropReference, ramOfGfn, takeReference } from '../p2m.ts';
 import { mfnOf, takeFrame } from '../runs.ts';
@@ -148,10 +148,7 @@ export function unmapGrant(domain: Domain, ref: number, write: boolean): void {
 }
 
 function grantWritten(domain: Domain, frame: number): void {
-  const { frames, engine } = domain.hypervisor;
-  if (frame !== 0 && (frames.entry(mfn(frame)).flags & FrameFlag.code) !== 0) {
-    engine.codeWritten?.(frameAddress(mfn(frame)), 4096);
-  }
+  if (frame !== 0) wroteTo(domain.hypervisor, frameAddress(mfn(frame)), PAGE_SIZE);
 }
 
 /**

@@ -107,7 +107,7 @@ function getMemType(call: Call, argument: bigint): number {
 
 function flushTlbs(call: Call, argument: bigint): number {
   if (argument !== 0n) return -errno.XEN_EINVAL;
-  call.hypervisor.engine.p2mChanged?.(call.domain);
+  call.domain.state.p2mStale = 1;
   return 0;
 }
 

@@ -26,7 +26,7 @@
  *   are dead. So the leader is a shell of ours that waits for the drain, and the console is opened anew.
  * - This shell reads from a terminal byte by byte, so what follows a line is still there for `dd`.
  */
-export const GUEST_INIT = String.raw`#!/bin/sh
+export const GUEST_INIT = `#!/bin/sh
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 mount -t proc proc /proc

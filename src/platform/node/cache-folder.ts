@@ -6,10 +6,10 @@ import { randomBytes } from 'node:crypto';
 import { constants, existsSync } from 'node:fs';
 import { access, chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-export { join as joinPath };
+export { join as joinPath, resolve as absolutePath };
 
 /** Where caches go: DOMUS_CACHE, or `domus` in XDG_CACHE_HOME or ~/.cache. */
 export function defaultCacheFolder(
@@ -29,7 +29,9 @@ const isMissing = (error: unknown): boolean => {
 /** The contents of a file; undefined if there is none. */
 export async function readIfPresent(path: string): Promise<Uint8Array | undefined> {
   try {
-    return await readFile(path);
+    const buffer = await readFile(path);
+    // A Buffer's `slice` shares memory: hand out what it stands for.
+    return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
   } catch (error) {
     if (isMissing(error)) return undefined;
     throw error;
@@ -104,7 +106,7 @@ export async function withScratchFolder<T>(parent: string, use: (folder: string)
 }
 
 /** Remove what processes left behind that were killed in the middle of something. */
-async function sweep(parent: string): Promise<void> {
+export async function sweep(parent: string): Promise<void> {
   for (const name of await listFolder(parent)) {
     const owner = /^scratch-(\d+)-|\.tmp-(\d+)-/.exec(name);
     if (owner && !isAlive(Number(owner[1] ?? owner[2])))
@@ -139,7 +141,7 @@ export async function withLock<T>(path: string, use: () => Promise<T>, onWait?: 
     } catch (error) {
       if ((error as { code?: string }).code !== 'EEXIST') throw error;
     }
-    const owner = Number((await readIfPresent(path))?.toString() ?? '');
+    const owner = Number(new TextDecoder().decode(await readIfPresent(path)) || Number.NaN);
     const age = await fileAgeMs(path);
     const isDead = owner > 0 && !isAlive(owner);
     if (age !== undefined && (age > LOCK_STALE_MS || isDead)) {

@@ -1,7 +1,7 @@
 /** What the machine and the runtime are: for `domus version` and `domus doctor`. */
 import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
 import { readdir, readFile, rm, stat } from 'node:fs/promises';
-import { availableParallelism, freemem, homedir, totalmem } from 'node:os';
+import { availableParallelism, freemem, totalmem } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 
 export const hostEnvironment = (): Readonly<Record<string, string | undefined>> => process.env;
@@ -74,12 +74,6 @@ export function deviceAccess(path: string): 'absent' | 'usable' | 'denied' {
   } catch {
     return 'denied';
   }
-}
-
-/** DOMUS_CACHE, else XDG_CACHE_HOME/domus, else ~/.cache/domus. */
-export function cacheFolder(): string {
-  const { DOMUS_CACHE, XDG_CACHE_HOME } = process.env;
-  return DOMUS_CACHE || join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'domus');
 }
 
 /** Whether files can be written below `path`, or its nearest parent that exists; the complaint if not. */

@@ -6,13 +6,17 @@
 import { createHash } from 'node:crypto';
 import { gunzipSync, crc32 as zlibCrc32, zstdDecompressSync } from 'node:zlib';
 
+/** Node's Buffer looks like a Uint8Array but its `slice` shares memory: it must not get out of here. */
+const plain = (buffer: Buffer): Uint8Array =>
+  new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+
 /** Unpack gzip data to at most `limitBytes`. Bytes after the last member are ignored, as gzip's own tool does. */
 export const gunzip = (data: Uint8Array, limitBytes: number): Uint8Array =>
-  gunzipSync(data, { maxOutputLength: limitBytes });
+  plain(gunzipSync(data, { maxOutputLength: limitBytes }));
 
 /** Unpack zstd data to at most `limitBytes`. */
 export const unzstd = (data: Uint8Array, limitBytes: number): Uint8Array =>
-  zstdDecompressSync(data, { maxOutputLength: limitBytes });
+  plain(zstdDecompressSync(data, { maxOutputLength: limitBytes }));
 
 /** Whether an error of `gunzip` or `unzstd` means that `limitBytes` was exceeded. */
 export const isOutputLimit = (error: unknown): boolean =>
@@ -26,6 +30,6 @@ export const isInputShort = (error: unknown): boolean => {
 
 export const crc32 = (data: Uint8Array): number => zlibCrc32(data);
 
-export const sha256 = (data: Uint8Array): Uint8Array => createHash('sha256').update(data).digest();
+export const sha256 = (data: Uint8Array): Uint8Array => plain(createHash('sha256').update(data).digest());
 
 export const sha256Hex = (data: Uint8Array): string => createHash('sha256').update(data).digest('hex');

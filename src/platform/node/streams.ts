@@ -46,11 +46,6 @@ export const standardInput = (): ByteSource => ({
   },
 });
 
-/** Forget standard input, so that an unread pipe or terminal does not keep the process waiting. */
-export function releaseStandardInput(): void {
-  process.stdin.destroy();
-}
-
 /** A file that is written from its beginning, or the system's reason why it cannot be. */
 export async function tryCreateFileSink(path: string): Promise<{ sink: ByteSink } | { reason: string }> {
   const stream = createWriteStream(path);

@@ -10,7 +10,7 @@ export function createTerminal(): Terminal {
     isInputTerminal: stdin.isTTY === true,
     isOutputTerminal: stdout.isTTY === true,
     isErrorTerminal: stderr.isTTY === true,
-    size: () => ({ columns: stdout.columns ?? 80, rows: stdout.rows ?? 24 }),
+    size: () => ({ columns: stdout.columns || 80, rows: stdout.rows || 24 }),
     onResize(listener) {
       stdout.on('resize', listener);
       return () => stdout.removeListener('resize', listener);

@@ -1,3 +1,8 @@
+/**
+ * Everything that the runtime module exports; signatures.ts is the same list with types.
+ * The floating-point part has its own list, signatures-float.ts.
+ */
+
 export { discardCode, invalidateCode, markCode } from './code/invalidate';
 export { fetchAddress, lookup } from './code/lookup';
 export {
@@ -15,23 +20,11 @@ export {
   writeDr,
   xsetbv,
 } from './control';
+export { divideSigned128, divideUnsigned128 } from './divide';
 export { deliver, interrupt, singleStep } from './exceptions';
 export { farCall, farJump, farReturn, iret } from './far';
-/**
- * Everything that the runtime module exports; signatures.ts is the same list with types.
- * The floating-point part comes in here as `export * from './float/index'`.
- */
 export { getFlags, setFlags, setSystemFlags } from './flags';
-export { checkRead, checkWrite, commit, modifySlow, readSlow, translate, writeSlow } from './mmu/access';
-export { flushDomain, flushFrame, selectTlb, tlbFlushAll, tlbFlushNonGlobal, tlbInvalidate } from './mmu/tlb';
-export { setCpl, updateMode } from './mode';
-export { rdmsr, wrmsr } from './msr';
-export { resetCpu, sipi } from './reset';
-export { lar, lldt, loadSegment, lsl, ltr, verr, verw } from './segments';
-export { repCmps, repMovs, repScas, repStos } from './strings';
-export { swapgs, syscall, sysenter, sysexit, sysret } from './syscall';
-export { fxrstor, fxsave, xrstor, xsave, xsavec, xsaveopt } from './xsave';
-export { divideSigned128, divideUnsigned128 } from './divide';
+export * from './float/index';
 export {
   addStackLegacy,
   enterFrame,
@@ -42,6 +35,10 @@ export {
   pushAll,
   pushLegacy,
 } from './legacy';
+export { checkRead, checkWrite, commit, modifySlow, readSlow, translate, writeSlow } from './mmu/access';
+export { flushDomain, flushFrame, selectTlb, tlbFlushAll, tlbFlushNonGlobal, tlbInvalidate } from './mmu/tlb';
+export { setCpl, updateMode } from './mode';
+export { rdmsr, wrmsr } from './msr';
 export {
   checkFsgsbase,
   checkPort,
@@ -57,4 +54,15 @@ export {
   writeControl,
   xgetbv,
 } from './privilege';
+export { resetCpu, sipi } from './reset';
+export { lar, lldt, loadSegment, lsl, ltr, verr, verw } from './segments';
+export { repCmps, repMovs, repScas, repStos } from './strings';
+export { swapgs, syscall, sysenter, sysexit, sysret } from './syscall';
+export { aesdec, aesdeclast, aesenc, aesenclast, aesimc, aeskeygenassist } from './vector-aes';
+export { carrylessMultiply, checksum, sumDifferenceWindows } from './vector-misc';
+export { compareExplicit, compareImplicit, maskToIndex, maskToVector } from './vector-strings';
+export { fxrstor, fxsave, xrstor, xsave, xsavec, xsaveopt } from './xsave';
+export { aesdec, aesdeclast, aesenc, aesenclast, aesimc, aeskeygenassist } from './vector-aes';
+export { carrylessMultiply, checksum, sumDifferenceWindows } from './vector-misc';
+export { compareExplicit, compareImplicit, maskToIndex, maskToVector } from './vector-strings';
 export * from './float/index';

@@ -1,10 +1,5 @@
 /** Addresses and stacks outside 64-bit mode: segments with limits, 16 and 32-bit offsets that wrap (SDM vol. 3, 5.3). */
-import {
-  SEG_ss,
-  VCPU_ea,
-  VCPU_gpr,
-  VCPU_temp,
-} from './generated/layout';
+import { SEG_ss, VCPU_ea, VCPU_gpr, VCPU_temp } from './generated/layout';
 import { checkTop, closeStack, openStack, peek, popped, push, readStack, skip, stackPointer } from './stack';
 import { attributesOf, baseOf, gpr, isRealOrVm86, limitOf, raise, setGpr } from './state';
 import { ATTR_DB, GP, RBP, RSP, SS } from './x86';

@@ -1,4 +1,7 @@
 /** Instructions whose rights depend on CPL, IOPL and CR4: flags, ports, time, control registers by number. */
+
+import { writeCr0, writeCr3, writeCr4, writeCr8 } from './control';
+import { setFlags, setSystemFlags } from './flags';
 import {
   SEG_tr,
   VCPU_cr0,
@@ -13,10 +16,18 @@ import {
   VCPU_temp,
   VCPU_xcr0,
 } from './generated/layout';
-import { writeCr0, writeCr3, writeCr4, writeCr8 } from './control';
-import { setFlags, setSystemFlags } from './flags';
 import { systemRead, systemValue } from './mmu/system';
-import { attributesOf, baseOf, cplOf, gpr, isRealOrVm86, isVm86, limitOf, raiseGp0, raiseNoError } from './state';
+import {
+  attributesOf,
+  baseOf,
+  cplOf,
+  gpr,
+  isRealOrVm86,
+  isVm86,
+  limitOf,
+  raiseGp0,
+  raiseNoError,
+} from './state';
 import {
   CR4_FSGSBASE,
   CR4_OSXSAVE,
@@ -27,9 +38,6 @@ import {
   FLAG_NT,
   FLAG_RF,
   FLAG_TF,
-  FLAG_VIF,
-  FLAG_VIP,
-  FLAG_VM,
   RCX,
   UD,
 } from './x86';

@@ -3,8 +3,9 @@
  *
  * Read and write tables hold machine pages; the write table only pages that take plain stores (memory, dirty bit
  * already set, no decoded code). The execute tables hold code pages. Fills that are not global are noted in a
- * journal, so that a CR3 load undoes just those. Entries of large pages set a bit in a filter, so that INVLPG
- * searches the tables only where a large page may have been used.
+ * journal, so that a CR3 load undoes just those. Entries of large pages leave a mark of their region, so that INVLPG
+ * searches the tables only where a large page may have been used: kernels have their direct map in large global pages, and
+ * invalidate other regions all the time.
  */
 import {
   MACHINE_HEADER,
@@ -33,8 +34,8 @@ import {
   VCPU_nextVcpu,
   VCPU_tlbExec,
   VCPU_tlbJournalCount,
-  VCPU_tlbLarge1g,
-  VCPU_tlbLarge4m,
+  VCPU_tlbLargeGlobal,
+  VCPU_tlbLargeLocal,
   VCPU_tlbRead,
   VCPU_tlbWrite,
 } from '../generated/layout';
@@ -109,10 +110,10 @@ export function fill(cpu: usize, table: usize, va: u64, addend: usize, global: b
   let flags: i32 = 0;
   if (pageShift > 12) {
     flags = TLB_FLAG_large;
-    if (pageShift === 30) {
-      store<u64>(cpu, load<u64>(cpu, VCPU_tlbLarge1g) | largeBit(va >> 30), VCPU_tlbLarge1g);
+    if (global || pageShift === 30) {
+      store<u64>(cpu, load<u64>(cpu, VCPU_tlbLargeGlobal) | regionBit(va >> 30), VCPU_tlbLargeGlobal);
     } else {
-      store<u64>(cpu, load<u64>(cpu, VCPU_tlbLarge4m) | largeBit(va >> 22), VCPU_tlbLarge4m);
+      store<u64>(cpu, load<u64>(cpu, VCPU_tlbLargeLocal) | regionBit(va >> 22), VCPU_tlbLargeLocal);
     }
   }
   if (global) flags |= TLB_FLAG_global;
@@ -129,8 +130,10 @@ export function fill(cpu: usize, table: usize, va: u64, addend: usize, global: b
   store<i32>(entry, flags, TLB_ENTRY_flags);
 }
 
-function largeBit(region: u64): u64 {
-  return (1 as u64) << ((region ^ (region >> 6)) & 63);
+/** The bit of a region in a set of large pages: the top bits of a multiplicative hash. */
+function regionBit(region: u64): u64 {
+  const folded = (region ^ (region >> 32)) as u32;
+  return (1 as u64) << (((folded * 0x9e37_79b1) >> 26) as u64);
 }
 
 /** Throw away everything. */
@@ -139,8 +142,8 @@ export function tlbFlushAll(cpu: usize): void {
   const end = entry + ((ALL_ENTRIES as usize) << 4);
   for (; entry < end; entry += 16) store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
   store<u32>(cpu, 0, VCPU_tlbJournalCount);
-  store<u64>(cpu, 0, VCPU_tlbLarge4m);
-  store<u64>(cpu, 0, VCPU_tlbLarge1g);
+  store<u64>(cpu, 0, VCPU_tlbLargeLocal);
+  store<u64>(cpu, 0, VCPU_tlbLargeGlobal);
 }
 
 /** Throw away what is not global. */
@@ -156,6 +159,7 @@ export function tlbFlushNonGlobal(cpu: usize): void {
     for (let entry = first; entry < end; entry += 16) clearUnlessGlobal(entry);
   }
   store<u32>(cpu, 0, VCPU_tlbJournalCount);
+  store<u64>(cpu, 0, VCPU_tlbLargeLocal);
 }
 
 function clearUnlessGlobal(entry: usize): void {
@@ -171,8 +175,8 @@ export function tlbInvalidate(cpu: usize, va: u64): void {
     const entry = first + ((i * TLB_BYTES) as usize);
     if (hits(entry, va)) store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
   }
-  if ((load<u64>(cpu, VCPU_tlbLarge4m) & largeBit(va >> 22)) !== 0) invalidateLarge(cpu, va, 22);
-  if ((load<u64>(cpu, VCPU_tlbLarge1g) & largeBit(va >> 30)) !== 0) invalidateLarge(cpu, va, 30);
+  if ((load<u64>(cpu, VCPU_tlbLargeLocal) & regionBit(va >> 22)) !== 0) invalidateLarge(cpu, va, 22);
+  if ((load<u64>(cpu, VCPU_tlbLargeGlobal) & regionBit(va >> 30)) !== 0) invalidateLarge(cpu, va, 30);
 }
 
 function invalidateLarge(cpu: usize, va: u64, shift: u64): void {

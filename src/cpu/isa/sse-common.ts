@@ -1,0 +1,100 @@
+/**
+ * What the vector instructions share: constants, lane selection by an immediate, the rules by which MMX instructions take over
+ * the x87 registers (SDM vol. 1, 9.5), SIMD exceptions (11.5), and entry helpers for the table.
+ */
+
+import type { Value } from '../wasm/code.ts';
+import * as w from '../wasm/code.ts';
+import { type Definition, define, type Options, type Semantics } from './definition.ts';
+import { type Emitter, type Operand, Vector } from './emitter.ts';
+
+export const ZERO: Value = w.v128(new Array<number>(16).fill(0));
+/** A constant whose byte `i` is `byte(i)`. */
+export const constant = (byte: (i: number) => number): Value =>
+  w.v128(Array.from({ length: 16 }, (_, i) => byte(i) & 0xff));
+export const IOTA: Value = constant(i => i);
+/** A vector with an integer of 4 or 8 bytes in its low lane and zeros above. */
+export const fromLow = (size: number, value: Value): Value =>
+  size === 8 ? w.replaceLane('i64x2', ZERO, 0, value) : w.replaceLane('i32x4', ZERO, 0, value);
+/** Shuffle with the lanes as a function of the result's byte. */
+export const pick = (a: Value, b: Value, lane: (i: number) => number): Value =>
+  w.shuffle(
+    a,
+    b,
+    Array.from({ length: 16 }, (_, i) => lane(i)),
+  );
+
+/** The four 2-bit fields of an immediate byte as the four bytes of an i32. */
+export function selectors(x: Emitter, immediate: Value): Value {
+  const twice = x.let(w.and(w.or(immediate, w.shl(immediate, w.i32(12))), w.i32(0x000f000f)));
+  return w.and(w.or(twice, w.shl(twice, w.i32(6))), w.i32(0x03030303));
+}
+
+// ---- SIMD floating-point exceptions ----
+
+/** #XM when a runtime function reported an unmasked exception; #UD when the operating system does not handle these. */
+export function simdFaultIf(x: Emitter, unmasked: Value): void {
+  x.if(unmasked, () => {
+    x.raiseIf(w.eqz(w.and(w.wrap(x.field('cr4')), w.i32(1 << 10))), Vector.UD);
+    x.raise(Vector.XM);
+  });
+}
+
+// ---- MMX ----
+
+/** #MF when an x87 exception is waiting: every MMX instruction looks. */
+export function checkPending(x: Emitter): void {
+  x.raiseIf(w.and(x.field('fsw'), w.i32(0x80)), Vector.MF);
+}
+/** All x87 registers valid, TOP 0. Comes after everything that can fault. */
+export function enterMmx(x: Emitter): void {
+  x.setField('fsw', w.and(x.field('fsw'), w.i32(~0x3800)));
+  x.setField('ftw', w.i32(0));
+}
+
+/** Two MMX operands as the halves of one vector. */
+export const joined = (a: Value, b: Value): Value => pick(a, b, i => (i < 8 ? i : i + 8));
+
+// ---- semantics by shape ----
+
+/** What a two-operand vector instruction computes; `x` for intermediate values. */
+export type Binary = (a: Value, b: Value, x: Emitter) => Value;
+export type Unary = (a: Value, x: Emitter) => Value;
+
+export const xmmBinary =
+  (compute: Binary): Semantics =>
+  (x, destination, source) => {
+    const b = (source as Operand).readVector();
+    const target = destination as Operand;
+    target.writeVector(compute(target.readVector(), b, x));
+  };
+export const mmxBinary =
+  (compute: Binary): Semantics =>
+  (x, destination, source) => {
+    checkPending(x);
+    const b = (source as Operand).readVector();
+    const target = destination as Operand;
+    const result = x.let(compute(target.readVector(), b, x));
+    enterMmx(x);
+    target.writeVector(result);
+  };
+export const xmmUnary =
+  (compute: Unary): Semantics =>
+  (x, destination, source) =>
+    (destination as Operand).writeVector(compute((source as Operand).readVector(), x));
+
+export const SSE: Options = { unit: 'sse' };
+export const MMX: Options = { unit: 'mmx' };
+export const HOT: Options = { unit: 'sse', hot: true };
+
+/** An instruction with an XMM form (66) and an MMX form (no prefix), of the same computation unless `narrow` differs. */
+export const pair = (
+  name: string,
+  opcode: string,
+  compute: Binary,
+  narrow: Binary = compute,
+  options: Options = SSE,
+): Definition[] => [
+  define(name, `66 ${opcode} /r`, 'Vx Wx', xmmBinary(compute), options),
+  define(name, `NP ${opcode} /r`, 'Pq Qq', mmxBinary(narrow), MMX),
+];

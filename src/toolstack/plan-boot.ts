@@ -1,0 +1,90 @@
+/**
+ * Makes a boot plan: kernel from a file or a Debian package, unpacked and checked to be one; userland with the run
+ * channel's init, or the user's own initrd; the command line. Everything that comes from outside is only bytes here.
+ */
+import { DomusError } from '../base/errors.ts';
+import { readKernel } from '../image/bzimage.ts';
+import { openImageCache } from '../image/cache.ts';
+import { type DebianOptions, isKernelPackageName, obtainBusybox, obtainKernel } from '../image/debian.ts';
+import { buildInitramfs } from '../image/initramfs.ts';
+import { openRunChannel } from '../image/run-channel.ts';
+import { fileExists } from '../platform/node/cache-folder.ts';
+import { tryReadFile } from '../platform/node/user-files.ts';
+import type { BootPlan, BootRequest, Phase } from './boot.ts';
+import type { ConsoleStream } from './machine.ts';
+
+/** The kernel's console, and the three of the run channel. */
+const NR_CONSOLES_WITH_AGENT = 4;
+const BASE_COMMAND_LINE = 'console=hvc0';
+
+/** @throws DomusError E_FILE_READ */
+async function readNamedFile(what: string, path: string): Promise<Uint8Array> {
+  const read = await tryReadFile(path);
+  if ('bytes' in read) return read.bytes;
+  throw new DomusError(
+    'E_FILE_READ',
+    `cannot read the ${what} ${path}: ${read.reason}`,
+    'check its name and rights',
+  );
+}
+
+async function kernelFile(kernel: BootRequest['kernel'], options: DebianOptions): Promise<Uint8Array> {
+  if (kernel instanceof Uint8Array) return kernel;
+  if (kernel === undefined) return (await obtainKernel(options)).contents;
+  // A file of that name comes first: its owner put it there.
+  if (isKernelPackageName(kernel) && !fileExists(kernel))
+    return (await obtainKernel(options, kernel)).contents;
+  return readNamedFile('kernel', kernel);
+}
+
+function agentOf(consoles: readonly ConsoleStream[], isThrowaway: boolean) {
+  const [, io, err, control] = consoles;
+  if (!io || !err || !control) {
+    throw new DomusError('E_MACHINE_FAILED', 'the machine lacks the consoles of the run channel');
+  }
+  return openRunChannel({ io, err, control }, { isThrowaway });
+}
+
+export async function planBoot(request: BootRequest): Promise<BootPlan> {
+  const { signal } = request;
+  const cache = openImageCache();
+  const options = (name: Phase['name']): DebianOptions => ({
+    cache,
+    progress: (phase, detail) => request.onPhase({ name, detail: `${phase} ${detail}` }),
+    ...(signal && { signal }),
+  });
+
+  request.onPhase({ name: 'kernel', detail: 'looking for the kernel' });
+  const file = await kernelFile(request.kernel, options('kernel'));
+  request.onPhase({ name: 'kernel', detail: 'unpacking' });
+  const kernel = readKernel(file).elf;
+
+  let initrd: Uint8Array | undefined;
+  if (request.initrd instanceof Uint8Array) initrd = request.initrd;
+  else if (request.initrd !== undefined) initrd = await readNamedFile('initrd', request.initrd);
+
+  const commandLine = [BASE_COMMAND_LINE, request.append].filter(Boolean).join(' ');
+  if (!request.needsAgent) {
+    return { kernel, commandLine, nrConsoles: 1, ...(initrd && { initrd }) };
+  }
+  request.onPhase({ name: 'userland', detail: 'looking for busybox' });
+  const busybox = (await obtainBusybox(options('userland'))).contents;
+  const userland = buildInitramfs(busybox);
+  return {
+    kernel,
+    // The kernel unpacks archives one after the other, later files win: the user's files, then our init over them.
+    initrd: initrd ? joinArchives(initrd, userland) : userland,
+    commandLine,
+    nrConsoles: NR_CONSOLES_WITH_AGENT,
+    connect: consoles => agentOf(consoles, request.isThrowaway),
+  };
+}
+
+/** Archives behind one another; each begins on a multiple of four bytes, as the kernel expects it. */
+function joinArchives(first: Uint8Array, second: Uint8Array): Uint8Array {
+  const start = Math.ceil(first.length / 4) * 4;
+  const joined = new Uint8Array(start + second.length);
+  joined.set(first);
+  joined.set(second, start);
+  return joined;
+}
