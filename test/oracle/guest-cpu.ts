@@ -65,7 +65,8 @@ const USER = 4n;
 const USED = 0x60n;
 const NX = 1n << 63n;
 
-const CR0 = 0x8005_0033n; // PE MP ET NE WP AM PG
+/** PE MP ET NE WP AM PG */
+export const CR0 = 0x8005_0033n;
 const CR4 = 0x5_0620n; // PAE OSFXSR OSXMMEXCPT FSGSBASE OSXSAVE
 const EFER = 0xd00n; // LME LMA NXE
 
@@ -85,7 +86,8 @@ const NULL_SEGMENT: SegmentValue = [0, 0x1_0000, 0, 0];
 /** Exceptions that push an error code. */
 const WITH_ERROR_CODE = new Set([8, 10, 11, 12, 13, 14, 17]);
 
-export function createGuestCpu(): GuestCpu {
+/** @param cr0 other than what Linux has */
+export function createGuestCpu(cr0 = CR0): GuestCpu {
   const memory = createMachineMemory(64 << 20);
   const frames = new FrameTable(memory);
   const refuse = () => 1;
@@ -176,7 +178,7 @@ export function createGuestCpu(): GuestCpu {
     segment.hiddenBase = base;
     vcpu.segBase.set(number, long ? 0n : BigInt(base));
   };
-  vcpu.cr0 = CR0;
+  vcpu.cr0 = cr0;
   vcpu.cr3 = BigInt(TABLES);
   vcpu.cr4 = CR4;
   vcpu.efer = EFER;

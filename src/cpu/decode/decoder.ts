@@ -168,6 +168,12 @@ export class Decoder {
       byte = this.#next();
     }
     d.rexPresent = rex !== 0;
+    d.mod = -1;
+    d.base = -1;
+    d.index = -1;
+    d.scale = 0;
+    d.displacement = 0;
+    d.displacementHigh = 0;
 
     let map = 0;
     if (byte === 0x0f) {
@@ -186,29 +192,16 @@ export class Decoder {
     const modrm = this.#position < this.#end ? (this.#bytes[this.#position] as number) : 0;
     const definition = this.#choose(candidates, byte, modrm, has66, (rex & 1) !== 0, mode);
     if (!definition) {
-      // The bytes that would decide may be the missing ones.
-      if (candidates.some(c => c.hasModrm)) this.#next();
+      // Too long or cut off comes before undefined, so the rest must be gone through.
+      if (map >= 2 || candidates.some(c => c.hasModrm)) this.#modrm(rex, override);
+      if (map === 3) this.#next();
       return 'undefined';
     }
     d.definition = definition;
     this.#operandSize(definition, is64, has66, rex);
     d.opcodeRegister = (byte & 7) | ((rex & 1) << 3);
-    d.mod = -1;
-    d.base = -1;
-    d.index = -1;
-    d.scale = 0;
-    d.displacement = 0;
-    d.displacementHigh = 0;
     d.segment = override >= 0 ? override : SEG_DS;
-    if (definition.hasModrm) {
-      const fields = this.#next();
-      d.mod = fields >> 6;
-      d.reg = ((fields >> 3) & 7) | ((rex & 4) << 1);
-      d.rm = (fields & 7) | ((rex & 1) << 3);
-      // MOV to and from control and debug registers ignores mod.
-      if (definition.rm === 'register') d.mod = 3;
-      if (d.mod !== 3) this.#memory(fields & 7, rex, override);
-    }
+    if (definition.hasModrm) this.#modrm(rex, override, definition.rm === 'register');
     this.#immediates(definition);
     if (!hasRegister(definition, d.reg)) return 'undefined';
     if (d.lock && !(definition.options.lock && d.mod >= 0 && d.mod !== 3)) return 'undefined';
@@ -254,6 +247,16 @@ export class Decoder {
     if (!is64 || !definition.options.size) return;
     if (definition.options.size === 'f64') d.size = 8;
     else d.size = has66 && !(rex & 8) ? 2 : 8;
+  }
+
+  /** @param isRegister MOV to and from control and debug registers ignores mod */
+  #modrm(rex: number, override: number, isRegister = false): void {
+    const d = this.result;
+    const fields = this.#next();
+    d.mod = isRegister ? 3 : fields >> 6;
+    d.reg = ((fields >> 3) & 7) | ((rex & 4) << 1);
+    d.rm = (fields & 7) | ((rex & 1) << 3);
+    if (d.mod !== 3) this.#memory(fields & 7, rex, override);
   }
 
   #memory(rm: number, rex: number, override: number): void {

@@ -35,8 +35,7 @@ const call: Semantics = (x, distance) => {
 };
 const callIndirect: Semantics = (x, where) => {
   const to = x.let(target(x, (where as Operand).read()));
-  x.checkTarget(to);
-  x.push(x.size, truncate(x.size, x.nextRip()));
+  x.push(x.size, truncate(x.size, x.nextRip()), () => x.checkTarget(to));
   x.leaveJump(to);
 };
 const returnNear: Semantics = (x, extra) => {

@@ -270,17 +270,25 @@ export abstract class Emitter {
 
   // ---- the stack ----
 
-  /** Stack address size in bytes: 8 in 64-bit mode, else by SS.B; legacy forms ask the runtime. */
-  push(size: number, value: Value): void {
+  /**
+   * In 64-bit mode inline; else SS.B decides about the stack's width, which is the runtime's business.
+   * @param check may raise an exception; in 64-bit mode after those of the stack access
+   */
+  push(size: number, value: Value, check = () => {}): void {
     const kept = this.let(value);
     if (!this.mode64) {
+      check();
       this.synchronise();
       this.faultIf(this.runtime('pushLegacy', w.extendU(kept), w.i32(size)));
       return;
     }
     const rsp = this.register(RSP, 8);
     const top = this.let(w.sub(rsp.read(), w.i64(size)));
-    this.writable(top, size, host => this.code.store(size, host, kept), STACK_ACCESS);
+    const store = (host: Value) => {
+      check();
+      this.code.store(size, host, kept);
+    };
+    this.writable(top, size, store, STACK_ACCESS);
     rsp.write(top);
   }
   /** Value at the top of the stack, without removing it. `below` skips that many bytes. */

@@ -8,8 +8,8 @@
  *
  * FOP, FIP and FDP are written by instructions that leave an unmasked exception pending, and by nothing else but
  * FLDENV, FRSTOR, FXRSTOR, XRSTOR and FNINIT. Software may rely on them only then: processors without RstrFpErrPtrs
- * (CPUID 8000_0008 EBX bit 2) store zeros in FXSAVE otherwise. FCS and FDS are zero (CPUID 7 EBX bit 13), FDP is the
- * linear address.
+ * (CPUID 8000_0008 EBX bit 2) store zeros in FXSAVE otherwise. FCS and FDS are zero (CPUID 7 EBX bit 13). FDP is an
+ * offset, but a linear address where the effective address has less than 64 bits.
  */
 import { Mode } from '../decode/mode.ts';
 import { Vcpu } from '../vcpu/layout.ts';
@@ -35,7 +35,7 @@ function recordOrigin(x: Emitter, operandAddress?: Value): void {
     x.setField('fip', x.field('rip'));
     x.setField('fcs', w.i32(0));
     if (!operandAddress) return;
-    x.setField('fdp', operandAddress);
+    x.setField('fdp', w.sub(operandAddress, x.segmentBase()));
     x.setField('fds', w.i32(0));
   });
 }

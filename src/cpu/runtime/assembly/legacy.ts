@@ -1,8 +1,6 @@
 /** Addresses and stacks outside 64-bit mode: segments with limits, 16 and 32-bit offsets that wrap (SDM vol. 3, 5.3). */
 import { SEG_ss, VCPU_ea, VCPU_gpr, VCPU_temp } from './generated/layout';
-import { classRead, systemValue } from './mmu/system';
-import { currentClass } from './mmu/tlb';
-import { closeStack, openStack, peek, popped, push, skip, stackPointer } from './stack';
+import { checkTop, closeStack, openStack, peek, popped, push, readStack, skip, stackPointer } from './stack';
 import { attributesOf, baseOf, gpr, isRealOrVm86, limitOf, raise, setGpr } from './state';
 import { ATTR_DB, GP, RBP, RSP, SS } from './x86';
 
@@ -100,13 +98,13 @@ export function enterFrame(cpu: usize, size: i32, bytes: i32, nesting: i32): i32
   let pointer = gpr(cpu, RBP);
   for (let i = 1; i < level; i++) {
     pointer -= size;
-    const wide = (attributesOf(cpu, SEG_ss) & ATTR_DB) !== 0;
-    const at = size === 8 ? pointer : baseOf(cpu, SEG_ss) + (pointer & (wide ? 0xffff_ffff : 0xffff));
-    if (classRead(cpu, at, size, currentClass(cpu))) return 1;
-    if (push(cpu, systemValue, size)) return 1;
+    if (readStack(cpu, pointer, size)) return 1;
+    if (push(cpu, popped, size)) return 1;
   }
   if (level > 0 && push(cpu, frame, size)) return 1;
   skip(-bytes);
+  // The frame must be writable at its end, too.
+  if (checkTop(cpu, size)) return 1;
   closeStack(cpu);
   setRegister(cpu, RBP, frame, size === 2 ? 2 : size);
   return 0;

@@ -2,7 +2,8 @@
  * Stacks during control transfers. A transfer works on this cursor and writes RSP only when nothing can fault any
  * more. Offsets wrap at the stack's width: 16, 32 or 64 bits. Segment limits of legacy stacks are not checked.
  */
-import { SEG_ss, VCPU_gpr } from './generated/layout';
+import { SEG_ss, TLB_CLASS_user, VCPU_gpr } from './generated/layout';
+import { checkAlignment, checkWrite } from './mmu/access';
 import { classRead, classWrite, systemValue } from './mmu/system';
 import { currentClass } from './mmu/tlb';
 import { attributesOf, baseOf, gpr, isCanonical, isCode64, raise } from './state';
@@ -44,6 +45,7 @@ export function maskOf(attributes: u32): u64 {
 export function push(cpu: usize, value: u64, size: i32): i32 {
   const pointer = (stackPointer - size) & stackMask;
   if (stackMask === -1 && !isCanonical(pointer)) return raise(cpu, SS, stackExt);
+  if (stackClass === TLB_CLASS_user && checkAlignment(cpu, stackBase + pointer, size)) return 1;
   if (classWrite(cpu, stackBase + pointer, value, size, stackClass)) return 1;
   stackPointer = pointer;
   return 0;
@@ -56,11 +58,23 @@ export function pop(cpu: usize, size: i32): i32 {
 }
 /** Read above the top of the stack, to `popped`. */
 export function peek(cpu: usize, distance: i32, size: i32): i32 {
-  const pointer = (stackPointer + distance) & stackMask;
+  return readStack(cpu, stackPointer + distance, size);
+}
+/** Read at any offset in the stack, to `popped`. */
+export function readStack(cpu: usize, offset: u64, size: i32): i32 {
+  const pointer = offset & stackMask;
   if (stackMask === -1 && !isCanonical(pointer)) return raise(cpu, SS, stackExt);
+  if (stackClass === TLB_CLASS_user && checkAlignment(cpu, stackBase + pointer, size)) return 1;
   if (classRead(cpu, stackBase + pointer, size, stackClass)) return 1;
   popped = systemValue;
   return 0;
+}
+
+/** Would a write at the cursor fault? */
+export function checkTop(cpu: usize, size: i32): i32 {
+  if (stackMask === -1 && !isCanonical(stackPointer)) return raise(cpu, SS, stackExt);
+  if (stackClass === TLB_CLASS_user && checkAlignment(cpu, stackBase + stackPointer, size)) return 1;
+  return checkWrite(cpu, stackBase + stackPointer, size);
 }
 
 export function skip(bytes: i32): void {

@@ -19,7 +19,7 @@ import {
 import { commit, pieceAddress, readSlow, translatePage, writeSlow } from './mmu/access';
 import { holdsCode } from './mmu/physical';
 import { loadSized, storeSized } from './mmu/system';
-import { currentClass } from './mmu/tlb';
+import { checksAlignment, currentClass } from './mmu/tlb';
 import { READ, WRITE } from './mmu/walk';
 import { baseOf, gpr, isCanonical, raiseGp0, setGpr } from './state';
 import { FLAG_AF, FLAG_CF, FLAG_DF, FLAG_OF, RAX, RCX, RDI, RSI } from './x86';
@@ -67,6 +67,7 @@ function direct(cpu: usize, va: u64, access: i32): usize {
     raiseGp0(cpu);
     return FAULTED;
   }
+  if (checksAlignment(cpu)) return 0;
   return translatePage(cpu, va, access, currentClass(cpu)) ? FAULTED : pieceAddress;
 }
 

@@ -23,9 +23,9 @@ import {
 } from '../generated/layout';
 import { mmioRead, mmioWrite } from '../host';
 import { isCanonical, isCode64, isLong, raise, raisePageFault } from '../state';
-import { GP, SS } from '../x86';
+import { AC, GP, SS } from '../x86';
 import { holdsCode, resolve, resolvedPage, resolvedType, resolvedWritable } from './physical';
-import { addendOf, currentClass, fill, hits, readTable, slot, writeTable } from './tlb';
+import { addendOf, checksAlignment, currentClass, fill, hits, readTable, slot, writeTable } from './tlb';
 import { READ, WALK_FAILED, WRITE, walk, walkGlobal, walkPhysical, walkShift, walkWritable } from './walk';
 
 export const STACK_ACCESS: i32 = 0x100;
@@ -83,6 +83,12 @@ function checkCanonical(cpu: usize, va: u64, size: i32, stack: bool): i32 {
   return 1;
 }
 
+/** Operands of 2, 4 and 8 bytes; whether wider ones are checked depends on the processor. Nonzero = #AC pending. */
+export function checkAlignment(cpu: usize, va: u64, size: i32): i32 {
+  if (size > 8 || (va & ((size - 1) as u64)) === 0 || !checksAlignment(cpu)) return 0;
+  return raise(cpu, AC, 0);
+}
+
 /** For the few bytes of one access a loop is faster than the block instruction. */
 function copyBytes(to: usize, from: usize, size: i32): void {
   let i: usize = 0;
@@ -95,6 +101,7 @@ export function readSlow(cpu: usize, va: u64, sizeAndFlags: i32): usize {
   const size = sizeAndFlags & 0xff;
   if (!isCode64(cpu)) va &= 0xffff_ffff;
   else if (checkCanonical(cpu, va, size, (sizeAndFlags & STACK_ACCESS) !== 0)) return 0;
+  if (checkAlignment(cpu, va, size)) return 0;
   return readAt(cpu, va, size, currentClass(cpu));
 }
 
@@ -165,6 +172,7 @@ function writeAt(cpu: usize, va: u64, sizeAndFlags: i32, modify: bool): usize {
   const size = sizeAndFlags & 0xff;
   if (!isCode64(cpu)) va &= 0xffff_ffff;
   else if (checkCanonical(cpu, va, size, (sizeAndFlags & STACK_ACCESS) !== 0)) return 0;
+  if (checkAlignment(cpu, va, size)) return 0;
   const tlbClass = currentClass(cpu);
   const room = 4096 - ((va & 0xfff) as i32);
   if (translatePage(cpu, va, WRITE, tlbClass)) return 0;

@@ -27,6 +27,7 @@ import {
   TLB_READ_OFFSET,
   TLB_WRITE_OFFSET,
   VCPU_cpl,
+  VCPU_cr0,
   VCPU_cr4,
   VCPU_domain,
   VCPU_flagSys,
@@ -38,7 +39,7 @@ import {
   VCPU_tlbRead,
   VCPU_tlbWrite,
 } from '../generated/layout';
-import { CR4_SMAP, FLAG_AC } from '../x86';
+import { CR0_AM, CR4_SMAP, FLAG_AC } from '../x86';
 
 /** All tables lie one after the other: three for reading, three for writing, two for execution. */
 const TABLES: i32 = 8;
@@ -78,11 +79,28 @@ export function systemClass(cpu: usize): i32 {
   return (load<u64>(cpu, VCPU_cr4) & CR4_SMAP) === 0 ? TLB_CLASS_supervisorAc : TLB_CLASS_supervisor;
 }
 
-/** Point the vCPU at the tables of its current class; after a change of CPL, RFLAGS.AC or CR4.SMAP. */
+/** Are accesses that are not aligned faults now? Programs switch that on for tests of themselves, if ever. */
+export function checksAlignment(cpu: usize): bool {
+  if ((load<u32>(cpu, VCPU_flagSys) & FLAG_AC) === 0) return false;
+  return load<i32>(cpu, VCPU_cpl) === 3 && (load<u64>(cpu, VCPU_cr0) & CR0_AM) !== 0;
+}
+/** A table in which nothing is ever found: zero is no page's tag but in the first entry. */
+const NEVER = memory.data(TLB_BYTES, 16);
+
+/**
+ * Point the vCPU at the tables of its current class; after a change of CPL, RFLAGS.AC or CR4.SMAP. While alignment is
+ * checked every access misses, because only the slow path looks at it.
+ */
 export function selectTlb(cpu: usize): void {
   const tlbClass = currentClass(cpu);
-  store<u32>(cpu, readTable(cpu, tlbClass) as u32, VCPU_tlbRead);
-  store<u32>(cpu, writeTable(cpu, tlbClass) as u32, VCPU_tlbWrite);
+  if (checksAlignment(cpu)) {
+    store<u64>(NEVER, TLB_EMPTY_TAG);
+    store<u32>(cpu, NEVER as u32, VCPU_tlbRead);
+    store<u32>(cpu, NEVER as u32, VCPU_tlbWrite);
+  } else {
+    store<u32>(cpu, readTable(cpu, tlbClass) as u32, VCPU_tlbRead);
+    store<u32>(cpu, writeTable(cpu, tlbClass) as u32, VCPU_tlbWrite);
+  }
   store<u32>(cpu, execTable(cpu, tlbClass === TLB_CLASS_user) as u32, VCPU_tlbExec);
 }
 
