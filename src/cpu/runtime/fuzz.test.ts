@@ -47,7 +47,19 @@ const SIZES: Record<string, readonly number[]> = {
   readSlow: [1, 2, 4, 8, 10, 16, 32, 64],
   writeSlow: [1, 2, 4, 8, 16],
   modifySlow: [1, 2, 4, 8, 16],
+  pushLegacy: [2, 4],
+  peekLegacy: [2, 4],
+  leaveLegacy: [2, 4],
+  enterFrame: [2, 4, 8],
+  pushAll: [2, 4],
+  popAll: [2, 4],
+  popFlags: [2, 4, 8],
+  checkPort: [1, 2, 4],
 };
+/** Vector functions work on machine addresses that the generated code gives them, never on a guest's. */
+const ON_OPERANDS = /^(aes|carryless|checksum|sumDifference|compare(Ex|Im)plicit|maskTo)/;
+/** Functions whose first argument, not the last, is the small one. */
+const SMALL_FIRST = /^(loadSegment|.*Dr|peekLegacy|leaveLegacy|enterFrame|pushAll|popAll)$/;
 
 function populate(machine: TestMachine, random: ReturnType<typeof generator>): void {
   const { vcpu } = machine;
@@ -106,7 +118,7 @@ function argumentsFor(name: keyof RuntimeExports, random: ReturnType<typeof gene
     if (type === 'i64')
       return BigInt.asIntN(64, random.pick([...addresses, random.wide(), BigInt(random.below(0x4_0000))]));
     const known = SIZES[name];
-    if (known && (index === 0) === (name === 'loadSegment' || name.endsWith('Dr'))) return random.pick(known);
+    if (known && (index === 0) === SMALL_FIRST.test(name)) return random.pick(known);
     if (/^(lldt|ltr)$/.test(name)) return random.pick([0x30, 0x40, random.below(0x800)]);
     if (/^(lar|lsl|verr|verw|loadSegment)$/.test(name)) return random.below(0x800);
     if (/^far(Jump|Call)$/.test(name) && index === 0) return random.below(0x800);
@@ -138,7 +150,7 @@ function checkInvariants(machine: TestMachine, what: string): void {
 
 test('random tables, registers and instructions', () => {
   const names = (Object.keys(runtimeExports) as (keyof RuntimeExports)[]).filter(
-    name => !HOST_ONLY.has(name),
+    name => !HOST_ONLY.has(name) && !ON_OPERANDS.test(name),
   );
   const outcomes = new Map<string, Set<unknown>>();
   for (const seed of [1, 2, 3, 4, 5, 6]) {
