@@ -223,32 +223,39 @@ export class RecordWriter {
     };
     switch (operand.kind) {
       case 'G':
-        return set(O.reg, generalPlace(d.reg, size, d.rexPresent));
+        set(O.reg, generalPlace(d.reg, size, d.rexPresent));
+        break;
       case 'E':
       case 'R':
         if (!usesMemory) set(O.rm, generalPlace(d.rm, size, d.rexPresent));
-        return;
+        break;
       case 'Z':
-        return set(O.rm, generalPlace(d.opcodeRegister, size, d.rexPresent));
+        set(O.rm, generalPlace(d.opcodeRegister, size, d.rexPresent));
+        break;
       case 'S':
-        return set(O.reg, d.reg & 7);
+        set(O.reg, d.reg & 7);
+        break;
       case 'C':
       case 'D':
-        return set(O.reg, d.reg);
+        set(O.reg, d.reg);
+        break;
       case 'T':
-        return set(O.rm, d.rm & 7);
+        set(O.rm, d.rm & 7);
+        break;
       case 'V':
-        return set(O.reg, V.ymm + d.reg * 32);
+        set(O.reg, V.ymm + d.reg * 32);
+        break;
       case 'W':
       case 'U':
         if (!usesMemory) set(O.rm, V.ymm + d.rm * 32);
-        return;
+        break;
       case 'P':
-        return set(O.reg, V.fpr + (d.reg & 7) * 16);
+        set(O.reg, V.fpr + (d.reg & 7) * 16);
+        break;
       case 'Q':
       case 'N':
         if (!usesMemory) set(O.rm, V.fpr + (d.rm & 7) * 16);
-        return;
+        break;
     }
   }
 }

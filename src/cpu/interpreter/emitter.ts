@@ -37,8 +37,6 @@ export interface LoopLabels {
   readonly fuel: Local;
 }
 
-type Field = 'reg' | 'rm';
-
 export class InterpreterEmitter extends Emitter {
   readonly cpu: Value;
   readonly #record: Local;
