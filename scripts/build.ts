@@ -4,6 +4,7 @@
  * 1. The layout constants of the runtime module, from the structure descriptions (build/layout-constants.ts).
  * 2. dist/runtime.wasm, the AssemblyScript side of the CPU (build/runtime-module.ts).
  * 3. dist/interpreter.wasm, generated from the instruction table (build/interpreter-module.ts).
+ * 4. The sources as JavaScript, for installations below node_modules (strip.ts).
  *
  * The second step looks at a digest of its inputs first and does nothing when its output is current. `--force`
  * overrides.
@@ -11,8 +12,10 @@
 import { buildInterpreterModule } from './build/interpreter-module.ts';
 import { writeLayoutConstants } from './build/layout-constants.ts';
 import { buildRuntimeModule } from './build/runtime-module.ts';
+import { stripSources } from './strip.ts';
 
 const force = process.argv.includes('--force');
 writeLayoutConstants();
 await buildRuntimeModule(force);
 buildInterpreterModule();
+stripSources(import.meta.dirname.replace(/scripts$/, ''));

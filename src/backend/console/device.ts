@@ -20,7 +20,7 @@ import type { XenstoreClient } from '../../xenstore/client.ts';
 import type { Defer, Faults } from '../../xenstore/faults.ts';
 import { XenstoreError } from '../../xenstore/wire.ts';
 import { removeConsoleDeviceKeys, writeConsoleDeviceKeys } from './keys.ts';
-import { ConsoleChannel, type ConsoleStream, type ConsoleTransfer } from './stream.ts';
+import { ConsoleChannel, type ConsoleTransfer } from './stream.ts';
 import { backendPath, errorPath, frontendPath, parseState, parseUnsigned, XenbusState } from './xenbus.ts';
 
 const KIND = 'console';

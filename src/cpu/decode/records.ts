@@ -163,7 +163,7 @@ export class RecordWriter {
     if (viaAddressRecord) this.#addressRecord(d, offset, is64);
     const form = formIndex(d.definition)[formVariant(d, is64, usesMemory)] as number;
     const at = this.#begin(form === 0 ? Pseudo.undefined : form, offset, d.length);
-    const { u8, u16, i32 } = this.#memory;
+    const { u16, i32 } = this.#memory;
     if (usesMemory) {
       if (viaAddressRecord) u16[(at + O.base) >> 1] = V.ea;
       else {
@@ -178,7 +178,6 @@ export class RecordWriter {
     const second = d.definition.operands.filter(o => o.kind === 'I').length > 1;
     const isJump = d.definition.operands.some(o => o.kind === 'J');
     i32[(at + O.immediate + 4) >> 2] = isJump ? 0 : second ? d.immediate2 : d.immediateHigh;
-    void u8;
   }
 
   /** Instructions without an immediate may have something else to know. */
@@ -215,48 +214,45 @@ export class RecordWriter {
       noAccess || bitString ? kind & ~AddressField.withSegment : kind;
   }
 
+  /** Note where the operand is, if it is in a register. */
   #operand(d: Decoded, operand: OperandSpec, at: number, usesMemory: boolean): void {
-    const { u16 } = this.#memory;
-    const size = sizeOf(operand.size, d.size);
-    const set = (field: number, value: number) => {
-      u16[(at + field) >> 1] = value;
-    };
-    switch (operand.kind) {
-      case 'G':
-        set(O.reg, generalPlace(d.reg, size, d.rexPresent));
-        break;
-      case 'E':
-      case 'R':
-        if (!usesMemory) set(O.rm, generalPlace(d.rm, size, d.rexPresent));
-        break;
-      case 'Z':
-        set(O.rm, generalPlace(d.opcodeRegister, size, d.rexPresent));
-        break;
-      case 'S':
-        set(O.reg, d.reg & 7);
-        break;
-      case 'C':
-      case 'D':
-        set(O.reg, d.reg);
-        break;
-      case 'T':
-        set(O.rm, d.rm & 7);
-        break;
-      case 'V':
-        set(O.reg, V.ymm + d.reg * 32);
-        break;
-      case 'W':
-      case 'U':
-        if (!usesMemory) set(O.rm, V.ymm + d.rm * 32);
-        break;
-      case 'P':
-        set(O.reg, V.fpr + (d.reg & 7) * 16);
-        break;
-      case 'Q':
-      case 'N':
-        if (!usesMemory) set(O.rm, V.fpr + (d.rm & 7) * 16);
-        break;
-    }
+    const isRm = 'ERWUQNTZ'.includes(operand.kind);
+    if (isRm && usesMemory && operand.kind !== 'Z') return;
+    const place = registerPlace(d, operand);
+    if (place >= 0) this.#memory.u16[(at + (isRm ? O.rm : O.reg)) >> 1] = place;
+  }
+}
+
+/** A register operand as the record has it: a place in the vCPU block, or a number; -1 for operands of other kinds. */
+function registerPlace(d: Decoded, operand: OperandSpec): number {
+  const size = sizeOf(operand.size, d.size);
+  switch (operand.kind) {
+    case 'G':
+      return generalPlace(d.reg, size, d.rexPresent);
+    case 'E':
+    case 'R':
+      return generalPlace(d.rm, size, d.rexPresent);
+    case 'Z':
+      return generalPlace(d.opcodeRegister, size, d.rexPresent);
+    case 'S':
+      return d.reg & 7;
+    case 'C':
+    case 'D':
+      return d.reg;
+    case 'T':
+      return d.rm & 7;
+    case 'V':
+      return V.ymm + d.reg * 32;
+    case 'W':
+    case 'U':
+      return V.ymm + d.rm * 32;
+    case 'P':
+      return V.fpr + (d.reg & 7) * 16;
+    case 'Q':
+    case 'N':
+      return V.fpr + (d.rm & 7) * 16;
+    default:
+      return -1;
   }
 }
 

@@ -130,9 +130,9 @@ export function define(
   if (['NP', 'NFx', '66', 'F3', 'F2'].includes(tokens[0] as string) && tokens.length > 1) {
     prefix = tokens.shift() as Definition['prefix'];
   }
-  const opcodeMap = /^0F( 38| 3A)?(?= [0-9A-F]{2})/.exec(tokens.join(' '))?.[0];
-  tokens.splice(0, opcodeMap ? opcodeMap.split(' ').length : 0);
-  const map = ['', '0F', '0F 38', '0F 3A'].indexOf(opcodeMap ?? '');
+  const escapeBytes = /^0F( 38| 3A)?(?= [0-9A-F]{2})/.exec(tokens.join(' '))?.[0];
+  tokens.splice(0, escapeBytes ? escapeBytes.split(' ').length : 0);
+  const map = ['', '0F', '0F 38', '0F 3A'].indexOf(escapeBytes ?? '');
   const first = tokens.shift() as string;
   const plusRegister = first.endsWith('+r');
   const opcode = Number.parseInt(first, 16);
