@@ -15,10 +15,18 @@
 	.set P_ROUNDS, PARAMS + 20	/* progress of the guest */
 	.set P_ERROR, PARAMS + 24	/* why it gave up */
 
+	.set LAPIC, 0xfee00000
+	.set LAPIC_SVR, LAPIC + 0xf0 - (1 << 32)
+	.set LAPIC_EOI, LAPIC + 0xb0 - (1 << 32)
+	.set LAPIC_ICR, LAPIC + 0x300 - (1 << 32)
+	.set LAPIC_ICR_HIGH, LAPIC + 0x310 - (1 << 32)
+	.set LAPIC_DIVIDE, LAPIC + 0x3e0 - (1 << 32)
+	.set LAPIC_TIMER, LAPIC + 0x320 - (1 << 32)
+	.set LAPIC_COUNT, LAPIC + 0x380 - (1 << 32)
+
 	.set RAM_END, 0x800000		/* GUEST_BYTES of harness.ts */
 	.set PLAY, 0x400000		/* a MiB that a guest may do with as it likes */
 	.set PLAY_BYTES, 0x100000
-	.set LAPIC, 0xfee00000
 	.set ACPI, 0xfc001000
 	.set XENSTORE_PAGE, 0xfeffc000
 	.set CONSOLE_PAGE, 0xfefff000
@@ -53,6 +61,8 @@
 pml4:	.skip 4096
 pdpt:	.skip 4096
 pds:	.skip 4096 * 4
+pdpt_high:
+	.skip 4096
 idt:	.skip 4096
 	.skip 16384
 stack_top:
@@ -99,16 +109,21 @@ entry32:
 	lgdt gdt_pointer
 	ljmp $CODE64, $entry64
 
-/* Fill the page tables: 4 GiB of 2 MiB pages, one to one. */
+/*
+ * Fill the page tables: 4 GiB of 2 MiB pages, one to one, and the same again at the end of the address space, where
+ * absolute addresses of the upper 2 GiB reach by sign extension.
+ */
 map_low:
 	mov $pml4, %edi
-	mov $(4096 * 6 / 4), %ecx
+	mov $(4096 * 7 / 4), %ecx
 	xor %eax, %eax
 	rep stosl
 	movl $pdpt + 7, pml4
+	movl $pdpt_high + 7, pml4 + 511 * 8
 	mov $pds + 7, %eax
 	xor %ecx, %ecx
 1:	mov %eax, pdpt(, %ecx, 8)
+	mov %eax, pdpt_high + 508 * 8(, %ecx, 8)
 	add $4096, %eax
 	inc %ecx
 	cmp $4, %ecx

@@ -1,7 +1,8 @@
 /** Hostile guests: whatever they do, the host survives and the witness beside them never notices. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { guestsMissing, runHostile } from './harness.ts';
+import { SHUTDOWN_crash } from '../../src/abi/xen/sched.ts';
+import { type Ending, guestsMissing, isFullRun, runHostile } from './harness.ts';
 
 const skip = guestsMissing();
 
@@ -32,4 +33,33 @@ describe('a guest that does nothing useful', { skip }, () => {
   test('its own page tables taken away', async () => {
     assert.equal((await runHostile({ guest: 'idle', scenario: 7 })).code, 3);
   });
+});
+
+const SEEDS = isFullRun ? 40 : 2;
+const seeds = Array.from({ length: SEEDS }, (_, i) => 0x9e3779b97f4a7c15n ^ (BigInt(i + 1) << 17n));
+
+/** Ends that are no surprise for a guest that does anything at all. */
+function knownEnd(ending: Ending): void {
+  if (ending.code === SHUTDOWN_crash) assert.notEqual(ending.reason, '');
+  assert.doesNotMatch(ending.reason, /exit \d/);
+}
+
+describe('a guest that calls the hypervisor with anything', { skip }, () => {
+  const what = ['any number', 'known numbers', 'multicalls', 'its memory goes', '32-bit code'];
+  for (const [scenario, name] of what.entries()) {
+    test(name, async () => {
+      for (const seed of seeds) {
+        const ending = await runHostile({
+          guest: 'hypercalls',
+          scenario,
+          seed,
+          iterations: 3000,
+          slices: 3000,
+        });
+        if (process.env.DOMUS_TEST_SHOW) console.log(name, ending);
+        knownEnd(ending);
+        if (scenario !== 3) assert.equal(ending.output, 'DONE', `${JSON.stringify(ending)}`);
+      }
+    });
+  }
 });
