@@ -131,7 +131,10 @@ export class CpuEngine {
     while (left > 0) {
       // With TF set, every instruction is followed by a trap.
       const stepping = (view.getUint32(cpu + V.flagSys, true) & FLAG_TF) !== 0;
-      const slice = stepping ? 1 : left;
+      // After STI or MOV SS at the end of a slice one instruction runs before interrupts are looked at.
+      const shadowed = view.getUint32(cpu + V.interruptShadow, true) !== 0;
+      if (shadowed) view.setUint32(cpu + V.interruptShadow, 0, true);
+      const slice = stepping || shadowed ? 1 : left;
       view.setInt32(cpu + V.fuel, slice, true);
       view.setInt32(cpu + V.sliceFuel, slice, true);
       this.#run(cpu);
@@ -147,7 +150,7 @@ export class CpuEngine {
         if (failed !== 0) return failed;
       }
       if (reason !== Exit.fuel) return reason;
-      if (budget < slice) return Exit.interruptWindow;
+      if (budget < slice || shadowed) return Exit.interruptWindow;
     }
     return Exit.fuel;
   }

@@ -11,6 +11,7 @@ import {
   VCPU_cr8,
   VCPU_flagSys,
   VCPU_fuel,
+  VCPU_interruptShadow,
   VCPU_pendingInterrupt,
   VCPU_sliceFuel,
   VCPU_temp,
@@ -96,6 +97,8 @@ export function setAlignmentCheck(cpu: usize, on: i32): i32 {
  * at once, or after `delay` more instructions. The fuel that is not used does not count as executed.
  */
 export function openInterruptWindow(cpu: usize, delay: i32): void {
+  // At the end of a slice the instruction that must run first is the next slice's: the engine keeps interrupts off it.
+  if (delay !== 0 && load<i32>(cpu, VCPU_fuel) <= 0) store<i32>(cpu, 1, VCPU_interruptShadow);
   const waits = load<i32>(cpu, VCPU_pendingInterrupt) >= 0 && flagIsSet(cpu, FLAG_IF);
   if (!waits && !flagIsSet(cpu, FLAG_TF)) return;
   const fuel = load<i32>(cpu, VCPU_fuel);

@@ -1,0 +1,65 @@
+/** Hostile guests: whatever they do, the host survives and the witness beside them never notices. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { SHUTDOWN_crash } from '../../src/abi/xen/sched.ts';
+import { type Ending, guestsMissing, isFullRun, runHostile } from './harness.ts';
+
+const skip = guestsMissing();
+
+describe('a guest that does nothing useful', { skip }, () => {
+  test('loops with interrupts off: the others have their time', async () => {
+    const ending = await runHostile({ guest: 'idle', scenario: 0 });
+    assert.equal(ending.code, undefined);
+    assert.ok(ending.rounds > 100_000);
+  });
+  test('loops with interrupts on', async () => {
+    assert.equal((await runHostile({ guest: 'idle', scenario: 1 })).code, undefined);
+  });
+  test('triple fault', async () => {
+    const ending = await runHostile({ guest: 'idle', scenario: 2 });
+    assert.equal(ending.code, 3);
+    assert.match(ending.reason, /triple fault/);
+  });
+  test('HLT with interrupts off is the end of a vCPU', async () => {
+    assert.equal((await runHostile({ guest: 'idle', scenario: 3 })).code, 0);
+  });
+  test('sleeps for ever', async () => {
+    assert.equal((await runHostile({ guest: 'idle', scenario: 4 })).code, undefined);
+  });
+  test('nothing but PAUSE, nothing but yielding', async () => {
+    assert.equal((await runHostile({ guest: 'idle', scenario: 5 })).code, undefined);
+    assert.equal((await runHostile({ guest: 'idle', scenario: 6 })).code, undefined);
+  });
+  test('its own page tables taken away', async () => {
+    assert.equal((await runHostile({ guest: 'idle', scenario: 7 })).code, 3);
+  });
+});
+
+const SEEDS = isFullRun ? 40 : 2;
+const seeds = Array.from({ length: SEEDS }, (_, i) => 0x9e3779b97f4a7c15n ^ (BigInt(i + 1) << 17n));
+
+/** Ends that are no surprise for a guest that does anything at all. */
+function knownEnd(ending: Ending): void {
+  if (ending.code === SHUTDOWN_crash) assert.notEqual(ending.reason, '');
+  assert.doesNotMatch(ending.reason, /exit \d/);
+}
+
+describe('a guest that calls the hypervisor with anything', { skip }, () => {
+  const what = ['any number', 'known numbers', 'multicalls', 'its memory goes', '32-bit code'];
+  for (const [scenario, name] of what.entries()) {
+    test(name, async () => {
+      for (const seed of seeds) {
+        const ending = await runHostile({
+          guest: 'hypercalls',
+          scenario,
+          seed,
+          iterations: 3000,
+          slices: 3000,
+        });
+        if (process.env.DOMUS_TEST_SHOW) console.log(name, ending);
+        knownEnd(ending);
+        if (scenario !== 3) assert.equal(ending.output, 'DONE', `${JSON.stringify(ending)}`);
+      }
+    });
+  }
+});
