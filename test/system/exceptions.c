@@ -259,7 +259,7 @@ static void gates(void) {
     if (s == 2) { gate->attributes |= 3; tss.ist[2] = 0x20000000; }
     if (s == 3) { gate->attributes |= 3; tss.ist[2] = 0x900000000000; }
     if (gate->attributes && firsts[f].vector == 3) gate->attributes |= 0x6000;
-    case_everywhere(WIDE, "", firsts[f].code);
+    case_everywhere(WIDE, firsts[f].vector == 3 ? "second by trap" : "second", firsts[f].code);
     *gate = before;
     tss.ist[2] = (u64)ist_stacks[3];
   }

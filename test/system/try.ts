@@ -8,7 +8,7 @@ const n = Number(process.env.VCPUS ?? 1);
 for (const [name, f] of [['domus', runOnDomus], ['qemu', runOnQemu]] as const) {
   if (process.env.ONLY && process.env.ONLY !== name) continue;
   const t = performance.now();
-  const r = f(k.path, n);
+  const r = f(k.path, n, 8000);
   console.log(name, r.lines.length, r.problem, `${(performance.now() - t).toFixed(0)} ms`);
   writeFileSync(`/tmp/qs-${part}.${process.env.DOMUS_TEST_QEMU_ACCEL ?? ''}${name}`, `${r.lines.join('\n')}\n`);
 }
