@@ -1,0 +1,51 @@
+/** Paging, exceptions, modes and processors against QEMU: the same test kernel on both, the same log. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { compareLogs } from './compare.ts';
+import { CORRECTIONS, EXEMPTIONS } from './deviations.ts';
+import { buildKernel, hasQemu, type KernelOptions, missingTools, runOnDomus, runOnQemu } from './harness.ts';
+
+const isFull = process.env.DOMUS_TEST_FULL === '1';
+
+interface Part {
+  readonly name: string;
+  readonly bits: KernelOptions['bits'];
+  readonly vcpus?: number;
+}
+
+const PARTS: readonly Part[] = [
+  { name: 'exceptions', bits: 64 },
+  { name: 'paging', bits: 64 },
+];
+
+const SOURCES = { 64: ['entry64.S', 'kernel.c'], 32: ['entry32.S'] } as const;
+const missing = missingTools();
+
+for (const { name, bits, vcpus } of PARTS) {
+  test(`${name}: Domus and QEMU agree`, { skip: missing ?? false }, context => {
+    const kernel = buildKernel({
+      bits,
+      sources: [...SOURCES[bits], `${name}.c`],
+      cases: `${isFull ? 'is_full=1;' : ''}${name}()`,
+    });
+    try {
+      const domus = runOnDomus(kernel.path, vcpus);
+      assert.equal(domus.problem, undefined, `Domus: ${domus.problem}, after ${domus.lines.at(-1)}`);
+      if (!hasQemu()) {
+        context.skip('qemu-system-x86_64 is not installed; the kernel ran on Domus, but nothing was compared');
+        return;
+      }
+      const qemu = runOnQemu(kernel.path, vcpus);
+      assert.equal(qemu.problem, undefined, `${qemu.problem}, after ${qemu.lines.at(-1)}`);
+      const { differences, used, lines } = compareLogs(domus.lines, qemu.lines, CORRECTIONS, EXEMPTIONS);
+      context.diagnostic(`${lines} lines`);
+      for (const [reason, count] of used) context.diagnostic(`${count} × ${reason}`);
+      const shown = differences
+        .slice(0, 20)
+        .map(d => `${d.line} [${d.section}]\n  Domus ${d.domus}\n  QEMU  ${d.qemu}`);
+      assert.equal(differences.length, 0, `${differences.length} differences\n${shown.join('\n')}`);
+    } finally {
+      kernel.remove();
+    }
+  });
+}
