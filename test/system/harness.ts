@@ -80,6 +80,7 @@ export function runOnDomus(kernelPath: string, vcpus = 1, limitMs = 60_000): Run
     modules: { runtime: moduleOf('runtime'), interpreter: moduleOf('interpreter') },
     platform: createNodePlatform(),
     guestBytes: MEMORY_BYTES + (8 << 20),
+    vcpus,
     earlyConsole: (_domain, character) => bytes.push(character),
   });
   const domain = createDomain(host.hypervisor, {
