@@ -137,6 +137,7 @@ export class CpuEngine {
       const slice = stepping || shadowed ? 1 : left;
       view.setInt32(cpu + V.fuel, slice, true);
       view.setInt32(cpu + V.sliceFuel, slice, true);
+      const deliveries = view.getUint32(cpu + V.deliveries, true);
       this.#run(cpu);
       const budget = view.getInt32(cpu + V.sliceFuel, true);
       const done = budget - view.getInt32(cpu + V.fuel, true);
@@ -145,7 +146,9 @@ export class CpuEngine {
       left -= Math.max(done, 1);
       this.#settle(cpu, left);
       const reason = view.getUint32(cpu + V.exitReason, true);
-      if (stepping && reason !== Exit.tripleFault && reason !== Exit.unsupported) {
+      // No trap when the instruction ended in a handler instead: delivery has cleared TF.
+      const completed = view.getUint32(cpu + V.deliveries, true) === deliveries;
+      if (stepping && completed && reason !== Exit.tripleFault && reason !== Exit.unsupported) {
         const failed = this.runtime.singleStep(cpu);
         if (failed !== 0) return failed;
       }

@@ -170,6 +170,8 @@ export const Vcpu = struct('vcpu', {
   gather: aligned(64, bytes(64)),
   /** An x87 environment or state image (108 bytes at most) on its way from or to memory. */
   x87Image: aligned(64, bytes(128)),
+  /** Exceptions and interrupts delivered so far; tells a single-stepper that the instruction did not complete. */
+  deliveries: u32,
 });
 
 /** TLB tables after the state: read, write per class, then execute per class. */

@@ -20,6 +20,7 @@ import {
   VCPU_cr2,
   VCPU_dr,
   VCPU_exCr2,
+  VCPU_deliveries,
   VCPU_exDelivering,
   VCPU_exError,
   VCPU_exHasError,
@@ -116,6 +117,7 @@ export function deliver(cpu: usize): i32 {
     const hasError = load<i32>(cpu, VCPU_exHasError) !== 0;
     const trap = vector === DB || vector === NMI || vector === BP || vector === OF || vector === DF;
     if (deliverVector(cpu, vector, hasError, load<i32>(cpu, VCPU_exError), false, !trap) === 0) {
+      countDelivery(cpu);
       return finish(cpu, 0);
     }
     const second = load<i32>(cpu, VCPU_exVector);
@@ -129,6 +131,9 @@ export function deliver(cpu: usize): i32 {
   }
 }
 
+function countDelivery(cpu: usize): void {
+  store<u32>(cpu, load<u32>(cpu, VCPU_deliveries) + 1, VCPU_deliveries);
+}
 function finish(cpu: usize, result: i32): i32 {
   store<i32>(cpu, -1, VCPU_exVector);
   store<i32>(cpu, -1, VCPU_exDelivering);
@@ -146,6 +151,7 @@ export function interrupt(cpu: usize, vector: i32, kind: i32): i32 {
   }
   if (deliverVector(cpu, vector, false, 0, software, false)) return 1;
   if (kind === KIND_EXTERNAL && vector === NMI) store<i32>(cpu, 1, VCPU_nmiBlocked);
+  countDelivery(cpu);
   return 0;
 }
 
