@@ -95,3 +95,39 @@ describe('a guest that takes its own memory away', { skip }, () => {
     });
   }
 });
+
+const CHAOS = [
+  '64-bit code',
+  '32-bit code',
+  '16-bit code',
+  'code that modifies itself',
+  'values in control registers',
+  'values in MSRs',
+  'real-mode code by INIT and SIPI',
+  'interprocessor interrupts',
+  'page tables',
+  'page tables in MMIO, beyond memory and in themselves',
+  'descriptor tables',
+  'rings and shared pages',
+  'places for code and stack',
+] as const;
+
+describe('a guest of random', { skip }, () => {
+  for (const [scenario, name] of CHAOS.entries()) {
+    test(name, async () => {
+      for (const seed of seeds) {
+        const ending = await runHostile({
+          guest: 'chaos',
+          scenario,
+          seed,
+          iterations: 1000,
+          vcpus: name.includes('INIT') || name.includes('interprocessor') ? 4 : 1,
+          slices: 300,
+        });
+        if (process.env.DOMUS_TEST_SHOW) console.log(name, ending);
+        knownEnd(ending);
+        assert.ok(ending.rounds > 0);
+      }
+    });
+  }
+});
