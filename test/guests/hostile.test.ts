@@ -122,11 +122,10 @@ describe('a guest of random', { skip }, () => {
           seed,
           iterations: 1000,
           vcpus: name.includes('INIT') || name.includes('interprocessor') ? 4 : 1,
-          slices: 300,
+          slices: 100,
         });
         if (process.env.DOMUS_TEST_SHOW) console.log(name, ending);
         knownEnd(ending);
-        assert.ok(ending.rounds > 0);
       }
     });
   }
