@@ -40,7 +40,7 @@ const seeds = Array.from({ length: SEEDS }, (_, i) => 0x9e3779b97f4a7c15n ^ (Big
 
 /** Ends that are no surprise for a guest that does anything at all. */
 function knownEnd(ending: Ending): void {
-  if (ending.code === SHUTDOWN_crash) assert.notEqual(ending.reason, '');
+  if (ending.code === SHUTDOWN_crash) assert.notEqual(ending.reason + ending.output, '');
   assert.doesNotMatch(ending.reason, /exit \d/);
 }
 
@@ -59,6 +59,73 @@ describe('a guest that calls the hypervisor with anything', { skip }, () => {
         if (process.env.DOMUS_TEST_SHOW) console.log(name, ending);
         knownEnd(ending);
         if (scenario !== 3) assert.equal(ending.output, 'DONE', `${JSON.stringify(ending)}`);
+      }
+    });
+  }
+});
+
+/** What the guest prints at its end, for each scenario of memory.S. */
+const MEMORY: readonly (readonly [string, RegExp])[] = [
+  ['a page that goes in a multicall', /^DONE$/],
+  ['the page it runs on', /^(DONE|FAULT|)$/],
+  ['its page tables', /^(DONE|FAULT|)$/],
+  ['its stacks', /^(DONE)?(FAULT)*/],
+  ['the page of its vcpu_info', /^DONE$/],
+  ['its FIFO pages, full of garbage', /^DONE$/],
+  ['shared_info over its code', /^(DONE|FAULT|)$/],
+  ['shared_info over its page tables', /^(DONE|FAULT|)$/],
+  ['its code moved away', /^(DONE|FAULT|)$/],
+  ['the ring pages of its backends', /^DONE$/],
+  ['all of its memory', /^$/],
+  ['the page of the local APIC', /^DONE$/],
+  ['garbage in all grant frames', /^DONE$/],
+  ['runstate and time areas', /^(DONE|FAULT)$/],
+  ['the ACPI tables, and jumps there', /^(DONE|FAULT|)$/],
+  ['down and up again', /^DONE$/],
+  ['moved over itself', /^(DONE|FAULT)$/],
+];
+
+describe('a guest that takes its own memory away', { skip }, () => {
+  for (const [scenario, [name, output]] of MEMORY.entries()) {
+    test(name, async () => {
+      const ending = await runHostile({ guest: 'memory', scenario, slices: 500 });
+      if (process.env.DOMUS_TEST_SHOW) console.log(name, ending);
+      knownEnd(ending);
+      assert.match(ending.output.slice(0, 40), output);
+    });
+  }
+});
+
+const CHAOS = [
+  '64-bit code',
+  '32-bit code',
+  '16-bit code',
+  'code that modifies itself',
+  'values in control registers',
+  'values in MSRs',
+  'real-mode code by INIT and SIPI',
+  'interprocessor interrupts',
+  'page tables',
+  'page tables in MMIO, beyond memory and in themselves',
+  'descriptor tables',
+  'rings and shared pages',
+  'places for code and stack',
+] as const;
+
+describe('a guest of random', { skip }, () => {
+  for (const [scenario, name] of CHAOS.entries()) {
+    test(name, async () => {
+      for (const seed of seeds) {
+        const ending = await runHostile({
+          guest: 'chaos',
+          scenario,
+          seed,
+          iterations: 1000,
+          vcpus: name.includes('INIT') || name.includes('interprocessor') ? 4 : 1,
+          slices: 100,
+        });
+        if (process.env.DOMUS_TEST_SHOW) console.log(name, ending);
+        knownEnd(ending);
       }
     });
   }

@@ -45,7 +45,8 @@ function poll(call: Call, argument: bigint): number {
     if (channelOf(call.domain, port) === undefined) return -XEN_EINVAL;
     if (isPending(call.domain, port)) return 0;
   }
-  if (upcallPending(call.vcpu)) return 0;
+  // An interrupt that waits ends the poll as an event does: nothing would come later to end it.
+  if (upcallPending(call.vcpu) || call.vcpu.block.pendingInterrupt >= 0) return 0;
   const { state } = call.vcpu;
   state.pollPort = count === 1 ? ports.getUint32(0, true) : POLL_ANY;
   state.pauseFlags |= Pause.blocked;

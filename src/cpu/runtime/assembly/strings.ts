@@ -13,6 +13,7 @@ import {
   VCPU_flagAux,
   VCPU_flagRes,
   VCPU_flagSys,
+  VCPU_fuel,
   VCPU_mode,
   VCPU_scratch,
 } from './generated/layout';
@@ -29,6 +30,15 @@ const FAULT: i32 = 1;
 const MORE: i32 = 2;
 /** Bytes that one call may handle: how long an interrupt may wait. */
 const BUDGET: i64 = 0x1_0000;
+/** What an element costs that is accessed by itself (device, page boundary), as if it were so many. */
+const SINGLE_COST: i64 = 64;
+
+/** The slice pays for long repetitions, a unit of fuel for 64 bytes' worth: one instruction must not hold the pCPU. */
+function settle(cpu: usize, budget: i64, full: i64, size: i32, mask: u64): i32 {
+  const cost = (((full - budget) * size) >> 6) as i32;
+  store<i32>(cpu, max(0, load<i32>(cpu, VCPU_fuel) - cost), VCPU_fuel);
+  return (gpr(cpu, RCX) & mask) === 0 ? DONE : MORE;
+}
 
 function addressMask(addressSize: i32): u64 {
   if (addressSize === 8) return -1;
@@ -91,10 +101,11 @@ export function repMovs(cpu: usize, size: i32, addressSize: i32, sourceBase: u64
   const mask = addressMask(addressSize);
   const down = backwards(cpu);
   const step: i64 = down ? -size : size;
-  let budget = BUDGET / size;
+  const full = BUDGET / size;
+  let budget = full;
   while (budget > 0) {
     const count = gpr(cpu, RCX) & mask;
-    if (count === 0) return DONE;
+    if (count === 0) break;
     const sourceOffset = gpr(cpu, RSI) & mask;
     const targetOffset = gpr(cpu, RDI) & mask;
     const source = linear(cpu, sourceBase, sourceOffset);
@@ -120,13 +131,14 @@ export function repMovs(cpu: usize, size: i32, addressSize: i32, sourceBase: u64
       elements = 1;
       if (readElement(cpu, source, size)) return FAULT;
       if (writeElement(cpu, target, element, size)) return FAULT;
+      budget -= SINGLE_COST;
     }
     advance(cpu, RSI, elements * step, addressSize);
     advance(cpu, RDI, elements * step, addressSize);
     advance(cpu, RCX, -elements, addressSize);
     budget -= elements;
   }
-  return (gpr(cpu, RCX) & mask) === 0 ? DONE : MORE;
+  return settle(cpu, budget, full, size, mask);
 }
 
 /** Copy elements in the instruction's order: where they overlap ahead, what was written is read again. */
@@ -147,10 +159,11 @@ export function repStos(cpu: usize, size: i32, addressSize: i32): i32 {
   const down = backwards(cpu);
   const step: i64 = down ? -size : size;
   const value = gpr(cpu, RAX);
-  let budget = BUDGET / size;
+  const full = BUDGET / size;
+  let budget = full;
   while (budget > 0) {
     const count = gpr(cpu, RCX) & mask;
-    if (count === 0) return DONE;
+    if (count === 0) break;
     const offset = gpr(cpu, RDI) & mask;
     const target = linear(cpu, baseOf(cpu, SEG_es), offset);
     let elements = min(elementsInPage(target, size, down), elementsBeforeWrap(offset, size, mask, down));
@@ -169,12 +182,13 @@ export function repStos(cpu: usize, size: i32, addressSize: i32): i32 {
     } else {
       elements = 1;
       if (writeElement(cpu, target, value, size)) return FAULT;
+      budget -= SINGLE_COST;
     }
     advance(cpu, RDI, elements * step, addressSize);
     advance(cpu, RCX, -elements, addressSize);
     budget -= elements;
   }
-  return (gpr(cpu, RCX) & mask) === 0 ? DONE : MORE;
+  return settle(cpu, budget, full, size, mask);
 }
 
 /** A byte times this is that byte eight times. */
@@ -216,9 +230,10 @@ export function repCmps(cpu: usize, size: i32, addressSize: i32, sourceBase: u64
   const mask = addressMask(addressSize);
   const down = backwards(cpu);
   const step: i64 = down ? -size : size;
-  let budget = BUDGET / size / 4;
+  const full = BUDGET / size / 4;
+  let budget = full;
   while (budget > 0) {
-    if ((gpr(cpu, RCX) & mask) === 0) return DONE;
+    if ((gpr(cpu, RCX) & mask) === 0) break;
     if (readElement(cpu, linear(cpu, sourceBase, gpr(cpu, RSI) & mask), size)) return FAULT;
     const left = element;
     if (readElement(cpu, linear(cpu, baseOf(cpu, SEG_es), gpr(cpu, RDI) & mask), size)) return FAULT;
@@ -229,7 +244,8 @@ export function repCmps(cpu: usize, size: i32, addressSize: i32, sourceBase: u64
     if ((left === element) !== (whileEqual !== 0)) return DONE;
     budget -= 1;
   }
-  return (gpr(cpu, RCX) & mask) === 0 ? DONE : MORE;
+  // These go element by element.
+  return settle(cpu, budget, full, SINGLE_COST as i32, mask);
 }
 
 /** REPE (whileEqual = 1) or REPNE SCAS: the accumulator with RDI's elements. */
@@ -238,9 +254,10 @@ export function repScas(cpu: usize, size: i32, addressSize: i32, whileEqual: i32
   const down = backwards(cpu);
   const step: i64 = down ? -size : size;
   const wanted = lowBits(gpr(cpu, RAX), size);
-  let budget = BUDGET / size / 4;
+  const full = BUDGET / size / 4;
+  let budget = full;
   while (budget > 0) {
-    if ((gpr(cpu, RCX) & mask) === 0) return DONE;
+    if ((gpr(cpu, RCX) & mask) === 0) break;
     if (readElement(cpu, linear(cpu, baseOf(cpu, SEG_es), gpr(cpu, RDI) & mask), size)) return FAULT;
     compare(cpu, wanted, element, size);
     advance(cpu, RDI, step, addressSize);
@@ -248,5 +265,6 @@ export function repScas(cpu: usize, size: i32, addressSize: i32, whileEqual: i32
     if ((wanted === element) !== (whileEqual !== 0)) return DONE;
     budget -= 1;
   }
-  return (gpr(cpu, RCX) & mask) === 0 ? DONE : MORE;
+  // These go element by element.
+  return settle(cpu, budget, full, SINGLE_COST as i32, mask);
 }
