@@ -24,6 +24,13 @@ export interface EngineModules {
   readonly interpreter: WebAssembly.Module;
 }
 
+/** Sees every instruction: a trace. The engine then executes one at a time. */
+export interface InstructionObserver {
+  before(cpu: MachineAddress): void;
+  /** `executed` is 0 when something else came first: an interrupt window, a breakpoint, a fault of the fetch. */
+  after(cpu: MachineAddress, executed: number): void;
+}
+
 const V = Vcpu.offsets;
 const FLAG_TF = 1 << 8;
 const FLAG_IF = 1 << 9;
@@ -85,6 +92,8 @@ export class CpuEngine {
     return this.runtime.lookup(cpu);
   }
 
+  /** Told of every instruction while it is set. */
+  observer: InstructionObserver | undefined;
   /** Linear addresses where the debugger stops. */
   #breakpoints: ReadonlySet<bigint> = new Set();
   #isStepping = false;
@@ -173,10 +182,12 @@ export class CpuEngine {
     while (left > 0) {
       // With TF set, every instruction is followed by a trap.
       const stepping = (view.getUint32(cpu + V.flagSys, true) & FLAG_TF) !== 0;
+      const observer = this.observer;
       // After STI or MOV SS at the end of a slice one instruction runs before interrupts are looked at.
       const shadowed = view.getUint32(cpu + V.interruptShadow, true) !== 0;
       if (shadowed) view.setUint32(cpu + V.interruptShadow, 0, true);
-      const slice = stepping || shadowed ? 1 : left;
+      const slice = stepping || shadowed || observer ? 1 : left;
+      observer?.before(cpu);
       view.setInt32(cpu + V.fuel, slice, true);
       view.setInt32(cpu + V.sliceFuel, slice, true);
       const deliveries = view.getUint32(cpu + V.deliveries, true);
@@ -185,6 +196,7 @@ export class CpuEngine {
       const done = budget - view.getInt32(cpu + V.fuel, true);
       invariant(done >= 0, 'a slice cannot run backwards');
       view.setBigUint64(cpu + V.retired, view.getBigUint64(cpu + V.retired, true) + BigInt(done), true);
+      observer?.after(cpu, done);
       left -= Math.max(done, 1);
       this.#settle(cpu, left);
       const reason = view.getUint32(cpu + V.exitReason, true);

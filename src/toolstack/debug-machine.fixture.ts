@@ -1,21 +1,22 @@
 /** A machine for the tests of debugging: a real engine and hypervisor, and a run loop that a debugger can stop. */
-import { gfn, maddr } from '../base/brand.ts';
+import { SHUTDOWN_crash } from '../abi/xen/sched.ts';
+import { gfn } from '../base/brand.ts';
 import { Exit } from '../cpu/vcpu/exit.ts';
 import { buildPvhDomain } from '../hypervisor/builder/domain-builder.ts';
 import { setPvhEntryState } from '../hypervisor/builder/entry-state.ts';
 import { createDomain } from '../hypervisor/domain.ts';
 import type { Notices } from '../hypervisor/hypervisor.ts';
-import { shutdownCode, unpauseDomain } from '../hypervisor/life.ts';
+import { pauseDomain, shutdownCode, unpauseDomain } from '../hypervisor/life.ts';
 import { createMachineHost, TSC_KHZ } from '../hypervisor/machine-host.ts';
 import { addressOfGfn, populateRange } from '../hypervisor/p2m.ts';
-import { runOne, stepVcpu } from '../hypervisor/scheduler.ts';
-import { Pause } from '../hypervisor/state.ts';
+import { runOne } from '../hypervisor/scheduler.ts';
 import { readElfKernel } from '../image/elf/kernel.ts';
 import { readAsset } from '../platform/node/files.ts';
 import { createNodePlatform } from '../platform/node/platform.ts';
-import type { DebugStop, DebugTarget } from './gdb-target.ts';
+import { debugDomain } from './gdb-domain.ts';
 
 const SLICE = 200_000;
+const IDLE_MAX_NS = 5e6;
 
 export interface DebugMachineOptions {
   /** Either an ELF kernel or bytes of 32-bit code that are put at `entry`. */
@@ -39,6 +40,7 @@ export function createDebugMachine(options: DebugMachineOptions) {
   const host = createMachineHost({
     modules,
     platform,
+    vcpus: options.vcpus,
     guestBytes: options.memoryBytes + (8 << 20),
     notices: options.notices ?? {},
   });
@@ -84,52 +86,44 @@ export function createDebugMachine(options: DebugMachineOptions) {
   setPvhEntryState(boot.block, entry, startInfo);
   engine.runtime.updateMode(boot.state.block);
   engine.runtime.selectTlb(boot.state.block);
-  unpauseDomain(domain);
 
   let isRunning = false;
   let loop: Promise<void> = Promise.resolve();
-  let onStop: (stop: DebugStop) => void = () => {};
   async function run(): Promise<void> {
     while (isRunning) {
       const outcome = runOne(hypervisor, SLICE);
       if (shutdownCode(domain) !== undefined) {
         isRunning = false;
-        onStop({ kind: 'shutdown', isCrash: shutdownCode(domain) === 3 });
+        target.stopped({ kind: 'shutdown', isCrash: shutdownCode(domain) === SHUTDOWN_crash });
       } else if (outcome.kind === 'ran' && outcome.exit === Exit.breakpoint) {
         isRunning = false;
-        onStop({ kind: 'breakpoint', vcpu: outcome.vcpu.id });
+        pauseDomain(domain);
+        target.stopped({ kind: 'breakpoint', vcpu: outcome.vcpu.id });
       } else if (outcome.kind === 'idle') {
-        await platform.pacer.idle(platform.clock.monotonicNs() + Math.min(outcome.waitNs, 5e6));
+        await platform.pacer.idle(platform.clock.monotonicNs() + Math.min(outcome.waitNs, IDLE_MAX_NS));
       }
       await platform.pacer.breathe();
     }
   }
-  const target: DebugTarget = {
+  const target = debugDomain({
     engine,
-    vcpus: domain.vcpus.map(vcpu => ({
-      id: vcpu.id,
-      block: maddr(vcpu.state.block),
-      isOnline: () => (vcpu.state.pauseFlags & Pause.down) === 0,
-    })),
-    stop() {
+    domain,
+    async pause() {
+      const wasRunning = isRunning;
       isRunning = false;
-      return loop;
+      platform.pacer.wake();
+      await loop;
+      if (wasRunning) pauseDomain(domain);
     },
     resume() {
       if (isRunning) return;
       isRunning = true;
+      unpauseDomain(domain);
       loop = loop.then(run);
-    },
-    step(id) {
-      const vcpu = domain.vcpus[id];
-      if (vcpu) stepVcpu(vcpu, block => engine.step(block));
-    },
-    onStop(listener) {
-      onStop = listener;
     },
     kill() {
       isRunning = false;
     },
-  };
+  });
   return { target, domain, host };
 }
