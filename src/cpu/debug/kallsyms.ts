@@ -20,8 +20,9 @@ const DIGITS = Uint8Array.from('0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x
 const DIGIT_ZERO = 0x30;
 const NAMES_A_MARKER = 256;
 const SYMBOLS_MAX = 1 << 20;
-/** The longest run of names between the last marker and the end of the names. */
-const TAIL_BYTES_MAX = NAMES_A_MARKER * 512;
+const SYMBOLS_MIN = 1000;
+/** How far before the token table the names may begin. */
+const TABLES_BYTES_MAX = 16 << 20;
 
 /** Symbols of the kernel that the vCPU's address space has mapped; empty when there is none or it is not understood. */
 export function readKallsyms(engine: CpuEngine, cpu: number): KernelSymbol[] {
@@ -79,13 +80,14 @@ function tablesAround(image: Uint8Array, digits: number): KernelSymbol[] | undef
   const tokens = readTokens(image, view, tokenTable, index);
   if (!tokens) return undefined;
 
-  const markers = markersBefore(view, tokenTable);
-  if (!markers) return undefined;
-  const names = namesBefore(image, view, markers.start, markers.count);
+  const names = namesBefore(image, view, tokenTable);
   if (!names) return undefined;
   const addresses = addressesOf(view, names.start, names.count, index + 2 * TOKENS);
   if (!addresses) return undefined;
-  return expandNames(image, names.start, names.count, tokens).map((name, i) => [addresses[i] as bigint, name]);
+  return expandNames(image, names.start, names.count, tokens).map((name, i) => [
+    addresses[i] as bigint,
+    name,
+  ]);
 }
 
 function readTokens(image: Uint8Array, view: DataView, table: number, index: number): string[] | undefined {
@@ -102,30 +104,20 @@ function readTokens(image: Uint8Array, view: DataView, table: number, index: num
   return tokens;
 }
 
-/** The markers end where the token table begins (after padding), rise, and the first is 0. */
-function markersBefore(view: DataView, end: number): { start: number; count: number } | undefined {
-  let last = end - 4;
-  if (last >= 4 && view.getUint32(last, true) === 0) last -= 4;
-  let at = last;
-  while (at >= 4 && view.getUint32(at, true) > view.getUint32(at - 4, true)) at -= 4;
-  const count = (last - at) / 4 + 1;
-  return at >= 0 && view.getUint32(at, true) === 0 && count > 1 ? { start: at, count } : undefined;
-}
-
-/** The names are before the markers, after their number, and every marker must fit. */
+/**
+ * The number of names, the names, markers, and in later kernels three bytes for each name to search by; then comes the
+ * token table. The number is recognized by everything else fitting it.
+ */
 function namesBefore(
   image: Uint8Array,
   view: DataView,
-  markers: number,
-  markerCount: number,
+  tokenTable: number,
 ): { start: number; count: number } | undefined {
-  const lastMarker = view.getUint32(markers + 4 * (markerCount - 1), true);
-  const latest = (markers - lastMarker) & ~7;
-  for (let start = latest; start >= 8 && latest - start < TAIL_BYTES_MAX; start -= 8) {
+  const limit = Math.max(8, tokenTable - TABLES_BYTES_MAX);
+  for (let start = tokenTable & ~7; start >= limit; start -= 8) {
     const count = view.getUint32(start - 8, true);
-    if (count <= (markerCount - 1) * NAMES_A_MARKER || count > markerCount * NAMES_A_MARKER) continue;
-    if (count > SYMBOLS_MAX || !markersFit(image, view, start, count, markers)) continue;
-    return { start, count };
+    if (count < SYMBOLS_MIN || count > SYMBOLS_MAX || view.getUint32(start - 4, true) !== 0) continue;
+    if (namesFit(image, view, start, count, tokenTable)) return { start, count };
   }
   return undefined;
 }
@@ -138,16 +130,20 @@ function nameLength(image: Uint8Array, at: number): { tokens: number; head: numb
     : { tokens: (first & 0x7f) | ((image[at + 1] as number) << 7), head: 2 };
 }
 
-function markersFit(image: Uint8Array, view: DataView, start: number, count: number, end: number): boolean {
+function namesFit(image: Uint8Array, view: DataView, start: number, count: number, end: number): boolean {
+  const places: number[] = [];
   let at = start;
   for (let i = 0; i < count; i++) {
     if (at >= end) return false;
-    if (i % NAMES_A_MARKER === 0 && view.getUint32(end + (i / NAMES_A_MARKER) * 4, true) !== at - start) return false;
+    if (i % NAMES_A_MARKER === 0) places.push(at - start);
     const { tokens, head } = nameLength(image, at);
     if (tokens === 0) return false;
     at += head + tokens;
   }
-  return at <= end && end - at < 8;
+  const markers = align8(at);
+  const behind = align8(markers + 4 * places.length);
+  if (behind !== end && align8(behind + 3 * count) !== end) return false;
+  return places.every((place, i) => view.getUint32(markers + 4 * i, true) === place);
 }
 
 function expandNames(image: Uint8Array, start: number, count: number, tokens: readonly string[]): string[] {
