@@ -18,6 +18,7 @@ import {
   unescapeBinary,
 } from './gdb-packet.ts';
 import type { DebugStop, DebugTarget, DebugVcpu } from './gdb-target.ts';
+import { cachedKernelSymbols } from './trace-status.ts';
 
 /** Where packets go; a TCP connection is one. */
 export interface GdbConnection {
@@ -44,6 +45,7 @@ const SIGTRAP = 5;
 
 export function createGdbSession(target: DebugTarget, connection: GdbConnection): GdbSession {
   const { engine } = target;
+  const symbols = cachedKernelSymbols(engine, target.vcpus);
   let isRunning = false;
   let isOver = false;
   let needsAck = true;
@@ -136,7 +138,7 @@ export function createGdbSession(target: DebugTarget, connection: GdbConnection)
     if (data.startsWith('qRcmd,')) {
       const command = fromHex(data.slice(6));
       if (!command) return EINVAL;
-      return textToHex(runMonitorCommand(target, current, new TextDecoder().decode(command))) || OK;
+      return textToHex(runMonitorCommand(target, current, symbols, new TextDecoder().decode(command))) || OK;
     }
     return '';
   }
