@@ -118,6 +118,8 @@ function prefixText(d: Decoded): string {
 }
 
 function operandTexts(d: Decoded, next: bigint, is64: boolean): string[] {
+  // Any rm means the same fence.
+  if (/^[lms]fence$/.test(d.definition.name)) return [];
   const texts: string[] = [];
   let immediates = 0;
   for (const operand of d.definition.operands) {
