@@ -13,7 +13,7 @@ import type { Services } from './interpreter/services.ts';
 import { createRuntime } from './runtime/runtime.ts';
 import type { RuntimeExports, RuntimeImports } from './runtime/signatures.ts';
 import { Exit } from './vcpu/exit.ts';
-import { VCPU_BLOCK_BYTES, Vcpu } from './vcpu/layout.ts';
+import { Seg, VCPU_BLOCK_BYTES, Vcpu } from './vcpu/layout.ts';
 
 /** Machine-dependent behaviour of a processor. */
 export type EngineHost = Services & Omit<RuntimeImports, 'decode'>;
@@ -22,6 +22,13 @@ export type EngineHost = Services & Omit<RuntimeImports, 'decode'>;
 export interface EngineModules {
   readonly runtime: WebAssembly.Module;
   readonly interpreter: WebAssembly.Module;
+}
+
+/** Sees every instruction: a trace. The engine then executes one at a time. */
+export interface InstructionObserver {
+  before(cpu: MachineAddress): void;
+  /** `executed` is 0 when something else came first: an interrupt window, a breakpoint, a fault of the fetch. */
+  after(cpu: MachineAddress, executed: number): void;
 }
 
 const V = Vcpu.offsets;
@@ -55,6 +62,7 @@ export class CpuEngine {
         random: host.random,
         portIn: host.portIn,
         portOut: host.portOut,
+        breakpoint: (cpu: number) => this.#atBreakpoint(cpu),
       },
     });
     this.#run = interpreter.exports.run as (cpu: number) => void;
@@ -82,6 +90,49 @@ export class CpuEngine {
     // The cache is full: start over. The code page went with it, so the vCPU looks its position up again.
     this.runtime.discardCode();
     return this.runtime.lookup(cpu);
+  }
+
+  /** Told of every instruction while it is set. */
+  observer: InstructionObserver | undefined;
+  /** Linear addresses where the debugger stops. */
+  #breakpoints: ReadonlySet<bigint> = new Set();
+  #isStepping = false;
+  /** The breakpoint that stopped a vCPU last: it lets the vCPU pass when nothing has been executed since. */
+  #stopped = { cpu: 0, address: 0n, retired: 0 };
+
+  /**
+   * Stop with `Exit.breakpoint` before the instruction at one of these linear addresses, in whatever address space.
+   * Guest memory stays as it is. Replaces all earlier breakpoints; not to be called while a vCPU executes.
+   */
+  setBreakpoints(addresses: Iterable<bigint>): void {
+    this.#breakpoints = new Set(addresses);
+    const { breakpointOffsets } = this.#records;
+    breakpointOffsets.fill(0);
+    for (const address of this.#breakpoints) breakpointOffsets[Number(address & 0xfffn)] = 1;
+    this.runtime.discardCode();
+  }
+
+  #atBreakpoint(cpu: number): number {
+    if (this.#isStepping) return 0;
+    const { view } = this.memory;
+    const base = view.getBigUint64(cpu + V.segBase + Seg.cs * 8, true);
+    const address = BigInt.asUintN(64, view.getBigUint64(cpu + V.rip, true) + base);
+    if (!this.#breakpoints.has(address)) return 0;
+    const retired = retiredNow(this.memory, cpu);
+    const last = this.#stopped;
+    if (last.cpu === cpu && last.address === address && last.retired === retired) return 0;
+    this.#stopped = { cpu, address, retired };
+    return 1;
+  }
+
+  /** Execute one instruction (or deliver the fault that it raises), whether or not there is a breakpoint. */
+  step(cpu: MachineAddress): number {
+    this.#isStepping = true;
+    try {
+      return this.run(cpu, 1);
+    } finally {
+      this.#isStepping = false;
+    }
   }
 
   /** Allocate a vCPU block in power-up state and link it into the machine. */
@@ -131,10 +182,12 @@ export class CpuEngine {
     while (left > 0) {
       // With TF set, every instruction is followed by a trap.
       const stepping = (view.getUint32(cpu + V.flagSys, true) & FLAG_TF) !== 0;
+      const observer = this.observer;
       // After STI or MOV SS at the end of a slice one instruction runs before interrupts are looked at.
       const shadowed = view.getUint32(cpu + V.interruptShadow, true) !== 0;
       if (shadowed) view.setUint32(cpu + V.interruptShadow, 0, true);
-      const slice = stepping || shadowed ? 1 : left;
+      const slice = stepping || shadowed || observer ? 1 : left;
+      observer?.before(cpu);
       view.setInt32(cpu + V.fuel, slice, true);
       view.setInt32(cpu + V.sliceFuel, slice, true);
       const deliveries = view.getUint32(cpu + V.deliveries, true);
@@ -143,9 +196,15 @@ export class CpuEngine {
       const done = budget - view.getInt32(cpu + V.fuel, true);
       invariant(done >= 0, 'a slice cannot run backwards');
       view.setBigUint64(cpu + V.retired, view.getBigUint64(cpu + V.retired, true) + BigInt(done), true);
+      observer?.after(cpu, done);
       left -= Math.max(done, 1);
       this.#settle(cpu, left);
       const reason = view.getUint32(cpu + V.exitReason, true);
+      if (reason === Exit.breakpoint) {
+        // Nothing has been executed, so what was to happen around the instruction is still to come.
+        if (shadowed) view.setUint32(cpu + V.interruptShadow, 1, true);
+        return reason;
+      }
       // No trap when the instruction ended in a handler instead: delivery has cleared TF.
       const completed = view.getUint32(cpu + V.deliveries, true) === deliveries;
       if (stepping && completed && reason !== Exit.tripleFault && reason !== Exit.unsupported) {

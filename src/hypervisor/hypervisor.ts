@@ -53,6 +53,8 @@ export interface Notices {
   console?(domain: Domain, text: Uint8Array): void;
   /** Before each hypercall, when tracing. */
   hypercall?(vcpu: Vcpu, number: number, args: readonly bigint[]): void;
+  /** After each hypercall, when tracing; -ERESTART when only a part of it is done. */
+  hypercallDone?(vcpu: Vcpu, number: number, args: readonly bigint[], result: number): void;
 }
 
 export type Accessor<S extends { at(view: DataView, address: number): unknown }> = ReturnType<S['at']>;

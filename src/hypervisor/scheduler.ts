@@ -6,6 +6,7 @@
 
 import { SHUTDOWN_poweroff } from '../abi/xen/sched.ts';
 import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running } from '../abi/xen/vcpu.ts';
+import { type MachineAddress, maddr } from '../base/brand.ts';
 import { Exit } from '../cpu/vcpu/exit.ts';
 import { deliverEvents } from './event/backend.ts';
 import { assertCallbackVector } from './event/upcall.ts';
@@ -13,7 +14,7 @@ import { hypercall } from './hypercall/dispatch.ts';
 import type { Hypervisor, Vcpu } from './hypervisor.ts';
 import { domainCrash, domainShutdown, vcpuDown } from './life.ts';
 import { flushStale } from './p2m.ts';
-import { dequeue, enqueue } from './run-queue.ts';
+import { dequeue, enqueue, removeFromQueue } from './run-queue.ts';
 import { setRunstate, updateRunstateArea } from './runstate.ts';
 import { Life, NEVER, Pause } from './state.ts';
 import { fireTimers } from './time.ts';
@@ -68,6 +69,24 @@ function leave(vcpu: Vcpu): void {
   } else if ((vcpu.state.pauseFlags & Pause.blocked) !== 0) setRunstate(vcpu, RUNSTATE_blocked);
   else setRunstate(vcpu, RUNSTATE_offline);
   updateRunstateArea(vcpu);
+}
+
+/**
+ * One step of a debugger: `step` executes one instruction of the vCPU, whose exit is acted on as after a slice. No
+ * interrupt is delivered before it. Returns the exit, undefined when the vCPU cannot run now.
+ */
+export function stepVcpu(vcpu: Vcpu, step: (block: MachineAddress) => number): number | undefined {
+  if (!isRunnable(vcpu)) return undefined;
+  removeFromQueue(vcpu);
+  setRunstate(vcpu, RUNSTATE_running);
+  flushStale(vcpu.domain);
+  const exit = step(maddr(vcpu.state.block));
+  handleExit(vcpu, exit);
+  const { hypervisor } = vcpu.domain;
+  fireTimers(hypervisor);
+  if (vcpu.state.onRunQueue === 0) leave(vcpu);
+  deliverEvents(hypervisor);
+  return exit;
 }
 
 /** Enter the vCPU again and again until its fuel is used up or it cannot or should not go on. */

@@ -20,8 +20,8 @@ import { CodePage, CodeRecord, GRANULE_SHIFT, LINK_OFFSET, RECORD_BYTES } from '
 
 /** Instructions decoded ahead at a time. */
 const RUN_LIMIT = 64;
-/** Room that a run may need in the code cache: two records an instruction, and the one that ends it. */
-const RUN_BYTES = (2 * RUN_LIMIT + 1) * RECORD_BYTES;
+/** Room that a run may need in the code cache: three records an instruction, and the one that ends it. */
+const RUN_BYTES = (3 * RUN_LIMIT + 1) * RECORD_BYTES;
 const PAGE = 4096;
 
 const O = CodeRecord.offsets;
@@ -42,6 +42,11 @@ export class RecordWriter {
   readonly #services: CodeServices;
   /** Where the next record goes. */
   #at = 0;
+  /**
+   * Where in a page the debugger has a breakpoint (1 for each such offset). A code page serves every linear address
+   * that its frame is mapped at, so only the offset counts here; the breakpoint's handler asks for the whole address.
+   */
+  readonly breakpointOffsets = new Uint8Array(PAGE);
 
   constructor(memory: MachineMemory, services: CodeServices) {
     this.#memory = memory;
@@ -146,6 +151,9 @@ export class RecordWriter {
   }
 
   #write(failure: Failure | undefined, offset: number, mode: number): void {
+    if (this.breakpointOffsets[offset] === 1) {
+      this.#begin(Pseudo.breakpoint, offset, failure ? 0 : this.#decoder.result.length);
+    }
     if (failure) {
       this.#begin(failure === 'too-long' ? Pseudo.tooLong : Pseudo.undefined, offset, 0);
       return;

@@ -310,6 +310,17 @@ function emitPseudo(
       x.leaveNext();
       return;
     }
+    case Pseudo.breakpoint: {
+      uncount();
+      code.store(8, cpu, ripOfRecord(), V.rip);
+      code.store(4, cpu, loop.fuel, V.fuel);
+      code.if(x.runtime('breakpoint'), () => {
+        code.store(4, cpu, w.i32(Exit.breakpoint), V.exitReason);
+        code.br(loop.exit);
+      });
+      x.leaveNext();
+      return;
+    }
     case Pseudo.unavailable:
       x.raise(Vector.NM);
       return;

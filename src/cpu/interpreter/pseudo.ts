@@ -12,6 +12,8 @@ export const Pseudo = {
   unavailable: 4,
   /** Longer than 15 bytes: #GP(0). */
   tooLong: 5,
+  /** In front of an instruction where the debugger may want to stop: asks, and goes on with the next record if not. */
+  breakpoint: 6,
 } as const;
 
 /**

@@ -156,6 +156,7 @@ export function hypercall(vcpu: Vcpu): boolean {
   hypervisor.notices.hypercall?.(vcpu, number, args);
   const command = args[0];
   const result = runHypercall({ hypervisor, domain, vcpu, args, compat, inMulticall: false }, number);
+  hypervisor.notices.hypercallDone?.(vcpu, number, args, result);
   if (result === -XEN_ERESTART) {
     for (const [n, register] of registers.entries()) block.gpr.set(register, args[n]!);
     block.rip -= INSTRUCTION_BYTES;
