@@ -20,6 +20,8 @@ export interface BootOptions {
   readonly runs: number;
   readonly hasQemu: boolean;
   readonly kernel?: string | undefined;
+  /** More for the kernel's command line, the same on both. */
+  readonly append: string;
   readonly cold: boolean;
   readonly nodeOptions: readonly string[];
   readonly say: (text: string) => void;
@@ -57,7 +59,19 @@ export async function measureBoots(options: BootOptions): Promise<{ metrics: Met
   const skipped: string[] = [];
   const domus = (env?: NodeJS.ProcessEnv): Boot => {
     const kernel = options.kernel === undefined ? [] : ['--kernel', options.kernel];
-    const args = [...nodeOptions, CLI, 'run', '-q', '-m', `${MEMORY_MIB}M`, ...kernel, '--', 'true'];
+    const append = options.append === '' ? [] : ['--append', options.append];
+    const args = [
+      ...nodeOptions,
+      CLI,
+      'run',
+      '-q',
+      '-m',
+      `${MEMORY_MIB}M`,
+      ...kernel,
+      ...append,
+      '--',
+      'true',
+    ];
     return () => runProcess(process.execPath, args, { env, timeoutMs: TIMEOUT_MS, measureMemory: true });
   };
   const boots: [string, Boot][] = [];
@@ -83,7 +97,7 @@ export async function measureBoots(options: BootOptions): Promise<{ metrics: Met
           '-initrd',
           initramfs,
           '-append',
-          'quiet panic=-1',
+          `quiet panic=-1 ${options.append}`.trim(),
         ];
         return () => runProcess(QEMU, args, { timeoutMs: TIMEOUT_MS, measureMemory: true });
       };

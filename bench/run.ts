@@ -26,6 +26,7 @@ Measures Domus beside QEMU TCG and the host's processor.
   --quick              an eighth of the work and one run: does it work at all?
   --coremark DIR       also build and run the CoreMark sources in DIR
   --kernel FILE        kernel for the boots (default: what 'domus run' takes)
+  --append TEXT        more for the kernel's command line in the boots, on Domus and QEMU
   --cold               also boot with an empty cache (fetches packages)
   --json FILE          where the result goes (default bench/result.json)
   --compare FILE       compare with an earlier result
@@ -44,6 +45,7 @@ async function main(): Promise<number> {
       quick: { type: 'boolean', default: false },
       coremark: { type: 'string' },
       kernel: { type: 'string' },
+      append: { type: 'string', default: '' },
       cold: { type: 'boolean', default: false },
       json: { type: 'string', default: DEFAULT_RESULT },
       compare: { type: 'string' },
@@ -94,7 +96,16 @@ async function main(): Promise<number> {
       }
     }
     if (wants('boot')) {
-      const options = { folder, runs, hasQemu, hasGcc, kernel: values.kernel, cold: values.cold, say };
+      const options = {
+        folder,
+        runs,
+        hasQemu,
+        hasGcc,
+        kernel: values.kernel,
+        append: values.append,
+        cold: values.cold,
+        say,
+      };
       const boots = await measureBoots({ ...options, nodeOptions: values['node-option'] });
       metrics.push(...boots.metrics);
       skipped.push(...boots.skipped);
