@@ -23,7 +23,7 @@ Measures Domus beside QEMU TCG and the host's processor.
   --only NAME[,NAME]   loops, fourfold, coremark, boot, or one loop: ${LOOPS.map(loop => loop.name).join(', ')}
   --runs N             how often each engine runs each workload, in turn (default 3)
   --rounds N           timed rounds in one run; the first half warms up (default 6)
-  --quick              an eighth of the work and one run: does it work at all?
+  --quick              an eighth of the work, one run: does it work at all? Its figures say little
   --coremark DIR       also build and run the CoreMark sources in DIR
   --kernel FILE        kernel for the boots (default: what 'domus run' takes)
   --append TEXT        more for the kernel's command line in the boots, on Domus and QEMU
