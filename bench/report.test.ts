@@ -11,6 +11,8 @@ const result = (mips: readonly number[]): Result => ({
   commit: 'abc',
   host: { processor: 'p', count: 2, system: 's', node: 'v26', v8: '14', qemu: 'none', gcc: 'gcc' },
   runs: mips.length,
+  rounds: 6,
+  scale: 1,
   metrics: [
     { name: 'loops/alu/domus/mips', unit: 'M/s', better: 'higher', summary: summarize(mips) },
     { name: 'loops/alu/domus/ms', unit: 'ms', better: 'lower', summary: summarize([50]) },
@@ -37,6 +39,7 @@ test('a change counts only when the spreads do not overlap', () => {
   assert.match(comparison(result([100, 110]), result([105, 115])), /mips .*noise/);
   assert.match(comparison(result([200, 210]), result([100, 110])), /mips .*better/);
   assert.match(comparison(result([100, 110]), result([200, 210])), /mips .*worse/);
+  assert.match(comparison({ ...result([1]), scale: 1 / 8 }, result([1])), /Not compared/);
 });
 
 test('a result file is read back, another file is refused', () => {

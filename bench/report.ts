@@ -108,6 +108,9 @@ export function report(result: Result): string {
 
 /** A difference counts when it is larger than the spread of both runs: the intervals min..max do not overlap. */
 export function comparison(result: Result, earlier: Result): string {
+  if (earlier.scale !== result.scale || earlier.rounds !== result.rounds) {
+    return `Not compared with ${earlier.commit}: it did other work (--quick, --rounds)\n`;
+  }
   const before = lookupIn(earlier.metrics);
   const rows = result.metrics.flatMap(({ name, unit, better, summary }) => {
     const old = before(name);

@@ -27,6 +27,9 @@ export interface Result {
     readonly gcc: string;
   };
   readonly runs: number;
+  /** Rounds in a run, and the part of the full work that was done: times compare only when these are alike. */
+  readonly rounds: number;
+  readonly scale: number;
   readonly metrics: readonly Metric[];
   /** What was left out, and why. */
   readonly skipped: readonly string[];

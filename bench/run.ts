@@ -112,7 +112,7 @@ async function main(): Promise<number> {
     }
   });
 
-  const result: Result = { ...describeHost(), runs, metrics, skipped };
+  const result: Result = { ...describeHost(), runs, rounds, scale: measure.scale, metrics, skipped };
   writeFileSync(values.json, `${JSON.stringify(result, null, 1)}\n`);
   process.stdout.write(report(result));
   if (earlier) process.stdout.write(`\n${comparison(result, earlier)}`);
