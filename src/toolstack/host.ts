@@ -183,6 +183,9 @@ export class Host implements AsyncDisposable {
       console: options.console,
     });
     this.#machines.add(vm);
+    if (options.gdbPort !== undefined) {
+      this.#report({ name: 'gdb', detail: `waiting for gdb on 127.0.0.1:${options.gdbPort}` });
+    }
     return vm;
   }
 

@@ -13,6 +13,7 @@ import { type ConsoleChannel, createPrimaryConsole } from '../backend/console/st
 import { type Gfn, maddr } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
 import type { EngineModules } from '../cpu/engine.ts';
+import { Exit } from '../cpu/vcpu/exit.ts';
 import { buildPvhDomain } from '../hypervisor/builder/domain-builder.ts';
 import { setPvhEntryState } from '../hypervisor/builder/entry-state.ts';
 import { SpecialPage } from '../hypervisor/builder/layout.ts';
@@ -21,7 +22,7 @@ import { allocUnboundFor, bindToGuest, deliverEvents, notify } from '../hypervis
 import { seedGrant } from '../hypervisor/grant/table.ts';
 import { builderMemory, setMemoryMap } from '../hypervisor/guest-physical.ts';
 import type { Domain } from '../hypervisor/hypervisor.ts';
-import { crashReason, pauseDomain, unpauseDomain } from '../hypervisor/life.ts';
+import { crashReason, domainCrash, pauseDomain, unpauseDomain } from '../hypervisor/life.ts';
 import { createMachineHost, type MachineHost, TSC_KHZ } from '../hypervisor/machine-host.ts';
 import { addressOfGfn } from '../hypervisor/p2m.ts';
 import { runOne } from '../hypervisor/scheduler.ts';
@@ -29,9 +30,12 @@ import { readElfKernel } from '../image/elf/kernel.ts';
 import { readAsset } from '../platform/node/files.ts';
 import { writeDomainTree } from '../xenstore/domain-tree.ts';
 import { createXenstored, type Xenstored } from '../xenstore/xenstored.ts';
+import { type DebuggedDomain, debugDomain } from './gdb-domain.ts';
+import { type GdbServer, startGdbServer } from './gdb-server.ts';
 import type { ConsoleStream, GuestMachine, MachineConfig, MachineStatus, Shutdown } from './machine.ts';
 import { hashMachine } from './machine-hash.ts';
-import { describeVcpu } from './machine-status.ts';
+import { traceEngine, traceNotices } from './trace-machine.ts';
+import { kernelSymbols, vcpuStatus } from './trace-status.ts';
 
 const PAGE = 4096;
 /** p2m tables reach to 4 GiB: Linux picks unused frame numbers anywhere below. */
@@ -65,7 +69,9 @@ const REASONS: Record<number, Shutdown['reason']> = {
 
 /** Build a domain from the configuration; nothing runs before `start`. @throws DomusError */
 export async function createXenMachine(config: MachineConfig): Promise<GuestMachine> {
-  return new XenMachine(config);
+  const machine = new XenMachine(config);
+  if (config.gdbPort !== undefined) await machine.listenForGdb(config.gdbPort);
+  return machine;
 }
 
 class XenMachine implements GuestMachine {
@@ -81,6 +87,8 @@ class XenMachine implements GuestMachine {
   #isRunning = false;
   #isPaused = false;
   #isDestroyed = false;
+  readonly #debug: DebuggedDomain;
+  #gdb: GdbServer | undefined;
   /** Settles when the loop has come to rest. */
   #loop: Promise<void> = Promise.resolve();
 
@@ -94,6 +102,7 @@ class XenMachine implements GuestMachine {
       guestBytes: config.memoryBytes + EXTRA_FRAMES * PAGE,
       vcpus: config.vcpus,
       notices: {
+        ...traceNotices(config.trace),
         shutdown: (domain, code) => this.#stopped(domain, code),
         wake: () => platform.pacer.wake(),
       },
@@ -120,6 +129,18 @@ class XenMachine implements GuestMachine {
     setPvhEntryState(boot.block, built.entry, built.startInfo);
     engine.runtime.updateMode(boot.state.block);
     engine.runtime.selectTlb(boot.state.block);
+
+    traceEngine(engine, config.trace);
+    this.#debug = debugDomain({
+      engine,
+      domain: this.#domain,
+      pause: () => this.pause(),
+      resume: () => this.resume(),
+      kill: () => {
+        domainCrash(this.#domain, 'killed by the debugger');
+        this.resume();
+      },
+    });
 
     this.#xenstored = createXenstored({ wake: () => platform.pacer.wake() });
     this.consoles = [...this.#attachRings(), ...this.#attachConsoles()].map(channel => this.#stream(channel));
@@ -224,9 +245,14 @@ class XenMachine implements GuestMachine {
   // ---- running ----
 
   start(): void {
-    unpauseDomain(this.#domain);
     this.#isRunning = true;
-    this.#loop = this.#run();
+    this.#isPaused = true;
+    // With a debugger the first instruction is its to allow.
+    if (!this.#gdb) this.resume();
+  }
+
+  async listenForGdb(port: number): Promise<void> {
+    this.#gdb = await startGdbServer(this.#debug, port);
   }
 
   async #run(): Promise<void> {
@@ -238,6 +264,12 @@ class XenMachine implements GuestMachine {
           const outcome = runOne(this.#host.hypervisor);
           this.#serveBackends();
           if (outcome.kind === 'idle' && !this.#hasWork()) idleNs = outcome.waitNs;
+          if (outcome.kind === 'ran' && outcome.exit === Exit.breakpoint) {
+            this.#isPaused = true;
+            pauseDomain(this.#domain);
+            this.#debug.stopped({ kind: 'breakpoint', vcpu: outcome.vcpu.id });
+            return;
+          }
         }
         if (this.#shutdown) {
           await this.#finish(this.#shutdown);
@@ -274,6 +306,7 @@ class XenMachine implements GuestMachine {
     this.#serveBackends();
     for (const channel of this.#channels) channel.drain();
     await this.#config.platform.pacer.breathe();
+    this.#debug.stopped({ kind: 'shutdown', isCrash: shutdown.reason === 'crash' });
     this.#onShutdown(shutdown);
   }
 
@@ -299,7 +332,9 @@ class XenMachine implements GuestMachine {
   }
 
   status(): MachineStatus {
-    const vcpus = this.#domain.vcpus.map(vcpu => describeVcpu(this.#host.engine, vcpu));
+    const { engine, vcpus: debugged } = this.#debug;
+    const symbols = kernelSymbols(engine, debugged);
+    const vcpus = debugged.map(vcpu => vcpuStatus(engine, vcpu, symbols));
     const instructions = this.#domain.vcpus.reduce((sum, vcpu) => sum + Number(vcpu.block.retired), 0);
     return { instructions, vcpus };
   }
@@ -313,6 +348,7 @@ class XenMachine implements GuestMachine {
     this.#isRunning = false;
     this.#config.platform.pacer.wake();
     await this.#loop;
+    await this.#gdb?.close();
     // The machine's memory goes with this object: nothing else refers to it.
     for (const channel of this.#channels) channel.close();
   }

@@ -16,28 +16,41 @@ export const CORRECTIONS: readonly Correction[] = [
     correct(line) {
       const vector = / v=([0-9a-f]+)/.exec(line);
       if (!vector || !FAULTS.has(hex(vector[1]))) return line;
-      return line.replace(/ fl=([0-9a-f]+)/, (_, fl: string) => ` fl=${(BigInt(`0x${fl}`) | BigInt(RF)).toString(16)}`);
+      return line.replace(
+        / fl=([0-9a-f]+)/,
+        (_, fl: string) => ` fl=${(BigInt(`0x${fl}`) | BigInt(RF)).toString(16)}`,
+      );
     },
   },
   {
-    reason: 'a reserved bit can only be found in a present entry, so error codes with RSVD have P (4.7); QEMU clears P',
+    reason:
+      'a reserved bit can only be found in a present entry, so error codes with RSVD have P (4.7); QEMU clears P',
     correct: line =>
       line.replace(/\be(=?)([0-9a-f]{1,2})\b/g, (all, equals: string, code: string) =>
-        (hex(code) & 9) === 8 && (equals === '' || line.includes(' v=e ')) ? `e${equals}${(hex(code) | 1).toString(16)}` : all,
+        (hex(code) & 9) === 8 && (equals === '' || line.includes(' v=e '))
+          ? `e${equals}${(hex(code) | 1).toString(16)}`
+          : all,
       ),
   },
   {
-    reason: 'an error code that names a gate has its vector from bit 3 on (6.13); QEMU counts gates of 16 bytes in long mode',
+    reason:
+      'an error code that names a gate has its vector from bit 3 on (6.13); QEMU counts gates of 16 bytes in long mode',
     correct: line =>
       line.replace(/( v=[bd] e=)([0-9a-f]+)/, (all, before: string, code: string) =>
-        (hex(code) & 7) === 2 && hex(code) % 16 === 2 ? `${before}${(((hex(code) - 2) >> 1) | 2).toString(16)}` : all,
+        (hex(code) & 7) === 2 && hex(code) % 16 === 2
+          ? `${before}${(((hex(code) - 2) >> 1) | 2).toString(16)}`
+          : all,
       ),
   },
   {
-    reason: 'an error code has EXT set when the event that failed was an exception (6.13); QEMU leaves it clear',
+    reason:
+      'an error code has EXT set when the event that failed was an exception (6.13); QEMU leaves it clear',
     correct: line =>
       / by ud2:| second:/.test(line)
-        ? line.replace(/( v=[abcd] e=)([0-9a-f]+)/, (_, before: string, code: string) => `${before}${(hex(code) | 1).toString(16)}`)
+        ? line.replace(
+            /( v=[abcd] e=)([0-9a-f]+)/,
+            (_, before: string, code: string) => `${before}${(hex(code) | 1).toString(16)}`,
+          )
         : line,
   },
 ];
@@ -46,12 +59,14 @@ const OUTCOME = /: .*/;
 
 export const EXEMPTIONS: readonly Exemption[] = [
   {
-    reason: 'F1 (INT1) is a #DB trap that needs no gate privilege (volume 2, INT n); QEMU hands it to its debugger',
+    reason:
+      'F1 (INT1) is a #DB trap that needs no gate privilege (volume 2, INT n); QEMU hands it to its debugger',
     lines: / int1:/,
     ignore: OUTCOME,
   },
   {
-    reason: 'a waiting x87 exception comes at the next x87 instruction, not only at FWAIT (volume 1, 8.7); QEMU lacks it',
+    reason:
+      'a waiting x87 exception comes at the next x87 instruction, not only at FWAIT (volume 1, 8.7); QEMU lacks it',
     lines: / #MF at next:/,
     ignore: OUTCOME,
   },
@@ -72,7 +87,8 @@ export const EXEMPTIONS: readonly Exemption[] = [
     ignore: / e=\w+/,
   },
   {
-    reason: 'a gate to a non-canonical address is #GP before anything is pushed (volume 2, INT n); QEMU jumps first',
+    reason:
+      'a gate to a non-canonical address is #GP before anything is pushed (volume 2, INT n); QEMU jumps first',
     lines: / non-canonical handler:/,
     ignore: OUTCOME,
   },

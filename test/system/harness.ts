@@ -7,14 +7,14 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createDomain } from '../../src/hypervisor/domain.ts';
+import { gfn, PAGE_SIZE } from '../../src/base/brand.ts';
 import { buildPvhDomain } from '../../src/hypervisor/builder/domain-builder.ts';
 import { setPvhEntryState } from '../../src/hypervisor/builder/entry-state.ts';
+import { createDomain } from '../../src/hypervisor/domain.ts';
 import { crashReason, shutdownCode, unpauseDomain } from '../../src/hypervisor/life.ts';
 import { createMachineHost, TSC_KHZ } from '../../src/hypervisor/machine-host.ts';
 import { addressOfGfn, populateRange } from '../../src/hypervisor/p2m.ts';
 import { runOne } from '../../src/hypervisor/scheduler.ts';
-import { gfn, PAGE_SIZE } from '../../src/base/brand.ts';
 import { readElfKernel } from '../../src/image/elf/kernel.ts';
 import { createNodePlatform } from '../../src/platform/node/platform.ts';
 
@@ -52,7 +52,13 @@ export function buildKernel({ bits, sources, cases }: KernelOptions): TestKernel
   const folder = mkdtempSync(join(tmpdir(), 'domus-system-'));
   const path = join(folder, 'kernel.elf');
   const flags = ['-ffreestanding', '-nostdlib', '-static', '-fno-pic', '-no-pie', '-fno-stack-protector'];
-  const code = ['-mno-sse', '-mno-mmx', '-mgeneral-regs-only', '-fcf-protection=none', '-fno-asynchronous-unwind-tables'];
+  const code = [
+    '-mno-sse',
+    '-mno-mmx',
+    '-mgeneral-regs-only',
+    '-fcf-protection=none',
+    '-fno-asynchronous-unwind-tables',
+  ];
   const strict = ['-O1', '-Wall', '-Werror', '-Wno-unused', '-fno-tree-loop-distribute-patterns'];
   const link = ['-T', join(SOURCES, 'kernel.ld'), '-Wl,--build-id=none', '-Wl,--no-warn-rwx-segments'];
   const files = sources.map(name => join(SOURCES, name));
@@ -134,8 +140,22 @@ export function runOnDomus(kernelPath: string, vcpus = 1, limitMs = 60_000): Run
 
 export function runOnQemu(kernelPath: string, vcpus = 1): RunResult {
   const accelerator = process.env.DOMUS_TEST_QEMU_ACCEL ?? 'tcg';
-  const cpu = accelerator === 'kvm' ? 'host,-arch-capabilities' : 'max,vendor=AuthenticAMD,-la57,-umip,-pks,-pku,-xsaves';
-  const machine = ['-accel', accelerator, '-cpu', cpu, '-M', 'q35', '-m', `${MEMORY_BYTES >>> 20}`, '-smp', `${vcpus}`];
+  const cpu =
+    accelerator === 'kvm'
+      ? 'host,-arch-capabilities'
+      : 'max,vendor=AuthenticAMD,-la57,-umip,-pks,-pku,-xsaves';
+  const machine = [
+    '-accel',
+    accelerator,
+    '-cpu',
+    cpu,
+    '-M',
+    'q35',
+    '-m',
+    `${MEMORY_BYTES >>> 20}`,
+    '-smp',
+    `${vcpus}`,
+  ];
   const quiet = ['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'];
   const devices = ['-debugcon', 'stdio', '-device', 'isa-debug-exit,iobase=0xf4,iosize=1'];
   const result = spawnSync('qemu-system-x86_64', [...machine, ...quiet, ...devices, '-kernel', kernelPath], {
@@ -147,5 +167,8 @@ export function runOnQemu(kernelPath: string, vcpus = 1): RunResult {
   const start = text.indexOf('begin\n');
   const lines = wholeLines(start < 0 ? text : text.slice(start));
   const ended = lines.at(-1) === 'end';
-  return { lines, problem: ended ? undefined : `QEMU stopped early: ${result.stderr.toString().slice(0, 500)}` };
+  return {
+    lines,
+    problem: ended ? undefined : `QEMU stopped early: ${result.stderr.toString().slice(0, 500)}`,
+  };
 }

@@ -32,7 +32,9 @@ for (const { name, bits, vcpus } of PARTS) {
       const domus = runOnDomus(kernel.path, vcpus);
       assert.equal(domus.problem, undefined, `Domus: ${domus.problem}, after ${domus.lines.at(-1)}`);
       if (!hasQemu()) {
-        context.skip('qemu-system-x86_64 is not installed; the kernel ran on Domus, but nothing was compared');
+        context.skip(
+          'qemu-system-x86_64 is not installed; the kernel ran on Domus, but nothing was compared',
+        );
         return;
       }
       const qemu = runOnQemu(kernel.path, vcpus);

@@ -17,7 +17,7 @@ export interface Listener {
   close(): Promise<void>;
 }
 
-/** Listen on 127.0.0.1, or the system's reason why that is not possible. An open listener keeps no process alive. */
+/** Listen on 127.0.0.1, or the system's reason why that is not possible.. An open listener keeps the process alive: a guest may wait for it. */
 export function tryListenLocal(
   port: number,
   onConnection: (connection: Connection) => void,
@@ -34,7 +34,6 @@ export function tryListenLocal(
     server.listen(port, '127.0.0.1', () => {
       const address = server.address();
       const bound = typeof address === 'object' && address !== null ? address.port : port;
-      server.unref();
       resolve({
         listener: {
           port: bound,
