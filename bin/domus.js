@@ -9,7 +9,7 @@
  */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import * as nodeModule from 'node:module';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -23,7 +23,7 @@ const failure = process.argv[2] === 'run' ? OWN_FAILURE : USAGE_ERROR;
 
 function bundledRuntime() {
   const platform = process.platform === 'win32' ? 'win' : process.platform;
-  const require = createRequire(import.meta.url);
+  const require = nodeModule.createRequire(import.meta.url);
   try {
     const folder = dirname(require.resolve(`node-${platform}-${process.arch}/package.json`));
     const file = join(folder, 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
@@ -67,6 +67,8 @@ async function start() {
     process.stderr.write('domus: this copy is not built; run "npm run build" in its folder\n');
     process.exit(failure);
   }
+  // Compiled code of the sources is kept by Node from one run to the next: a sixth of a second each time.
+  nodeModule.enableCompileCache?.();
   const { main } = await import(entry.href);
   process.exit(await main(process.argv.slice(2)));
 }

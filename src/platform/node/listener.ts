@@ -17,7 +17,7 @@ export interface Listener {
   close(): Promise<void>;
 }
 
-/** Listen on 127.0.0.1, or the system's reason why that is not possible.. An open listener keeps the process alive: a guest may wait for it. */
+/** Listen on 127.0.0.1, or the system's reason why that is not possible. It keeps the process alive. */
 export function tryListenLocal(
   port: number,
   onConnection: (connection: Connection) => void,
