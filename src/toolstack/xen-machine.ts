@@ -24,7 +24,7 @@ import { builderMemory, setMemoryMap } from '../hypervisor/guest-physical.ts';
 import type { Domain } from '../hypervisor/hypervisor.ts';
 import { crashReason, domainCrash, pauseDomain, unpauseDomain } from '../hypervisor/life.ts';
 import { createMachineHost, type MachineHost, TSC_KHZ } from '../hypervisor/machine-host.ts';
-import { addressOfGfn } from '../hypervisor/p2m.ts';
+import { addressOfGfn, takeReference } from '../hypervisor/p2m.ts';
 import { runOne } from '../hypervisor/scheduler.ts';
 import { readElfKernel } from '../image/elf/kernel.ts';
 import { readAsset } from '../platform/node/files.ts';
@@ -154,8 +154,11 @@ class XenMachine implements GuestMachine {
     seedGrant(this.#domain, grant, page, 0);
     this.#domain.state.hvmParams.set(pfnParam, BigInt(page));
     this.#domain.state.hvmParams.set(portParam, BigInt(guestPort));
+    const ringAddress = maddr(addressOfGfn(this.#domain, page));
+    // Held for as long as the machine lives: a guest that gives the page away must not have it used for something else.
+    takeReference(hypervisor, ringAddress >>> 12);
     return {
-      ringAddress: maddr(addressOfGfn(this.#domain, page)),
+      ringAddress,
       guestPort,
       notify: () => void notify(hypervisor, port),
     };
