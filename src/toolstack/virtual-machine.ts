@@ -305,6 +305,9 @@ export class VirtualMachine implements AsyncDisposable {
 
   /** A time-out alone helps nobody: say where the guest was and what it said last. */
   #explain(error: unknown): unknown {
+    // The channel only knows that it is closed; why the guest stopped is known here.
+    const isClosed = error instanceof DomusError && error.code === 'E_RUN_NO_EXIT';
+    if (isClosed && this.#end) return this.#failureOf(this.#end);
     if (!(error instanceof DomusError) || error.code !== 'E_TIMEOUT' || error instanceof GuestFailure)
       return error;
     const during = this.#nrCommands > 0 ? 'while the command was running' : 'while the guest was booting';

@@ -299,7 +299,8 @@ class XenMachine implements GuestMachine {
 
   #stopped(domain: Domain, code: number): void {
     const reason = REASONS[code] ?? 'crash';
-    const detail = crashReason(domain);
+    const detail =
+      crashReason(domain) || (reason === 'crash' ? 'reported by the guest itself, see its console' : '');
     this.#shutdown = { reason, ...(detail && { detail }) };
   }
 

@@ -1,0 +1,107 @@
+/**
+ * Debian's own kernels as guests, through the library: the main job, end to end on real input. Kernels come from the
+ * machine's package client or the cache; without either the tests are skipped.
+ */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { DomusError } from '../src/base/errors.ts';
+import { Host, type RunOptions } from '../src/toolstack/index.ts';
+
+const isFull = process.env.DOMUS_TEST_FULL === '1';
+const KERNELS = ['linux-image-cloud-amd64', 'linux-image-amd64', 'linux-image-6.12-cloud-amd64'];
+/** Generous: for a loaded machine, not a measure. */
+const TIMEOUT_MS = 300_000;
+const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+let host: Host;
+let unavailable: string | undefined;
+before(async () => {
+  host = await Host.open();
+  try {
+    await host.run({ command: ['true'], timeoutMs: TIMEOUT_MS });
+  } catch (error) {
+    const isMissing = error instanceof DomusError && /^E_(NO_PACKAGE_CLIENT|PACKAGE_)/.test(error.code);
+    if (!isMissing) throw error;
+    unavailable = `no Debian kernel to be had: ${error.message}`;
+  }
+});
+after(() => host[Symbol.asyncDispose]());
+
+const guest = (name: string, run: () => Promise<void>) =>
+  test(name, async t => {
+    if (unavailable !== undefined) t.skip(unavailable);
+    else await run();
+  });
+const run = (command: RunOptions['command'], options: RunOptions = {}) =>
+  host.run({ command: command as string[], timeoutMs: TIMEOUT_MS, ...options });
+
+for (const kernel of isFull ? KERNELS : KERNELS.slice(0, 1)) {
+  for (const vcpus of [1, 4]) {
+    guest(`${kernel} with ${vcpus} vCPUs reaches the command`, async () => {
+      const result = await run('uname -s; nproc', { kernel, vcpus });
+      assert.equal(text(result.stdout), `Linux\n${vcpus}\n`);
+      assert.equal(result.exitCode, 0);
+    });
+  }
+}
+
+guest('streams are binary-safe and apart, and the exit code is the command’s', async () => {
+  const bytes = Uint8Array.from({ length: 70_000 }, (_, i) => (i * 7919) >> 3);
+  const result = await run('cat; echo complaint >&2; exit 7', { stdin: bytes });
+  assert.deepEqual(Buffer.from(result.stdout), Buffer.from(bytes));
+  assert.equal(text(result.stderr), 'complaint\n');
+  assert.equal(result.exitCode, 7);
+});
+
+guest('a signal, a missing program and one that cannot be executed', async () => {
+  assert.equal((await run('kill -9 $$')).exitCode, 137);
+  assert.equal((await run(['no-such-program'])).exitCode, 127);
+  assert.equal((await run(['/etc'])).exitCode, 126);
+});
+
+guest('the guest sees Xen 4.17 and the Domus processor', async () => {
+  const result = await run(
+    'grep -m1 "model name" /proc/cpuinfo; dmesg | grep -E "Hypervisor detected|Xen version|FIFO-based|Booting kernel on"',
+  );
+  const lines = text(result.stdout);
+  assert.match(lines, /model name\s*: Domus virtual CPU/);
+  assert.match(lines, /Hypervisor detected: Xen HVM/);
+  assert.match(lines, /Xen version 4\.17\./);
+  assert.match(lines, /Using FIFO-based ABI/);
+  assert.match(lines, /Booting kernel on Xen PVH/);
+});
+
+guest('deterministic runs are equal to the last register, another seed differs', async () => {
+  const once = (seed: number) => {
+    const lines: Uint8Array[] = [];
+    return run('head -c 8 /dev/urandom | od -x; dmesg | tail -1', {
+      deterministic: { seed },
+      vcpus: 2,
+      console: chunk => void lines.push(chunk),
+    }).then(result => ({
+      hash: result.stateHash,
+      instructions: result.instructions,
+      stdout: text(result.stdout),
+      console: lines.map(text).join(''),
+    }));
+  };
+  const first = await once(1);
+  assert.deepEqual(await once(1), first);
+  const other = await once(2);
+  assert.notEqual(other.hash, first.hash);
+  assert.notEqual(other.stdout, first.stdout);
+});
+
+guest('a panic is reported with its reason, registers, call trace and last lines', async () => {
+  await assert.rejects(run(['true'], { append: 'rdinit=/nonexistent root=/dev/none panic=-1' }), error => {
+    assert.ok(error instanceof DomusError);
+    const report = (
+      error as unknown as {
+        report: { consoleLines: string[]; status: { vcpus: { backtrace: { symbol?: string }[] }[] } };
+      }
+    ).report;
+    assert.ok(report.consoleLines.some(line => line.includes('Kernel panic')));
+    assert.ok(report.status.vcpus[0]?.backtrace.some(frame => frame.symbol === 'panic'));
+    return true;
+  });
+});
