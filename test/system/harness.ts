@@ -138,7 +138,7 @@ export function runOnDomus(kernelPath: string, vcpus = 1, limitMs = 60_000): Run
   return { lines, problem };
 }
 
-export function runOnQemu(kernelPath: string, vcpus = 1): RunResult {
+export function runOnQemu(kernelPath: string, vcpus = 1, limitMs = 60_000): RunResult {
   const accelerator = process.env.DOMUS_TEST_QEMU_ACCEL ?? 'tcg';
   const cpu =
     accelerator === 'kvm'
@@ -161,7 +161,7 @@ export function runOnQemu(kernelPath: string, vcpus = 1): RunResult {
   const result = spawnSync('qemu-system-x86_64', [...machine, ...quiet, ...devices, '-kernel', kernelPath], {
     stdio: ['ignore', 'pipe', 'pipe'],
     maxBuffer: 256 << 20,
-    timeout: 120_000,
+    timeout: limitMs,
   });
   const text = result.stdout.toString('latin1');
   const start = text.indexOf('begin\n');

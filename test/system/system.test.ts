@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compareLogs } from './compare.ts';
-import { CORRECTIONS, EXEMPTIONS } from './deviations.ts';
+import { CORRECTIONS, EXEMPTIONS, GAPS } from './deviations.ts';
 import { buildKernel, hasQemu, type KernelOptions, missingTools, runOnDomus, runOnQemu } from './harness.ts';
 
 const isFull = process.env.DOMUS_TEST_FULL === '1';
@@ -16,6 +16,8 @@ interface Part {
 const PARTS: readonly Part[] = [
   { name: 'exceptions', bits: 64 },
   { name: 'paging', bits: 64 },
+  { name: 'privileges', bits: 64 },
+  { name: 'modes', bits: 64 },
 ];
 
 const SOURCES = { 64: ['entry64.S', 'kernel.c'], 32: ['entry32.S'] } as const;
@@ -39,7 +41,13 @@ for (const { name, bits, vcpus } of PARTS) {
       }
       const qemu = runOnQemu(kernel.path, vcpus);
       assert.equal(qemu.problem, undefined, `${qemu.problem}, after ${qemu.lines.at(-1)}`);
-      const { differences, used, lines } = compareLogs(domus.lines, qemu.lines, CORRECTIONS, EXEMPTIONS);
+      const { differences, used, lines } = compareLogs(
+        domus.lines,
+        qemu.lines,
+        CORRECTIONS,
+        EXEMPTIONS,
+        GAPS,
+      );
       context.diagnostic(`${lines} lines`);
       for (const [reason, count] of used) context.diagnostic(`${count} × ${reason}`);
       const shown = differences
