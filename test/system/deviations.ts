@@ -195,12 +195,40 @@ export const EXEMPTIONS: readonly Exemption[] = [
       /: {2}PCID 2=22222222 flushed PCID 1=22222222 INVPCID 0=11111111 INVPCID 1=22222222 INVPCID 2=11111111 INVPCID 3=22222222 cr3 reads=1$/,
     ignore: /.*/,
   },
-];
-
-/** Where Domus is not right yet. A line of this list that no longer occurs is to be deleted. */
-export const GAPS: readonly { readonly reason: string; readonly lines: RegExp }[] = [
+  { reason: 'QEMU 7.2 does not raise #AC', lines: / misaligned, AC, AM:/, ignore: OUTCOME },
   {
-    reason: 'outside of 64-bit code a store through a read-only data segment is not refused',
-    lines: /limit expected=d .* write 1: v=e /,
+    reason: 'a non-canonical address by RSP or RBP is #SS (volume 1, 3.3.7.1); QEMU raises #GP',
+    lines: / non-canonical (rbp|rsp|push):/,
+    ignore: / v=\w+/,
+  },
+  {
+    reason:
+      'a near branch to a non-canonical address faults itself (volume 2, JMP, CALL, RET); QEMU faults at its target',
+    lines: / non-canonical (jump|call|ret):/,
+    ignore: OUTCOME,
+  },
+  {
+    reason:
+      'a control or debug register that does not exist is #UD at any privilege; QEMU looks at CPL before',
+    lines: / (from|to) (cr1|cr5|cr9|dr4, DE):/,
+    ignore: OUTCOME,
+  },
+  {
+    reason: 'code segments cannot be written (5.1); QEMU does not look',
+    lines: / write to code:/,
+    ignore: OUTCOME,
+  },
+  {
+    reason: 'ENTER reads by RBP, which is #SS where not canonical; QEMU raises #GP',
+    lines: / enter 16, 2:/,
+    ignore: / v=\w+/,
+  },
+  {
+    reason: 'after STI and MOV SS in a row only the first is sure to hold interrupts off (volume 2, STI)',
+    lines: / sti, mov ss:/,
+    ignore: / (ip|rax|rcx)=\+?\w+/g,
   },
 ];
+
+/** Where Domus is known to be wrong, among the lines that only the manual decides. */
+export const GAPS: readonly { readonly reason: string; readonly lines: RegExp }[] = [];
