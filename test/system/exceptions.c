@@ -60,6 +60,7 @@ SNIPPET(x_load_free_ss, "mov $0x70, %eax\nmov %eax, %ss");
 SNIPPET(x_load_free_ss3, "mov $0x73, %eax\nmov %eax, %ss");
 SNIPPET(x_load_free_fs3, "mov $0x73, %eax\nmov %eax, %fs\nmov %fs, %ebx");
 SNIPPET(x_load_ldt, "mov $0x0f, %eax\nmov %eax, %ds\nmov %ds, %ebx");
+SNIPPET(x_load_not_present, "mov %cs, %eax\nand $3, %eax\nlea 0x70(%rax,%rax), %eax\nand $~7, %eax\nmov %cs, %ecx\nand $3, %ecx\ntest %ecx, %ecx\njz 1f\nmov $0x7b, %eax\n1: mov %eax, %ss");
 SNIPPET(x_bad_rsp, "mov $0x20001000, %esp\nud2");
 SNIPPET(x_cli, "cli");
 SNIPPET(x_popf, "push $0x3300\nxor %eax, %eax\npopfq");
@@ -243,10 +244,12 @@ static void gates(void) {
   __asm__ volatile("lidt %0" : : "m"(idtr));
   /* Every pair of a first and a second exception. */
   static const struct { const char *name; int vector; const char *code; } firsts[] = {
-    { "#DE", 0, x_de }, { "#UD", 6, x_ud2 }, { "#GP", 13, x_gp_segment }, { "#PF", 14, x_pf_read }, { "#BP", 3, x_int3 }, { "#SS", 12, x_noncanonical_stack },
+    { "#DE", 0, x_de }, { "#UD", 6, x_ud2 }, { "#GP", 13, x_gp_segment }, { "#PF", 14, x_pf_read }, { "#BP", 3, x_int3 }, { "#SS", 12, x_load_not_present },
     { "#AC", 17, 0 },
   };
   static const char *const seconds[] = { "#NP", "#GP", "#PF", "#SS" };
+  gdt[FREE / 8] = descriptor(0, 0xfffff, 0xc013);
+  gdt[FREE / 8 + 1] = descriptor(0, 0xfffff, 0xc073);
   for (unsigned f = 0; f < 6; f++) for (int s = 0; s < 4; s++) {
     put(firsts[f].name);
     put(" then ");

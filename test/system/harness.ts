@@ -41,14 +41,13 @@ export interface TestKernel {
 }
 
 export interface KernelOptions {
-  readonly bits: 32 | 64;
   readonly sources: readonly string[];
   /** Statements of C that call the parts. */
   readonly cases: string;
 }
 
 /** @throws Error with gcc's words */
-export function buildKernel({ bits, sources, cases }: KernelOptions): TestKernel {
+export function buildKernel({ sources, cases }: KernelOptions): TestKernel {
   const folder = mkdtempSync(join(tmpdir(), 'domus-system-'));
   const path = join(folder, 'kernel.elf');
   const flags = ['-ffreestanding', '-nostdlib', '-static', '-fno-pic', '-no-pie', '-fno-stack-protector'];
@@ -62,7 +61,7 @@ export function buildKernel({ bits, sources, cases }: KernelOptions): TestKernel
   const strict = ['-O1', '-Wall', '-Werror', '-Wno-unused', '-fno-tree-loop-distribute-patterns'];
   const link = ['-T', join(SOURCES, 'kernel.ld'), '-Wl,--build-id=none', '-Wl,--no-warn-rwx-segments'];
   const files = sources.map(name => join(SOURCES, name));
-  const mode = bits === 64 ? ['-m64', '-mno-red-zone'] : ['-m32', '-march=i686'];
+  const mode = ['-m64', '-mno-red-zone'];
   execFileSync(
     'gcc',
     [...mode, ...flags, ...code, ...strict, `-DCASES=${cases}`, ...link, '-o', path, ...files],
@@ -138,7 +137,7 @@ export function runOnDomus(kernelPath: string, vcpus = 1, limitMs = 60_000): Run
   return { lines, problem };
 }
 
-export function runOnQemu(kernelPath: string, vcpus = 1): RunResult {
+export function runOnQemu(kernelPath: string, vcpus = 1, limitMs = 60_000): RunResult {
   const accelerator = process.env.DOMUS_TEST_QEMU_ACCEL ?? 'tcg';
   const cpu =
     accelerator === 'kvm'
@@ -161,7 +160,7 @@ export function runOnQemu(kernelPath: string, vcpus = 1): RunResult {
   const result = spawnSync('qemu-system-x86_64', [...machine, ...quiet, ...devices, '-kernel', kernelPath], {
     stdio: ['ignore', 'pipe', 'pipe'],
     maxBuffer: 256 << 20,
-    timeout: 120_000,
+    timeout: limitMs,
   });
   const text = result.stdout.toString('latin1');
   const start = text.indexOf('begin\n');

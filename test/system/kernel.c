@@ -10,7 +10,7 @@ u8 test_stack[8192] __attribute__((aligned(4096)));
 u8 trap_stack[8192] __attribute__((aligned(4096)));
 u8 ist_stacks[7][1024] __attribute__((aligned(64)));
 struct { u16 limit; u64 base; } __attribute__((packed)) gdtr = { sizeof gdt - 1, (u64)gdt }, idtr = { sizeof idt - 1, (u64)idt };
-int is_full;
+int is_full, is_tcg;
 u32 cpu_count = 1;
 const char *const context_names[CONTEXTS] = { "k64", "u64", "k32", "u32", "k16", "u16" };
 
@@ -149,6 +149,9 @@ void main(void) {
   for (unsigned i = 0; i < sizeof tss.bitmap; i++) tss.bitmap[i] = 0xff;
   __asm__ volatile("ltr %0" : : "r"((u16)TSS));
   __asm__ volatile("lldt %0" : : "r"((u16)LDT));
+  u32 a, b, c, d;
+  __asm__ volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(0x40000000), "c"(0));
+  is_tcg = b == 0x54474354; /* "TCGT" */
   put("begin\n");
   CASES;
   put("end\n");

@@ -13,7 +13,7 @@ TWO(i_to_cr0, "mov %rdi, %cr0"); TWO(i_to_cr1, ".byte 0x0f,0x22,0xcf"); TWO(i_to
 TWO(i_from_dr0, "mov %dr0, %rax"); TWO(i_from_dr4, ".byte 0x0f,0x21,0xe0"); TWO(i_from_dr6, "mov %dr6, %rax"); TWO(i_from_dr7, "mov %dr7, %rax"); TWO(i_to_dr0, "mov %rdi, %dr0\nmov %dr0, %rax"); TWO(i_to_dr4, ".byte 0x0f,0x23,0xe7");
 TWO(i_to_dr6, "mov %rdi, %dr6\nmov %dr6, %rax"); TWO(i_to_dr7, "mov %rdi, %dr7\nmov %dr7, %rax\nmov %rsi, %dr7");
 TWO(i_rdmsr, "mov %edi, %ecx\nrdmsr"); TWO(i_wrmsr, "mov %edi, %ecx\nmov %esi, %eax\nwrmsr");
-TWO(i_wrmsr64, "mov %edi, %ecx\nmov %rsi, %rax\nmov %rsi, %rdx\nshr $32, %rdx\nwrmsr\nxor %eax, %eax\nxor %edx, %edx\nrdmsr");
+TWO(i_wrmsr64, "mov %edi, %ecx\nmov %rsi, %rax\nmov %rsi, %rdx\nshr $32, %rdx\ncmp %eax, %eax\nwrmsr\nxor %eax, %eax\nxor %edx, %edx\nrdmsr");
 TWO(i_rdtsc, "rdtsc\nxor %eax, %eax\nxor %edx, %edx"); TWO(i_rdtscp, "rdtscp\nxor %eax, %eax\nxor %edx, %edx"); TWO(i_rdpmc, "mov $0x7777, %ecx\nrdpmc");
 TWO(i_xgetbv, "xor %ecx, %ecx\nxgetbv"); TWO(i_xgetbv9, "mov $9, %ecx\nxgetbv"); TWO(i_xsetbv, "mov %edi, %eax\nxor %edx, %edx\nmov %esi, %ecx\nxsetbv");
 TWO(i_swapgs, "swapgs\nswapgs"); TWO(i_swapgs_once, "swapgs\nrdgsbase %rax\nswapgs");
@@ -31,6 +31,7 @@ TWO(i_push_es, ".byte 0x06"); TWO(i_les, ".byte 0xc4,0x07"); TWO(i_far_jump, ".b
 TWO(i_lahf, "lahf"); TWO(i_sysret64, "rex.w sysret"); TWO(i_cmpxchg16, "cmpxchg16b -39(%rsp)"); TWO(i_monitor, ".byte 0x0f,0xae,0x38"); TWO(i_ud_0fff, ".byte 0x0f,0xff,0xc0"); TWO(i_0f04, ".byte 0x0f,0x04"); TWO(i_fe7, ".byte 0xfe,0xf8"); TWO(i_ff7, ".byte 0xff,0xff"); TWO(i_8f1, ".byte 0x8f,0xc8"); TWO(i_c6_1, ".byte 0xc6,0xc8,1"); TWO(i_lea_reg, ".byte 0x8d,0xc0"); TWO(i_cmpxchg8_reg, ".byte 0x0f,0xc7,0xc8"); TWO(i_movnti_reg, ".byte 0x0f,0xc3,0xc0");
 
 TWO(i_general_detect, "mov %rdi, %dr7\nmov %dr0, %rax\nmov %rsi, %dr7");
+TWO(i_wrmsr_only, "wrmsr"); TWO(i_rdmsr_only, "rdmsr");
 static void with(u64 rdi, u64 rsi, unsigned mask, const char *name, const void *code) {
   for (int c = 0; c < CONTEXTS; c++) {
     if (!(mask & 1u << c)) continue;
@@ -41,6 +42,13 @@ static void with(u64 rdi, u64 rsi, unsigned mask, const char *name, const void *
     put(" ");
     run(name);
   }
+}
+
+/* Only #GP(0) is right, at CPL 0 too. */
+static void refused(u64 rdi, u64 rsi, const char *name, const void *code) {
+  if (is_tcg) return;
+  put("refused ");
+  with(rdi, rsi, 1, name, code);
 }
 
 static void table_registers(void) {
@@ -97,30 +105,33 @@ static void control_registers(void) {
   case_everywhere(WIDE, "from cr9", i_from_cr9);
   case_everywhere(ALL, "to cr1", i_to_cr1);
   with(0x123456789abcdef0, 0, WIDE, "to cr2", i_to_cr2);
-  static const u64 cr0s[] = { 0x80000001, 0x1, 0x80000000, 0xe0000033, 0xa0000033, 0x180010033, 0x8001003b, 0x80050033, 0xffffffff80010033, 0x80010023 };
+  static const u64 cr0s[] = { 0x80010033, 0x8001003b, 0x80050033, 0x80010023, 0x80000001, 0xc0010033, 0xe0010033 };
   u64 before = cr0();
-  for (unsigned i = 0; i < 10; i++) {
-    if (i == 1) continue; /* leaves paging */
+  for (unsigned i = 0; i < 7; i++) {
     field("cr0", cr0s[i]);
     end_line();
-    with(cr0s[i], 0, i == 0 ? WIDE : FLAT & ~NARROW, "to cr0", i_to_cr0);
-    field("reads", cr0());
+    with(cr0s[i], 0, WIDE, "to cr0", i_to_cr0);
+    field("reads", cr0() | 0x10);
     end_line();
     set_cr0(before);
   }
-  field("cr0 without PG in 64-bit code", 0);
-  end_line();
-  with(0x11, 0, WIDE, "to cr0", i_to_cr0);
+  refused(0x80000000, 0, "PG without PE", i_to_cr0);
+  refused(0x11, 0, "PG off in 64-bit code", i_to_cr0);
+  refused(0xa0000033, 0, "NW without CD", i_to_cr0);
+  refused(before | 1ull << 32, 0, "cr0 upper half", i_to_cr0);
   u64 root = cr3(), flags = cr4();
-  static const u64 cr3s[] = { 0, 0x18, 0xfe7, 1ull << 63, 1ull << 52, 1ull << 62 };
-  for (unsigned i = 0; i < 6; i++) {
+  static const u64 cr3s[] = { 0, 0x18, 0xfe7 };
+  for (unsigned i = 0; i < 3; i++) {
     field("cr3", cr3s[i]);
     end_line();
     with(root | cr3s[i], 0, WIDE, "to cr3", i_to_cr3);
     set_cr3(root);
   }
-  static const u64 cr4s[] = { 0x620, 0x600, 0x10620, 0x20620, 0x40620, 0x300620, 0x6ff, 0x80000000, 0x100000620, 0x2620 | 0x4000, 0x8620 };
-  for (unsigned i = 0; i < 9; i++) {
+  refused(root | 1ull << 63, 0, "cr3 bit 63", i_to_cr3);
+  refused(root | 1ull << 52, 0, "cr3 bit 52", i_to_cr3);
+  refused(root | 1ull << 62, 0, "cr3 bit 62", i_to_cr3);
+  static const u64 cr4s[] = { 0x620, 0x10620, 0x20620, 0x40620, 0x300620, 0x6ff };
+  for (unsigned i = 0; i < 6; i++) {
     field("cr4", cr4s[i]);
     end_line();
     with(cr4s[i], 0, WIDE, "to cr4", i_to_cr4);
@@ -128,21 +139,25 @@ static void control_registers(void) {
     end_line();
     set_cr4(flags);
   }
+  refused(0x600, 0, "PAE off", i_to_cr4);
+  refused(0x80000620, 0, "cr4 bit 31", i_to_cr4);
+  refused(0x100000620, 0, "cr4 bit 32", i_to_cr4);
+  refused(0x8620, 0, "cr4 bit 15", i_to_cr4);
   set_cr3(root | 5);
-  with(flags | 0x20000, 0, 1, "PCIDE with a PCID", i_to_cr4);
+  refused(flags | 0x20000, 0, "PCIDE with a PCID", i_to_cr4);
   set_cr3(root);
   with(15, 0, WIDE, "cr8 15", i_to_cr8);
-  with(16, 0, WIDE, "cr8 16", i_to_cr8);
+  refused(16, 0, "cr8 16", i_to_cr8);
   case_everywhere(FLAT, "from dr0", i_from_dr0);
   case_everywhere(FLAT, "from dr4", i_from_dr4);
   case_everywhere(FLAT, "from dr6", i_from_dr6);
   case_everywhere(FLAT, "from dr7", i_from_dr7);
   with(0x1234, 0, FLAT, "to dr0", i_to_dr0);
   with(0, 0, FLAT, "to dr4", i_to_dr4);
-  with(0x100000000, 0, WIDE, "to dr6 high", i_to_dr6);
+  refused(0x100000000, 0, "to dr6 high", i_to_dr6);
   with(0xffffffff, 0, 1, "to dr6", i_to_dr6);
   with(0, 0, 1, "to dr6", i_to_dr6);
-  with(0x100000000, 0x400, WIDE, "to dr7 high", i_to_dr7);
+  refused(0x100000000, 0x400, "to dr7 high", i_to_dr7);
   with(0, 0x400, 1, "to dr7", i_to_dr7);
   set_cr4(flags | 8);
   case_everywhere(FLAT, "from dr4, DE", i_from_dr4);
@@ -156,22 +171,37 @@ static void control_registers(void) {
 }
 
 static void msrs(void) {
-  static const struct { u32 msr; u64 value; } writes[] = {
-    { 0xc0000080, 0xd01 }, { 0xc0000080, 0x401 }, { 0xc0000080, 0xd05 }, { 0xc0000080, 0x8000000000000d01 }, { 0xc0000081, 0x18000800000000 },
-    { 0xc0000082, 0x900000000000 }, { 0xc0000082, 0xffff800000000000 }, { 0xc0000083, 0x800000000000 }, { 0xc0000083, 0x7fff00000000 },
-    { 0xc0000084, 0x47700 }, { 0xc0000100, 0x900000000000 }, { 0xc0000100, 0xffffffff81000000 }, { 0xc0000101, 0x8000000000000000 },
-    { 0xc0000101, 0x1234 }, { 0xc0000102, 0x900000000000 }, { 0xc0000102, 0x5678 }, { 0x174, 8 }, { 0x175, 0x7fff12345678 }, { 0x176, 0x123456789 },
-    { 0x175, 0x900000000000 }, { 0x277, 0x0007040600070406 }, { 0x277, 0x0207040600070406 }, { 0x277, 0x0807040600070406 }, { 0xc0000103, 0x55 }, { 0xdeadbeef, 1 }, { 0x40000fff, 0 },
+  static const struct { u32 msr; u64 value; int is_bad; } writes[] = {
+    { 0xc0000080, 0xd01 }, { 0xc0000080, 0x401, 1 }, { 0xc0000080, 0xd05, 1 }, { 0xc0000080, 0x8000000000000d01, 1 }, { 0xc0000081, 0x18000800000000 },
+    { 0xc0000082, 0x900000000000, 1 }, { 0xc0000082, 0xffff800000000000 }, { 0xc0000083, 0x800000000000, 1 }, { 0xc0000083, 0x7fff00000000 },
+    { 0xc0000084, 0x47700 }, { 0xc0000100, 0x900000000000, 1 }, { 0xc0000100, 0xffffffff81000000 }, { 0xc0000101, 0x8000000000000000, 1 },
+    { 0xc0000101, 0x1234 }, { 0xc0000102, 0x900000000000, 1 }, { 0xc0000102, 0x5678 }, { 0x174, 8 }, { 0x175, 0x7fff12345678 }, { 0x176, 0x123456789 },
+    { 0x175, 0x900000000000, 1 }, { 0x277, 0x0007040600070406 }, { 0x277, 0x0207040600070406, 1 }, { 0x277, 0x0807040600070406, 1 }, { 0xc0000103, 0x55 }, { 0xdeadbeef, 1, 1 }, { 0x40000fff, 0, 1 },
   };
   for (unsigned i = 0; i < sizeof writes / sizeof *writes; i++) {
     field("msr", writes[i].msr);
     field("value", writes[i].value);
     end_line();
-    with(writes[i].msr, writes[i].value, WIDE, "wrmsr", i_wrmsr64);
+    with(writes[i].msr, writes[i].value, writes[i].is_bad ? 1 << U64 : WIDE, "wrmsr", i_wrmsr64);
     if (writes[i].msr == 0xc0000080) wrmsr(0xc0000080, 0xd01);
   }
+  for (unsigned i = 0; i < sizeof writes / sizeof *writes; i++) {
+    if (!writes[i].is_bad || is_tcg) continue;
+    prepare(K64, i_wrmsr_only);
+    in.gpr[RCX] = writes[i].msr;
+    in.gpr[RAX] = (u32)writes[i].value;
+    in.gpr[RDX] = writes[i].value >> 32;
+    put("refused msr");
+    field("", writes[i].msr);
+    field("value", writes[i].value);
+    run("");
+  }
   wrmsr(0x277, 0x0007040600070406);
-  with(0xdeadbeef, 0, WIDE, "rdmsr", i_rdmsr);
+  if (!is_tcg) {
+    prepare(K64, i_rdmsr_only);
+    in.gpr[RCX] = 0xdeadbeef;
+    run("refused rdmsr");
+  }
   with(0xc0000080, 0, USERS, "rdmsr", i_rdmsr);
   with(0xc0000082, 0, 1 << K32, "rdmsr", i_rdmsr);
   wrmsr(MSR_FS, 0);
@@ -181,11 +211,11 @@ static void msrs(void) {
 static void times_and_states(void) {
   u64 flags = cr4();
   wrmsr(0xc0000103, 0x55);
-  case_everywhere(ALL, "rdtsc", i_rdtsc);
+  case_everywhere(FLAT, "rdtsc", i_rdtsc);
   case_everywhere(FLAT, "rdtscp", i_rdtscp);
   case_everywhere(FLAT, "rdpmc", i_rdpmc);
   set_cr4(flags | 4);
-  case_everywhere(ALL, "rdtsc, TSD", i_rdtsc);
+  case_everywhere(FLAT, "rdtsc, TSD", i_rdtsc);
   case_everywhere(FLAT, "rdtscp, TSD", i_rdtscp);
   set_cr4(flags);
   case_everywhere(FLAT, "xgetbv without OSXSAVE", i_xgetbv);
@@ -209,7 +239,7 @@ static void times_and_states(void) {
   wrmsr(MSR_FS, 0xffff888811112222);
   case_everywhere(FLAT, "rdfsbase", i_rdfsbase);
   case_everywhere(1 << K64, "swapgs once", i_swapgs_once);
-  with(0x900000000000, 0, WIDE, "wrfsbase", i_wrfsbase);
+  refused(0x900000000000, 0, "wrfsbase", i_wrfsbase);
   with(0x7fff00000000, 0, WIDE, "wrfsbase", i_wrfsbase);
   with(0x7fff00000000, 0, WIDE, "wrgsbase", i_wrgsbase);
   wrmsr(MSR_FS, 0x7ffffffffff0);
@@ -229,7 +259,7 @@ static void selectors(void) {
     { "reserved 8", 0x0088 }, { "reserved a", 0x008a }, { "reserved d", 0x008d }, { "reserved 0", 0x0080 }, { "byte limit", 0x00f3 }, { "ldt3", 0x00e2 }, { "expand-down", 0xc0f7 },
   };
   for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-    gdt[FREE / 8] = descriptor(0x12345678, 0x54321, kinds[i].attributes);
+    gdt[FREE / 8] = descriptor(0x12345678, 0x04321, kinds[i].attributes);
     gdt[FREE / 8 + 1] = 0;
     put(kinds[i].name);
     end_line();

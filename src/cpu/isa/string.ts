@@ -37,7 +37,9 @@ function repeated(x: Emitter, element: (step: Value) => void): void {
   const counter = x.register(RCX, x.addressSize);
   const type = typeOf(x.addressSize);
   const budget = x.local('i32');
-  x.set(budget, w.i32(ELEMENTS_PER_STEP));
+  // With TF set there is a trap after each element.
+  const stepping = w.and(x.field('flagSys'), w.i32(flags.TF));
+  x.set(budget, w.select(stepping, w.i32(1), w.i32(ELEMENTS_PER_STEP)));
   x.if(w.truth(counter.read()), () => {
     x.loop(again => {
       element(step);

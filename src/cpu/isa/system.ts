@@ -28,12 +28,16 @@ const selectorOf = (x: Emitter, segment: Value): Value =>
   w.load('i32', 2, w.add(x.cpu, w.shl(segment, w.i32(4))), Vcpu.offsets.segment);
 const storeSegment: Semantics = (x, destination, segment) => {
   const target = destination as Operand;
-  const selector = selectorOf(x, (segment as Operand).number());
+  const number = x.let((segment as Operand).number());
+  x.raiseIf(w.ltU(w.i32(Seg.gs), number), Vector.UD);
+  const selector = selectorOf(x, number);
   if (target.isMemory) x.storeMemory(target.address(), 2, selector);
   else target.write(target.size === 8 ? w.extendU(selector) : selector);
 };
 const loadSegment: Semantics = (x, segment, source) => {
   const number = x.let((segment as Operand).number());
+  // CS cannot be loaded, and there are six segments.
+  x.raiseIf(w.or(w.eq(number, w.i32(Seg.cs)), w.ltU(w.i32(Seg.gs), number)), Vector.UD);
   attempt(x, 'loadSegment', number, (source as Operand).read());
   x.if(w.eq(number, w.i32(Seg.ss)), () => x.leaveInterruptWindow(true));
   x.leaveReload(true);

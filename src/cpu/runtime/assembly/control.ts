@@ -231,6 +231,7 @@ export function writeDr(cpu: usize, number: i32, value: u64): i32 {
 
 /** XSETBV: XCR[ecx] = edx:eax. */
 export function xsetbv(cpu: usize): i32 {
+  if ((load<u64>(cpu, VCPU_cr4) & CR4_OSXSAVE) === 0) return raiseNoError(cpu, UD);
   const value = (gpr(cpu, RAX) & 0xffff_ffff) | (gpr(cpu, RDX) << 32);
   if (cplOf(cpu) !== 0 || (gpr(cpu, RCX) as u32) !== 0) return raiseGp0(cpu);
   // x87 always; AVX only with SSE; nothing else exists.

@@ -1,12 +1,13 @@
 /**
  * Stacks during control transfers. A transfer works on this cursor and writes RSP only when nothing can fault any
- * more. Offsets wrap at the stack's width: 16, 32 or 64 bits. Segment limits of legacy stacks are not checked.
+ * more. Offsets wrap at the stack's width: 16, 32 or 64 bits. Limits are checked on the current
+ * stack; one that is switched to is taken to be flat.
  */
 import { SEG_ss, TLB_CLASS_user, VCPU_gpr } from './generated/layout';
 import { checkAlignment, checkWrite } from './mmu/access';
 import { classRead, classWrite, systemValue } from './mmu/system';
 import { currentClass } from './mmu/tlb';
-import { attributesOf, baseOf, gpr, isCanonical, isCode64, raise } from './state';
+import { attributesOf, baseOf, gpr, isCanonical, isCode64, limitOf, raise } from './state';
 import { ATTR_DB, RSP, SS } from './x86';
 
 export let stackPointer: u64 = 0;
@@ -15,6 +16,8 @@ let stackBase: u64 = 0;
 let stackMask: u64 = 0;
 let stackClass: i32 = 0;
 let stackExt: i32 = 0;
+let stackLimit: u64 = 0;
+let stackExpandsDown: bool = false;
 
 /** The stack as the registers have it. */
 export function openStack(cpu: usize): void {
@@ -23,6 +26,8 @@ export function openStack(cpu: usize): void {
   stackPointer = gpr(cpu, RSP) & stackMask;
   stackClass = currentClass(cpu);
   stackExt = 0;
+  stackLimit = limitOf(cpu, SEG_ss);
+  stackExpandsDown = (attributesOf(cpu, SEG_ss) & 0xc) === 4;
 }
 
 /** Another stack. */
@@ -32,6 +37,8 @@ export function openNewStack(base: u64, pointer: u64, mask: u64, tlbClass: i32, 
   stackPointer = pointer & mask;
   stackClass = tlbClass;
   stackExt = ext;
+  stackLimit = 0xffff_ffff;
+  stackExpandsDown = false;
 }
 export function setStackClass(tlbClass: i32): void {
   stackClass = tlbClass;
@@ -42,11 +49,24 @@ export function maskOf(attributes: u32): u64 {
   return (attributes & ATTR_DB) !== 0 ? 0xffff_ffff : 0xffff;
 }
 
+/** Does the segment hold these bytes? In 64-bit mode limits do not count. */
+function isInside(pointer: u64, size: i32): bool {
+  if (stackMask === -1) return true;
+  const last = pointer + size - 1;
+  return stackExpandsDown ? pointer > stackLimit && last <= stackMask : last <= stackLimit;
+}
+
+/** Outside of 64-bit code linear addresses have 32 bits. */
+function linear(pointer: u64): u64 {
+  return stackMask === -1 ? pointer : (stackBase + pointer) & 0xffff_ffff;
+}
+
 export function push(cpu: usize, value: u64, size: i32): i32 {
   const pointer = (stackPointer - size) & stackMask;
   if (stackMask === -1 && !isCanonical(pointer)) return raise(cpu, SS, stackExt);
-  if (stackClass === TLB_CLASS_user && checkAlignment(cpu, stackBase + pointer, size)) return 1;
-  if (classWrite(cpu, stackBase + pointer, value, size, stackClass)) return 1;
+  if (!isInside(pointer, size)) return raise(cpu, SS, stackExt);
+  if (stackClass === TLB_CLASS_user && checkAlignment(cpu, linear(pointer), size)) return 1;
+  if (classWrite(cpu, linear(pointer), value, size, stackClass)) return 1;
   stackPointer = pointer;
   return 0;
 }
@@ -64,8 +84,9 @@ export function peek(cpu: usize, distance: i32, size: i32): i32 {
 export function readStack(cpu: usize, offset: u64, size: i32): i32 {
   const pointer = offset & stackMask;
   if (stackMask === -1 && !isCanonical(pointer)) return raise(cpu, SS, stackExt);
-  if (stackClass === TLB_CLASS_user && checkAlignment(cpu, stackBase + pointer, size)) return 1;
-  if (classRead(cpu, stackBase + pointer, size, stackClass)) return 1;
+  if (!isInside(pointer, size)) return raise(cpu, SS, stackExt);
+  if (stackClass === TLB_CLASS_user && checkAlignment(cpu, linear(pointer), size)) return 1;
+  if (classRead(cpu, linear(pointer), size, stackClass)) return 1;
   popped = systemValue;
   return 0;
 }

@@ -23,7 +23,7 @@ import { loadSized, storeSized } from './mmu/system';
 import { checksAlignment, currentClass } from './mmu/tlb';
 import { READ, WRITE } from './mmu/walk';
 import { baseOf, gpr, isCanonical, raiseGp0, setGpr } from './state';
-import { FLAG_AF, FLAG_CF, FLAG_DF, FLAG_OF, RAX, RCX, RDI, RSI } from './x86';
+import { FLAG_AF, FLAG_CF, FLAG_DF, FLAG_OF, FLAG_TF, RAX, RCX, RDI, RSI } from './x86';
 
 const DONE: i32 = 0;
 const FAULT: i32 = 1;
@@ -38,6 +38,11 @@ function settle(cpu: usize, budget: i64, full: i64, size: i32, mask: u64): i32 {
   const cost = (((full - budget) * size) >> 6) as i32;
   store<i32>(cpu, max(0, load<i32>(cpu, VCPU_fuel) - cost), VCPU_fuel);
   return (gpr(cpu, RCX) & mask) === 0 ? DONE : MORE;
+}
+
+/** Elements that one call may handle: with TF set there is a trap after each. */
+function budgetOf(cpu: usize, bytes: i32): i64 {
+  return (load<u32>(cpu, VCPU_flagSys) & FLAG_TF) !== 0 ? 1 : BUDGET / bytes;
 }
 
 function addressMask(addressSize: i32): u64 {
@@ -101,7 +106,7 @@ export function repMovs(cpu: usize, size: i32, addressSize: i32, sourceBase: u64
   const mask = addressMask(addressSize);
   const down = backwards(cpu);
   const step: i64 = down ? -size : size;
-  const full = BUDGET / size;
+  const full = budgetOf(cpu, size);
   let budget = full;
   while (budget > 0) {
     const count = gpr(cpu, RCX) & mask;
@@ -159,7 +164,7 @@ export function repStos(cpu: usize, size: i32, addressSize: i32): i32 {
   const down = backwards(cpu);
   const step: i64 = down ? -size : size;
   const value = gpr(cpu, RAX);
-  const full = BUDGET / size;
+  const full = budgetOf(cpu, size);
   let budget = full;
   while (budget > 0) {
     const count = gpr(cpu, RCX) & mask;
@@ -230,7 +235,7 @@ export function repCmps(cpu: usize, size: i32, addressSize: i32, sourceBase: u64
   const mask = addressMask(addressSize);
   const down = backwards(cpu);
   const step: i64 = down ? -size : size;
-  const full = BUDGET / size / 4;
+  const full = budgetOf(cpu, size * 4);
   let budget = full;
   while (budget > 0) {
     if ((gpr(cpu, RCX) & mask) === 0) break;
@@ -254,7 +259,7 @@ export function repScas(cpu: usize, size: i32, addressSize: i32, whileEqual: i32
   const down = backwards(cpu);
   const step: i64 = down ? -size : size;
   const wanted = lowBits(gpr(cpu, RAX), size);
-  const full = BUDGET / size / 4;
+  const full = budgetOf(cpu, size * 4);
   let budget = full;
   while (budget > 0) {
     if ((gpr(cpu, RCX) & mask) === 0) break;

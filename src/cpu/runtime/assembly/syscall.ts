@@ -5,7 +5,9 @@ import {
   SEG_cs,
   SEG_gs,
   SEG_ss,
+  VCPU_cstar,
   VCPU_efer,
+  VCPU_deliveries,
   VCPU_flagSys,
   VCPU_fmask,
   VCPU_kernelGsBase,
@@ -30,7 +32,7 @@ import {
   raiseNoError,
   setGpr,
 } from './state';
-import { EFER_SCE, FLAG_IF, FLAG_RF, FLAG_VM, R11, RCX, RDX, RSP, UD } from './x86';
+import { EFER_SCE, FLAG_IF, FLAG_RF, FLAG_TF, FLAG_VM, R11, RCX, RDX, RSP, UD } from './x86';
 
 /** Flat segments as these instructions load them, without looking at descriptors. */
 const CODE64: u32 = 0xa09b;
@@ -45,14 +47,21 @@ function setFlat(cpu: usize, cs: i32, ss: i32, cpl: i32, code: u32): void {
   updateMode(cpu);
 }
 
-/** Nonzero = exception pending (RIP must go back to the instruction then, as for all functions here). */
+/**
+ * SYSCALL; in compatibility mode too, as AMD's processors have it (APM vol. 3), because 32-bit programs use it there.
+ * Nonzero = exception pending (RIP must go back to the instruction then, as for all functions here).
+ */
 export function syscall(cpu: usize): i32 {
-  if ((load<u64>(cpu, VCPU_efer) & EFER_SCE) === 0 || !isCode64(cpu)) return raiseNoError(cpu, UD);
+  if ((load<u64>(cpu, VCPU_efer) & EFER_SCE) === 0 || !isLong(cpu)) return raiseNoError(cpu, UD);
   const flags = getFlags(cpu);
   setGpr(cpu, RCX, load<u64>(cpu, VCPU_rip));
   setGpr(cpu, R11, flags & ~(FLAG_RF as u64));
   setFlags(cpu, flags & ~load<u64>(cpu, VCPU_fmask) & ~(FLAG_RF as u64), -1);
-  store<u64>(cpu, load<u64>(cpu, VCPU_lstar), VCPU_rip);
+  store<u64>(cpu, isCode64(cpu) ? load<u64>(cpu, VCPU_lstar) : load<u64>(cpu, VCPU_cstar), VCPU_rip);
+  // Whether a trap follows is decided by the TF that is left: a kernel that masks it is not trapped at its entry.
+  if ((load<u64>(cpu, VCPU_fmask) & FLAG_TF) !== 0) {
+    store<u32>(cpu, load<u32>(cpu, VCPU_deliveries) + 1, VCPU_deliveries);
+  }
   const selector = ((load<u64>(cpu, VCPU_star) >> 32) & 0xfffc) as i32;
   setFlat(cpu, selector, selector + 8, 0, CODE64);
   return 0;
