@@ -5,24 +5,15 @@
  * modulo 2^32, is at most the ring's size), and only its low bits address the ring: nothing outside the page is touched.
  * Source: Xen public/io/xs_wire.h, docs/misc/xenstore-ring.txt.
  */
+import { XENSTORE_RING_SIZE, XenstoreDomainInterface } from '../abi/xen/io.ts';
 import type { MachineAddress } from '../base/brand.ts';
 import { invariant } from '../base/errors.ts';
-import { bytes, struct, u32 } from '../base/struct.ts';
 import type { MachineMemory } from '../machine/memory.ts';
 
-export const RING_BYTES = 1024;
-
-export const XenstoreRing = struct('xenstore_domain_interface', {
-  req: bytes(RING_BYTES),
-  rsp: bytes(RING_BYTES),
-  req_cons: u32,
-  req_prod: u32,
-  rsp_cons: u32,
-  rsp_prod: u32,
-  server_features: u32,
-  connection: u32,
-  error: u32,
-});
+export {
+  XENSTORE_RING_SIZE as RING_BYTES,
+  XenstoreDomainInterface as XenstoreRing,
+} from '../abi/xen/io.ts';
 
 export const ServerFeature = { reconnection: 1, error: 2 } as const;
 export const ConnectionState = { connected: 0, reconnect: 1 } as const;
@@ -53,7 +44,7 @@ export class Ring {
   constructor({ memory, ringAddress }: RingAttachment) {
     invariant(ringAddress % 4 === 0, 'the xenstore ring is not aligned');
     invariant(
-      ringAddress + XenstoreRing.size <= memory.sizeBytes,
+      ringAddress + XenstoreDomainInterface.size <= memory.sizeBytes,
       'the xenstore ring is not in machine memory',
     );
     this.#u8 = memory.u8;
@@ -62,22 +53,22 @@ export class Ring {
   }
 
   load(field: WordField): number {
-    return Atomics.load(this.#words, (this.#base + XenstoreRing.offsets[field]) >> 2);
+    return Atomics.load(this.#words, (this.#base + XenstoreDomainInterface.offsets[field]) >> 2);
   }
 
   store(field: WordField, value: number): void {
-    Atomics.store(this.#words, (this.#base + XenstoreRing.offsets[field]) >> 2, value);
+    Atomics.store(this.#words, (this.#base + XenstoreDomainInterface.offsets[field]) >> 2, value);
   }
 
   /** Take up to `into.length` bytes of requests. */
   receive(into: Uint8Array): number {
     const cons = this.load('req_cons');
     const available = (this.load('req_prod') - cons) >>> 0;
-    if (available > RING_BYTES) return -1;
+    if (available > XENSTORE_RING_SIZE) return -1;
     const count = Math.min(available, into.length);
-    const base = this.#base + XenstoreRing.offsets.req;
-    const start = cons & (RING_BYTES - 1);
-    const first = Math.min(count, RING_BYTES - start);
+    const base = this.#base + XenstoreDomainInterface.offsets.req;
+    const start = cons & (XENSTORE_RING_SIZE - 1);
+    const first = Math.min(count, XENSTORE_RING_SIZE - start);
     into.set(this.#u8.subarray(base + start, base + start + first), 0);
     into.set(this.#u8.subarray(base, base + count - first), first);
     if (count > 0) this.store('req_cons', cons + count);
@@ -88,11 +79,11 @@ export class Ring {
   send(from: Uint8Array): number {
     const prod = this.load('rsp_prod');
     const used = (prod - this.load('rsp_cons')) >>> 0;
-    if (used > RING_BYTES) return -1;
-    const count = Math.min(RING_BYTES - used, from.length);
-    const base = this.#base + XenstoreRing.offsets.rsp;
-    const start = prod & (RING_BYTES - 1);
-    const first = Math.min(count, RING_BYTES - start);
+    if (used > XENSTORE_RING_SIZE) return -1;
+    const count = Math.min(XENSTORE_RING_SIZE - used, from.length);
+    const base = this.#base + XenstoreDomainInterface.offsets.rsp;
+    const start = prod & (XENSTORE_RING_SIZE - 1);
+    const first = Math.min(count, XENSTORE_RING_SIZE - start);
     this.#u8.set(from.subarray(0, first), base + start);
     this.#u8.set(from.subarray(first, count), base);
     if (count > 0) this.store('rsp_prod', prod + count);

@@ -5,38 +5,21 @@
  * are kept as JavaScript strings with one char per byte, so that whatever a guest sends comes back unchanged.
  * Sources: Xen public/io/xs_wire.h, docs/misc/xenstore.txt.
  */
-import { struct, u32 } from '../base/struct.ts';
+import {
+  XENSTORE_ABS_PATH_MAX,
+  XENSTORE_PAYLOAD_MAX,
+  XENSTORE_REL_PATH_MAX,
+  Xs,
+  XsdSockmsg,
+} from '../abi/xen/io.ts';
 
-export const MessageType = {
-  CONTROL: 0,
-  DIRECTORY: 1,
-  READ: 2,
-  GET_PERMS: 3,
-  WATCH: 4,
-  UNWATCH: 5,
-  TRANSACTION_START: 6,
-  TRANSACTION_END: 7,
-  INTRODUCE: 8,
-  RELEASE: 9,
-  GET_DOMAIN_PATH: 10,
-  WRITE: 11,
-  MKDIR: 12,
-  RM: 13,
-  SET_PERMS: 14,
-  WATCH_EVENT: 15,
-  ERROR: 16,
-  IS_DOMAIN_INTRODUCED: 17,
-  RESUME: 18,
-  SET_TARGET: 19,
-  RESET_WATCHES: 21,
-  DIRECTORY_PART: 22,
-} as const;
-
-export const MessageHeader = struct('xsd_sockmsg', { type: u32, req_id: u32, tx_id: u32, len: u32 });
-
-export const PAYLOAD_MAX = 4096;
-export const ABS_PATH_MAX = 3072;
-export const REL_PATH_MAX = 2048;
+export {
+  XENSTORE_ABS_PATH_MAX as ABS_PATH_MAX,
+  XENSTORE_PAYLOAD_MAX as PAYLOAD_MAX,
+  XENSTORE_REL_PATH_MAX as REL_PATH_MAX,
+  Xs as MessageType,
+  XsdSockmsg as MessageHeader,
+};
 
 /** The errors that the protocol knows, sent by name. */
 export type XenstoreErrno =
@@ -115,12 +98,12 @@ export function encodeMessage(
   txId: number,
   payload: Uint8Array,
 ): Uint8Array {
-  const message = new Uint8Array(MessageHeader.size + payload.length);
-  const header = MessageHeader.at(new DataView(message.buffer), 0);
+  const message = new Uint8Array(XsdSockmsg.size + payload.length);
+  const header = XsdSockmsg.at(new DataView(message.buffer), 0);
   header.type = type;
   header.req_id = requestId;
   header.tx_id = txId;
   header.len = payload.length;
-  message.set(payload, MessageHeader.size);
+  message.set(payload, XsdSockmsg.size);
   return message;
 }

@@ -2,7 +2,7 @@
  * What HVM and PVH guests have besides: parameters and operations (public/hvm/params.h, hvm_op.h) and the start
  * information of a PVH entry (public/arch-x86/hvm/start_info.h).
  */
-import { bytes, struct, u8, u16, u32, u64 } from '../../base/struct.ts';
+import { bytes, struct, u8, u16, u32, u64, u64n } from '../../base/struct.ts';
 
 /** HVMOP_* */
 export const Hvmop = {
@@ -85,27 +85,30 @@ export const XEN_HVM_MEMMAP_TYPE_RESERVED = 2;
 export const XEN_HVM_MEMMAP_TYPE_ACPI = 3;
 export const XEN_HVM_MEMMAP_TYPE_NVS = 4;
 
+export const XEN_HVM_START_MAGIC_VALUE = 0x336ec578;
 export const HvmStartInfo = struct('hvm_start_info', {
   magic: u32,
   version: u32,
   flags: u32,
   nr_modules: u32,
-  modlist_paddr: u64,
-  cmdline_paddr: u64,
-  rsdp_paddr: u64,
-  memmap_paddr: u64,
+  modlist_paddr: u64n,
+  cmdline_paddr: u64n,
+  rsdp_paddr: u64n,
+  memmap_paddr: u64n,
   memmap_entries: u32,
   reserved: u32,
 });
 export const HvmModlistEntry = struct('hvm_modlist_entry', {
-  paddr: u64,
-  size: u64,
-  cmdline_paddr: u64,
-  reserved: u64,
+  paddr: u64n,
+  size: u64n,
+  cmdline_paddr: u64n,
+  reserved: u64n,
 });
 export const HvmMemmapTableEntry = struct('hvm_memmap_table_entry', {
-  addr: u64,
-  size: u64,
+  addr: u64n,
+  size: u64n,
   type: u32,
   reserved: u32,
 });
+/** `HvmMemmapTableEntry.type`; the numbers are those of E820. */
+export const MemoryType = { ram: 1, reserved: 2, acpi: 3, nvs: 4, unusable: 5 } as const;

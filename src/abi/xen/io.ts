@@ -14,14 +14,6 @@ export const XENSTORE_RING_SIZE = 1024;
 export const XENSTORE_PAYLOAD_MAX = 4096;
 export const XENSTORE_ABS_PATH_MAX = 3072;
 export const XENSTORE_REL_PATH_MAX = 2048;
-export const XENSTORE_SERVER_FEATURE_RECONNECTION = 1;
-export const XENSTORE_SERVER_FEATURE_ERROR = 2;
-export const XENSTORE_CONNECTED = 0;
-export const XENSTORE_RECONNECT = 1;
-export const XENSTORE_ERROR_NONE = 0;
-export const XENSTORE_ERROR_COMM = 1;
-export const XENSTORE_ERROR_RINGIDX = 2;
-export const XENSTORE_ERROR_PROTO = 3;
 
 export const XenstoreDomainInterface = struct('xenstore_domain_interface', {
   req: bytes(XENSTORE_RING_SIZE),

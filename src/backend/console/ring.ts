@@ -5,22 +5,14 @@
  * bits address the page.
  * Source: Xen public/io/console.h.
  */
+import { XenconsInterface } from '../../abi/xen/io.ts';
 import type { MachineAddress } from '../../base/brand.ts';
 import { invariant } from '../../base/errors.ts';
-import { bytes, struct, u32 } from '../../base/struct.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
 
-export const IN_BYTES = 1024;
-export const OUT_BYTES = 2048;
-
-export const ConsoleRing = struct('xencons_interface', {
-  in: bytes(IN_BYTES),
-  out: bytes(OUT_BYTES),
-  in_cons: u32,
-  in_prod: u32,
-  out_cons: u32,
-  out_prod: u32,
-});
+export { XenconsInterface as ConsoleRing };
+export const IN_BYTES = XenconsInterface.fields.in.size;
+export const OUT_BYTES = XenconsInterface.fields.out.size;
 
 type Index = 'in_cons' | 'in_prod' | 'out_cons' | 'out_prod';
 
@@ -35,7 +27,7 @@ export class ConsoleRingEnd {
   constructor(memory: MachineMemory, ringAddress: MachineAddress) {
     invariant(ringAddress % 4 === 0, 'the console ring is not aligned');
     invariant(
-      ringAddress + ConsoleRing.size <= memory.sizeBytes,
+      ringAddress + XenconsInterface.size <= memory.sizeBytes,
       'the console ring is not in machine memory',
     );
     this.#u8 = memory.u8;
@@ -44,7 +36,7 @@ export class ConsoleRingEnd {
   }
 
   #word(index: Index): number {
-    return (this.#base + ConsoleRing.offsets[index]) >> 2;
+    return (this.#base + XenconsInterface.offsets[index]) >> 2;
   }
 
   #used(prod: number, cons: number, sizeBytes: number): number {
@@ -72,7 +64,7 @@ export class ConsoleRingEnd {
     const cons = Atomics.load(this.#words, this.#word('out_cons'));
     const used = this.#used(Atomics.load(this.#words, this.#word('out_prod')), cons, OUT_BYTES);
     if (used <= 0) return undefined;
-    const base = this.#base + ConsoleRing.offsets.out;
+    const base = this.#base + XenconsInterface.offsets.out;
     const start = cons & (OUT_BYTES - 1);
     const first = Math.min(used, OUT_BYTES - start);
     const taken = new Uint8Array(used);
@@ -89,7 +81,7 @@ export class ConsoleRingEnd {
     if (used < 0) return 0;
     const count = Math.min(IN_BYTES - used, from.length);
     if (count === 0) return 0;
-    const base = this.#base + ConsoleRing.offsets.in;
+    const base = this.#base + XenconsInterface.offsets.in;
     const start = prod & (IN_BYTES - 1);
     const first = Math.min(count, IN_BYTES - start);
     this.#u8.set(from.subarray(0, first), base + start);

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { HvmMemmapTableEntry, HvmModlistEntry, HvmStartInfo } from '../../abi/xen/hvm.ts';
 import { DomusError } from '../../base/errors.ts';
 import { Mode } from '../../cpu/decode/mode.ts';
 import { Seg, Vcpu } from '../../cpu/vcpu/layout.ts';
 import { buildPvhDomain, type DomainDescription, type GuestPhysicalMemory } from './domain-builder.ts';
 import { setPvhEntryState } from './entry-state.ts';
-import { HvmMemmapTableEntry, HvmModlistEntry, HvmStartInfo } from './start-info.ts';
 
 const MIB = 2 ** 20;
 
@@ -69,17 +69,17 @@ test('start info, modules, memory map and command line are where the guest looks
   assert.equal(info.magic, 0x336ec578);
   assert.equal(info.version, 1);
   assert.equal(info.flags, 0);
-  assert.equal(info.nrModules, 1);
-  const module = HvmModlistEntry.at(view(info.modlistPaddr, 32), 0);
+  assert.equal(info.nr_modules, 1);
+  const module = HvmModlistEntry.at(view(info.modlist_paddr, 32), 0);
   assert.equal(module.paddr, 0x1501000);
   assert.equal(module.size, 5000);
   assert.deepEqual(memory.read(module.paddr, 5000), initrd);
-  const line = memory.read(info.cmdlinePaddr, 13);
+  const line = memory.read(info.cmdline_paddr, 13);
   assert.equal(new TextDecoder().decode(line), 'console=hvc0\0');
-  assert.equal(info.rsdpPaddr, built.rsdp);
+  assert.equal(info.rsdp_paddr, built.rsdp);
   assert.equal(new TextDecoder().decode(memory.read(built.rsdp, 8)), 'RSD PTR ');
-  const map = Array.from({ length: info.memmapEntries }, (_, i) => {
-    const entry = HvmMemmapTableEntry.at(view(info.memmapPaddr + 24 * i, 24), 0);
+  const map = Array.from({ length: info.memmap_entries }, (_, i) => {
+    const entry = HvmMemmapTableEntry.at(view(info.memmap_paddr + 24 * i, 24), 0);
     return { address: entry.addr, size: entry.size, type: entry.type };
   });
   assert.deepEqual(map, built.memoryMap);
@@ -94,8 +94,8 @@ test('without an initrd there is no module', () => {
   const memory = sparseMemory();
   const built = buildPvhDomain(memory, description());
   const info = HvmStartInfo.at(new DataView(memory.read(built.startInfo, 56).buffer), 0);
-  assert.equal(info.nrModules, 0);
-  assert.equal(info.modlistPaddr, 0);
+  assert.equal(info.nr_modules, 0);
+  assert.equal(info.modlist_paddr, 0);
   assert.equal(built.initrd, undefined);
 });
 

@@ -6,6 +6,13 @@
  */
 
 import { type AcpiProcessor, buildAcpiTables } from '../../abi/acpi/tables.ts';
+import {
+  HvmMemmapTableEntry,
+  HvmModlistEntry,
+  HvmStartInfo,
+  MemoryType,
+  XEN_HVM_START_MAGIC_VALUE,
+} from '../../abi/xen/hvm.ts';
 import { type Gfn, gfn, PAGE_SIZE } from '../../base/brand.ts';
 import { DomusError } from '../../base/errors.ts';
 import {
@@ -19,14 +26,6 @@ import {
   SPECIAL_FIRST,
   VCPUS_MAX,
 } from './layout.ts';
-import {
-  HVM_START_MAGIC,
-  HVM_START_VERSION,
-  HvmMemmapTableEntry,
-  HvmModlistEntry,
-  HvmStartInfo,
-  MemoryType,
-} from './start-info.ts';
 
 /** Guest memory as the builder needs it; the domain's p2m implements it. */
 export interface GuestPhysicalMemory {
@@ -78,6 +77,9 @@ export interface BuiltDomain {
   readonly initrd: { readonly address: number; readonly size: number } | undefined;
   readonly rsdp: number;
 }
+
+/** The version of start info that has a memory map. */
+const START_INFO_VERSION = 1;
 
 const pageUp = (address: number) => Math.ceil(address / PAGE_SIZE) * PAGE_SIZE;
 const mebibytes = (size: number) => `${Math.ceil(size / 2 ** 20)} MiB`;
@@ -202,15 +204,15 @@ function encodeStartInfo(base: number, contents: StartInfoContents): Uint8Array 
   const block = new Uint8Array(cmdlineAt + commandLine.length);
   const view = new DataView(block.buffer);
   const info = HvmStartInfo.at(view, 0);
-  info.magic = HVM_START_MAGIC;
-  info.version = HVM_START_VERSION;
+  info.magic = XEN_HVM_START_MAGIC_VALUE;
+  info.version = START_INFO_VERSION;
   info.flags = contents.flags;
-  info.nrModules = modules.length;
-  info.modlistPaddr = modules.length > 0 ? base + modlistAt : 0;
-  info.cmdlinePaddr = base + cmdlineAt;
-  info.rsdpPaddr = contents.rsdp;
-  info.memmapPaddr = base + memmapAt;
-  info.memmapEntries = memoryMap.length;
+  info.nr_modules = modules.length;
+  info.modlist_paddr = modules.length > 0 ? base + modlistAt : 0;
+  info.cmdline_paddr = base + cmdlineAt;
+  info.rsdp_paddr = contents.rsdp;
+  info.memmap_paddr = base + memmapAt;
+  info.memmap_entries = memoryMap.length;
   modules.forEach((module, i) => {
     const entry = HvmModlistEntry.at(view, modlistAt + i * HvmModlistEntry.size);
     entry.paddr = module.address;
