@@ -85,7 +85,6 @@ export const XEN_HVM_MEMMAP_TYPE_RESERVED = 2;
 export const XEN_HVM_MEMMAP_TYPE_ACPI = 3;
 export const XEN_HVM_MEMMAP_TYPE_NVS = 4;
 
-export const XEN_HVM_START_MAGIC_VALUE = 0x336ec578;
 export const HvmStartInfo = struct('hvm_start_info', {
   magic: u32,
   version: u32,
