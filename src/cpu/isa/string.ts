@@ -1,6 +1,6 @@
 /**
- * String instructions (SDM vol. 1, 5.1.8). One element a step; with REP the step is repeated inside the instruction,
- * a bounded number of times before interrupts get a chance. Registers always show the elements that are done, so a
+ * String instructions (SDM vol. 1, 5.1.8). One element a step; with REP the frequent ones go to the runtime, which works
+ * page by page in bounded portions, the others are executed once for each element. Registers always show the elements that are done, so a
  * fault in the middle can be resumed.
  */
 import { Seg } from '../vcpu/layout.ts';
@@ -9,9 +9,6 @@ import * as w from '../wasm/code.ts';
 import { type Definition, define, type Semantics } from './definition.ts';
 import { type Emitter, RAX, RCX, RDI, RDX, RSI, truncate, typeOf } from './emitter.ts';
 import * as flags from './flags.ts';
-
-/** Elements a repeated instruction handles before it lets interrupts in. */
-const ELEMENTS_PER_STEP = 1024;
 
 /** Signed step of the index registers, from DF. */
 const stepOf = (x: Emitter): Value =>
@@ -27,7 +24,10 @@ function elementAddress(x: Emitter, register: number): Value {
   return x.let(x.linear(w.add(w.extendU(x.register(register, x.addressSize).read()), base)));
 }
 
-/** Repeat `element` as the prefix says. */
+/**
+ * Repeat `element` as the prefix says. Each element is an execution of its own, with its share of the fuel: a device
+ * may answer slowly, and with TF set there is a trap after each.
+ */
 function repeated(x: Emitter, element: (step: Value) => void): void {
   const step = stepOf(x);
   if (x.rep === 0) {
@@ -35,21 +35,11 @@ function repeated(x: Emitter, element: (step: Value) => void): void {
     return;
   }
   const counter = x.register(RCX, x.addressSize);
-  const type = typeOf(x.addressSize);
-  const budget = x.local('i32');
-  // With TF set there is a trap after each element.
-  const stepping = w.and(x.field('flagSys'), w.i32(flags.TF));
-  x.set(budget, w.select(stepping, w.i32(1), w.i32(ELEMENTS_PER_STEP)));
   x.if(w.truth(counter.read()), () => {
-    x.loop(again => {
-      element(step);
-      const left = x.let(truncate(x.addressSize, w.sub(counter.read(), w.integer(type, 1))));
-      counter.write(left);
-      const more = x.let(w.truth(left));
-      x.set(budget, w.sub(budget, w.i32(1)));
-      x.code.brIf(again, w.and(more, w.truth(budget)));
-      x.if(more, () => x.leaveRepeat());
-    });
+    element(step);
+    const left = x.let(truncate(x.addressSize, w.sub(counter.read(), w.integer(typeOf(x.addressSize), 1))));
+    counter.write(left);
+    x.if(w.truth(left), () => x.leaveRepeat());
   });
 }
 
