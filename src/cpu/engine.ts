@@ -4,12 +4,14 @@
  */
 
 import { frameAddress, type MachineAddress, PAGE_SIZE } from '../base/brand.ts';
-import { invariant } from '../base/errors.ts';
+import { DomusError, invariant } from '../base/errors.ts';
 import type { FrameTable } from '../machine/frames.ts';
 import { machineHeader } from '../machine/header.ts';
 import type { MachineMemory } from '../machine/memory.ts';
 import { RecordWriter } from './decode/records.ts';
+import { DIGEST_SECTION } from './interpreter/pseudo.ts';
 import type { Services } from './interpreter/services.ts';
+import { formsDigest } from './isa/forms.ts';
 import { createRuntime } from './runtime/runtime.ts';
 import type { RuntimeExports, RuntimeImports } from './runtime/signatures.ts';
 import { Exit } from './vcpu/exit.ts';
@@ -43,6 +45,7 @@ export class CpuEngine {
 
   /** @param codeCacheBytes memory for decoded instructions; when it is full all is decoded again */
   constructor(modules: EngineModules, frames: FrameTable, host: EngineHost, codeCacheBytes = 96 << 20) {
+    checkBuild(modules.interpreter);
     this.#frames = frames;
     this.memory = frames.memory;
     const runtime: RuntimeExports = createRuntime(modules.runtime, this.memory, {
@@ -223,4 +226,15 @@ export function retiredNow(memory: MachineMemory, cpu: number): number {
   const { view } = memory;
   const before = view.getUint32(cpu + V.retired, true) + view.getUint32(cpu + V.retired + 4, true) * 2 ** 32;
   return before + view.getInt32(cpu + V.sliceFuel, true) - view.getInt32(cpu + V.fuel, true);
+}
+
+/** @throws DomusError E_STALE_BUILD when the interpreter was generated from another instruction table */
+function checkBuild(interpreter: WebAssembly.Module): void {
+  const [section] = WebAssembly.Module.customSections(interpreter, DIGEST_SECTION);
+  if (section && new TextDecoder().decode(section) === String(formsDigest())) return;
+  throw new DomusError(
+    'E_STALE_BUILD',
+    'dist/ was built from other sources than those that run',
+    'run "npm run build"',
+  );
 }

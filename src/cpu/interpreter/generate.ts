@@ -10,7 +10,7 @@ import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
 import { Mode } from '../decode/mode.ts';
 import { CodeRecord, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
 import { Vector } from '../isa/emitter.ts';
-import { FIRST_CALLED, FIRST_FORM, FORMS, type Form } from '../isa/forms.ts';
+import { FIRST_CALLED, FIRST_FORM, FORMS, type Form, formsDigest } from '../isa/forms.ts';
 import { runtimeExports } from '../runtime/signatures.ts';
 import { floatExports } from '../runtime/signatures-float.ts';
 import { Exit } from '../vcpu/exit.ts';
@@ -19,7 +19,7 @@ import * as w from '../wasm/code.ts';
 import { type Callee, Code, type Label, type Value } from '../wasm/code.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { type Functions, InterpreterEmitter, Outcome } from './emitter.ts';
-import { Pseudo } from './pseudo.ts';
+import { DIGEST_SECTION, Pseudo } from './pseudo.ts';
 import { SERVICES, type ServiceName } from './services.ts';
 
 /** Any form will do for code that has no operands. */
@@ -40,6 +40,7 @@ export function generateInterpreter(): Uint8Array {
   for (const { form, callee } of called) module.define(callee, generateCalled(form, functions));
   module.table(called.map(entry => entry.callee));
   module.export('run', run);
+  module.customSection(DIGEST_SECTION, new TextEncoder().encode(String(formsDigest())));
   return module.build();
 }
 

@@ -27,3 +27,6 @@ export const AddressField = {
   segmentShift: 16,
   sizeShift: 24,
 } as const;
+
+/** Custom section of the interpreter module that says which table it was generated from. */
+export const DIGEST_SECTION = 'domus.forms';

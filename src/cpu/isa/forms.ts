@@ -79,3 +79,13 @@ for (const form of FORMS) {
 }
 export const formIndex = (definition: Definition): Uint16Array => INDEX.get(definition) as Uint16Array;
 export const formById = (id: number): Form | undefined => FORMS[id - FIRST_FORM];
+
+/** Tells tables apart: an interpreter generated from another one would run the wrong handlers. */
+export function formsDigest(): number {
+  let hash = 0x811c9dc5;
+  for (const { definition, size, memory, rep, addressSize, mode64 } of FORMS) {
+    const text = `${definition.name} ${definition.encoding} ${size}${memory}${rep}${addressSize}${mode64}`;
+    for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  }
+  return hash >>> 0;
+}

@@ -20,6 +20,7 @@ export class ModuleBuilder {
   readonly #functions: FunctionEntry[] = [];
   readonly #exports: { name: string; index: number }[] = [];
   #table: number[] = [];
+  readonly #custom: { name: string; content: Uint8Array }[] = [];
   readonly #memoryPages: number;
 
   /** @param memoryPages maximum size of the imported shared memory, in 64 KiB pages */
@@ -63,6 +64,11 @@ export class ModuleBuilder {
   /** The functions that call_indirect reaches, by position. */
   table(callees: readonly Callee[]): void {
     this.#table = callees.map(callee => callee.index);
+  }
+
+  /** A section that engines ignore; `WebAssembly.Module.customSections` gives it back. */
+  customSection(name: string, content: Uint8Array): void {
+    this.#custom.push({ name, content });
   }
 
   build(): Uint8Array {
@@ -124,6 +130,12 @@ export class ModuleBuilder {
         w.sized(entry.body);
       }
     });
+    for (const { name, content } of this.#custom) {
+      section(0, w => {
+        w.name(name);
+        w.bytes(content);
+      });
+    }
     return out.view().slice();
   }
 }
