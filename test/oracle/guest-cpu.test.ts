@@ -169,3 +169,19 @@ test('an x87 store that faults has not happened', async () => {
   assert.equal(result.state.u16[W.fsw], 7 << 11);
   assert.deepEqual(result.changes, []);
 });
+
+test('an empty TLB entry matches no address, canonical or not, around the end of the address space or not', async () => {
+  // mov rax, [rbx]; mov [rbx], rax. What was once the tag of empty entries; and an access that wraps to address 0.
+  for (const address of [0x0001_0000_0000_0000n, 0xffff_ffff_ffff_fffen, 0xffff_ffff_ffff_f000n, 0n]) {
+    for (const code of ['48 8b 03', '48 89 03', '48 01 03', '0f 10 03']) {
+      for (const flags of [0, Flag.ac]) {
+        const result = await run(code, { registers: { [RBX]: address }, flags });
+        assert.equal(result.end, End.exception, `${code} at ${address.toString(16)}`);
+        assert.ok(
+          [13, 14, 17].includes(result.vector),
+          `${code} at ${address.toString(16)}: ${result.vector}`,
+        );
+      }
+    }
+  }
+});

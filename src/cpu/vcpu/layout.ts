@@ -29,8 +29,11 @@ export const SEGMENT_UNUSABLE = 1 << 16;
 export const TlbEntry = struct('tlb_entry', { tag: i64, addend: i32, flags: u32 });
 export const TLB_ENTRIES = 1024;
 export const TLB_BYTES = TLB_ENTRIES * 16;
-/** No linear address has this page: canonical addresses have their upper 17 bits alike. */
-export const TLB_EMPTY_TAG = 0x0001_0000_0000_0000n;
+/**
+ * Tag of an empty entry. Lookups compare with a page's address, whose low 12 bits are clear, so nothing can ever match: not even
+ * an address that is not canonical, which must go to the slow path for its fault.
+ */
+export const TLB_EMPTY_TAG = 1n;
 /** TLB entry flags. */
 export const TlbFlag = { global: 1, large: 2 } as const;
 

@@ -84,8 +84,13 @@ export function checksAlignment(cpu: usize): bool {
   if ((load<u32>(cpu, VCPU_flagSys) & FLAG_AC) === 0) return false;
   return load<i32>(cpu, VCPU_cpl) === 3 && (load<u64>(cpu, VCPU_cr0) & CR0_AM) !== 0;
 }
-/** A table in which nothing is ever found: zero is no page's tag but in the first entry. */
+/** A table in which nothing is ever found, once it is filled with empty entries. */
 const NEVER = memory.data(TLB_BYTES, 16);
+
+function emptyTable(table: usize): void {
+  const end = table + TLB_BYTES;
+  for (let entry = table; entry < end; entry += 16) store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
+}
 
 /**
  * Point the vCPU at the tables of its current class; after a change of CPL, RFLAGS.AC or CR4.SMAP. While alignment is
@@ -94,7 +99,7 @@ const NEVER = memory.data(TLB_BYTES, 16);
 export function selectTlb(cpu: usize): void {
   const tlbClass = currentClass(cpu);
   if (checksAlignment(cpu)) {
-    store<u64>(NEVER, TLB_EMPTY_TAG);
+    if (load<u64>(NEVER, TLB_ENTRY_tag) !== TLB_EMPTY_TAG) emptyTable(NEVER);
     store<u32>(cpu, NEVER as u32, VCPU_tlbRead);
     store<u32>(cpu, NEVER as u32, VCPU_tlbWrite);
   } else {
