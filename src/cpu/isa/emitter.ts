@@ -312,7 +312,7 @@ export abstract class Emitter {
     return value;
   }
 
-  /** Condition for a loop that the body leaves by branching: helper for bounded repetition. */
+  /** Repeat `body` for as long as it branches to its label. */
   loop(body: (label: Label) => void): void {
     this.code.loop(body);
   }

@@ -8,7 +8,7 @@
 
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
-import { bitsOf, type Emitter, signExtend64, typeOf } from './emitter.ts';
+import { bitsOf, type Emitter, signExtend64 } from './emitter.ts';
 
 export const CF = 1 << 0;
 export const PF = 1 << 2;
@@ -138,4 +138,3 @@ export function loadArithmeticFlags(x: Emitter, value: Value): void {
 /** A constant of the operand's type with only the sign bit set. */
 export const signMask = (size: number): Value =>
   size === 8 ? w.i64(-(2n ** 63n)) : w.i32(2 ** (bitsOf(size) - 1));
-export const one_ = (size: number): Value => w.integer(typeOf(size), 1);
