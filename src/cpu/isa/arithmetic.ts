@@ -221,7 +221,7 @@ const decimalAdjust =
   x => {
     const al = x.register(RAX, 1);
     const old = al.read();
-    const aux = x.let(x.field('flagAux'));
+    const aux = x.let(x.flagState().aux);
     const half = x.let(w.or(w.gtU(w.and(old, w.i32(15)), w.i32(9)), w.truth(w.and(aux, w.i32(flags.AF)))));
     const carry = x.let(w.or(w.gtU(old, w.i32(0x99)), w.and(aux, w.i32(flags.CF))));
     const amount = w.add(w.mul(half, w.i32(6)), w.mul(carry, w.i32(0x60)));
@@ -237,7 +237,7 @@ const asciiAdjust =
   x => {
     const old = x.register(RAX, 2).read();
     const half = x.let(
-      w.or(w.gtU(w.and(old, w.i32(15)), w.i32(9)), w.truth(w.and(x.field('flagAux'), w.i32(flags.AF)))),
+      w.or(w.gtU(w.and(old, w.i32(15)), w.i32(9)), w.truth(w.and(x.flagState().aux, w.i32(flags.AF)))),
     );
     const amount = w.mul(half, w.i32(0x106));
     const r = x.let(w.and(subtract ? w.sub(old, amount) : w.add(old, amount), w.i32(0xff0f)));

@@ -65,7 +65,7 @@ const jumpIfCounterZero: Semantics = (x, distance) =>
 const changeAux =
   (change: (aux: Value) => Value): Semantics =>
   x =>
-    x.setField('flagAux', change(x.field('flagAux')));
+    flags.changeAux(x, change);
 const changeSystem =
   (change: (flagSys: Value) => Value): Semantics =>
   x =>

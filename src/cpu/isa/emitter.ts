@@ -14,6 +14,7 @@ import { invariant } from '../../base/errors.ts';
 import { Seg, Segment, STACK_ACCESS, TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import type { Code, Label, Type, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
+import type { FlagState } from './flags.ts';
 
 export const RAX = 0;
 export const RCX = 1;
@@ -161,6 +162,16 @@ export abstract class Emitter {
     const size = Vcpu.fields[name].size;
     const width = size === 8 || size === 4 || size === 2 ? size : 8;
     this.code.store(width, this.cpu, value, Vcpu.offsets[name] + offset);
+  }
+
+  // ---- the arithmetic flags: see isa/flags.ts ----
+
+  flagState(): FlagState {
+    return { size: 8, result: this.field('flagRes'), aux: this.field('flagAux') };
+  }
+  setFlagState({ size, result, aux }: FlagState): void {
+    this.setField('flagRes', signExtend64(size, result));
+    this.setField('flagAux', aux);
   }
 
   // ---- exceptions ----

@@ -95,12 +95,11 @@ const shifting =
     const count = x.let(w.extendU(w.and(w.wrap((amount as Operand).read()), w.i32(mask))));
     target.modify(a => {
       const shifted = shift(x, target.size, a, count);
-      x.if(w.truth(count), () => {
-        const carry = x.let(shifted.carry);
-        if (shifted.onlyCarry) flags.setCarryOverflow(x, carry, shifted.overflow);
-        else flags.setFlags(x, target.size, shifted.result, flags.carryOverflow(carry, shifted.overflow));
-      });
-      return w.select(w.eqz(count), a, shifted.result);
+      const changes = w.truth(count);
+      const aux = flags.carryOverflow(x.let(shifted.carry), shifted.overflow);
+      if (shifted.onlyCarry) flags.setCarryOverflowIf(x, changes, aux);
+      else flags.setFlagsIf(x, changes, target.size, shifted.result, aux);
+      return w.select(changes, shifted.result, a);
     });
   };
 
@@ -128,11 +127,10 @@ const doubleShift =
         carry = left ? w.shrU(aw, back) : w.shrU(aw, w.sub(count, w.i64(1)));
       }
       const result = cut(x, size, wide);
-      x.if(w.truth(count), () => {
-        const overflow = w.xor(flags.signBit(size, result), flags.signBit(size, a));
-        flags.setFlags(x, size, result, flags.carryOverflow(bit0(carry), overflow));
-      });
-      return w.select(w.eqz(count), a, result);
+      const overflow = w.xor(flags.signBit(size, result), flags.signBit(size, a));
+      const changes = w.truth(count);
+      flags.setFlagsIf(x, changes, size, result, flags.carryOverflow(bit0(carry), overflow));
+      return w.select(changes, result, a);
     });
   };
 

@@ -110,7 +110,7 @@ const softwareInterrupt =
     x.softwareInterrupt(number ? (number as Operand).read() : w.i32(vector), kind);
   };
 const interruptOnOverflow: Semantics = x =>
-  x.if(w.and(x.field('flagAux'), w.i32(flags.OF)), () => x.softwareInterrupt(w.i32(Vector.OF), 2));
+  x.if(w.and(x.flagState().aux, w.i32(flags.OF)), () => x.softwareInterrupt(w.i32(Vector.OF), 2));
 const checkBounds: Semantics = (x, index, bounds) => {
   const { size } = index as Operand;
   const address = x.let((bounds as Operand).address());

@@ -78,33 +78,48 @@ const integerType = (v: Value): IntegerType => {
   return v.type;
 };
 
+const isConst = (v: Value, n: number): boolean =>
+  v.constant !== undefined && BigInt(v.constant) === BigInt(n);
+
+/** What a constant expression comes to, for the operators that generated code is full of. */
+const FOLD: Readonly<Record<string, (a: bigint, b: bigint, bits: bigint) => bigint>> = {
+  add: (a, b) => a + b,
+  sub: (a, b) => a - b,
+  mul: (a, b) => a * b,
+  and: (a, b) => a & b,
+  or: (a, b) => a | b,
+  xor: (a, b) => a ^ b,
+  shl: (a, b, bits) => a << (b & (bits - 1n)),
+  shrU: (a, b, bits) => BigInt.asUintN(Number(bits), a) >> (b & (bits - 1n)),
+  shrS: (a, b, bits) => BigInt.asIntN(Number(bits), a) >> (b & (bits - 1n)),
+};
+
 function binary(table: { i32: number; i64: number }, a: Value, b: Value, result?: Type): Value {
   const type = integerType(a);
   invariant(a.type === b.type, `operands differ in type: ${a.type}, ${b.type}`);
   return node(result ?? type, table[type], [a, b]);
 }
-const isConst = (v: Value, n: number): boolean =>
-  v.constant !== undefined && BigInt(v.constant) === BigInt(n);
-
+function folding(name: keyof typeof op.INTEGER_OPERATORS, a: Value, b: Value): Value {
+  const fold = a.constant !== undefined && b.constant !== undefined ? FOLD[name] : undefined;
+  if (!fold) return binary(op.INTEGER_OPERATORS[name], a, b);
+  const value = fold(BigInt(a.constant ?? 0), BigInt(b.constant ?? 0), a.type === 'i64' ? 64n : 32n);
+  return a.type === 'i64' ? i64(BigInt.asIntN(64, value)) : i32(Number(BigInt.asIntN(32, value)));
+}
 export const add = (a: Value, b: Value): Value =>
-  isConst(b, 0) ? a : isConst(a, 0) ? b : binary(op.INTEGER_OPERATORS.add, a, b);
-export const sub = (a: Value, b: Value): Value =>
-  isConst(b, 0) ? a : binary(op.INTEGER_OPERATORS.sub, a, b);
-export const mul = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.mul, a, b);
+  isConst(b, 0) ? a : isConst(a, 0) ? b : folding('add', a, b);
+export const sub = (a: Value, b: Value): Value => (isConst(b, 0) ? a : folding('sub', a, b));
+export const mul = (a: Value, b: Value): Value => folding('mul', a, b);
 export const divS = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.divS, a, b);
 export const divU = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.divU, a, b);
 export const remS = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.remS, a, b);
 export const remU = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.remU, a, b);
-export const and = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.and, a, b);
+export const and = (a: Value, b: Value): Value => (isConst(b, 0) ? b : folding('and', a, b));
 export const or = (a: Value, b: Value): Value =>
-  isConst(b, 0) ? a : isConst(a, 0) ? b : binary(op.INTEGER_OPERATORS.or, a, b);
-export const xor = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.xor, a, b);
-export const shl = (a: Value, b: Value): Value =>
-  isConst(b, 0) ? a : binary(op.INTEGER_OPERATORS.shl, a, b);
-export const shrS = (a: Value, b: Value): Value =>
-  isConst(b, 0) ? a : binary(op.INTEGER_OPERATORS.shrS, a, b);
-export const shrU = (a: Value, b: Value): Value =>
-  isConst(b, 0) ? a : binary(op.INTEGER_OPERATORS.shrU, a, b);
+  isConst(b, 0) ? a : isConst(a, 0) ? b : folding('or', a, b);
+export const xor = (a: Value, b: Value): Value => folding('xor', a, b);
+export const shl = (a: Value, b: Value): Value => (isConst(b, 0) ? a : folding('shl', a, b));
+export const shrS = (a: Value, b: Value): Value => (isConst(b, 0) ? a : folding('shrS', a, b));
+export const shrU = (a: Value, b: Value): Value => (isConst(b, 0) ? a : folding('shrU', a, b));
 export const rotl = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.rotl, a, b);
 export const rotr = (a: Value, b: Value): Value => binary(op.INTEGER_OPERATORS.rotr, a, b);
 export const not = (a: Value): Value => xor(a, integer(a.type, -1));
@@ -119,9 +134,11 @@ export const leS = (a: Value, b: Value): Value => binary(op.INTEGER_COMPARISONS.
 export const leU = (a: Value, b: Value): Value => binary(op.INTEGER_COMPARISONS.leU, a, b, 'i32');
 export const geS = (a: Value, b: Value): Value => binary(op.INTEGER_COMPARISONS.geS, a, b, 'i32');
 export const geU = (a: Value, b: Value): Value => binary(op.INTEGER_COMPARISONS.geU, a, b, 'i32');
-export const eqz = (a: Value): Value => node('i32', op.EQZ[integerType(a)], [a]);
+export const eqz = (a: Value): Value =>
+  a.constant !== undefined ? i32(isConst(a, 0) ? 1 : 0) : node('i32', op.EQZ[integerType(a)], [a]);
 /** 1 when `a` is not zero, else 0. */
-export const truth = (a: Value): Value => ne(a, integer(a.type, 0));
+export const truth = (a: Value): Value =>
+  a.constant !== undefined ? i32(isConst(a, 0) ? 0 : 1) : ne(a, integer(a.type, 0));
 
 const unary = (table: { i32: number; i64: number }, a: Value): Value =>
   node(a.type, table[integerType(a)], [a]);
@@ -136,9 +153,11 @@ export const extend32S = (a: Value): Value => node('i64', op.I64_EXTEND32_S, [a]
 export const wrap = (a: Value): Value =>
   a.type === 'i32'
     ? a
-    : a.opcode === op.I64_EXTEND_I32_U || a.opcode === op.I64_EXTEND_I32_S
-      ? (a.operands[0] as Value)
-      : node('i32', op.I32_WRAP_I64, [a]);
+    : a.constant !== undefined
+      ? i32(Number(BigInt.asIntN(32, BigInt(a.constant))))
+      : a.opcode === op.I64_EXTEND_I32_U || a.opcode === op.I64_EXTEND_I32_S
+        ? (a.operands[0] as Value)
+        : node('i32', op.I32_WRAP_I64, [a]);
 /** i32 to i64 with zeros; an i64 stays as it is. */
 export const extendU = (a: Value): Value =>
   a.type === 'i64'
@@ -150,7 +169,11 @@ export const extendS = (a: Value): Value =>
   a.type === 'i64' ? a : a.constant !== undefined ? i64(a.constant) : node('i64', op.I64_EXTEND_I32_S, [a]);
 
 export const select = (condition: Value, whenTrue: Value, whenFalse: Value): Value =>
-  node(whenTrue.type, op.SELECT, [whenTrue, whenFalse, condition]);
+  condition.constant !== undefined
+    ? isConst(condition, 0)
+      ? whenFalse
+      : whenTrue
+    : node(whenTrue.type, op.SELECT, [whenTrue, whenFalse, condition]);
 
 const memarg = (alignLog2: number, offset: number): number[] =>
   encoded(w => {
@@ -334,6 +357,10 @@ export class Code {
   }
 
   if(condition: Value, then: (label: Label) => void, otherwise?: () => void): void {
+    if (condition.constant !== undefined && isConst(condition, 0)) {
+      otherwise?.();
+      return;
+    }
     this.#emit(condition);
     this.#nest(op.IF, then);
     if (otherwise) {
