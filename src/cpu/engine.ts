@@ -203,10 +203,11 @@ export class CpuEngine {
       left -= Math.max(done, 1);
       this.#settle(cpu, left);
       const reason = view.getUint32(cpu + V.exitReason, true);
-      if (reason === Exit.breakpoint) {
-        // Nothing has been executed, so what was to happen around the instruction is still to come.
-        if (shadowed) view.setUint32(cpu + V.interruptShadow, 1, true);
-        return reason;
+      if (reason === Exit.breakpoint || reason === Exit.kick || reason === Exit.exclusive) {
+        // What was to happen around the instruction that has not been executed is still to come.
+        if (shadowed && done === 0) view.setUint32(cpu + V.interruptShadow, 1, true);
+        // After one instruction of two there is a trap first.
+        if (!stepping || done === 0) return reason;
       }
       // No trap when the instruction ended in a handler instead: delivery has cleared TF.
       const completed = view.getUint32(cpu + V.deliveries, true) === deliveries;

@@ -24,6 +24,7 @@ function encode(form: Form, random: Random): Uint8Array {
   const { options } = definition;
   const rex = random.below(8) | (size === 8 && options.size !== 'd64' ? 8 : 0);
   const bytes: number[] = [];
+  if (form.lock && options.lock !== 'always') bytes.push(0xf0);
   if (size === 2 && definition.prefix === 'any') bytes.push(0x66);
   const mandatory = MANDATORY[definition.prefix];
   if (mandatory !== undefined) bytes.push(mandatory);
@@ -52,7 +53,7 @@ export function tableForms(definitions: readonly Definition[]): InstructionForm[
     .filter(form => form.addressSize === 8 && form.definition.options.mode !== 'no64')
     .filter(form => !form.definition.operands.some(operand => operand.kind === 'O'))
     .map(form => ({
-      name: `${form.definition.name} ${form.definition.encoding} ${form.size * 8}${form.memory ? ' memory' : ''}`,
+      name: `${form.lock ? 'lock ' : ''}${form.definition.name} ${form.definition.encoding} ${form.size * 8}${form.memory ? ' memory' : ''}`,
       mnemonic: form.definition.name,
       modes: [64],
       hostFeatures: [],

@@ -299,6 +299,7 @@ function formVariant(d: Decoded, is64: boolean, memory: boolean): number {
     options.rep ? d.rep : 0,
     options.addressSized ? d.addressSize : 8,
     options.modal ? is64 : true,
+    (onlyMemory || memory) && (options.lock === 'always' || d.lock),
   );
 }
 

@@ -47,7 +47,7 @@ export class InterpreterEmitter extends Emitter {
   /** @param loop labels of the main loop for inline handlers, undefined for called ones */
   constructor(
     code: Code,
-    form: Pick<Form, 'size' | 'mode64' | 'rep' | 'addressSize'>,
+    form: Pick<Form, 'size' | 'mode64' | 'rep' | 'addressSize' | 'lock'>,
     cpu: Value,
     record: Local,
     functions: Functions,
@@ -56,6 +56,7 @@ export class InterpreterEmitter extends Emitter {
     super(code, form.size, form.mode64, form.addressSize);
     this.cpu = cpu;
     this.rep = form.rep;
+    this.locked = form.lock;
     this.#record = record;
     this.#functions = functions;
     this.#loop = loop;

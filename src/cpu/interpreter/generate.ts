@@ -23,7 +23,7 @@ import { DIGEST_SECTION, Pseudo } from './pseudo.ts';
 import { SERVICES, type ServiceName } from './services.ts';
 
 /** Any form will do for code that has no operands. */
-const PLAIN = { size: 8, mode64: true, rep: 0, addressSize: 8 } as const;
+const PLAIN = { size: 8, mode64: true, rep: 0, addressSize: 8, lock: false } as const;
 
 export function generateInterpreter(): Uint8Array {
   const module = new ModuleBuilder();
@@ -126,10 +126,12 @@ function generateLoop(functions: Functions, enter: Callee, handlerType: number):
           code.block(jump => {
             code.block(fault => {
               code.set(fuel, w.sub(fuel, w.i32(1)));
-              code.if(w.ltS(fuel, w.i32(0)), () => {
-                code.set(fuel, w.i32(0));
+              // One comparison for both: a kick is more than any fuel (vcpu/layout.ts).
+              code.if(w.ltS(fuel, w.load('i32', 4, cpu, V.kick)), () => {
+                const isEmpty = code.let(w.ltS(fuel, w.i32(0)));
+                code.set(fuel, w.add(fuel, w.i32(1)));
                 code.store(8, cpu, ripOfRecord(), V.rip);
-                code.store(4, cpu, w.i32(Exit.fuel), V.exitReason);
+                code.store(4, cpu, w.select(isEmpty, w.i32(Exit.fuel), w.i32(Exit.kick)), V.exitReason);
                 code.br(exit);
               });
               const loop = { dispatch, fault, jump, link, reload, exit, target, fuel };
@@ -169,6 +171,8 @@ function generateLoop(functions: Functions, enter: Callee, handlerType: number):
             const reason = code.call(functions.runtime('deliver'), cpu);
             code.if(reason, () => {
               code.store(4, cpu, reason, V.exitReason);
+              // It has not run yet.
+              code.set(fuel, w.add(fuel, w.eq(reason, w.i32(Exit.exclusive))));
               code.br(exit);
             });
             code.br(reload);

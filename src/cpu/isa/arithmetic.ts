@@ -17,8 +17,8 @@ import {
 import * as flags from './flags.ts';
 import { multiplyHigh } from './wide.ts';
 
-/** Computes a result from two values of `size` bytes and sets the flags. */
-type Compute = (x: Emitter, size: number, a: Value, b: Value) => Value;
+/** Computes a result from two values of `size` bytes, and the carry as it was before if it asked for it, and sets the flags. */
+type Compute = (x: Emitter, size: number, a: Value, b: Value, carry: Value) => Value;
 
 const addition: Compute = (x, size, a, b) => {
   const r = x.let(truncate(size, w.add(a, b)));
@@ -31,13 +31,13 @@ const subtraction: Compute = (x, size, a, b) => {
   return r;
 };
 const widen = (size: number, bit: Value): Value => (size === 8 ? w.extendU(bit) : bit);
-const additionWithCarry: Compute = (x, size, a, b) => {
-  const r = x.let(truncate(size, w.add(w.add(a, b), widen(size, flags.carryFlag(x)))));
+const additionWithCarry: Compute = (x, size, a, b, carry) => {
+  const r = x.let(truncate(size, w.add(w.add(a, b), widen(size, carry))));
   flags.addFlags(x, size, a, b, r, true);
   return r;
 };
-const subtractionWithBorrow: Compute = (x, size, a, b) => {
-  const r = x.let(truncate(size, w.sub(w.sub(a, b), widen(size, flags.carryFlag(x)))));
+const subtractionWithBorrow: Compute = (x, size, a, b, carry) => {
+  const r = x.let(truncate(size, w.sub(w.sub(a, b), widen(size, carry))));
   flags.subFlags(x, size, a, b, r, true);
   return r;
 };
@@ -49,22 +49,25 @@ const logic =
     return r;
   };
 
+/** `change` may be repeated (see `Operand.modify`), so it finds the carry from before in a value. */
 const updating =
-  (compute: Compute): Semantics =>
+  (compute: Compute, withCarry = false): Semantics =>
   (x, destination, source) => {
     const b = (source as Operand).read();
-    (destination as Operand).modify(a => compute(x, (destination as Operand).size, a, b));
+    const carry = withCarry ? x.let(flags.carryFlag(x)) : w.i32(0);
+    (destination as Operand).modify(a => compute(x, (destination as Operand).size, a, b, carry));
   };
 const comparing =
   (compute: Compute): Semantics =>
   (x, destination, source) => {
     const a = (destination as Operand).read();
-    compute(x, (destination as Operand).size, a, (source as Operand).read());
+    compute(x, (destination as Operand).size, a, (source as Operand).read(), w.i32(0));
   };
 
 /** The eight operations of opcodes 00 to 3D and 80 to 83, in encoding order. */
 function aluGroup(name: string, digit: number, compute: Compute): Definition[] {
-  const semantics = name === 'cmp' ? comparing(compute) : updating(compute);
+  const withCarry = name === 'adc' || name === 'sbb';
+  const semantics = name === 'cmp' ? comparing(compute) : updating(compute, withCarry);
   const lock = name !== 'cmp';
   const isLogic = name === 'and' || name === 'or' || name === 'xor';
   const common = { writes: 'oszapc', ...(isLogic ? { undefined: 'a' } : {}), hot: true };
@@ -103,7 +106,7 @@ const decrement: Semantics = (x, destination) => {
 };
 const negate: Semantics = (x, destination) => {
   const { size } = destination as Operand;
-  (destination as Operand).modify(a => subtraction(x, size, w.integer(a.type, 0), a));
+  (destination as Operand).modify(a => subtraction(x, size, w.integer(a.type, 0), a, w.i32(0)));
 };
 const complement: Semantics = (_x, destination) => {
   const { size } = destination as Operand;

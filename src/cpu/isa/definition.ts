@@ -40,8 +40,8 @@ export interface Options {
   /** Operand size in 64-bit mode: 'd64' is 64 unless 66 says 16; 'f64' always 64. */
   readonly size?: 'd64' | 'f64';
   readonly mode?: 'only64' | 'no64' | 'protected';
-  /** LOCK is allowed when the destination is memory. */
-  readonly lock?: boolean;
+  /** LOCK is allowed when the destination is memory; with 'always' it is understood. */
+  readonly lock?: boolean | 'always';
   /** REP/REPNE change what it does: the decoder picks the form by prefix. */
   readonly rep?: boolean;
   /** Control does not simply go on with the next instruction. */

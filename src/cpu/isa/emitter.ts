@@ -11,7 +11,15 @@
  * point where the instruction can fault.
  */
 import { invariant } from '../../base/errors.ts';
-import { Seg, Segment, STACK_ACCESS, TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
+import {
+  PENDING_EXCLUSIVE,
+  Seg,
+  Segment,
+  STACK_ACCESS,
+  TLB_ENTRIES,
+  TlbEntry,
+  Vcpu,
+} from '../vcpu/layout.ts';
 import type { Code, Label, Type, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import type { FlagState } from './flags.ts';
@@ -60,7 +68,10 @@ export interface Operand {
   /** An integer operand's value. Operands of 16 bytes are read with `readVector`. */
   read(): Value;
   write(value: Value): void;
-  /** Read, compute, write back; for memory the write permission is checked before `change` runs. */
+  /**
+   * Read, compute, write back; for memory the write permission is checked before `change` runs. With LOCK the code of
+   * `change` is repeated until no other vCPU came in between: what it reads besides `old`, it must not write.
+   */
   modify(change: (old: Value) => Value): void;
   /** A vector operand's value: 16 bytes, or `size` bytes from memory with the rest zero. */
   readVector(): Value;
@@ -83,6 +94,9 @@ export abstract class Emitter {
 
   /** Width in bytes of the registers that string and loop instructions count and index with. */
   readonly addressSize: number;
+
+  /** The instruction at hand has LOCK in force: memory changes in one step for all vCPUs. */
+  locked = false;
 
   constructor(code: Code, size: number, mode64: boolean, addressSize: number) {
     this.code = code;
@@ -262,10 +276,46 @@ export abstract class Emitter {
     this.writable(address, bytes, host => this.code.store(bytes, host, kept));
   }
   modifyMemory(address: Value, bytes: number, change: (old: Value) => Value): void {
+    if (this.locked) {
+      this.#modifyAtomically(address, bytes, change);
+      return;
+    }
     this.modifiable(address, bytes, host => {
       const old = this.let(w.load(typeOf(bytes), bytes, host));
       this.code.store(bytes, host, change(old));
     });
+  }
+  /** A compare-and-exchange loop where the operand has one place that is aligned, else the plain way while nobody else runs. */
+  #modifyAtomically(address: Value, bytes: number, change: (old: Value) => Value): void {
+    const host = this.#machineAddress('tlbWrite', this.let(address), bytes, 'modifySlow', 0);
+    const scratch = w.add(this.cpu, w.i32(Vcpu.offsets.scratch));
+    const isScratch = this.let(w.eq(host, scratch));
+    const isSplit = bytes === 1 ? isScratch : this.let(w.or(w.and(host, w.i32(bytes - 1)), isScratch));
+    this.if(isSplit, () => this.requireAlone());
+    this.loop(again => {
+      const old = this.let(w.load(typeOf(bytes), bytes, host));
+      const changed = this.let(change(old));
+      this.if(
+        isSplit,
+        () => this.code.store(bytes, host, changed),
+        () => this.code.brIf(again, w.ne(this.code.compareExchange(bytes, host, old, changed), old)),
+      );
+    });
+    this.if(isScratch, () => {
+      this.runtime('commit');
+    });
+  }
+  /** Go on only while no other vCPU of the machine can run; else leave for the engine's caller, which sees to that. */
+  requireAlone(): void {
+    this.if(this.field('parallel'), () => {
+      this.setField('exVector', w.i32(PENDING_EXCLUSIVE));
+      this.setField('exHasError', w.i32(0));
+      this.leaveFault();
+    });
+  }
+  /** Everything before is visible to all vCPUs before anything after is done. Cheaper than a WebAssembly fence. */
+  fence(): void {
+    this.code.atomicOr(this.cpu, w.i32(0), Vcpu.offsets.fence);
   }
   /** Like `writable`, for a `fill` that reads the old bytes first. */
   modifiable(address: Value, bytes: number, fill: (host: Value) => void): void {

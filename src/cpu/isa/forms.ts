@@ -18,6 +18,8 @@ export interface Form {
   readonly addressSize: number;
   /** For 64-bit mode; forms of entries that are not modal serve all modes and say true. */
   readonly mode64: boolean;
+  /** With LOCK: memory is changed atomically. */
+  readonly lock: boolean;
 }
 
 /** Form numbers below this are the interpreter's own: see interpreter/pseudo.ts. */
@@ -25,13 +27,27 @@ export const FIRST_FORM = 8;
 
 const LOG2 = [0, 0, 0, 0, 1, 0, 0, 0, 2];
 /** Position of a variant in an entry's form index. */
-export const variantOf = (size: number, memory: boolean, rep: number, addressSize: number, mode64: boolean) =>
+export const variantOf = (
+  size: number,
+  memory: boolean,
+  rep: number,
+  addressSize: number,
+  mode64: boolean,
+  lock: boolean,
+) =>
   (LOG2[size] as number) |
   (memory ? 4 : 0) |
   (rep << 3) |
   ((LOG2[addressSize] as number) << 5) |
-  (mode64 ? 128 : 0);
-export const VARIANTS = 256;
+  (mode64 ? 128 : 0) |
+  (lock ? 256 : 0);
+export const VARIANTS = 512;
+
+/** With and without LOCK where that makes a difference. */
+function locks({ options }: Definition, memory: boolean): boolean[] {
+  if (!options.lock || !memory) return [false];
+  return options.lock === 'always' ? [true] : [false, true];
+}
 
 function variants(definition: Definition): Omit<Form, 'id' | 'definition'>[] {
   const { options, operands } = definition;
@@ -53,14 +69,19 @@ function variants(definition: Definition): Omit<Form, 'id' | 'definition'>[] {
       for (const memory of memories)
         for (const addressSize of addressSizes)
           for (const rep of options.rep ? ([0, 1, 2] as const) : ([0] as const))
-            result.push({ size, memory, rep, addressSize, mode64 });
+            for (const lock of locks(definition, memory))
+              result.push({ size, memory, rep, addressSize, mode64, lock });
   }
   return result;
 }
 
 /** Worth a place in the interpreter's main loop: hot instructions in the shapes that 64-bit code uses. */
 const isHot = (form: Omit<Form, 'id'>): boolean =>
-  form.definition.options.hot === true && form.mode64 && form.size !== 2 && form.addressSize === 8;
+  form.definition.options.hot === true &&
+  !form.lock &&
+  form.mode64 &&
+  form.size !== 2 &&
+  form.addressSize === 8;
 
 const shapes = TABLE.flatMap(definition => variants(definition).map(variant => ({ definition, ...variant })));
 /** All forms, the hot ones first; a form's id is also the number of its handler. */
@@ -75,7 +96,7 @@ const INDEX = new Map<Definition, Uint16Array>(TABLE.map(d => [d, new Uint16Arra
 for (const form of FORMS) {
   const index = INDEX.get(form.definition);
   invariant(index, 'every definition has an index');
-  index[variantOf(form.size, form.memory, form.rep, form.addressSize, form.mode64)] = form.id;
+  index[variantOf(form.size, form.memory, form.rep, form.addressSize, form.mode64, form.lock)] = form.id;
 }
 export const formIndex = (definition: Definition): Uint16Array => INDEX.get(definition) as Uint16Array;
 export const formById = (id: number): Form | undefined => FORMS[id - FIRST_FORM];
@@ -83,8 +104,8 @@ export const formById = (id: number): Form | undefined => FORMS[id - FIRST_FORM]
 /** Tells tables apart: an interpreter generated from another one would run the wrong handlers. */
 export function formsDigest(): number {
   let hash = 0x811c9dc5;
-  for (const { definition, size, memory, rep, addressSize, mode64 } of FORMS) {
-    const text = `${definition.name} ${definition.encoding} ${size}${memory}${rep}${addressSize}${mode64}`;
+  for (const { definition, size, memory, rep, addressSize, mode64, lock } of FORMS) {
+    const text = `${definition.name} ${definition.encoding} ${size}${memory}${rep}${addressSize}${mode64}${lock}`;
     for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
   }
   return hash >>> 0;

@@ -1,4 +1,5 @@
 /** Data movement (SDM vol. 1, 5.1.1): MOV and its relatives, exchanges, conditional moves, LEA. */
+import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { type Definition, define, type Semantics } from './definition.ts';
 import { type Operand, RAX, RBX, RCX, RDX, signExtend, signExtend64, truncate, Vector } from './emitter.ts';
@@ -22,8 +23,8 @@ const moveSign: Semantics = (_x, destination, source) => {
 };
 
 const exchange: Semantics = (_x, destination, source) => {
+  const value = (source as Operand).read();
   (destination as Operand).modify(old => {
-    const value = (source as Operand).read();
     (source as Operand).write(old);
     return value;
   });
@@ -73,16 +74,38 @@ const compareExchangePair: Semantics = (x, destination) => {
   const half = x.size === 8 ? 8 : 4;
   const address = x.let((destination as Operand).address());
   if (half === 8) x.raiseIf(w.truth(w.and(address, w.i64(15))), Vector.GP, w.i32(0));
-  const [a, b, c, d] = [RAX, RBX, RCX, RDX].map(n => x.register(n, half).read());
+  const [a, b, c, d] = [RAX, RBX, RCX, RDX].map(n => x.register(n, half).read()) as [
+    Value,
+    Value,
+    Value,
+    Value,
+  ];
   const [low, high] = [x.local(half === 8 ? 'i64' : 'i32'), x.local(half === 8 ? 'i64' : 'i32')];
   const equal = x.local('i32');
-  x.modifiable(address, 2 * half, host => {
-    x.set(low, w.load(low.type as 'i64', half, host));
-    x.set(high, w.load(high.type as 'i64', half, host, half));
-    x.set(equal, w.and(w.eq(low, a as w.Value), w.eq(high, d as w.Value)));
-    x.code.store(half, host, w.select(equal, b as w.Value, low));
-    x.code.store(half, host, w.select(equal, c as w.Value, high), half);
-  });
+  if (half === 4) {
+    const join = (top: Value, bottom: Value) =>
+      x.let(w.or(w.shl(w.extendU(top), w.i64(32)), w.extendU(bottom)));
+    const expected = join(d, a);
+    const replacement = join(c, b);
+    const found = x.local('i64');
+    x.modifyMemory(address, 8, old => {
+      x.set(found, old);
+      return w.select(w.eq(old, expected), replacement, old);
+    });
+    x.set(equal, w.eq(found, expected));
+    x.set(low, w.wrap(found));
+    x.set(high, w.wrap(w.shrU(found, w.i64(32))));
+  } else {
+    // WebAssembly has nothing atomic of 16 bytes.
+    if (x.locked) x.requireAlone();
+    x.modifiable(address, 16, host => {
+      x.set(low, w.load('i64', 8, host));
+      x.set(high, w.load('i64', 8, host, 8));
+      x.set(equal, w.and(w.eq(low, a), w.eq(high, d)));
+      x.code.store(8, host, w.select(equal, b, low));
+      x.code.store(8, host, w.select(equal, c, high), 8);
+    });
+  }
   x.if(w.eqz(equal), () => {
     x.register(RAX, half).write(low);
     x.register(RDX, half).write(high);
@@ -181,8 +204,8 @@ export const moves: Definition[] = [
   define('movsx', '0F BF /r', 'Gv Ew', moveSign, hot),
   define('movsxd', '63 /r', 'Gv Ez', moveSign, { mode: 'only64', hot: true }),
   define('lea', '8D /r', 'Gv Mv', loadAddress, { ...hot, noAccess: true }),
-  define('xchg', '86 /r', 'Eb Gb', exchange, { lock: true }),
-  define('xchg', '87 /r', 'Ev Gv', exchange, { lock: true, hot: true }),
+  define('xchg', '86 /r', 'Eb Gb', exchange, { lock: 'always' }),
+  define('xchg', '87 /r', 'Ev Gv', exchange, { lock: 'always', hot: true }),
   define('xchg', '90+r', 'Zv rAX', exchange),
   define('xadd', '0F C0 /r', 'Eb Gb', exchangeAdd, { lock: true, writes: 'oszapc' }),
   define('xadd', '0F C1 /r', 'Ev Gv', exchangeAdd, { lock: true, writes: 'oszapc', hot: true }),

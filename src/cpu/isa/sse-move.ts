@@ -88,6 +88,8 @@ const storeMasked: Semantics = (x, source, mask) => {
   const chosen = x.let(w.simd('i8x16.shr_s', (mask as Operand).readVector(), w.i32(7)));
   const offset = w.extendU(truncate(x.addressSize, x.register(RDI, x.addressSize).read()));
   const address = x.let(x.linear(w.add(offset, x.segmentBase())));
+  // The bytes that are not chosen are written back as they were.
+  x.requireAlone();
   x.if(w.simd('v128.any_true', chosen), () =>
     x.modifiable(address, size, host => {
       const old = size === 16 ? w.loadV128(host) : w.loadZeroExtended(8, host);

@@ -99,6 +99,7 @@ const farReturn: Semantics = (x, extra) => {
   x.leaveReload();
 };
 const interruptReturn: Semantics = x => {
+  x.fence();
   attempt(x, 'iret', w.i32(x.size));
   x.leaveInterruptWindow();
   x.leaveReload();
@@ -146,6 +147,8 @@ const halt: Semantics = privileged(x => x.leaveExit(Exit.halt));
 const hypercall: Semantics = x => x.leaveExit(Exit.hypercall);
 const pause: Semantics = x => x.leaveExit(Exit.pause);
 const nothing: Semantics = () => {};
+/** LFENCE and SFENCE have nothing to do: loads and stores are in order already. Only a load may overtake a store. */
+const memoryFence: Semantics = x => x.fence();
 const undefinedInstruction: Semantics = x => x.raise(Vector.UD);
 const breakpoint: Semantics = softwareInterrupt(Vector.BP, 2);
 
@@ -164,6 +167,7 @@ const writeControl: Semantics = (x, register, source) => {
   x.raiseIf(w.eqz(x.runtime('isControlRegister', number)), Vector.UD);
   const value = x.let(w.extendU((source as Operand).read()));
   x.synchroniseNext();
+  x.fence();
   x.faultIf(x.runtime('writeControl', number, value));
   x.leaveInterruptWindow();
   x.leaveReload();
@@ -181,6 +185,7 @@ const writeDebug: Semantics = (x, register, source) => {
 const writeMsr: Semantics = x => {
   x.requirePrivilege();
   x.synchronise();
+  x.fence();
   x.faultIf(x.runtime('wrmsr'));
   x.leaveInterruptWindow();
   x.leaveReload(true);
@@ -247,11 +252,13 @@ const adjustRpl: Semantics = (x, destination, source) => {
 };
 
 const invalidatePage: Semantics = privileged((x, source) => {
+  x.fence();
   attempt(x, 'invlpg', (source as Operand).address());
   x.leaveReload(true);
 });
 const invalidatePcid: Semantics = privileged((x, type, descriptor) => {
   const kind = w.extendU((type as Operand).read());
+  x.fence();
   attempt(x, 'invpcid', kind, (descriptor as Operand).address());
   x.leaveReload(true);
 });
@@ -259,6 +266,7 @@ const invalidatePcid: Semantics = privileged((x, type, descriptor) => {
 // ---- processor identification, time, ports ----
 
 const identify: Semantics = x => {
+  x.fence();
   x.synchronise();
   x.runtime('cpuid');
 };
@@ -502,7 +510,7 @@ export const system: Definition[] = [
   ),
   define('prefetchw', '0F 0D /r', 'Ev', nothing, { noAccess: true }),
   define('lfence', 'NP 0F AE /5', 'Rd', nothing),
-  define('mfence', 'NP 0F AE /6', 'Rd', nothing),
+  define('mfence', 'NP 0F AE /6', 'Rd', memoryFence),
   define('sfence', 'NP 0F AE /7', 'Rd', nothing),
   define('clflush', 'NP 0F AE /7', 'Mb', (x, line) => void x.loadMemory((line as Operand).address(), 1)),
   define('clflushopt', '66 0F AE /7', 'Mb', (x, line) => void x.loadMemory((line as Operand).address(), 1)),

@@ -16,4 +16,8 @@ export const Exit = {
   breakpoint: 6,
   /** An instruction that Domus does not implement; `exitInfo` is its form. The domain is crashed with a reason. */
   unsupported: 7,
+  /** `Vcpu.kick` was set; the instruction at `rip` has not run. */
+  kick: 8,
+  /** The instruction at `rip` (or the fetch of it) must be executed while no other vCPU of the machine does. */
+  exclusive: 9,
 } as const;

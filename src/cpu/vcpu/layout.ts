@@ -175,7 +175,22 @@ export const Vcpu = struct('vcpu', {
   x87Image: aligned(64, bytes(128)),
   /** Exceptions and interrupts delivered so far; tells a single-stepper that the instruction did not complete. */
   deliveries: u32,
+
+  /**
+   * Another thread wants this vCPU's attention: `KICK`, else 0. Whoever executes guest code polls it and gives control
+   * back to the engine's caller with `Exit.kick`, before the next instruction.
+   */
+  kick: aligned(64, i32),
+  /** 1 while other vCPUs of the machine may run at the same time: see `Emitter.requireAlone`. */
+  parallel: u32,
+  /** A word that nobody looks at: an atomic operation on it orders the accesses around it. */
+  fence: u32,
 });
+
+/** More fuel than a slice can have, so that one comparison with `kick` tells both that it is set and that fuel is used up. */
+export const KICK = 0x7fff_ffff;
+/** `exVector` of an instruction that must be executed while no other vCPU of the machine does: no exception, `Exit.exclusive`. */
+export const PENDING_EXCLUSIVE = 257;
 
 /** TLB tables after the state: read, write per class, then execute per class. */
 export const TlbClass = {

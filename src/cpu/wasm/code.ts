@@ -315,6 +315,28 @@ export class Code {
     this.#body.bytes(memarg(0, offset));
   }
 
+  /**
+   * Compare-and-exchange of `width` bytes at a naturally aligned address: what was there. It orders everything before it
+   * and after it.
+   */
+  compareExchange(width: number, address: Value, expected: Value, replacement: Value): Value {
+    const type = integerType(expected);
+    const opcode = (op.ATOMIC_COMPARE_EXCHANGE[type] as Record<number, number>)[width];
+    invariant(opcode !== undefined, `no compare-and-exchange of ${width} bytes with ${type}`);
+    for (const operand of [address, expected, replacement]) this.#emit(operand);
+    this.#opcode(opcode);
+    this.#body.bytes(memarg(Math.log2(width), 0));
+    return this.#result(type);
+  }
+  /** OR an i32 into memory at a multiple of 4, atomically; the old value is not wanted. */
+  atomicOr(address: Value, value: Value, offset = 0): void {
+    this.#emit(address);
+    this.#emit(value);
+    this.#opcode(op.I32_ATOMIC_RMW_OR);
+    this.#body.bytes(memarg(2, offset));
+    this.#body.byte(op.DROP);
+  }
+
   /** Call and keep the result (if any) in a local. */
   call(callee: Callee, ...args: Value[]): Value {
     invariant(callee.params.length === args.length, `${args.length} arguments for ${callee.params.length}`);

@@ -91,6 +91,16 @@ export const F64_STORE = 0x39;
 export const SIMD_PREFIX = 0xfd;
 export const ATOMIC_PREFIX = 0xfe;
 export const prefixed = (prefix: number, code: number): number => (prefix << 12) | code;
+/** cmpxchg by the type of its operands and the width in bytes; the address must be naturally aligned. */
+export const ATOMIC_COMPARE_EXCHANGE = {
+  i32: {
+    1: prefixed(ATOMIC_PREFIX, 0x4a),
+    2: prefixed(ATOMIC_PREFIX, 0x4b),
+    4: prefixed(ATOMIC_PREFIX, 0x48),
+  },
+  i64: { 8: prefixed(ATOMIC_PREFIX, 0x49) },
+} as const;
+export const I32_ATOMIC_RMW_OR = prefixed(ATOMIC_PREFIX, 0x33);
 export const V128_LOAD = prefixed(SIMD_PREFIX, 0x00);
 export const V128_STORE = prefixed(SIMD_PREFIX, 0x0b);
 export const V128_LOAD32_ZERO = prefixed(SIMD_PREFIX, 0x5c);

@@ -7,8 +7,10 @@
 
 import { getFlags, setSystemFlags } from './flags';
 import {
+  EXIT_exclusive,
   EXIT_tripleFault,
   EXIT_unsupported,
+  PENDING_EXCLUSIVE,
   SEG_cs,
   SEG_ds,
   SEG_es,
@@ -112,6 +114,7 @@ export function deliver(cpu: usize): i32 {
   let vector = load<i32>(cpu, VCPU_exVector);
   while (true) {
     if (vector === UNSUPPORTED) return finish(cpu, EXIT_unsupported);
+    if (vector === PENDING_EXCLUSIVE) return finish(cpu, EXIT_exclusive);
     if (vector === PF) store<u64>(cpu, load<u64>(cpu, VCPU_exCr2), VCPU_cr2);
     store<i32>(cpu, vector, VCPU_exDelivering);
     const hasError = load<i32>(cpu, VCPU_exHasError) !== 0;
