@@ -8,6 +8,7 @@ import {
   CpuidFeature,
   Decoder,
   DecoderOptions,
+  EncodingKind,
   Formatter,
   FormatterSyntax,
   type Instruction,
@@ -73,6 +74,9 @@ export interface Analysis {
   readonly x87: boolean;
   readonly mmx: boolean;
   readonly vector: boolean;
+  readonly vex: boolean;
+  /** A gathered memory operand: numbers of the vector registers of indices and mask, size of an index. */
+  readonly gather: { readonly index: number; readonly mask: number; readonly indexBytes: 4 | 8 } | undefined;
   readonly lanes: LaneKind;
   readonly features: readonly string[];
   readonly privileged: boolean;
@@ -111,7 +115,8 @@ function memoryUses(instruction: Instruction, mode: Mode): MemoryUse[] {
   for (let i = 0; i < instruction.opCount; i++)
     if (instruction.opKind(i) === OpKind.Memory) hasOperand = true;
   for (const used of info.usedMemory() as UsedMemory[]) {
-    const widest = used.base !== Register.None ? used.base : used.index;
+    const index = RegisterExt.isGPR(used.index) ? used.index : Register.None;
+    const widest = used.base !== Register.None ? used.base : index;
     const registerBytes = widest === Register.None ? 0 : RegisterExt.size(widest);
     // Without registers the width is that of the displacement.
     const displacementBits = instruction.memoryDisplSize * 8;
@@ -146,10 +151,12 @@ function memoryUses(instruction: Instruction, mode: Mode): MemoryUse[] {
   return uses;
 }
 
-const FLOAT32_NAMES = /(ps|ss|ps2pi|ss2si|ps2dq|ps2pd|ss2sd)$/;
+const FLOAT32_NAMES = /(ps|ss|ps2pi|ss2si|ps2dq|ps2pd|ss2sd|ps2ph)$/;
 const FLOAT64_NAMES = /(pd|sd|pd2pi|sd2si|pd2dq|pd2ps|sd2ss|ddup)$/;
 function laneKind(mnemonic: string): LaneKind {
+  if (mnemonic.startsWith('v')) return laneKind(mnemonic.slice(1));
   if (/^pcmp[ei]str/.test(mnemonic)) return 'text';
+  if (mnemonic === 'cvtph2ps') return 'float16';
   if (/^cvtt?(ps|ss)2|^(movs[lh]dup)$/.test(mnemonic)) return 'float32';
   if (/^cvtt?(pd|sd)2/.test(mnemonic)) return 'float64';
   if (/^cvt(pi|si|dq)2/.test(mnemonic)) return 'integer';
@@ -192,7 +199,7 @@ function analyseInstruction(instruction: Instruction, mode: Mode): Analysis {
     if (kind === OpKind.Register) {
       const register = instruction.opRegister(i);
       if (RegisterExt.isMM(register)) mmx = true;
-      if (RegisterExt.isXMM(register)) vector = true;
+      if (RegisterExt.isVectorRegister(register)) vector = true;
       if (i === 0) operandBytes = RegisterExt.size(register);
     } else if (kind === OpKind.Memory) {
       hasMemoryOperand = true;
@@ -235,6 +242,14 @@ function analyseInstruction(instruction: Instruction, mode: Mode): Analysis {
     x87: features.some(feature => feature.startsWith('FPU')),
     mmx,
     vector,
+    vex: instruction.encoding === EncodingKind.VEX,
+    gather: instruction.isVsib
+      ? {
+          index: RegisterExt.number(instruction.memoryIndex),
+          mask: RegisterExt.number(instruction.opRegister(2)),
+          indexBytes: instruction.isVsib64 ? 8 : 4,
+        }
+      : undefined,
     lanes: laneKind(mnemonic),
     features,
     privileged,

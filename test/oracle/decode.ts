@@ -54,6 +54,18 @@ export function randomInstructionBytes(draw: Random, mode: Mode): Uint8Array {
   return tail(draw, bytes);
 }
 
+/** A VEX prefix, seldom with another one in front, and an opcode of its maps. */
+export function randomVexBytes(draw: Random): Uint8Array {
+  const bytes: number[] = [];
+  if (draw.oneIn(6)) bytes.push(draw.pick(PREFIXES));
+  // Few instructions leave vvvv unused: ones, so that not most are invalid for it.
+  const last = draw.below(256) | (draw.oneIn(2) ? 0x78 : 0);
+  if (draw.oneIn(3)) bytes.push(0xc5, last | (draw.oneIn(4) ? 0 : 0xc0));
+  else bytes.push(0xc4, (draw.below(8) << 5) | (draw.oneIn(12) ? draw.below(32) : 1 + draw.below(3)), last);
+  bytes.push(draw.below(256), draw.below(256));
+  return tail(draw, bytes);
+}
+
 /** Endless byte strings for a mode: first every opcode, then random ones. */
 export function* decoderInputs(mode: Mode, seed: number): Generator<Uint8Array> {
   const draw = random(seed);
@@ -75,7 +87,10 @@ export function* decoderInputs(mode: Mode, seed: number): Generator<Uint8Array> 
   // Every ModRM and SIB byte of one opcode with a large immediate.
   for (let modrm = 0; modrm < 256; modrm++)
     for (let sib = 0; sib < 256; sib += 3) yield tail(draw, [0x81, modrm, sib]);
-  for (;;) yield randomInstructionBytes(draw, mode);
+  for (;;) {
+    yield randomInstructionBytes(draw, mode);
+    yield randomVexBytes(draw);
+  }
 }
 
 export interface DecodeDifference {

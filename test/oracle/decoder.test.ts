@@ -8,12 +8,12 @@ import { compareDecoder, formatDecodeDifference } from './decode.ts';
 
 const full = process.env.DOMUS_TEST_FULL === '1';
 
-/** Extensions that the processor has; instructions of all others are rightly undefined: AVX, VMX, SVM and many more. */
+/** Extensions that the processor has; instructions of all others are rightly undefined: AVX-512, VMX, SVM and many more. */
 const FEATURES = new Set(
   (
     'INTEL8086 INTEL186 INTEL286 INTEL386 INTEL486 X64 PAUSE MULTIBYTENOP FPU FPU287 FPU387 CMOV CX8 CMPXCHG16B FXSR ' +
     'POPCNT CLFSH CLFLUSHOPT PREFETCHW FSGSBASE XSAVE XSAVEOPT XSAVEC CPUID MSR TSC RDTSCP RDPMC SYSCALL SEP INVPCID ' +
-    'RDRAND RDSEED SMAP MMX SSE SSE2 SSE3 SSSE3 SSE4_1 SSE4_2 AES PCLMULQDQ'
+    'RDRAND RDSEED SMAP MMX SSE SSE2 SSE3 SSSE3 SSE4_1 SSE4_2 AES PCLMULQDQ MOVBE LZCNT BMI1 BMI2'
   ).split(' '),
 );
 

@@ -1,5 +1,5 @@
 /**
- * Every user-mode instruction of x86-64-v2, from iced-x86's code table: a source of forms that knows nothing of ours,
+ * Every user-mode instruction of x86-64-v3, from iced-x86's code table: a source of forms that knows nothing of ours,
  * so that an instruction missing or misread in our own table shows.
  *
  * Left out, and why, is listed in EXCLUDED. Encodings are made by iced's encoder from random registers, addressing
@@ -54,6 +54,13 @@ const FEATURES: Record<string, string> = {
   CLFSH: 'clflush',
   PREFETCHW: '3dnowprefetch',
   MOVBE: 'movbe',
+  LZCNT: 'abm',
+  BMI1: 'bmi1',
+  BMI2: 'bmi2',
+  AVX: 'avx',
+  AVX2: 'avx2',
+  FMA: 'fma',
+  F16C: 'f16c',
   FSGSBASE: 'fsgsbase',
 };
 
@@ -101,6 +108,7 @@ const register32 = (mode: Mode) => (random: Random) => {
 const register64 = (mode: Mode) => registerRange(R.RAX, 16, mode);
 const registerMm = (_mode: Mode) => (random: Random) => R.MM0 + random.below(8);
 const registerXmm = (mode: Mode) => registerRange(R.XMM0, 16, mode);
+const registerYmm = (mode: Mode) => registerRange(R.YMM0, 16, mode);
 
 type RegisterPicker = (mode: Mode) => (random: Random) => Register;
 const REGISTER_OR_MEMORY = new Map<OpCodeOperandKind, RegisterPicker>([
@@ -110,6 +118,14 @@ const REGISTER_OR_MEMORY = new Map<OpCodeOperandKind, RegisterPicker>([
   [K.r64_or_mem, register64],
   [K.mm_or_mem, registerMm],
   [K.xmm_or_mem, registerXmm],
+  [K.ymm_or_mem, registerYmm],
+]);
+/** Indices of gathered operands are vector registers of these. */
+const GATHERED = new Map<OpCodeOperandKind, RegisterPicker>([
+  [K.mem_vsib32x, registerXmm],
+  [K.mem_vsib64x, registerXmm],
+  [K.mem_vsib32y, registerYmm],
+  [K.mem_vsib64y, registerYmm],
 ]);
 const REGISTERS = new Map<OpCodeOperandKind, RegisterPicker>([
   [K.r8_reg, register8],
@@ -127,6 +143,14 @@ const REGISTERS = new Map<OpCodeOperandKind, RegisterPicker>([
   [K.mm_rm, registerMm],
   [K.xmm_reg, registerXmm],
   [K.xmm_rm, registerXmm],
+  [K.ymm_reg, registerYmm],
+  [K.ymm_rm, registerYmm],
+  [K.xmm_vvvv, registerXmm],
+  [K.ymm_vvvv, registerYmm],
+  [K.xmm_is4, registerXmm],
+  [K.ymm_is4, registerYmm],
+  [K.r32_vvvv, register32],
+  [K.r64_vvvv, register64],
   [K.sti_opcode, () => random => R.ST0 + random.below(8)],
 ]);
 const FIXED = new Map<OpCodeOperandKind, Register>([
@@ -358,7 +382,13 @@ function setOperands(
       setImmediate(random, instruction, i, immediate, name);
       if (kind === K.imm8_const_1) instruction.immediate8 = 1;
     } else if (branch) setBranch(random, instruction, mode, rip, branch[0], branch[1]);
-    else if (kind === K.seg_rSI) instruction.setOpKind(i, STRING_SOURCE.get(stringBits)!);
+    else if (GATHERED.has(kind)) {
+      instruction.setOpKind(i, OpKind.Memory);
+      setMemory(random, instruction, mode, false);
+      if (instruction.memoryBase === R.RIP || instruction.memoryBase === R.EIP) return false;
+      instruction.memoryIndex = GATHERED.get(kind)!(mode)(random);
+      if (instruction.memoryIndexScale === 1) instruction.memoryIndexScale = random.pick([1, 2, 4, 8]);
+    } else if (kind === K.seg_rSI) instruction.setOpKind(i, STRING_SOURCE.get(stringBits)!);
     else if (kind === K.es_rDI) instruction.setOpKind(i, STRING_TARGET.get(stringBits)!);
     else if (kind === K.seg_rDI) instruction.setOpKind(i, MASKED_TARGET.get(stringBits)!);
     else if (kind === K.seg_rBX_al) {
@@ -401,7 +431,7 @@ function formOf(name: string, codeValue: Code): InstructionForm | undefined {
   const kinds = Array.from({ length: opCode.opCount }, (_, i) => opCode.opKind(i));
   const usable =
     opCode.isInstruction &&
-    opCode.encoding === EncodingKind.Legacy &&
+    (opCode.encoding === EncodingKind.Legacy || opCode.encoding === EncodingKind.VEX) &&
     !opCode.mustBeCpl0 &&
     !opCode.isReservedNop &&
     // Two instructions: FWAIT and the form without waiting, which has an entry of its own.

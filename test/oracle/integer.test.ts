@@ -13,7 +13,7 @@ import { readVectorFile, replayVectors } from './vectors.ts';
 const skip = hostUnavailable() ?? false;
 const full = process.env.DOMUS_TEST_FULL === '1';
 /** What belongs to other families' tests. */
-const OTHERS = new Set('fpu mmx sse sse2 pni ssse3 sse4_1 sse4_2 aes pclmulqdq movbe'.split(' '));
+const OTHERS = new Set('fpu mmx sse sse2 pni ssse3 sse4_1 sse4_2 aes pclmulqdq avx avx2 fma f16c'.split(' '));
 const isInteger = (form: { hostFeatures: readonly string[] }) =>
   !form.hostFeatures.some(name => OTHERS.has(name));
 

@@ -75,7 +75,7 @@ export const HOST_DIFFERENCES: readonly HostDifference[] = [
     reason: 'only a relative error of 1.5 * 2^-12 is promised; tables differ',
     treatment: 'approximate',
     approximation: 'reciprocal',
-    applies: analysis => /^(rcp|rsqrt)[ps]s$/.test(analysis.mnemonic),
+    applies: analysis => /^v?(rcp|rsqrt)[ps]s$/.test(analysis.mnemonic),
   },
   {
     what: 'FSIN, FCOS, FSINCOS, FPTAN, FPATAN, F2XM1, FYL2X, FYL2XP1',
@@ -105,7 +105,7 @@ export const HOST_DIFFERENCES: readonly HostDifference[] = [
     reason: 'whether they fault depends on the implementation',
     treatment: 'skip',
     applies: (analysis, _test, expected) =>
-      /^maskmov/.test(analysis.mnemonic) && expected.end !== End.completed,
+      /^v?maskmov(q|dqu)$/.test(analysis.mnemonic) && expected.end !== End.completed,
   },
   {
     what: 'LOCK MOV CR0',

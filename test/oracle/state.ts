@@ -74,7 +74,7 @@ function target(random: Random, analysis: Analysis, use: MemoryUse): bigint {
       return inWindow(WINDOW_BYTES - size);
     default: {
       const offset = random.below(WINDOW_BYTES - size - 64);
-      const alignment = size >= 16 ? 16 : 8;
+      const alignment = size === 32 ? 32 : size >= 16 ? 16 : 8;
       return inWindow(random.oneIn(size >= 16 ? 6 : 2) ? offset : offset & -alignment);
     }
   }
@@ -182,14 +182,15 @@ function generalState(draft: Draft): void {
     state.u32[D.mxcsr] = mxcsr;
     for (let i = 0; i < 16; i++) {
       lanes(random, kindFor(random, analysis), state.bytes, B.ymm + 32 * i, 16);
-      // The upper half is no business of these instructions: any marker will do.
-      state.u32[(B.ymm + 32 * i) / 4 + 4] = random.u32();
+      // Without VEX the upper half is no business of these instructions: any marker will do.
+      if (analysis.vex) lanes(random, kindFor(random, analysis), state.bytes, B.ymm + 32 * i + 16, 16);
+      else state.u32[(B.ymm + 32 * i) / 4 + 4] = random.u32();
     }
     if (random.oneIn(3)) {
       // Equal and nearly equal operands.
       const from = B.ymm + 32 * random.below(8);
       for (let i = 0; i < 16; i++) {
-        state.bytes.copyWithin(B.ymm + 32 * i, from, from + 16);
+        state.bytes.copyWithin(B.ymm + 32 * i, from, from + (analysis.vex ? 32 : 16));
         if (random.oneIn(2)) state.bytes[B.ymm + 32 * i + random.below(16)]! ^= 1 << random.below(8);
       }
     }
@@ -198,11 +199,27 @@ function generalState(draft: Draft): void {
   setLow(state, RSP, random.oneIn(6) ? stack : stack & ~7n, mode === 16 ? 32 : 64);
 }
 
+/** Indices that stay near the base, seldom far away, and a mask of any sign bits. */
+function gathering({ random, analysis, state }: Draft): void {
+  const { index, mask, indexBytes } = analysis.gather!;
+  const base = analysis.memory[0]!.base;
+  const absolute = BigInt(DATA_BASE) / BigInt(analysis.memory[0]!.scale);
+  for (let at = 0; at < 32; at += indexBytes) {
+    const near = BigInt(random.below(0x80) - (base < 0 ? 0 : 0x40)) + (base < 0 ? absolute : 0n);
+    const value = random.oneIn(24) ? BigInt(random.u32()) << BigInt(random.below(30)) : near;
+    for (let i = 0; i < indexBytes; i++)
+      state.bytes[B.ymm + 32 * index + at + i] = Number((value >> BigInt(8 * i)) & 0xffn);
+  }
+  for (let at = 3; at < 32; at += 4)
+    state.bytes[B.ymm + 32 * mask + at] = random.below(256) | (random.oneIn(3) ? 0x80 : 0);
+}
+
 /** What single instructions want beyond the general. */
 function particular(draft: Draft): void {
   const { random, analysis, state } = draft;
   const { mnemonic, operandBytes, mode } = analysis;
   const bits = operandBytes * 8 || 32;
+  if (analysis.gather) gathering(draft);
   if (/^i?div$/.test(mnemonic) && !random.oneIn(3)) {
     // Otherwise most quotients overflow.
     const sign = mnemonic === 'idiv' && (state.u64[RAX]! >> BigInt(bits - 1)) & 1n ? -1n : 0n;
@@ -229,7 +246,7 @@ function particular(draft: Draft): void {
     !random.oneIn(6)
   )
     setLow(state, analysis.register0, BigInt((mode === 16 ? 0 : CODE_BASE) + random.below(0x3000)), mode);
-  if (/^pcmpestr/.test(mnemonic) && !random.oneIn(4)) {
+  if (/^v?pcmpestr/.test(mnemonic) && !random.oneIn(4)) {
     setLow(state, RAX, BigInt(random.below(40) - 20), 64);
     setLow(state, RDX, BigInt(random.below(40) - 20), 64);
   }
@@ -274,7 +291,7 @@ function memoryContents(draft: Draft): void {
       put(at, fxImage(random, analysis));
       if (mnemonic.startsWith('x'))
         put(at + 512, Uint8Array.of(random.below(8), ...new Array<number>(63).fill(0)));
-    } else if (mnemonic === 'ldmxcsr') {
+    } else if (/^v?ldmxcsr$/.test(mnemonic)) {
       const bytes = new Uint8Array(4);
       new DataView(bytes.buffer).setUint32(0, someMxcsr(random), true);
       put(at, bytes);

@@ -267,7 +267,13 @@ export function float80(random: Random, bytes: Uint8Array, at: number): void {
 }
 
 /** What the lanes of a vector register hold. */
-export type LaneKind = 'integer' | 'text' | 'float32' | 'float64';
+export type LaneKind = 'integer' | 'text' | 'float16' | 'float32' | 'float64';
+
+const FLOAT16 = [
+  0, 1, 2, 0x3ff, 0x400, 0x401, 0x3c00, 0x3c01, 0x7bff, 0x7c00, 0x7c01, 0x7dff, 0x7e00, 0x7fff,
+];
+const float16 = (random: Random): number =>
+  random.oneIn(2) ? random.pick(FLOAT16) | (random.below(2) << 15) : random.below(0x1_0000);
 
 const scratch = new Uint32Array(2);
 const scratchBytes = new Uint8Array(scratch.buffer);
@@ -278,6 +284,8 @@ export function lanes(random: Random, kind: LaneKind, bytes: Uint8Array, at: num
     if (kind === 'float32') {
       scratch[0] = float32(random);
       scratch[1] = float32(random);
+    } else if (kind === 'float16') {
+      for (let j = 0; j < 2; j++) scratch[j] = float16(random) | (float16(random) << 16);
     } else if (kind === 'float64') float64(random, scratch, 0);
     else if (kind === 'text') {
       for (let j = 0; j < 8; j++) scratchBytes[j] = text.charCodeAt(random.below(text.length));

@@ -28,6 +28,7 @@ const SIZES: Record<number, string> = {
   8: 'qword',
   10: 'tbyte',
   16: 'xmmword',
+  32: 'ymmword',
 };
 const SIZE_LETTER: Record<number, string> = { 1: 'b', 2: 'w', 4: 'd', 8: 'q' };
 const SEG_SS = 2;
@@ -57,6 +58,9 @@ const BY_SIZE: Record<string, readonly [string, string, string]> = {
   pcmpestrm: ['pcmpestrm', 'pcmpestrm', 'pcmpestrm64'],
   pcmpestri: ['pcmpestri', 'pcmpestri', 'pcmpestri64'],
   movd: ['movd', 'movd', 'movq'],
+  vpextrd: ['vpextrd', 'vpextrd', 'vpextrq'],
+  vpinsrd: ['vpinsrd', 'vpinsrd', 'vpinsrq'],
+  vmovd: ['vmovd', 'vmovd', 'vmovq'],
 };
 const REPEATS = new Set(['movs', 'stos', 'lods', 'ins', 'outs']);
 
@@ -123,7 +127,8 @@ function operandTexts(d: Decoded, next: bigint, is64: boolean): string[] {
   const texts: string[] = [];
   let immediates = 0;
   for (const operand of d.definition.operands) {
-    if (operand.kind === 'X') continue;
+    // The vector of indices is shown in the memory operand.
+    if (operand.kind === 'X' || operand.kind === 'K') continue;
     if (operand.kind === 'I') texts.push(immediateText(d, operand, immediates++));
     else texts.push(operandText(d, operand, next, is64));
   }
@@ -147,17 +152,23 @@ function operandText(d: Decoded, operand: OperandSpec, next: bigint, is64: boole
     case 'E':
     case 'R':
       return inRegister || operand.kind === 'R'
-        ? generalName(d.rm, d.definition.name.startsWith('pinsr') ? Math.max(4, size) : size, d.rexPresent)
+        ? generalName(d.rm, /^v?pinsr/.test(d.definition.name) ? Math.max(4, size) : size, d.rexPresent)
         : memoryText(d, size);
     case 'M':
       return memoryText(d, d.definition.options.noAccess ? 0 : size);
     case 'Z':
       return generalName(d.opcodeRegister, size, d.rexPresent);
+    case 'B':
+      return generalName(d.vvvv, size, true);
     case 'V':
-      return `xmm${d.reg}`;
+      return vectorName(d.reg, size);
+    case 'H':
+      return vectorName(d.vvvv, size);
+    case 'Y':
+      return vectorName(d.selected, size);
     case 'W':
     case 'U':
-      return inRegister ? `xmm${d.rm}` : memoryText(d, size);
+      return inRegister ? vectorName(d.rm, size) : memoryText(d, size);
     case 'P':
       return `mm${d.reg & 7}`;
     case 'Q':
@@ -192,6 +203,7 @@ function operandText(d: Decoded, operand: OperandSpec, next: bigint, is64: boole
   }
 }
 
+const vectorName = (number: number, size: number): string => `${size === 32 ? 'ymm' : 'xmm'}${number}`;
 const sizeText = (size: number): string => (SIZES[size] ? `${SIZES[size]} ptr ` : '');
 
 function segmentText(d: Decoded): string {
@@ -209,7 +221,11 @@ function memoryText(d: Decoded, size: number): string {
   else if (d.base >= 0) parts.push(generalName(d.base, d.addressSize, true));
   if (d.index >= 0) {
     const factor = d.scale > 0 ? `*${1 << d.scale}` : '';
-    parts.push(`${generalName(d.index, d.addressSize, true)}${factor}`);
+    const indices = d.definition.operands.find(operand => operand.kind === 'K');
+    const name = indices
+      ? vectorName(d.index, sizeOf(indices.size, d.size))
+      : generalName(d.index, d.addressSize, true);
+    parts.push(`${name}${factor}`);
   }
   let inside = parts.join('+');
   const { displacement } = d;

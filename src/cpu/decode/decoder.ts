@@ -23,6 +23,11 @@ export interface Decoded {
   /** 0 none, 1 F3, 2 F2: the last one given. */
   rep: 0 | 1 | 2;
   rexPresent: boolean;
+  /** There was a VEX prefix, with this register in vvvv. */
+  vex: boolean;
+  vvvv: number;
+  /** The register that the upper half of an immediate byte names. */
+  selected: number;
   /** ModRM fields with their REX bits; mod is -1 when there is no ModRM. */
   mod: number;
   reg: number;
@@ -45,11 +50,13 @@ export interface Decoded {
   immediate2: number;
 }
 
-/** All entries that an opcode byte may be, most particular first. */
-const CANDIDATES: Definition[][] = Array.from({ length: 1024 }, () => []);
+/** All entries that an opcode byte may be, most particular first; those with VEX have maps of their own. */
+const VEX_MAPS = 4;
+const CANDIDATES: Definition[][] = Array.from({ length: 2 * VEX_MAPS * 256 }, () => []);
 for (const definition of TABLE) {
+  const map = definition.map + (definition.vex ? VEX_MAPS : 0);
   for (let i = 0; i < (definition.plusRegister ? 8 : 1); i++) {
-    (CANDIDATES[definition.map * 256 + definition.opcode + i] as Definition[]).push(definition);
+    (CANDIDATES[map * 256 + definition.opcode + i] as Definition[]).push(definition);
   }
 }
 const particular = (d: Definition): number =>
@@ -73,6 +80,9 @@ export class Decoder {
     lock: false,
     rep: 0,
     rexPresent: false,
+    vex: false,
+    vvvv: 0,
+    selected: 0,
     mod: -1,
     reg: 0,
     rm: 0,
@@ -141,6 +151,7 @@ export class Decoder {
     d.lock = false;
     d.rep = 0;
     d.rexPresent = false;
+    d.vex = false;
     let byte = this.#next();
     for (;;) {
       if (byte === 0x66) has66 = true;
@@ -175,6 +186,15 @@ export class Decoder {
     d.displacement = 0;
     d.displacementHigh = 0;
 
+    if ((byte & 0xfe) === 0xc4 && (mode & Mode.real) === 0) {
+      const next = this.#position < this.#end ? (this.#bytes[this.#position] as number) : 0;
+      // Outside 64-bit mode these are LES and LDS, which cannot have a register in ModRM.rm.
+      if (is64 || next >= 0xc0) {
+        const forbidden = has66 || d.lock || d.rep !== 0 || rex !== 0;
+        return this.#vex(byte === 0xc5, is64, code, has67, override) ?? (forbidden ? 'undefined' : undefined);
+      }
+    }
+
     let map = 0;
     if (byte === 0x0f) {
       byte = this.#next();
@@ -186,7 +206,7 @@ export class Decoder {
     }
     const wide = code === Mode.code16 ? has66 : !has66;
     d.size = rex & 8 ? 8 : wide ? 4 : 2;
-    d.addressSize = is64 ? (has67 ? 4 : 8) : (code === Mode.code16) === has67 ? 4 : 2;
+    d.addressSize = addressSizeOf(code, has67);
 
     const candidates = CANDIDATES[map * 256 + byte] as Definition[];
     const modrm = this.#position < this.#end ? (this.#bytes[this.#position] as number) : 0;
@@ -206,6 +226,58 @@ export class Decoder {
     if (!hasRegister(definition, d.reg)) return 'undefined';
     if (d.lock && !(definition.options.lock && d.mod >= 0 && d.mod !== 3)) return 'undefined';
     return undefined;
+  }
+
+  /** An instruction from its VEX prefix on, without the first byte of that (SDM vol. 2, 2.3). */
+  #vex(short: boolean, is64: boolean, code: number, has67: boolean, override: number): Failure | undefined {
+    const d = this.result;
+    const first = this.#next();
+    const last = short ? first & 0x7f : this.#next();
+    const map = short ? 1 : first & 0x1f;
+    const w = short ? 0 : last >> 7;
+    const length = last & 4 ? 32 : 16;
+    const vvvv = (~last >> 3) & 15;
+    // R, X and B are inverted; outside 64-bit mode there are only eight registers.
+    const inverted = ~first >> 5;
+    const extension = !is64 ? 0 : short ? inverted & 4 : inverted & 7;
+    d.vex = true;
+    d.vvvv = is64 ? vvvv : vvvv & 7;
+    d.rep = 0;
+    d.lock = false;
+    d.size = is64 && w ? 8 : 4;
+    d.addressSize = addressSizeOf(code, has67);
+    // Byte registers that an extension names are those of REX; there are none among these instructions.
+    d.rexPresent = true;
+    const opcode = this.#next();
+    const modrm = this.#position < this.#end ? (this.#bytes[this.#position] as number) : 0;
+    const known = map >= 1 && map <= 3;
+    const candidates = known ? (CANDIDATES[(map + VEX_MAPS) * 256 + opcode] as Definition[]) : [];
+    const definition = candidates.find(
+      c =>
+        c.prefix === VEX_PREFIXES[last & 3] &&
+        (c.vex?.length === 0 || c.vex?.length === length) &&
+        (c.vex.w === -1 || c.vex.w === w) &&
+        (c.digit < 0 || c.digit === ((modrm >> 3) & 7)) &&
+        (c.rm === 'any' || !c.hasModrm || (c.rm === 'register') === modrm >= 0xc0),
+    );
+    if (!definition) {
+      // As without VEX: whether it is too long comes first.
+      if (opcode !== 0x77) this.#modrm(extension, override);
+      if (map === 3) this.#next();
+      return 'undefined';
+    }
+    d.definition = definition;
+    d.segment = override >= 0 ? override : SEG_DS;
+    const gathered = definition.operands.some(operand => operand.kind === 'K');
+    if (definition.hasModrm) this.#modrm(extension, override, false, gathered);
+    this.#immediates(definition);
+    d.selected = (d.immediate >> 4) & (is64 ? 15 : 7);
+    const usesVvvv = definition.operands.some(operand => operand.kind === 'H' || operand.kind === 'B');
+    if (!usesVvvv && vvvv !== 0) return 'undefined';
+    if (!gathered) return undefined;
+    // Indices need a SIB byte, and destination, indices and mask must differ.
+    const distinct = d.reg !== d.index && d.reg !== d.vvvv && d.index !== d.vvvv;
+    return (modrm & 7) === 4 && d.addressSize !== 2 && distinct ? undefined : 'undefined';
   }
 
   #choose(
@@ -250,16 +322,17 @@ export class Decoder {
   }
 
   /** @param isRegister MOV to and from control and debug registers ignores mod */
-  #modrm(rex: number, override: number, isRegister = false): void {
+  #modrm(rex: number, override: number, isRegister = false, gathered = false): void {
     const d = this.result;
     const fields = this.#next();
     d.mod = isRegister ? 3 : fields >> 6;
     d.reg = ((fields >> 3) & 7) | ((rex & 4) << 1);
     d.rm = (fields & 7) | ((rex & 1) << 3);
-    if (d.mod !== 3) this.#memory(fields & 7, rex, override);
+    if (d.mod !== 3) this.#memory(fields & 7, rex, override, gathered);
   }
 
-  #memory(rm: number, rex: number, override: number): void {
+  /** @param gathered the index is a vector register, of which number 4 exists too */
+  #memory(rm: number, rex: number, override: number, gathered: boolean): void {
     const d = this.result;
     let stackBased = false;
     if (d.addressSize === 2) {
@@ -276,7 +349,7 @@ export class Decoder {
       if (rm === 4) {
         const sib = this.#next();
         const index = ((sib >> 3) & 7) | ((rex & 2) << 2);
-        d.index = index === 4 ? -1 : index;
+        d.index = index === 4 && !gathered ? -1 : index;
         d.scale = d.index < 0 ? 0 : sib >> 6;
         base = (sib & 7) | ((rex & 1) << 3);
         if ((sib & 7) === 5 && d.mod === 0) base = -1;
@@ -313,8 +386,8 @@ export class Decoder {
         } else d.immediateHigh = selector;
         continue;
       }
-      if (operand.kind !== 'I' && operand.kind !== 'J') continue;
-      const bytes = sizeOf(operand.size, d.size);
+      if (operand.kind !== 'I' && operand.kind !== 'J' && operand.kind !== 'Y') continue;
+      const bytes = operand.kind === 'Y' ? 1 : sizeOf(operand.size, d.size);
       const low = bytes === 1 ? this.#signed8() : bytes === 2 ? this.#signed16() : this.#signed32();
       if (first) {
         d.immediate = low;
@@ -323,6 +396,14 @@ export class Decoder {
       first = false;
     }
   }
+}
+
+const VEX_PREFIXES = ['NP', '66', 'F3', 'F2'];
+
+/** Address size in bytes, by code size and address size prefix. */
+function addressSizeOf(code: number, has67: boolean): number {
+  if (code === Mode.code64) return has67 ? 4 : 8;
+  return (code === Mode.code16) === has67 ? 4 : 2;
 }
 
 /** Segment, control and debug registers that ModRM.reg can name but do not exist, or cannot be loaded (CS). */

@@ -171,7 +171,7 @@ export class RecordWriter {
     if (viaAddressRecord) this.#addressRecord(d, offset, is64);
     const form = formIndex(d.definition)[formVariant(d, is64, usesMemory)] as number;
     const at = this.#begin(form === 0 ? Pseudo.undefined : form, offset, d.length);
-    const { u16, i32 } = this.#memory;
+    const { u8, u16, i32 } = this.#memory;
     if (usesMemory) {
       if (viaAddressRecord) u16[(at + O.base) >> 1] = V.ea;
       else {
@@ -182,10 +182,17 @@ export class RecordWriter {
       u16[(at + O.segment) >> 1] = V.segBase + d.segment * 8;
     }
     for (const operand of d.definition.operands) this.#operand(d, operand, at, usesMemory);
+    if (viaAddressRecord && d.definition.vex) u8[at + O.scale] = d.scale;
     i32[(at + O.immediate) >> 2] = this.#immediate(d, viaAddressRecord, is64);
     const second = d.definition.operands.filter(o => o.kind === 'I').length > 1;
     const isJump = d.definition.operands.some(o => o.kind === 'J');
-    i32[(at + O.immediate + 4) >> 2] = isJump ? 0 : second ? d.immediate2 : d.immediateHigh;
+    i32[(at + O.immediate + 4) >> 2] = d.vex
+      ? vexRegisters(d)
+      : isJump
+        ? 0
+        : second
+          ? d.immediate2
+          : d.immediateHigh;
   }
 
   /** Instructions without an immediate may have something else to know. */
@@ -202,7 +209,8 @@ export class RecordWriter {
   #address(d: Decoded, at: number, offset: number): void {
     const { u8, u16, i32 } = this.#memory;
     u16[(at + O.base) >> 1] = d.base >= 0 ? V.gpr + d.base * 8 : d.base === -2 ? V.codePage : V.zero;
-    u16[(at + O.index) >> 1] = d.index >= 0 ? V.gpr + d.index * 8 : V.zero;
+    const gathered = d.vex && d.definition.operands.some(o => o.kind === 'K');
+    u16[(at + O.index) >> 1] = d.index >= 0 && !gathered ? V.gpr + d.index * 8 : V.zero;
     u8[at + O.scale] = d.scale;
     // RIP-relative: from the page's address, so the instruction's own place is part of the displacement.
     // POP finds the stack pointer moved already.
@@ -224,8 +232,10 @@ export class RecordWriter {
 
   /** Note where the operand is, if it is in a register. */
   #operand(d: Decoded, operand: OperandSpec, at: number, usesMemory: boolean): void {
-    const isRm = 'ERWUQNTZ'.includes(operand.kind);
-    if (isRm && usesMemory && operand.kind !== 'Z') return;
+    const isRm = 'ERWUQNTZK'.includes(operand.kind);
+    if (isRm && usesMemory && operand.kind !== 'Z' && operand.kind !== 'K') return;
+    // What VEX adds has a place of its own: see vexRegisters.
+    if (operand.kind === 'H' || operand.kind === 'B' || operand.kind === 'Y') return;
     const place = registerPlace(d, operand);
     if (place >= 0) this.#memory.u16[(at + (isRm ? O.rm : O.reg)) >> 1] = place;
   }
@@ -254,6 +264,8 @@ function registerPlace(d: Decoded, operand: OperandSpec): number {
     case 'W':
     case 'U':
       return V.ymm + d.rm * 32;
+    case 'K':
+      return V.ymm + d.index * 32;
     case 'P':
       return V.fpr + (d.reg & 7) * 16;
     case 'Q':
@@ -262,6 +274,13 @@ function registerPlace(d: Decoded, operand: OperandSpec): number {
     default:
       return -1;
   }
+}
+
+/** The register in vvvv (low half) and that in the immediate byte, where others have a second immediate. */
+function vexRegisters(d: Decoded): number {
+  const general = d.definition.operands.some(o => o.kind === 'B');
+  const vvvv = general ? generalPlace(d.vvvv, 4, true) : V.ymm + d.vvvv * 32;
+  return vvvv | ((V.ymm + d.selected * 32) << 16);
 }
 
 /** Byte offset of a general register in the vCPU block; without REX, byte registers 4..7 are AH to BH. */
@@ -307,6 +326,10 @@ function formVariant(d: Decoded, is64: boolean, memory: boolean): number {
 function blockedBy(definition: Definition, mode: number): number {
   const { unit } = definition.options;
   if (!unit) return 0;
+  if (unit === 'avx') {
+    if ((mode & Mode.avx) === 0) return Pseudo.undefined;
+    return mode & Mode.taskSwitched ? Pseudo.unavailable : 0;
+  }
   if (unit === 'x87') return mode & Mode.noX87 ? Pseudo.unavailable : 0;
   const emulated = (mode & Mode.noX87) !== 0 && (mode & Mode.taskSwitched) === 0;
   if (unit === 'mmx' ? emulated : (mode & Mode.noSse) !== 0) return Pseudo.undefined;

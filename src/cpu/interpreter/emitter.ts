@@ -16,6 +16,10 @@ import * as w from '../wasm/code.ts';
 
 const R = CodeRecord.offsets;
 
+/** VEX entries have no second immediate: registers that vvvv and the immediate name lie in its place. */
+const VVVV = R.immediate + 4;
+const IS4 = R.immediate + 6;
+
 /** What a called handler returns. */
 export const Outcome = { next: 0, fault: 1, reload: 2, repeat: 3, exit: 4 } as const;
 
@@ -77,6 +81,10 @@ export class InterpreterEmitter extends Emitter {
   place(name: 'reg' | 'rm' | 'base' | 'index' | 'segment'): Value {
     return w.add(this.cpu, this.recordField(name));
   }
+  /** The same for the registers that only VEX entries have. */
+  #vexPlace(offset: number): Value {
+    return this.let(w.add(this.cpu, w.load('i32', 2, this.#record, offset)));
+  }
   #register64(name: 'base' | 'index' | 'segment'): Value {
     return w.load('i64', 8, this.place(name), 0);
   }
@@ -113,6 +121,7 @@ export class InterpreterEmitter extends Emitter {
   /** @param second it is the second immediate, which lies 4 bytes behind the first */
   operand(spec: OperandSpec, form: Form, second = false): Operand {
     const size = sizeOf(spec.size, form.size);
+    const vex = form.definition.vex !== undefined;
     switch (spec.kind) {
       case 'E':
       case 'R':
@@ -126,7 +135,7 @@ export class InterpreterEmitter extends Emitter {
         return this.#integerAt(this.let(this.place('rm')), 0, size);
       case 'F':
         return size === 16
-          ? this.#vector(w.add(this.cpu, w.i32(Vcpu.offsets.ymm)), 16)
+          ? this.#vector(w.add(this.cpu, w.i32(Vcpu.offsets.ymm)), 16, vex)
           : this.register(spec.register, size);
       case 'I':
         return this.#immediate(spec.signed ? form.size : size, second ? 4 : 0);
@@ -147,12 +156,23 @@ export class InterpreterEmitter extends Emitter {
           isMemory: false,
           address: () => w.load('i64', 8, this.#record, R.immediate),
         };
+      case 'B':
+        return this.#integerAt(this.#vexPlace(VVVV), 0, size);
       case 'V':
-        return this.#vector(this.let(this.place('reg')), size);
+        return this.#vector(this.let(this.place('reg')), size, vex);
       case 'U':
-        return this.#vector(this.let(this.place('rm')), size);
+        return this.#vector(this.let(this.place('rm')), size, vex);
+      case 'H':
+        return this.#vector(this.#vexPlace(VVVV), size, vex);
+      case 'Y':
+        return this.#vector(this.#vexPlace(IS4), size, vex);
+      case 'K':
+        return {
+          ...this.#vector(this.let(this.place('rm')), size, vex),
+          number: () => w.load('i32', 1, this.#record, R.scale),
+        };
       case 'W':
-        return form.memory ? this.#memory(size, form) : this.#vector(this.let(this.place('rm')), size);
+        return form.memory ? this.#memory(size, form) : this.#vector(this.let(this.place('rm')), size, vex);
       case 'P':
         return this.#mmx(this.let(this.place('reg')));
       case 'N':
@@ -171,12 +191,24 @@ export class InterpreterEmitter extends Emitter {
 
   #memory(size: number, form: Form): Operand {
     const address = () => this.let(w.add(this.offsetAddress(), this.segmentBase()));
+    const { unaligned, aligned } = form.definition.options;
+    const mustAlign = form.definition.vex ? aligned === true : size === 16 && !unaligned;
     const checked = () => {
       const at = address();
-      if (size === 16 && !form.definition.options.unaligned) {
-        this.raiseIf(w.and(w.wrap(at), w.i32(15)), Vector.GP, w.i32(0));
-      }
+      if (mustAlign) this.raiseIf(w.and(w.wrap(at), w.i32(size - 1)), Vector.GP, w.i32(0));
       return at;
+    };
+    const readWide = () => {
+      const host = this.readable(checked(), 32);
+      return [this.let(w.loadV128(host)), this.let(w.loadV128(host, 16))];
+    };
+    const writeWide = (parts: readonly Value[]) => {
+      const kept = parts.map(part => this.let(part));
+      this.writable(checked(), 32, host =>
+        kept.forEach((part, i) => {
+          this.code.store(16, host, part, 16 * i);
+        }),
+      );
     };
     return {
       ...noAccess,
@@ -193,6 +225,13 @@ export class InterpreterEmitter extends Emitter {
         if (size >= 4) return this.let(w.loadZeroExtended(size as 4 | 8, host));
         return this.let(w.replaceLane('i16x8', w.v128(new Array(16).fill(0)), 0, w.load('i32', size, host)));
       },
+      readParts() {
+        return size === 32 ? readWide() : [this.readVector()];
+      },
+      writeParts(parts) {
+        if (parts.length === 2) writeWide(parts);
+        else this.writeVector(parts[0] as Value);
+      },
       writeVector: value => {
         const kept = this.let(value);
         this.writable(checked(), size, host => {
@@ -204,15 +243,24 @@ export class InterpreterEmitter extends Emitter {
     };
   }
 
-  #vector(location: Value, size: number): Operand {
+  #vector(location: Value, size: number, vex: boolean): Operand {
+    const read = (half: number) => this.let(w.loadV128(location, 16 * half));
+    const writeParts = (parts: readonly Value[]) => {
+      const kept = parts.map(part => this.let(part));
+      const high = kept[1] ?? w.v128(new Array<number>(16).fill(0));
+      this.code.store(16, location, kept[0] as Value);
+      this.code.store(16, location, high, 16);
+    };
     return {
       ...noAccess,
       size,
       isMemory: false,
       read: () => this.let(w.load(typeOf(size), size, location)),
       write: value => this.code.store(size, location, value),
-      readVector: () => this.let(w.loadV128(location)),
-      writeVector: value => this.code.store(16, location, value),
+      readVector: () => read(0),
+      writeVector: value => (vex ? writeParts([value]) : this.code.store(16, location, value)),
+      readParts: () => (size === 32 ? [read(0), read(1)] : [read(0)]),
+      writeParts,
       location: () => location,
     };
   }
@@ -356,6 +404,8 @@ const noAccess: Operand = {
   modify: () => unsupportedAccess('modify'),
   readVector: () => unsupportedAccess('readVector'),
   writeVector: () => unsupportedAccess('writeVector'),
+  readParts: () => unsupportedAccess('readParts'),
+  writeParts: () => unsupportedAccess('writeParts'),
   address: () => unsupportedAccess('address'),
   location: () => unsupportedAccess('location'),
   number: () => unsupportedAccess('number'),

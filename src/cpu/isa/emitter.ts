@@ -75,13 +75,17 @@ export interface Operand {
   modify(change: (old: Value) => Value): void;
   /** A vector operand's value: 16 bytes, or `size` bytes from memory with the rest zero. */
   readVector(): Value;
-  /** Replace the lower 16 bytes of a vector register, or store `size` bytes to memory. */
+  /** Replace the lower 16 bytes of a vector register (with VEX, the rest becomes zero), or store `size` bytes to memory. */
   writeVector(value: Value): void;
+  /** A vector operand in parts of 16 bytes, the low one first: two when it has 32 bytes. */
+  readParts(): readonly Value[];
+  /** VEX only: replace the whole register, its upper half by zero when there is one part; or store the parts. */
+  writeParts(parts: readonly Value[]): void;
   /** Linear address of a memory operand. */
   address(): Value;
   /** Machine address where a vector or x87 register lies; for runtime functions that work in place. */
   location(): Value;
-  /** Register number as a value, for segment, control, debug and x87 registers. */
+  /** Register number as a value, for segment, control, debug and x87 registers; for a vector of indices the scale. */
   number(): Value;
 }
 

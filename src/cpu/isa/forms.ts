@@ -59,7 +59,7 @@ function variants(definition: Definition): Omit<Form, 'id' | 'definition'>[] {
   for (const mode64 of worlds) {
     if (mode64 && options.modal && options.mode === 'no64') continue;
     if (!mode64 && options.mode === 'only64') continue;
-    let sizes = scalable ? [2, 4, 8] : [4];
+    let sizes = scalable ? (definition.vex ? [4, 8] : [2, 4, 8]) : [4];
     if (options.size && mode64) sizes = options.size === 'f64' ? [8] : [2, 8];
     if (options.size && !mode64) sizes = [2, 4];
     if (options.modal && !mode64) sizes = sizes.filter(s => s !== 8);

@@ -132,23 +132,23 @@ const setConditional =
   (x, destination) =>
     (destination as Operand).write(w.truth(flags.condition(x, cc)));
 
-const swapBytes: Semantics = (_x, destination) => {
-  const target = destination as Operand;
-  const value = target.read();
-  if (target.size === 2) {
-    // Undefined for 16 bits; processors give zero.
-    target.write(w.i32(0));
-  } else if (target.size === 4) {
-    const swapped = w.or(
+/** The bytes of a value of 4 or 8 bytes in the opposite order. */
+export function swapped(size: number, value: w.Value): w.Value {
+  if (size === 4) {
+    return w.or(
       w.and(w.rotl(value, w.i32(8)), w.i32(0x00ff00ff)),
       w.and(w.rotr(value, w.i32(8)), w.i32(0xff00ff00 | 0)),
     );
-    target.write(swapped);
-  } else {
-    const lanes = Array.from({ length: 16 }, (_, i) => (i < 8 ? 7 - i : 0));
-    const vector = w.simd('i64x2.splat', value);
-    target.write(w.extractLane('i64x2', w.shuffle(vector, vector, lanes), 0));
   }
+  const lanes = Array.from({ length: 16 }, (_, i) => (i < 8 ? 7 - i : 0));
+  const vector = w.simd('i64x2.splat', value);
+  return w.extractLane('i64x2', w.shuffle(vector, vector, lanes), 0);
+}
+const swapBytes: Semantics = (_x, destination) => {
+  const target = destination as Operand;
+  const value = target.read();
+  // Undefined for 16 bits; processors give zero.
+  target.write(target.size === 2 ? w.i32(0) : swapped(target.size, value));
 };
 
 /** XLAT: AL = [rBX + AL], through the segment at hand. */

@@ -1,6 +1,7 @@
 /** The instruction table: every instruction Domus knows, by family. */
 import { arithmetic } from './arithmetic.ts';
 import { bits } from './bits.ts';
+import { bmi } from './bmi.ts';
 import { branches } from './branch.ts';
 import type { Definition } from './definition.ts';
 import { moves } from './move.ts';
@@ -16,6 +17,7 @@ export const TABLE: readonly Definition[] = [
   ...moves,
   ...shift,
   ...bits,
+  ...bmi,
   ...stack,
   ...branches,
   ...strings,
