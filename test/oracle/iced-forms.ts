@@ -300,6 +300,19 @@ function setMemory(random: Random, instruction: Instruction, mode: Mode, offsets
   instruction.memoryDisplacement = displacement;
 }
 
+/** A base or none, a small displacement, and a vector of indices. */
+function setGathered(random: Random, instruction: Instruction, mode: Mode, index: Register): void {
+  const bits = mode === 64 && !random.oneIn(8) ? 64 : 32;
+  instruction.segmentPrefix = segmentOverride(random, mode, bits);
+  const base = (bits === 64 ? R.RAX : R.EAX) + random.below(mode === 64 ? 16 : 8);
+  const hasBase = !random.oneIn(8);
+  instruction.memoryBase = hasBase ? base : R.None;
+  instruction.memoryIndex = index;
+  instruction.memoryIndexScale = random.pick([1, 2, 4, 8]);
+  instruction.memoryDisplacement = BigInt(random.below(256) - 128);
+  instruction.memoryDisplSize = hasBase ? 1 : bits / 8;
+}
+
 const IMMEDIATE_EDGES = [
   0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff,
 ];
@@ -384,10 +397,7 @@ function setOperands(
     } else if (branch) setBranch(random, instruction, mode, rip, branch[0], branch[1]);
     else if (GATHERED.has(kind)) {
       instruction.setOpKind(i, OpKind.Memory);
-      setMemory(random, instruction, mode, false);
-      if (instruction.memoryBase === R.RIP || instruction.memoryBase === R.EIP) return false;
-      instruction.memoryIndex = GATHERED.get(kind)!(mode)(random);
-      if (instruction.memoryIndexScale === 1) instruction.memoryIndexScale = random.pick([1, 2, 4, 8]);
+      setGathered(random, instruction, mode, GATHERED.get(kind)!(mode)(random));
     } else if (kind === K.seg_rSI) instruction.setOpKind(i, STRING_SOURCE.get(stringBits)!);
     else if (kind === K.es_rDI) instruction.setOpKind(i, STRING_TARGET.get(stringBits)!);
     else if (kind === K.seg_rDI) instruction.setOpKind(i, MASKED_TARGET.get(stringBits)!);
