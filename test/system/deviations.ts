@@ -10,7 +10,8 @@ const RF = 0x10000;
 
 const hex = (text: string | undefined) => Number.parseInt(text ?? '0', 16);
 
-export const CORRECTIONS: readonly Correction[] = [
+/** For all modes. */
+export const COMMON_CORRECTIONS: readonly Correction[] = [
   {
     reason: 'a fault saves RFLAGS with RF set (18.3.1.1); QEMU leaves it clear',
     correct(line) {
@@ -34,16 +35,6 @@ export const CORRECTIONS: readonly Correction[] = [
   },
   {
     reason:
-      'an error code that names a gate has its vector from bit 3 on (6.13); QEMU counts gates of 16 bytes in long mode',
-    correct: line =>
-      line.replace(/( v=[bd] e=)([0-9a-f]+)/, (all, before: string, code: string) =>
-        (hex(code) & 7) === 2 && hex(code) % 16 === 2
-          ? `${before}${(((hex(code) - 2) >> 1) | 2).toString(16)}`
-          : all,
-      ),
-  },
-  {
-    reason:
       'an error code has EXT set when the event that failed was an exception (6.13); QEMU leaves it clear',
     correct: line =>
       / by ud2:| second:/.test(line)
@@ -53,6 +44,20 @@ export const CORRECTIONS: readonly Correction[] = [
           )
         : line,
   },
+];
+
+export const CORRECTIONS: readonly Correction[] = [
+  {
+    reason:
+      'an error code that names a gate has its vector from bit 3 on (6.13); QEMU counts gates of 16 bytes in long mode',
+    correct: line =>
+      line.replace(/( v=[bd] e=)([0-9a-f]+)/, (all, before: string, code: string) =>
+        (hex(code) & 7) === 2 && hex(code) % 16 === 2
+          ? `${before}${(((hex(code) - 2) >> 1) | 2).toString(16)}`
+          : all,
+      ),
+  },
+  ...COMMON_CORRECTIONS,
 ];
 
 const OUTCOME = /: .*/;

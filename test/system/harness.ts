@@ -44,10 +44,12 @@ export interface KernelOptions {
   readonly sources: readonly string[];
   /** Statements of C that call the parts. */
   readonly cases: string;
+  /** Width of the kernel's own code, 64 when missing. */
+  readonly bits?: 32 | 64 | undefined;
 }
 
 /** @throws Error with gcc's words */
-export function buildKernel({ sources, cases }: KernelOptions): TestKernel {
+export function buildKernel({ sources, cases, bits = 64 }: KernelOptions): TestKernel {
   const folder = mkdtempSync(join(tmpdir(), 'domus-system-'));
   const path = join(folder, 'kernel.elf');
   const flags = ['-ffreestanding', '-nostdlib', '-static', '-fno-pic', '-no-pie', '-fno-stack-protector'];
@@ -61,7 +63,7 @@ export function buildKernel({ sources, cases }: KernelOptions): TestKernel {
   const strict = ['-O1', '-Wall', '-Werror', '-Wno-unused', '-fno-tree-loop-distribute-patterns'];
   const link = ['-T', join(SOURCES, 'kernel.ld'), '-Wl,--build-id=none', '-Wl,--no-warn-rwx-segments'];
   const files = sources.map(name => join(SOURCES, name));
-  const mode = ['-m64', '-mno-red-zone'];
+  const mode = bits === 64 ? ['-m64', '-mno-red-zone'] : ['-m32'];
   execFileSync(
     'gcc',
     [...mode, ...flags, ...code, ...strict, `-DCASES=${cases}`, ...link, '-o', path, ...files],

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compareLogs } from './compare.ts';
 import { CORRECTIONS, EXEMPTIONS, GAPS } from './deviations.ts';
+import { CORRECTIONS_32, EXEMPTIONS_32 } from './deviations32.ts';
 import { buildKernel, hasQemu, missingTools, runOnDomus, runOnQemu } from './harness.ts';
 
 const isFull = process.env.DOMUS_TEST_FULL === '1';
@@ -11,6 +12,7 @@ interface Part {
   readonly name: string;
   readonly more?: readonly string[];
   readonly vcpus?: number;
+  readonly bits?: 32;
 }
 
 const PARTS: readonly Part[] = [
@@ -19,14 +21,21 @@ const PARTS: readonly Part[] = [
   { name: 'privileges' },
   { name: 'modes' },
   { name: 'processors', more: ['trampoline.S'], vcpus: 4 },
+  { name: 'paging32', bits: 32 },
+  { name: 'exceptions32', bits: 32 },
 ];
 
 const missing = missingTools();
 
-for (const { name, more, vcpus } of PARTS) {
+for (const { name, more, vcpus, bits } of PARTS) {
   test(`${name}: Domus and QEMU agree`, { skip: missing ?? false }, context => {
     const kernel = buildKernel({
-      sources: ['entry64.S', 'kernel.c', `${name}.c`, ...(more ?? [])],
+      sources: [
+        ...(bits === 32 ? ['entry32.S', 'kernel32.c'] : ['entry64.S', 'kernel.c']),
+        `${name}.c`,
+        ...(more ?? []),
+      ],
+      bits,
       cases: `${isFull ? 'is_full=1;' : ''}${name}()`,
     });
     try {
@@ -43,8 +52,8 @@ for (const { name, more, vcpus } of PARTS) {
       const { differences, used, lines } = compareLogs(
         domus.lines,
         qemu.lines,
-        CORRECTIONS,
-        EXEMPTIONS,
+        bits === 32 ? CORRECTIONS_32 : CORRECTIONS,
+        bits === 32 ? EXEMPTIONS_32 : EXEMPTIONS,
         GAPS,
       );
       context.diagnostic(`${lines} lines`);

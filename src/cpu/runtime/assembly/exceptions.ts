@@ -52,7 +52,7 @@ import {
   setNull,
   setParagraph,
 } from './segments';
-import { closeStack, maskOf, openNewStack, openStack, push } from './stack';
+import { closeStack, openInnerStack, openNewStack, openStack, openStackOfEvent, push } from './stack';
 import {
   attributesOf,
   baseOf,
@@ -326,8 +326,7 @@ function throughGate(cpu: usize, vector: i32, hasError: bool, error: i32, softwa
     if (isNull(taskSs)) return raise(cpu, TS, ext);
     if (checkStackSegment(cpu, taskSs, cpl, TS, ext, false)) return 1;
     stackDescriptor = descriptor;
-    const base = ((stackDescriptor >> 16) & 0xff_ffff) | ((stackDescriptor >> 56) << 24);
-    openNewStack(base, taskSp, maskOf(attributesIn(stackDescriptor)), systemClass(cpu), ext);
+    openInnerStack(cpu, stackDescriptor, taskSs, taskSp, ext);
     if (vm86) {
       if (push(cpu, selectorOf(cpu, SEG_gs), size)) return 1;
       if (push(cpu, selectorOf(cpu, SEG_fs), size)) return 1;
@@ -336,7 +335,7 @@ function throughGate(cpu: usize, vector: i32, hasError: bool, error: i32, softwa
     }
     if (push(cpu, selectorOf(cpu, SEG_ss), size)) return 1;
     if (push(cpu, gpr(cpu, RSP), size)) return 1;
-  } else openStack(cpu);
+  } else openStackOfEvent(cpu, ext);
   if (target > limitIn(code)) return raise(cpu, GP, ext);
   if (push(cpu, flags, size)) return 1;
   if (push(cpu, selectorOf(cpu, SEG_cs), size)) return 1;

@@ -24,7 +24,6 @@ import { systemClass } from './mmu/tlb';
 import { setCpl, updateMode } from './mode';
 import {
   attributesIn,
-  baseIn,
   checkStackSegment,
   descriptor,
   descriptorAddress,
@@ -44,6 +43,7 @@ import {
 import {
   closeStack,
   maskOf,
+  openInnerStack,
   openNewStack,
   openStack,
   peek,
@@ -263,18 +263,15 @@ function callInner(cpu: usize, code: u64): i32 {
     if (checkStackSegment(cpu, taskSs, cpl, TS, 0, false)) return 1;
     stackDescriptor = descriptor;
   }
-  const mask = maskOf(attributesIn(stackDescriptor));
   let inner = taskSp;
-  if (gateSize !== 8) {
-    openNewStack(baseIn(stackDescriptor), inner, mask, systemClass(cpu), 0);
-  }
+  if (gateSize !== 8) openInnerStack(cpu, stackDescriptor, taskSs, inner, 0);
   if (push(cpu, selectorOf(cpu, SEG_ss), gateSize)) return 1;
   if (push(cpu, gpr(cpu, RSP), gateSize)) return 1;
   for (let i = gateParameters - 1; i >= 0; i--) {
     inner = stackPointer;
     openStack(cpu);
     if (peek(cpu, i * gateSize, gateSize)) return 1;
-    openNewStack(baseIn(stackDescriptor), inner, mask, systemClass(cpu), 0);
+    openInnerStack(cpu, stackDescriptor, taskSs, inner, 0);
     if (push(cpu, popped, gateSize)) return 1;
   }
   if (pushReturn(cpu, gateSize)) return 1;

@@ -1,12 +1,12 @@
 /**
  * Stacks during control transfers. A transfer works on this cursor and writes RSP only when nothing can fault any
- * more. Offsets wrap at the stack's width: 16, 32 or 64 bits. Limits are checked on the current
- * stack; one that is switched to is taken to be flat.
+ * more. Offsets wrap at the stack's width: 16, 32 or 64 bits.
  */
 import { SEG_ss, TLB_CLASS_user, VCPU_gpr } from './generated/layout';
 import { checkAlignment, checkWrite } from './mmu/access';
 import { classRead, classWrite, systemValue } from './mmu/system';
-import { currentClass } from './mmu/tlb';
+import { currentClass, systemClass } from './mmu/tlb';
+import { attributesIn, baseIn, limitIn } from './segments';
 import { attributesOf, baseOf, gpr, isCanonical, isCode64, limitOf, raise } from './state';
 import { ATTR_DB, RSP, SS } from './x86';
 
@@ -30,7 +30,13 @@ export function openStack(cpu: usize): void {
   stackExpandsDown = (attributesOf(cpu, SEG_ss) & 0xc) === 4;
 }
 
-/** Another stack. */
+/** The same, for an event whose faults have an EXT bit. */
+export function openStackOfEvent(cpu: usize, ext: i32): void {
+  openStack(cpu);
+  stackExt = ext;
+}
+
+/** Another stack, in a segment of which nothing but the base matters. */
 export function openNewStack(base: u64, pointer: u64, mask: u64, tlbClass: i32, ext: i32): void {
   stackMask = mask;
   stackBase = base;
@@ -39,6 +45,13 @@ export function openNewStack(base: u64, pointer: u64, mask: u64, tlbClass: i32, 
   stackExt = ext;
   stackLimit = 0xffff_ffff;
   stackExpandsDown = false;
+}
+/** The stack of an inner privilege: faults on it name its selector. */
+export function openInnerStack(cpu: usize, d: u64, selector: i32, pointer: u64, ext: i32): void {
+  const attributes = attributesIn(d);
+  openNewStack(baseIn(d), pointer, maskOf(attributes), systemClass(cpu), (selector & 0xfffc) | ext);
+  stackLimit = limitIn(d);
+  stackExpandsDown = (attributes & 0xc) === 4;
 }
 export function setStackClass(tlbClass: i32): void {
   stackClass = tlbClass;

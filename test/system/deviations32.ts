@@ -1,0 +1,40 @@
+/** Where QEMU 7.2's TCG and the manual differ for 32-bit kernels. Section numbers as in deviations.ts. */
+import type { Correction, Exemption } from './compare.ts';
+import { COMMON_CORRECTIONS, EXEMPTIONS } from './deviations.ts';
+
+/** What both kinds of kernel have in common, by a line that shows it. */
+const shared = (line: string): Exemption => {
+  const found = EXEMPTIONS.find(({ lines }) => lines.test(`: ${line}`));
+  if (!found) throw new Error(`nothing is known about ${line}`);
+  return found;
+};
+
+export const CORRECTIONS_32: readonly Correction[] = [
+  ...COMMON_CORRECTIONS,
+  {
+    reason: 'the same, where a handler of privilege 1 shows the error code in EAX',
+    correct: line =>
+      / by ud2: v=82 .* ebp=[abcd]\b/.test(line)
+        ? line.replace(
+            /( frame=\S+)(?: eax=(\w+))?/,
+            (_, before: string, error: string | undefined) =>
+              `${before} eax=${(Number.parseInt(error ?? '0', 16) | 1).toString(16)}`,
+          )
+        : line,
+  },
+];
+
+export const EXEMPTIONS_32: readonly Exemption[] = [
+  shared('k64 int1:'),
+  shared('u64 misaligned, AC, AM:'),
+  {
+    reason: 'PUSHA begins with EAX (volume 2); QEMU begins at the lowest address',
+    lines: / #PF pusha:/,
+    ignore: / cr2=\w+/,
+  },
+  {
+    reason: 'an inner stack that is not present is #SS (volume 2, INT n, CALL); QEMU raises #TS',
+    lines: /^not present: /,
+    ignore: / ebp=[ac]/,
+  },
+];
