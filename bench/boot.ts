@@ -1,142 +1,157 @@
 /**
- * Boot time: `domus run -- true` from the start of the process to its end, and QEMU TCG with the same kernel and the
- * same userland, whose init runs `true` and powers off.
+ * Cold boot, from the start of the process to the output of a command, and to the end of the process: `domus run`, and QEMU TCG
+ * with the same kernel, the same userland and the same parameters, whose init runs the command and powers off.
  */
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { joinCpio, writeCpio } from '../src/image/archive/cpio.ts';
 import { readKernel } from '../src/image/bzimage.ts';
-import { openImageCache } from '../src/image/cache.ts';
-import { obtainBusybox, obtainKernel } from '../src/image/debian.ts';
 import { baseInitramfs } from '../src/image/initramfs.ts';
-import { QEMU, QEMU_MACHINE } from './engines.ts';
-import { type Finished, lastLines, runProcess } from './process.ts';
-import type { Metric } from './result.ts';
-import { summarize } from './statistics.ts';
-
-export interface BootOptions {
-  readonly folder: string;
-  readonly runs: number;
-  readonly hasQemu: boolean;
-  readonly kernel?: string | undefined;
-  /** More for the kernel's command line, the same on both. */
-  readonly append: string;
-  readonly cold: boolean;
-  readonly nodeOptions: readonly string[];
-  readonly say: (text: string) => void;
-}
+import { type CommandLine, startEngine } from './engine-process.ts';
+import { busyboxProgram, kernelFile } from './guest-image.ts';
+import type { BenchOptions } from './options.ts';
+import type { Measurement, Problem } from './result.ts';
+import { DOMUS_CLI, KERNEL_WORDS, QEMU, type Rival } from './rivals.ts';
+import type { Outcome } from './tournament.ts';
 
 const TIMEOUT_MS = 180_000;
-const MEMORY_MIB = 512;
-const CLI = fileURLToPath(new URL('../bin/domus.js', import.meta.url));
-const INIT =
-  '#!/bin/sh\nmount -t proc proc /proc\nmount -t sysfs sysfs /sys\nmount -t devtmpfs dev /dev\n/bin/true\npoweroff -f\n';
+const INIT = `#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+echo @output
+poweroff -f
+`;
 
-type Boot = () => Promise<Finished>;
-
-async function kernelFile(folder: string, given: string | undefined): Promise<string> {
-  if (given !== undefined) return given;
-  const file = join(folder, 'vmlinuz');
-  writeFileSync(file, (await obtainKernel({ cache: openImageCache() })).contents);
-  return file;
+interface Boot {
+  readonly engine: string;
+  commandLine(): CommandLine;
 }
 
-/** The userland of `domus run`, with another init on top. */
-async function initramfsFile(folder: string): Promise<string> {
-  const { contents } = await obtainBusybox({ cache: openImageCache() });
-  const init = new TextEncoder().encode(INIT);
-  const file = join(folder, 'initramfs');
-  writeFileSync(
-    file,
-    joinCpio(baseInitramfs(contents), writeCpio([{ type: 'file', name: 'init', mode: 0o755, data: init }])),
-  );
-  return file;
-}
-
-export async function measureBoots(options: BootOptions): Promise<{ metrics: Metric[]; skipped: string[] }> {
-  const { folder, runs, hasQemu, nodeOptions, say } = options;
-  const skipped: string[] = [];
-  const domus = (env?: NodeJS.ProcessEnv): Boot => {
-    const kernel = options.kernel === undefined ? [] : ['--kernel', options.kernel];
-    const append = options.append === '' ? [] : ['--append', options.append];
-    const args = [
-      ...nodeOptions,
-      CLI,
-      'run',
-      '-q',
-      '-m',
-      `${MEMORY_MIB}M`,
-      ...kernel,
-      ...append,
-      '--',
-      'true',
-    ];
-    return () => runProcess(process.execPath, args, { env, timeoutMs: TIMEOUT_MS, measureMemory: true });
-  };
-  const boots: [string, Boot][] = [];
-  if (options.cold) {
-    // Includes what the package client takes to fetch kernel and userland: a figure of this network as well.
-    const emptyCache = () => ({ ...process.env, DOMUS_CACHE: mkdtempSync(join(folder, 'cache-')) });
-    boots.push(['domus-empty-cache', () => domus(emptyCache())()]);
-  }
-  boots.push(['domus', domus()]);
-  if (hasQemu) {
-    try {
-      const kernel = await kernelFile(folder, options.kernel);
-      const vmlinux = join(folder, 'vmlinux');
-      writeFileSync(vmlinux, readKernel(readFileSync(kernel)).elf);
-      const initramfs = await initramfsFile(folder);
-      const qemu = (image: string): Boot => {
-        const args = [
-          ...QEMU_MACHINE,
-          '-m',
-          String(MEMORY_MIB),
-          '-kernel',
-          image,
-          '-initrd',
-          initramfs,
-          '-append',
-          `quiet panic=-1 ${options.append}`.trim(),
-        ];
-        return () => runProcess(QEMU, args, { timeoutMs: TIMEOUT_MS, measureMemory: true });
-      };
-      boots.push(['qemu-bzimage', qemu(kernel)], ['qemu-pvh', qemu(vmlinux)]);
-    } catch (error) {
-      skipped.push(`boots on QEMU: ${(error as Error).message}`);
+/** Largest resident size so far of `pid` and its children; the kernel keeps it. 0 where /proc is missing. */
+function peakBytes(pid: number): number {
+  try {
+    const own = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+    let peak = Number(own?.[1] ?? 0) * 1024;
+    for (const task of readdirSync(`/proc/${pid}/task`)) {
+      for (const child of readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' ')) {
+        if (child !== '') peak = Math.max(peak, peakBytes(Number(child)));
+      }
     }
-  } else skipped.push('boots on QEMU');
+    return peak;
+  } catch {
+    return 0;
+  }
+}
 
-  const samples = new Map<string, Finished[]>();
-  const failed = new Set<string>();
-  for (let i = 1; i <= runs; i++) {
-    for (const [name, boot] of boots) {
-      if (failed.has(name)) continue;
-      say(`boot: ${name}, run ${i} of ${runs}`);
-      const done = await boot();
-      if (done.code === 0) samples.set(name, [...(samples.get(name) ?? []), done]);
-      else {
-        failed.add(name);
-        skipped.push(`boot ${name}: exit ${done.code}: ${lastLines(done.stderr)}`);
+const domusBoot = (
+  engine: string,
+  options: BenchOptions,
+  env?: () => NodeJS.ProcessEnv,
+): Boot['commandLine'] => {
+  const kernel = options.kernel === undefined ? [] : ['--kernel', options.kernel];
+  const words = [
+    ...options.nodeOptions,
+    DOMUS_CLI,
+    'run',
+    '-q',
+    '--engine',
+    engine,
+    '-m',
+    `${options.memoryMib}M`,
+  ];
+  const append = `${KERNEL_WORDS} ${options.append}`.trim();
+  const args = [...words, ...kernel, '--append', append, '--', 'echo', '@output'];
+  return () => ({ command: process.execPath, args, ...(env && { env: env() }) });
+};
+
+/** The ways in which QEMU starts a kernel: as a PC does, by the PVH entry, and on its smallest machine. */
+async function qemuBoots(folder: string, options: BenchOptions): Promise<Boot[]> {
+  const kernel = await kernelFile(folder, options.kernel);
+  const vmlinux = join(folder, 'vmlinux');
+  writeFileSync(vmlinux, readKernel(readFileSync(kernel)).elf);
+  const initramfs = join(folder, 'boot-initramfs');
+  const init = { type: 'file', name: 'init', mode: 0o755, data: new TextEncoder().encode(INIT) } as const;
+  writeFileSync(initramfs, joinCpio(baseInitramfs(await busyboxProgram()), writeCpio([init])));
+  const boot = (engine: string, machine: string, image: string): Boot => ({
+    engine,
+    commandLine: () => ({
+      command: QEMU,
+      args: [
+        ...['-accel', 'tcg', '-M', machine, '-nodefaults', '-no-user-config', '-no-reboot'],
+        ...(options.qemuCpu === undefined ? [] : ['-cpu', options.qemuCpu]),
+        ...['-display', 'none', '-serial', 'stdio', '-m', String(options.memoryMib)],
+        ...['-kernel', image, '-initrd', initramfs],
+        ...['-append', `console=ttyS0 ${KERNEL_WORDS} ${options.append}`.trim()],
+      ],
+    }),
+  });
+  return [
+    boot('qemu', options.qemuMachine, kernel),
+    boot('qemu-pvh', options.qemuMachine, vmlinux),
+    boot('qemu-microvm', 'microvm,isa-serial=on', vmlinux),
+  ];
+}
+
+async function measureBoot(boot: Boot): Promise<{ outputMs: number; endMs: number; peakMib: number }> {
+  const engine = startEngine(boot.commandLine());
+  const lines = await engine.until('@output', TIMEOUT_MS);
+  const peakMib = peakBytes(engine.pid) / 2 ** 20;
+  await engine.end(TIMEOUT_MS);
+  return {
+    outputMs: lines.at(-1)!.atMs - engine.startMs,
+    endMs: performance.now() - engine.startMs,
+    peakMib,
+  };
+}
+
+export async function measureBoots(
+  folder: string,
+  rivals: readonly Rival[],
+  options: BenchOptions,
+  say: (text: string) => void,
+): Promise<Outcome> {
+  const problems: Problem[] = [];
+  const failed = (engine: string, error: unknown) => {
+    const why = (error as Error).message;
+    problems.push({ suite: 'boot', program: 'output', engine, why, isFailure: true });
+  };
+  const boots: Boot[] = [];
+  for (const { kind, name } of rivals) {
+    if (kind === 'domus') boots.push({ engine: name, commandLine: domusBoot(name, options) });
+    if (kind === 'qemu') boots.push(...(await qemuBoots(folder, options)));
+    if (kind === 'domus' && options.isCold) {
+      // Includes what the package client takes to fetch kernel and userland: a figure of this network as well.
+      const env = () => ({ ...process.env, DOMUS_CACHE: mkdtempSync(join(folder, 'cache-')) });
+      boots.push({ engine: `${name}, empty cache`, commandLine: domusBoot(name, options, env) });
+    }
+  }
+  const samples = new Map<string, Awaited<ReturnType<typeof measureBoot>>[]>();
+  for (let turn = 1; turn <= options.repeat; turn++) {
+    for (const boot of boots) {
+      if (problems.some(({ engine }) => engine === boot.engine)) continue;
+      try {
+        const sample = await measureBoot(boot);
+        say(
+          `boot: ${boot.engine} ${sample.outputMs.toFixed(0)} ms, ${sample.endMs.toFixed(0)} ms to the end`,
+        );
+        samples.set(boot.engine, [...(samples.get(boot.engine) ?? []), sample]);
+      } catch (error) {
+        failed(boot.engine, error);
       }
     }
   }
-  const metrics = [...samples].flatMap(([name, list]): Metric[] => {
-    const wall = summarize(list.map(done => done.wallMs));
-    const peaks = list.flatMap(done => (done.peakBytes === undefined ? [] : [done.peakBytes / 2 ** 20]));
+  const measurements = [...samples].flatMap(([engine, list]): Measurement[] => {
+    const common = { engine, better: 'lower' } as const;
+    const times = { ...common, suite: 'boot', unit: 'ms' };
+    const peaks = list.map(({ peakMib }) => peakMib).filter(peak => peak > 0);
     return [
-      { name: `boot/${name}/wall/ms`, unit: 'ms', better: 'lower', summary: wall },
+      { ...times, program: 'output', samples: list.map(({ outputMs }) => outputMs) },
+      { ...times, program: 'end', samples: list.map(({ endMs }) => endMs) },
       ...(peaks.length === 0
         ? []
-        : [
-            {
-              name: `boot/${name}/peak/mib`,
-              unit: 'MiB',
-              better: 'lower',
-              summary: summarize(peaks),
-            } as const,
-          ]),
+        : [{ ...common, suite: 'boot-memory', program: 'peak', unit: 'MiB', samples: peaks }]),
     ];
   });
-  return { metrics, skipped };
+  return { measurements, problems };
 }

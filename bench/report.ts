@@ -1,127 +1,177 @@
-/** Tables for people: engines side by side, and this run beside an earlier one. */
-import type { Metric, Result } from './result.ts';
-import { figure, geometricMean, type Summary } from './statistics.ts';
-import { table } from './table.ts';
+/** Turns a result into tables. A ratio is another's time by ours: above 1 means that Domus is faster. */
 
-type Lookup = (name: string) => Summary | undefined;
+import { COREMARK_SUITE, PROGRAMS, SUITES } from './program-list.ts';
+import type { Measurement, Result } from './result.ts';
+import { figure, geometricMean, median } from './statistics.ts';
+import type { Table } from './table.ts';
 
-const lookupIn = (metrics: readonly Metric[]): Lookup => {
-  const byName = new Map(metrics.map(metric => [metric.name, metric.summary]));
-  return name => byName.get(name);
+const OTHERS: Readonly<Record<string, string>> = {
+  qemu: 'QEMU TCG',
+  'qemu-pvh': 'QEMU, PVH entry',
+  'qemu-microvm': 'QEMU microvm',
+  v86: 'v86',
+  native: 'native',
 };
-const cell = (value: number | undefined) => (value === undefined ? '-' : figure(value));
-const ratio = (a: Summary | undefined, b: Summary | undefined) => (a && b ? a.median / b.median : undefined);
-const times = (value: number | undefined) => (value === undefined ? '-' : `${figure(value)}x`);
+const IN_SUMMARY = ['qemu', 'v86', 'native'];
+const isDomus = (engine: string) => OTHERS[engine] === undefined;
+const label = (engine: string) => OTHERS[engine] ?? engine;
+const unique = <T>(values: readonly T[]): T[] => [...new Set(values)];
 
-/** Names of the second part of `group/...` metrics, in their order. */
-const namesIn = (metrics: readonly Metric[], group: string): string[] => [
-  ...new Set(metrics.filter(m => m.name.startsWith(`${group}/`)).map(m => m.name.split('/')[1]!)),
-];
+const TITLES = new Map([
+  ...[...SUITES, COREMARK_SUITE].map(({ name, title }) => [name, title] as const),
+  ['boot', "Boot, from the start of the process to a command's output and to the end"],
+  ['boot-memory', 'Memory of a boot'],
+]);
+export const suiteTitle = (name: string): string => TITLES.get(name) ?? name;
 
-export function report(result: Result): string {
-  const { metrics, host, skipped } = result;
-  const of = lookupIn(metrics);
-  const parts = [
-    `${host.processor} x ${host.count}, ${host.system}, Node ${host.node}, ${host.qemu}, ${host.gcc}`,
-    `commit ${result.commit}, ${result.date}, ${result.runs} interleaved run(s), medians`,
-  ];
-  const loops = namesIn(metrics, 'loops');
-  if (loops.length > 0) {
-    const rows = loops.map(name => {
-      const ms = (engine: string) => of(`loops/${name}/${engine}/ms`);
-      const rate = of(`loops/${name}/domus/mips`);
-      return [
-        name,
-        rate ? figure(rate.median) : 'n/a',
-        rate ? `${figure(rate.min)}..${figure(rate.max)}` : '',
-        cell(of(`loops/${name}/domus/first-ms`)?.median),
-        cell(ms('domus')?.median),
-        cell(ms('qemu')?.median),
-        cell(ms('native')?.median),
-        times(ratio(ms('domus'), ms('qemu'))),
-        times(ratio(ms('domus'), ms('native'))),
-      ];
-    });
-    const rates = loops.flatMap(name => of(`loops/${name}/domus/mips`)?.median ?? []);
-    const toQemu = loops.flatMap(
-      name => ratio(of(`loops/${name}/domus/ms`), of(`loops/${name}/qemu/ms`)) ?? [],
-    );
-    const mean = rates.length > 0 ? figure(geometricMean(rates)) : '-';
-    const meanToQemu = toQemu.length > 0 ? times(geometricMean(toQemu)) : '-';
-    rows.push(['geometric mean', mean, '', '', '', '', '', meanToQemu, '']);
-    const heads = [
-      'loop',
-      'M instr/s',
-      'min..max',
-      'first ms',
-      'Domus ms',
-      'QEMU ms',
-      'native ms',
-      'to QEMU',
-      'to native',
-    ];
-    parts.push(
-      '',
-      'Loops: time of a round (smaller is better); "to" = how many times longer Domus takes',
-      '',
-      table(heads, rows),
-    );
-  }
-  const suites = namesIn(metrics, 'suite');
-  if (suites.length > 0) {
-    const rows = suites.map(name => {
-      const rate = (engine: string) => of(`suite/${name}/${engine}/rate`);
-      return [
-        name,
-        cell(rate('domus')?.median),
-        cell(rate('qemu')?.median),
-        cell(rate('native')?.median),
-        cell(of(`suite/${name}/domus/mips`)?.median),
-        times(ratio(rate('domus'), rate('qemu'))),
-        times(ratio(rate('domus'), rate('native'))),
-      ];
-    });
-    const heads = ['suite', 'Domus', 'QEMU', 'native', 'M instr/s', 'of QEMU', 'of native'];
-    parts.push('', 'Suites: iterations a second (greater is better)', '', table(heads, rows));
-  }
-  const boots = namesIn(metrics, 'boot');
-  if (boots.length > 0) {
-    const rows = boots.map(name => {
-      const wall = of(`boot/${name}/wall/ms`);
-      return [
-        name,
-        cell(wall?.median),
-        `${cell(wall?.min)}..${cell(wall?.max)}`,
-        cell(of(`boot/${name}/peak/mib`)?.median),
-      ];
-    });
-    parts.push(
-      '',
-      'Boot of a kernel to a command and back to the shell',
-      '',
-      table(['boot', 'ms', 'min..max', 'peak MiB'], rows),
-    );
-  }
-  if (skipped.length > 0) parts.push('', ...skipped.map(text => `skipped: ${text}`));
-  return `${parts.join('\n')}\n`;
+/** Engines of a suite in the order in which tables show them: ours first. */
+export function enginesOf({ measurements, problems }: Result, suite: string): string[] {
+  const here = [...measurements, ...problems].filter(each => each.suite === suite);
+  const all = unique(here.map(({ engine }) => engine));
+  return [...all.filter(isDomus), ...Object.keys(OTHERS).filter(name => all.includes(name))];
 }
 
-/** A difference counts when it is larger than the spread of both runs: the intervals min..max do not overlap. */
-export function comparison(result: Result, earlier: Result): string {
-  if (earlier.scale !== result.scale || earlier.rounds !== result.rounds) {
-    return `Not compared with ${earlier.commit}: it did other work (--quick, --rounds)\n`;
-  }
-  const before = lookupIn(earlier.metrics);
-  const rows = result.metrics.flatMap(({ name, unit, better, summary }) => {
-    const old = before(name);
-    if (!old) return [];
-    const change = summary.median / old.median - 1;
-    const apart = summary.min > old.max || summary.max < old.min;
-    const verdict = !apart ? 'noise' : change > 0 === (better === 'higher') ? 'better' : 'worse';
-    const percent = `${change >= 0 ? '+' : ''}${(change * 100).toFixed(1)} %`;
-    return [[name, unit, figure(old.median), figure(summary.median), percent, verdict]];
+export type Lookup = (suite: string, program: string, engine: string) => Measurement | undefined;
+
+export function lookupIn(measurements: readonly Measurement[]): Lookup {
+  const key = (...words: string[]) => words.join('/');
+  const byKey = new Map(measurements.map(each => [key(each.suite, each.program, each.engine), each]));
+  return (...words) => byKey.get(key(...words));
+}
+
+/** How many times faster `ours` is than `theirs`. */
+export function speedUp(ours: Measurement | undefined, theirs: Measurement | undefined): number | undefined {
+  if (!ours || !theirs) return undefined;
+  const ratio = median(theirs.samples) / median(ours.samples);
+  // Too short to be seen: says nothing.
+  if (!(ratio > 0 && Number.isFinite(ratio))) return undefined;
+  return ours.better === 'lower' ? ratio : 1 / ratio;
+}
+
+export interface SuiteRatio {
+  readonly suite: string;
+  readonly engine: string;
+  readonly against: string;
+  /** Geometric mean over the programs that both ran. */
+  readonly mean: number;
+  readonly programs: number;
+}
+
+/** Geometric means of each of our engines against each of the others, by suite. */
+export function suiteRatios(result: Result): SuiteRatio[] {
+  const of = lookupIn(result.measurements);
+  return unique(result.measurements.map(({ suite }) => suite)).flatMap(suite => {
+    const programs = programsOf(result, suite);
+    const engines = enginesOf(result, suite);
+    return engines.filter(isDomus).flatMap(engine =>
+      engines
+        .filter(other => !isDomus(other))
+        .flatMap(against => {
+          const ratios = programs.flatMap(
+            name => speedUp(of(suite, name, engine), of(suite, name, against)) ?? [],
+          );
+          return ratios.length === 0
+            ? []
+            : [{ suite, engine, against, mean: geometricMean(ratios), programs: ratios.length }];
+        }),
+    );
   });
-  const title = `Compared with ${earlier.commit} of ${earlier.date}`;
-  const other = earlier.host.processor !== result.host.processor ? ' (ANOTHER PROCESSOR)' : '';
-  return `${title}${other}\n\n${table(['metric', 'unit', 'before', 'now', 'change', 'verdict'], rows)}\n`;
+}
+
+function programsOf({ measurements, problems }: Result, suite: string): string[] {
+  const here = [...measurements, ...problems].filter(each => each.suite === suite);
+  const place = (name: string) => PROGRAMS.findIndex(each => each.suite === suite && each.name === name);
+  return unique(here.map(each => each.program)).sort((a, b) => place(a) - place(b));
+}
+
+const times = (value: number | undefined): string =>
+  value === undefined || !Number.isFinite(value) ? '-' : value < 0.1 ? value.toFixed(3) : value.toFixed(2);
+
+/** One suite: times, and ratios to the others. */
+export function suiteTable(result: Result, suite: string): Table {
+  const of = lookupIn(result.measurements);
+  const engines = enginesOf(result, suite);
+  const ours = engines.filter(isDomus);
+  const pairs = ours.flatMap(engine =>
+    engines.filter(name => !isDomus(name)).map(name => [engine, name] as const),
+  );
+  const unit = result.measurements.find(each => each.suite === suite)?.unit ?? '';
+  const failure = (program: string, engine: string) =>
+    result.problems.find(each => each.suite === suite && each.program === program && each.engine === engine);
+  const rows = programsOf(result, suite).map(program => [
+    program,
+    ...engines.map(engine => {
+      const found = of(suite, program, engine);
+      if (found) return figure(median(found.samples));
+      const problem = failure(program, engine);
+      return problem ? (problem.isFailure ? 'failed' : 'cannot') : '-';
+    }),
+    ...pairs.map(([engine, other]) => times(speedUp(of(suite, program, engine), of(suite, program, other)))),
+  ]);
+  const ratios = suiteRatios(result).filter(each => each.suite === suite);
+  if (rows.length > 1 && ratios.length > 0) {
+    const means = pairs.map(([engine, other]) =>
+      times(ratios.find(each => each.engine === engine && each.against === other)?.mean),
+    );
+    rows.push(['geometric mean', ...engines.map(() => ''), ...means]);
+  }
+  const single = ours.length === 1;
+  return {
+    title: `${suiteTitle(suite)} (${unit}; ratios above 1: Domus is faster)`,
+    headings: [
+      'program',
+      ...engines.map(label),
+      ...pairs.map(([engine, other]) => `${single ? '' : `${engine} `}to ${label(other)}`),
+    ],
+    rows,
+  };
+}
+
+/** The whole in a few lines: geometric means by suite. */
+export function summaryTable(result: Result): Table {
+  const ratios = suiteRatios(result).filter(({ against }) => IN_SUMMARY.includes(against));
+  const columns = unique(ratios.map(({ engine, against }) => `${engine}\n${against}`)).map(
+    text => text.split('\n') as [string, string],
+  );
+  const rows = unique(ratios.map(({ suite }) => suite)).map(suite => [
+    suiteTitle(suite),
+    String(programsOf(result, suite).length),
+    ...columns.map(([engine, against]) =>
+      times(
+        ratios.find(each => each.suite === suite && each.engine === engine && each.against === against)?.mean,
+      ),
+    ),
+  ]);
+  return {
+    title: 'Geometric means (above 1: Domus is faster)',
+    headings: ['suite', 'programs', ...columns.map(([engine, other]) => `${engine} to ${label(other)}`)],
+    rows,
+  };
+}
+
+export function describeRun(result: Result): string {
+  const { host } = result;
+  const part = result.scale === 1 ? '' : `, ${result.scale} of the work (too short for good figures)`;
+  return (
+    `${host.processor}, ${host.count} processors; ${host.system}; Node ${host.node.slice(1)}; ${host.qemu}; ` +
+    `commit ${result.commit}; median of ${result.repeat}${part}`
+  );
+}
+
+/** Every table of a result, in the order in which it was measured. */
+export const reportTables = (result: Result): Table[] => [
+  ...unique([...result.measurements, ...result.problems].map(({ suite }) => suite)).map(suite =>
+    suiteTable(result, suite),
+  ),
+  summaryTable(result),
+];
+
+/** What was not measured, one line for each reason. */
+export function problemLines({ problems }: Result): string[] {
+  const byReason = new Map<string, string[]>();
+  for (const { suite, program, engine, why, isFailure } of problems) {
+    const reason = `${isFailure ? 'FAILED' : 'left out'} on ${label(engine)}: ${why}`;
+    byReason.set(reason, [...(byReason.get(reason) ?? []), `${suite}/${program}`]);
+  }
+  return [...byReason].map(([reason, names]) => `${reason} (${names.join(', ')})`);
 }

@@ -1,16 +1,31 @@
-/** The result file: what was measured on which machine, in a form that later runs compare with. */
+/** The result file (docs/benchmarks.md has its schema): what was measured on which machine, for later runs to compare with. */
 import { execFileSync } from 'node:child_process';
 import { cpus, release, type } from 'node:os';
-import type { Summary } from './statistics.ts';
 
-export const FORMAT = 'domus-bench-1';
+export const FORMAT = 'domus-bench-2';
 
-export interface Metric {
-  /** `group/name/engine/what`, for instance loops/alu/domus/mips. */
-  readonly name: string;
+export interface Measurement {
+  readonly suite: string;
+  readonly program: string;
+  /** A rival's name: interpreter, translator, qemu, native, ... */
+  readonly engine: string;
   readonly unit: string;
   readonly better: 'higher' | 'lower';
-  readonly summary: Summary;
+  /** In the order in which they were taken. */
+  readonly samples: readonly number[];
+  readonly check?: string;
+  /** Of one run, where the engine counts them. */
+  readonly instructions?: number;
+}
+
+/** Something that was not measured, and why. */
+export interface Problem {
+  readonly suite: string;
+  readonly program: string;
+  readonly engine: string;
+  readonly why: string;
+  /** It should have worked: the run ends with an error. */
+  readonly isFailure: boolean;
 }
 
 export interface Result {
@@ -26,13 +41,11 @@ export interface Result {
     readonly qemu: string;
     readonly gcc: string;
   };
-  readonly runs: number;
-  /** Rounds in a run, and the part of the full work that was done: times compare only when these are alike. */
-  readonly rounds: number;
+  /** The part of the full work that was done: times compare only when these are alike. */
   readonly scale: number;
-  readonly metrics: readonly Metric[];
-  /** What was left out, and why. */
-  readonly skipped: readonly string[];
+  readonly repeat: number;
+  readonly measurements: readonly Measurement[];
+  readonly problems: readonly Problem[];
 }
 
 function firstLine(command: string, ...args: string[]): string {
@@ -67,7 +80,7 @@ export function describeHost(): Pick<Result, 'format' | 'date' | 'commit' | 'hos
 
 export function parseResult(text: string): Result {
   const value = JSON.parse(text) as Partial<Result>;
-  if (value.format !== FORMAT || !Array.isArray(value.metrics)) {
+  if (value.format !== FORMAT || !Array.isArray(value.measurements)) {
     throw new Error(`not a result file of this benchmark (format ${FORMAT})`);
   }
   return value as Result;

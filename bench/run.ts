@@ -2,134 +2,123 @@
  * `npm run bench`: Domus, QEMU TCG and native side by side in one run. Progress goes to stderr, tables to stdout,
  * everything into the result file. docs/benchmarks.md says what the figures mean.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { measureBoots } from './boot.ts';
-import { buildCoremark } from './coremark.ts';
-import { domusEngine, nativeEngine, QEMU, qemuEngine } from './engines.ts';
-import { buildGuestPrograms, hasProgram, inScratchFolder } from './guest-programs.ts';
-import { type Engines, measureWorkload } from './measure.ts';
-import { comparison, report } from './report.ts';
-import { describeHost, type Metric, parseResult, type Result } from './result.ts';
-import { FOURFOLD, LOOPS } from './workload-list.ts';
-
-const DEFAULT_RESULT = fileURLToPath(new URL('./result.json', import.meta.url));
-
-const HELP = `Usage: node bench/run.ts [options]
-
-Measures Domus beside QEMU TCG and the host's processor.
-
-  --only NAME[,NAME]   loops, fourfold, coremark, boot, or one loop: ${LOOPS.map(loop => loop.name).join(', ')}
-  --runs N             how often each engine runs each workload, in turn (default 3)
-  --rounds N           timed rounds in one run; the first half warms up (default 6)
-  --quick              an eighth of the work, one run: does it work at all? Its figures say little
-  --coremark DIR       also build and run the CoreMark sources in DIR
-  --kernel FILE        kernel for the boots (default: what 'domus run' takes)
-  --append TEXT        more for the kernel's command line in the boots, on Domus and QEMU
-  --cold               also boot with an empty cache (fetches packages)
-  --json FILE          where the result goes (default bench/result.json)
-  --compare FILE       compare with an earlier result
-  --node-option FLAG   pass a V8 or Node option to the processes that run Domus (may be repeated)
-  --help
-`;
+import { comparisonTable } from './comparison.ts';
+import { compileKernels, compileProcesses, hasProgram } from './compiler.ts';
+import { coremarkProgram } from './coremark.ts';
+import { writeDocuments } from './documents.ts';
+import { killEngines } from './engine-process.ts';
+import { kernelFile, writeInitramfs } from './guest-image.ts';
+import { type BenchOptions, HELP, parseOptions } from './options.ts';
+import { aboutProgram, PROGRAMS, SUITES } from './program-list.ts';
+import { describeRun, problemLines, reportTables } from './report.ts';
+import { describeHost, type Measurement, type Problem, parseResult, type Result } from './result.ts';
+import { prepareNative, type Rival } from './rivals.ts';
+import { scratchFolder } from './scratch.ts';
+import { textTable } from './table.ts';
+import { type Outcome, runTournament } from './tournament.ts';
 
 const say = (text: string) => process.stderr.write(`bench: ${text}\n`);
 
-async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      only: { type: 'string' },
-      runs: { type: 'string', default: '3' },
-      rounds: { type: 'string', default: '6' },
-      quick: { type: 'boolean', default: false },
-      coremark: { type: 'string' },
-      kernel: { type: 'string' },
-      append: { type: 'string', default: '' },
-      cold: { type: 'boolean', default: false },
-      json: { type: 'string', default: DEFAULT_RESULT },
-      compare: { type: 'string' },
-      'node-option': { type: 'string', multiple: true, default: [] },
-      help: { type: 'boolean', default: false },
-    },
+/** The suites of small C programs: one guest for each engine runs all of them. */
+async function measurePrograms(
+  folder: string,
+  rivals: readonly Rival[],
+  options: BenchOptions,
+): Promise<Outcome> {
+  const programs = PROGRAMS.filter(
+    ({ suite, name }) =>
+      options.suites.includes(suite) && (options.programs === undefined || options.programs.includes(name)),
+  ).filter(({ suite }) => !options.isBare || !SUITES.find(({ name }) => name === suite)!.isLinux);
+  if (options.coremark !== undefined) programs.push(coremarkProgram(options.coremark));
+  if (programs.length === 0) return { measurements: [], problems: [] };
+  if (!hasProgram('gcc')) throw new Error('the programs need gcc');
+  say(`compiling ${programs.length} programs`);
+  const nativeFolder = join(folder, 'programs');
+  mkdirSync(nativeFolder);
+  await compileProcesses(programs, nativeFolder);
+  await prepareNative(nativeFolder);
+  const boot = {
+    kernel: await kernelFile(folder, options.kernel),
+    initramfs: await writeInitramfs(
+      join(folder, 'initramfs'),
+      programs.map(({ name }) => join(nativeFolder, name)),
+    ),
+    nativeFolder,
+    ...(options.isBare && { bareFolder: join(folder, 'bare') }),
+  };
+  if (boot.bareFolder !== undefined) {
+    mkdirSync(boot.bareFolder);
+    await compileKernels(programs, boot.bareFolder);
+  }
+  const tasks = programs.map(({ suite, name, count }) => ({
+    suite,
+    program: name,
+    command: `$BENCH/${name} ${Math.max(1, Math.round(count * options.scale))}`,
+  }));
+  return runTournament(tasks, { ...options, boot, rivals, options: { ...options, vcpus: 1 }, say });
+}
+
+async function measure(options: BenchOptions): Promise<Result> {
+  const measurements: Measurement[] = [];
+  const problems: Problem[] = [];
+  const rivals = options.rivals.filter(rival => {
+    const why = rival.missing();
+    if (why !== undefined) {
+      problems.push({ suite: 'all', program: 'all', engine: rival.name, why, isFailure: false });
+    }
+    return why === undefined;
   });
-  if (values.help) {
+  const folder = scratchFolder();
+  const add = (outcome: Outcome) => {
+    measurements.push(...outcome.measurements);
+    problems.push(...outcome.problems);
+  };
+  add(await measurePrograms(folder, rivals, options));
+  const isWanted = options.suites.includes('boot') && options.programs === undefined && !options.isBare;
+  if (isWanted) add(await measureBoots(folder, rivals, options, say));
+  return { ...describeHost(), scale: options.scale, repeat: options.repeat, measurements, problems };
+}
+
+async function main(): Promise<number> {
+  const options = parseOptions(process.argv.slice(2));
+  if (options.isHelp) {
     process.stdout.write(HELP);
     return 0;
   }
-  const runs = values.quick ? 1 : wholeNumber('--runs', values.runs);
-  const rounds = wholeNumber('--rounds', values.rounds);
-  const earlier =
-    values.compare === undefined ? undefined : parseResult(readFileSync(values.compare, 'utf8'));
-  const only = values.only?.split(',');
-  const known = ['loops', 'fourfold', 'coremark', 'boot', ...LOOPS.map(loop => loop.name)];
-  const unknown = only?.find(name => !known.includes(name));
-  if (unknown !== undefined) throw new Error(`--only: there is no ${unknown}; there are ${known.join(', ')}`);
-  const wants = (...names: string[]) => only === undefined || names.some(name => only.includes(name));
-
-  const metrics: Metric[] = [];
-  const skipped: string[] = [];
-  const hasQemu = hasProgram(QEMU);
-  if (!hasQemu) skipped.push(`QEMU columns: there is no ${QEMU} (Debian package qemu-system-x86)`);
-  const loops = LOOPS.filter(loop => wants('loops', loop.name));
-  const needsGcc = loops.length > 0 || wants('fourfold') || values.coremark !== undefined;
-  const hasGcc = hasProgram('gcc');
-  if (needsGcc && !hasGcc) skipped.push('loops and suites: there is no gcc');
-
-  const measure = { runs, rounds, scale: values.quick ? 1 / 8 : 1, say };
-  await inScratchFolder(async folder => {
-    if (needsGcc && hasGcc) {
-      const enginesFor = (guest: string, native: string): Engines => ({
-        domus: domusEngine(guest, values['node-option']),
-        ...(hasQemu && { qemu: qemuEngine(guest) }),
-        native: nativeEngine(native),
-      });
-      say('compiling the guests');
-      const programs = buildGuestPrograms(folder);
-      const engines = enginesFor(programs.guest, programs.native);
-      for (const loop of loops) metrics.push(...(await measureWorkload('loops', loop, engines, measure)));
-      if (wants('fourfold')) metrics.push(...(await measureWorkload('suite', FOURFOLD, engines, measure)));
-      if (values.coremark !== undefined && wants('coremark')) {
-        const built = buildCoremark(folder, values.coremark);
-        const both = enginesFor(built.guest, built.native);
-        metrics.push(...(await measureWorkload('suite', built.workload, both, { ...measure, rounds: 2 })));
-      }
+  if (options.isListing) {
+    for (const each of PROGRAMS) {
+      process.stdout.write(`${`${each.suite}/${each.name}`.padEnd(28)} ${aboutProgram(each)}\n`);
     }
-    if (wants('boot')) {
-      const options = {
-        folder,
-        runs,
-        hasQemu,
-        hasGcc,
-        kernel: values.kernel,
-        append: values.append,
-        cold: values.cold,
-        say,
-      };
-      const boots = await measureBoots({ ...options, nodeOptions: values['node-option'] });
-      metrics.push(...boots.metrics);
-      skipped.push(...boots.skipped);
-    }
+    return 0;
+  }
+  const read = (file: string) => parseResult(readFileSync(file, 'utf8'));
+  const earlier = options.compare === undefined ? undefined : read(options.compare);
+  const result = options.report === undefined ? await measure(options) : read(options.report);
+  if (options.report === undefined) writeFileSync(options.json, `${JSON.stringify(result, null, 1)}\n`);
+
+  const tables = reportTables(result).map(textTable);
+  if (earlier) tables.push(textTable(comparisonTable(result, earlier)));
+  process.stdout.write(`${[describeRun(result), ...tables, ...problemLines(result)].join('\n\n')}\n`);
+  if (options.isWriting) writeDocuments(result);
+  if (options.report === undefined) say(`result in ${options.json}`);
+  return result.problems.some(({ isFailure }) => isFailure) ? 1 : 0;
+}
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.once(signal, () => {
+    killEngines();
+    say(`ended by ${signal}`);
+    process.exit(130);
   });
-
-  const result: Result = { ...describeHost(), runs, rounds, scale: measure.scale, metrics, skipped };
-  writeFileSync(values.json, `${JSON.stringify(result, null, 1)}\n`);
-  process.stdout.write(report(result));
-  if (earlier) process.stdout.write(`\n${comparison(result, earlier)}`);
-  say(`result in ${values.json}`);
-  return 0;
 }
-
-function wholeNumber(option: string, text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1)
-    throw new Error(`${option}: ${text} is not a whole number from 1 up`);
-  return value;
-}
-
 try {
   process.exitCode = await main();
 } catch (error) {
   say((error as Error).message);
   process.exitCode = 1;
+} finally {
+  killEngines();
 }

@@ -1,0 +1,85 @@
+/**
+ * The userland in which programs run: busybox, a driver, and the programs. The driver is a shell script that obeys lines on its
+ * standard input. It is the same in a guest, where it is the first process and standard input is the console, and on the host.
+ *
+ * What the host sees on standard output are lines: `@ready`, for each command whatever it says of itself (`@begin`, `@end`,
+ * `@check HEX`), and `@exit CODE`.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { type CpioEntry, joinCpio, writeCpio } from '../src/image/archive/cpio.ts';
+import { openImageCache } from '../src/image/cache.ts';
+import { obtainBusybox, obtainKernel } from '../src/image/debian.ts';
+import { baseInitramfs } from '../src/image/initramfs.ts';
+
+export const DRIVER = `export BENCH="\${0%/*}"
+echo @ready
+while read -r line; do
+  [ "$line" = quit ] && break
+  sh -c "$line" </dev/null
+  echo "@exit $?"
+done
+`;
+
+const INIT = `#!/bin/sh
+export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME=/root
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+stty raw -echo
+sh /bench/driver
+poweroff -f
+`;
+
+const encoder = new TextEncoder();
+const script = (name: string, text: string): CpioEntry => ({
+  type: 'file',
+  name,
+  mode: 0o755,
+  data: encoder.encode(text),
+});
+
+export interface BootFiles {
+  readonly kernel: string;
+  readonly initramfs: string;
+  /** Where driver, busybox and programs are on the host. */
+  readonly nativeFolder: string;
+  /** Where the programs are as kernels, when they are to run bare. */
+  readonly bareFolder?: string;
+}
+
+export const busyboxProgram = async (): Promise<Uint8Array> =>
+  (await obtainBusybox({ cache: openImageCache() })).contents;
+
+/** The kernel that `domus run` takes, as a file. */
+export async function kernelFile(folder: string, given?: string): Promise<string> {
+  if (given !== undefined) return given;
+  const file = join(folder, 'vmlinuz');
+  writeFileSync(file, (await obtainKernel({ cache: openImageCache() })).contents);
+  return file;
+}
+
+/** The userland with programs under /bench and more files on top of it. */
+export async function writeInitramfs(
+  file: string,
+  programs: readonly string[],
+  more: readonly CpioEntry[] = [],
+): Promise<string> {
+  const entries: CpioEntry[] = [
+    ...more,
+    { type: 'directory', name: 'bench', mode: 0o755 },
+    script('init', INIT),
+    script('bench/driver', DRIVER),
+    ...programs.map(
+      (path): CpioEntry => ({
+        type: 'file',
+        name: `bench/${basename(path)}`,
+        mode: 0o755,
+        data: readFileSync(path),
+      }),
+    ),
+  ];
+  writeFileSync(file, joinCpio(baseInitramfs(await busyboxProgram()), writeCpio(entries)));
+  return file;
+}

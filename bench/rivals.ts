@@ -1,0 +1,134 @@
+/** Who runs the programs: each CPU engine of Domus, QEMU's translator, and the host's own processor. */
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ENGINES } from '../src/toolstack/config.ts';
+import { hasProgram } from './compiler.ts';
+import type { CommandLine } from './engine-process.ts';
+import { type BootFiles, busyboxProgram, DRIVER } from './guest-image.ts';
+import { bareSession, openDriverSession, type Session } from './session.ts';
+
+export interface RivalOptions {
+  readonly memoryMib: number;
+  readonly vcpus: number;
+  /** More for the kernel's command line. */
+  readonly append: string;
+  readonly qemuMachine: string;
+  readonly qemuCpu: string | undefined;
+  /** For the processes that run Domus. */
+  readonly nodeOptions: readonly string[];
+}
+
+export interface Rival {
+  readonly name: string;
+  readonly kind: 'domus' | 'qemu' | 'native';
+  /** Why it cannot run here; undefined when it can. */
+  missing(): string | undefined;
+  /** Boots a guest with the driver. */
+  commandLine(boot: BootFiles, options: RivalOptions): CommandLine;
+  /** Starts one program without a system below it; undefined where that is no different. */
+  bareCommandLine?(kernel: string, count: string, options: RivalOptions): CommandLine;
+}
+
+/** @throws Error when the guest does not come up */
+export function openSession(
+  rival: Rival,
+  boot: BootFiles,
+  options: RivalOptions,
+): Promise<Session> | Session {
+  const bare = rival.bareCommandLine;
+  if (boot.bareFolder === undefined || bare === undefined) {
+    return openDriverSession(rival.commandLine(boot, options));
+  }
+  return bareSession((program, count) => bare(join(boot.bareFolder!, program), count, options));
+}
+
+export const QEMU = 'qemu-system-x86_64';
+const BARE_GUEST = fileURLToPath(new URL('./bare-guest.ts', import.meta.url));
+export const DOMUS_CLI = fileURLToPath(new URL('../bin/domus.js', import.meta.url));
+/** The kernel runs the same code everywhere: no self-tests, no workarounds for faults of one vendor's processors. */
+export const KERNEL_WORDS = 'quiet loglevel=1 panic=-1 cryptomgr.notests mitigations=off';
+
+const domus = (engine: string): Rival => ({
+  name: engine,
+  kind: 'domus',
+  missing: () => undefined,
+  commandLine: ({ kernel, initramfs }, options) => ({
+    command: process.execPath,
+    args: [
+      ...options.nodeOptions,
+      DOMUS_CLI,
+      'run',
+      '-q',
+      '--engine',
+      engine,
+      '-m',
+      `${options.memoryMib}M`,
+      '--vcpus',
+      String(options.vcpus),
+      '--kernel',
+      kernel,
+      '--initrd',
+      initramfs,
+      '--append',
+      `${KERNEL_WORDS} ${options.append}`.trim(),
+    ],
+  }),
+  bareCommandLine: (kernel, count, { nodeOptions }) => ({
+    command: process.execPath,
+    args: [...nodeOptions, BARE_GUEST, engine, kernel, count],
+  }),
+});
+
+const qemu: Rival = {
+  name: 'qemu',
+  kind: 'qemu',
+  missing: () => (hasProgram(QEMU) ? undefined : `there is no ${QEMU} (Debian package qemu-system-x86)`),
+  commandLine: ({ kernel, initramfs }, options) => ({
+    command: QEMU,
+    args: [
+      ...['-accel', options.vcpus > 1 ? 'tcg,thread=multi' : 'tcg'],
+      ...['-M', options.qemuMachine, '-nodefaults', '-no-user-config', '-no-reboot'],
+      ...(options.qemuCpu === undefined ? [] : ['-cpu', options.qemuCpu]),
+      ...['-display', 'none', '-serial', 'stdio'],
+      ...['-m', String(options.memoryMib), '-smp', String(options.vcpus)],
+      ...['-kernel', kernel, '-initrd', initramfs],
+      ...['-append', `console=ttyS0 ${KERNEL_WORDS} ${options.append}`.trim()],
+    ],
+  }),
+  bareCommandLine: (kernel, count, options) => ({
+    command: QEMU,
+    args: [
+      ...['-accel', 'tcg', '-M', options.qemuMachine, '-nodefaults', '-no-user-config', '-no-reboot'],
+      ...(options.qemuCpu === undefined ? [] : ['-cpu', options.qemuCpu]),
+      ...['-display', 'none', '-debugcon', 'stdio', '-device', 'isa-debug-exit,iobase=0xf4'],
+      ...['-m', '64', '-kernel', kernel, '-append', count],
+    ],
+  }),
+};
+
+/** The same driver and the same executables, as processes of this machine. */
+const native: Rival = {
+  name: 'native',
+  kind: 'native',
+  missing: () =>
+    process.platform === 'linux' && process.arch === 'x64' ? undefined : 'needs Linux on x86-64',
+  commandLine: ({ nativeFolder }) => ({
+    command: join(nativeFolder, 'busybox'),
+    args: ['sh', join(nativeFolder, 'driver')],
+  }),
+};
+
+export const RIVALS: readonly Rival[] = [
+  ...ENGINES.filter(name => (name as string) !== 'lockstep').map(domus),
+  qemu,
+  native,
+];
+
+/** What the native rival needs beside the programs. */
+export async function prepareNative(folder: string): Promise<void> {
+  if (existsSync(join(folder, 'driver'))) return;
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'busybox'), await busyboxProgram(), { mode: 0o755 });
+  writeFileSync(join(folder, 'driver'), DRIVER);
+}
