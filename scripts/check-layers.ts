@@ -14,14 +14,14 @@ const ORDER: readonly (readonly string[])[] = [
   ['machine'],
   ['cpu'],
   ['hypervisor'],
-  ['xenstore', 'backend'],
+  ['xenstore', 'disk', 'net', 'backend'],
   ['image'],
   ['state'],
   ['toolstack'],
   ['cli'],
 ];
-/** A backend finds its frontend in xenstore, never the other way round. */
-const NEIGHBOURS: Readonly<Record<string, readonly string[]>> = { backend: ['xenstore'] };
+/** A backend finds its frontend in xenstore and serves what disk and net make, never the other way round. */
+const NEIGHBOURS: Readonly<Record<string, readonly string[]>> = { backend: ['xenstore', 'disk', 'net'] };
 const LINES_MAX = 1000;
 /** Files that are tables, and why they are long. */
 const LONG_TABLES: Readonly<Record<string, string>> = {};
