@@ -16,7 +16,7 @@ export const DRIVER = `export BENCH="\${0%/*}"
 echo @ready
 while read -r line; do
   [ "$line" = quit ] && break
-  sh -c "$line" </dev/null
+  sh -c "$line" </dev/null 2>&1
   echo "@exit $?"
 done
 `;
@@ -45,6 +45,8 @@ export interface BootFiles {
   readonly initramfs: string;
   /** Where driver, busybox and programs are on the host. */
   readonly nativeFolder: string;
+  /** `nativeFolder` is a whole file system, that of the guest. */
+  readonly isRoot?: boolean;
   /** Where the programs are as kernels, when they are to run bare. */
   readonly bareFolder?: string;
 }
@@ -67,8 +69,8 @@ export async function writeInitramfs(
   more: readonly CpioEntry[] = [],
 ): Promise<string> {
   const entries: CpioEntry[] = [
-    ...more,
     { type: 'directory', name: 'bench', mode: 0o755 },
+    ...more,
     script('init', INIT),
     script('bench/driver', DRIVER),
     ...programs.map(

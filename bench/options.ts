@@ -2,11 +2,13 @@
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { PROGRAMS, SUITES } from './program-list.ts';
+import { REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
 import { RIVALS, type Rival } from './rivals.ts';
+import { SMP_SUITE } from './smp.ts';
 
 const DEFAULT_RESULT = fileURLToPath(new URL('./result.json', import.meta.url));
 /** Suites that are not lists of small C programs. */
-const OTHER_SUITES: readonly string[] = ['boot'];
+const OTHER_SUITES = [REAL_SUITE, SMP_SUITE, 'boot'];
 const QUICK_SCALE = 1 / 8;
 
 export const HELP = `Usage: npm run bench -- [options]
@@ -95,7 +97,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
   const programs = chosen(
     '--program',
     values.program,
-    PROGRAMS.map(program => program.name),
+    [...PROGRAMS, ...REAL_PROGRAMS].map(program => program.name),
   );
   const engines = chosen(
     '--engine',
@@ -103,7 +105,9 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     RIVALS.map(rival => rival.name),
   );
   return {
-    suites: chosen('--suite', values.suite, suites) ?? suites,
+    suites:
+      chosen('--suite', values.suite, suites) ??
+      (programs === undefined ? suites : suites.filter(name => name !== SMP_SUITE && name !== 'boot')),
     programs,
     rivals: RIVALS.filter(rival => engines === undefined || engines.includes(rival.name)),
     isBare: values.bare,

@@ -6,8 +6,10 @@ import { LineReader, readCommand } from './lines.ts';
 import { mixedLoop } from './mixed-loop.ts';
 import { parseOptions } from './options.ts';
 import { aboutProgram, PROGRAMS, SUITES } from './program-list.ts';
+import { REAL_PROGRAMS, words } from './real-programs.ts';
 import { problemLines, suiteRatios, suiteTable } from './report.ts';
 import { FORMAT, type Measurement, parseResult, type Result } from './result.ts';
+import { SMP_PROGRAMS } from './smp.ts';
 import { chanceOfNoChange, figure, geometricMean, summarize } from './statistics.ts';
 import { textTable } from './table.ts';
 
@@ -101,7 +103,8 @@ test('what a program says becomes a time and a check value, or an error', () => 
 });
 
 test('programs have unique names, a suite, a source that says what it does', () => {
-  const names = PROGRAMS.map(({ name }) => name);
+  const names = [...PROGRAMS, ...REAL_PROGRAMS].map(({ name }) => name);
+  for (const name of SMP_PROGRAMS) assert.ok(names.includes(name), name);
   assert.equal(new Set(names).size, names.length);
   for (const program of PROGRAMS) {
     assert.ok(
@@ -120,6 +123,18 @@ test('options: unknown names and numbers are refused', () => {
   );
   assert.throws(() => parseOptions(['--suite', 'nosuch']), /there is no nosuch; there are integer/);
   assert.throws(() => parseOptions(['--repeat', '0']), /whole number/);
+});
+
+test('one program alone is that, not its parallel twin as well', () => {
+  const { suites, programs } = parseOptions(['--program', 'sieve']);
+  assert.deepEqual(programs, ['sieve']);
+  assert.ok(suites.includes('integer') && !suites.includes('smp') && !suites.includes('boot'));
+});
+
+test('the text for real programs is the same every time', () => {
+  const text = new TextDecoder().decode(words(2000));
+  assert.equal(text, new TextDecoder().decode(words(2000)));
+  assert.match(text, /^[a-z0-9 ,\n]+$/);
 });
 
 test('documents: what is between the marks is replaced, and the marks stay', () => {

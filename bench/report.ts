@@ -1,7 +1,9 @@
 /** Turns a result into tables. A ratio is another's time by ours: above 1 means that Domus is faster. */
 
 import { COREMARK_SUITE, PROGRAMS, SUITES } from './program-list.ts';
+import { REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
 import type { Measurement, Result } from './result.ts';
+import { SMP_SUITE } from './smp.ts';
 import { figure, geometricMean, median } from './statistics.ts';
 import type { Table } from './table.ts';
 
@@ -19,7 +21,9 @@ const unique = <T>(values: readonly T[]): T[] => [...new Set(values)];
 
 const TITLES = new Map([
   ...[...SUITES, COREMARK_SUITE].map(({ name, title }) => [name, title] as const),
-  ['boot', "Boot, from the start of the process to a command's output and to the end"],
+  [REAL_SUITE, "Programs of Debian's packages"],
+  [SMP_SUITE, 'Two programs at once: 2 vCPUs against 1'],
+  ['boot', 'Boot to a command'],
   ['boot-memory', 'Memory of a boot'],
 ]);
 export const suiteTitle = (name: string): string => TITLES.get(name) ?? name;
@@ -80,7 +84,9 @@ export function suiteRatios(result: Result): SuiteRatio[] {
 
 function programsOf({ measurements, problems }: Result, suite: string): string[] {
   const here = [...measurements, ...problems].filter(each => each.suite === suite);
-  const place = (name: string) => PROGRAMS.findIndex(each => each.suite === suite && each.name === name);
+  const list: readonly { name: string }[] =
+    suite === REAL_SUITE ? REAL_PROGRAMS : PROGRAMS.filter(each => each.suite === suite);
+  const place = (name: string) => list.findIndex(each => each.name === name);
   return unique(here.map(each => each.program)).sort((a, b) => place(a) - place(b));
 }
 

@@ -113,10 +113,11 @@ const native: Rival = {
   kind: 'native',
   missing: () =>
     process.platform === 'linux' && process.arch === 'x64' ? undefined : 'needs Linux on x86-64',
-  commandLine: ({ nativeFolder }) => ({
-    command: join(nativeFolder, 'busybox'),
-    args: ['sh', join(nativeFolder, 'driver')],
-  }),
+  commandLine: ({ nativeFolder, isRoot }) =>
+    isRoot
+      ? // Programs with libraries run below a root of their own, as an ordinary user may.
+        { command: 'unshare', args: ['-r', '-R', nativeFolder, '/bin/busybox', 'sh', '/bench/driver'] }
+      : { command: join(nativeFolder, 'busybox'), args: ['sh', join(nativeFolder, 'driver')] },
 };
 
 export const RIVALS: readonly Rival[] = [

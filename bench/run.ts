@@ -2,64 +2,23 @@
  * `npm run bench`: Domus, QEMU TCG and native side by side in one run. Progress goes to stderr, tables to stdout,
  * everything into the result file. docs/benchmarks.md says what the figures mean.
  */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { measureBoots } from './boot.ts';
+import { measurePrograms } from './c-programs.ts';
 import { comparisonTable } from './comparison.ts';
-import { compileKernels, compileProcesses, hasProgram } from './compiler.ts';
-import { coremarkProgram } from './coremark.ts';
 import { writeDocuments } from './documents.ts';
 import { killEngines } from './engine-process.ts';
-import { kernelFile, writeInitramfs } from './guest-image.ts';
 import { type BenchOptions, HELP, parseOptions } from './options.ts';
-import { aboutProgram, PROGRAMS, SUITES } from './program-list.ts';
+import { aboutProgram, PROGRAMS } from './program-list.ts';
+import { measureReal, REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
 import { describeRun, problemLines, reportTables } from './report.ts';
 import { describeHost, type Measurement, type Problem, parseResult, type Result } from './result.ts';
-import { prepareNative, type Rival } from './rivals.ts';
 import { scratchFolder } from './scratch.ts';
+import { measureSmp, SMP_SUITE } from './smp.ts';
 import { textTable } from './table.ts';
-import { type Outcome, runTournament } from './tournament.ts';
+import type { Outcome } from './tournament.ts';
 
 const say = (text: string) => process.stderr.write(`bench: ${text}\n`);
-
-/** The suites of small C programs: one guest for each engine runs all of them. */
-async function measurePrograms(
-  folder: string,
-  rivals: readonly Rival[],
-  options: BenchOptions,
-): Promise<Outcome> {
-  const programs = PROGRAMS.filter(
-    ({ suite, name }) =>
-      options.suites.includes(suite) && (options.programs === undefined || options.programs.includes(name)),
-  ).filter(({ suite }) => !options.isBare || !SUITES.find(({ name }) => name === suite)!.isLinux);
-  if (options.coremark !== undefined) programs.push(coremarkProgram(options.coremark));
-  if (programs.length === 0) return { measurements: [], problems: [] };
-  if (!hasProgram('gcc')) throw new Error('the programs need gcc');
-  say(`compiling ${programs.length} programs`);
-  const nativeFolder = join(folder, 'programs');
-  mkdirSync(nativeFolder);
-  await compileProcesses(programs, nativeFolder);
-  await prepareNative(nativeFolder);
-  const boot = {
-    kernel: await kernelFile(folder, options.kernel),
-    initramfs: await writeInitramfs(
-      join(folder, 'initramfs'),
-      programs.map(({ name }) => join(nativeFolder, name)),
-    ),
-    nativeFolder,
-    ...(options.isBare && { bareFolder: join(folder, 'bare') }),
-  };
-  if (boot.bareFolder !== undefined) {
-    mkdirSync(boot.bareFolder);
-    await compileKernels(programs, boot.bareFolder);
-  }
-  const tasks = programs.map(({ suite, name, count }) => ({
-    suite,
-    program: name,
-    command: `$BENCH/${name} ${Math.max(1, Math.round(count * options.scale))}`,
-  }));
-  return runTournament(tasks, { ...options, boot, rivals, options: { ...options, vcpus: 1 }, say });
-}
 
 async function measure(options: BenchOptions): Promise<Result> {
   const measurements: Measurement[] = [];
@@ -76,7 +35,11 @@ async function measure(options: BenchOptions): Promise<Result> {
     measurements.push(...outcome.measurements);
     problems.push(...outcome.problems);
   };
-  add(await measurePrograms(folder, rivals, options));
+  add(await measurePrograms(folder, rivals, options, say));
+  if (options.suites.includes(REAL_SUITE) && !options.isBare)
+    add(await measureReal(folder, rivals, options, say));
+  if (options.suites.includes(SMP_SUITE) && !options.isBare)
+    add(await measureSmp(folder, rivals, options, say));
   const isWanted = options.suites.includes('boot') && options.programs === undefined && !options.isBare;
   if (isWanted) add(await measureBoots(folder, rivals, options, say));
   return { ...describeHost(), scale: options.scale, repeat: options.repeat, measurements, problems };
@@ -89,9 +52,10 @@ async function main(): Promise<number> {
     return 0;
   }
   if (options.isListing) {
-    for (const each of PROGRAMS) {
-      process.stdout.write(`${`${each.suite}/${each.name}`.padEnd(28)} ${aboutProgram(each)}\n`);
-    }
+    const line = (suite: string, name: string, about: string) =>
+      process.stdout.write(`${`${suite}/${name}`.padEnd(28)} ${about}\n`);
+    for (const each of PROGRAMS) line(each.suite, each.name, aboutProgram(each));
+    for (const { name, about } of REAL_PROGRAMS) line(REAL_SUITE, name, about);
     return 0;
   }
   const read = (file: string) => parseResult(readFileSync(file, 'utf8'));

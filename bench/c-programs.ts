@@ -1,0 +1,49 @@
+/** The suites of C programs: compiled, put into one guest for each engine, and run. */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { compileKernels, compileProcesses, hasProgram } from './compiler.ts';
+import { coremarkProgram } from './coremark.ts';
+import { kernelFile, writeInitramfs } from './guest-image.ts';
+import type { BenchOptions } from './options.ts';
+import { PROGRAMS, SUITES } from './program-list.ts';
+import { prepareNative, type Rival } from './rivals.ts';
+import { type Outcome, runTournament } from './tournament.ts';
+
+export async function measurePrograms(
+  folder: string,
+  rivals: readonly Rival[],
+  options: BenchOptions,
+  say: (text: string) => void,
+): Promise<Outcome> {
+  const programs = PROGRAMS.filter(
+    ({ suite, name }) =>
+      options.suites.includes(suite) && (options.programs === undefined || options.programs.includes(name)),
+  ).filter(({ suite }) => !options.isBare || !SUITES.find(({ name }) => name === suite)!.isLinux);
+  if (options.coremark !== undefined) programs.push(coremarkProgram(options.coremark));
+  if (programs.length === 0) return { measurements: [], problems: [] };
+  if (!hasProgram('gcc')) throw new Error('the programs need gcc');
+  say(`compiling ${programs.length} programs`);
+  const nativeFolder = join(folder, 'programs');
+  mkdirSync(nativeFolder);
+  await compileProcesses(programs, nativeFolder);
+  await prepareNative(nativeFolder);
+  const boot = {
+    kernel: await kernelFile(folder, options.kernel),
+    initramfs: await writeInitramfs(
+      join(folder, 'initramfs'),
+      programs.map(({ name }) => join(nativeFolder, name)),
+    ),
+    nativeFolder,
+    ...(options.isBare && { bareFolder: join(folder, 'bare') }),
+  };
+  if (boot.bareFolder !== undefined) {
+    mkdirSync(boot.bareFolder);
+    await compileKernels(programs, boot.bareFolder);
+  }
+  const tasks = programs.map(({ suite, name, count }) => ({
+    suite,
+    program: name,
+    command: `$BENCH/${name} ${Math.max(1, Math.round(count * options.scale))}`,
+  }));
+  return runTournament(tasks, { ...options, boot, rivals, options: { ...options, vcpus: 1 }, say });
+}
