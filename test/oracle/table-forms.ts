@@ -50,7 +50,7 @@ function encode(form: Form, random: Random): Uint8Array {
 export function tableForms(definitions: readonly Definition[]): InstructionForm[] {
   const wanted = new Set(definitions);
   return FORMS.filter(form => wanted.has(form.definition) && form.mode64 && form.rep === 0)
-    .filter(form => form.addressSize === 8 && form.definition.options.mode !== 'no64')
+    .filter(form => form.addressSize === 8 && !form.definition.options.mode?.endsWith('o64'))
     .filter(form => !form.definition.operands.some(operand => operand.kind === 'O'))
     .map(form => ({
       name: `${form.lock ? 'lock ' : ''}${form.definition.name} ${form.definition.encoding} ${form.size * 8}${form.memory ? ' memory' : ''}`,

@@ -23,6 +23,8 @@ const PARTS: readonly Part[] = [
   { name: 'processors', more: ['trampoline.S'], vcpus: 4 },
   { name: 'paging32', bits: 32 },
   { name: 'exceptions32', bits: 32 },
+  { name: 'gates32', bits: 32 },
+  { name: 'modes32', bits: 32 },
 ];
 
 const missing = missingTools();

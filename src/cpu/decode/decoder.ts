@@ -304,6 +304,7 @@ export class Decoder {
       if (c.options.mode === 'only64' && !is64) continue;
       if (c.options.mode === 'no64' && is64) continue;
       if (c.options.mode === 'protected' && mode & Mode.real) continue;
+      if (c.options.mode === 'protectedNo64' && (is64 || mode & Mode.real)) continue;
       if (c.only !== 0 && c.only !== size) continue;
       // 90 is NOP, not XCHG rAX,rAX, unless REX.B makes it another register.
       if (byte === 0x90 && c.map === 0 && c.prefix === 'any' && c.plusRegister !== rexB) continue;

@@ -18,4 +18,6 @@ export const Mode = {
   taskSwitched: 1 << 5,
   /** CR4.OSXSAVE and XCR0 allow AVX. */
   avx: 1 << 6,
+  /** The code segment ends before 4 GiB, outside of 64-bit code: each instruction is checked against its limit. */
+  limited: 1 << 7,
 } as const;

@@ -32,6 +32,8 @@ export const CodeRecord = struct('code_record', {
 /** Overlaps `immediate`'s high half: record of a direct jump's target in the same page, 0 until known. */
 export const LINK_OFFSET = 28;
 export const RECORD_BYTES = CodeRecord.size;
+/** Records of an instruction that spans two pages: breakpoint, limit, address, itself, and where to proceed. */
+export const CROSSING_RECORDS = 5;
 export const HANDLER_STALE = 0;
 
 /** Bytes covered by one bit of `CodePage.granules`. */

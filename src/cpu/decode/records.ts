@@ -20,8 +20,8 @@ import { CodePage, CodeRecord, GRANULE_SHIFT, LINK_OFFSET, RECORD_BYTES } from '
 
 /** Instructions decoded ahead at a time. */
 const RUN_LIMIT = 64;
-/** Room that a run may need in the code cache: three records an instruction, and the one that ends it. */
-const RUN_BYTES = (3 * RUN_LIMIT + 1) * RECORD_BYTES;
+/** Room that a run may need in the code cache: four records an instruction, and the one that ends it. */
+const RUN_BYTES = (4 * RUN_LIMIT + 1) * RECORD_BYTES;
 const PAGE = 4096;
 
 const O = CodeRecord.offsets;
@@ -154,6 +154,8 @@ export class RecordWriter {
     if (this.breakpointOffsets[offset] === 1) {
       this.#begin(Pseudo.breakpoint, offset, failure ? 0 : this.#decoder.result.length);
     }
+    // Of what is no instruction the first byte counts.
+    if (mode & Mode.limited) this.#begin(Pseudo.limit, offset, failure ? 1 : this.#decoder.result.length);
     if (failure) {
       this.#begin(failure === 'too-long' ? Pseudo.tooLong : Pseudo.undefined, offset, 0);
       return;

@@ -288,6 +288,9 @@ export class InterpreterEmitter extends Emitter {
   segmentBase(): Value {
     return this.#register64('segment');
   }
+  segmentNumber(): Value {
+    return w.shrU(w.sub(this.recordField('segment'), w.i32(Vcpu.offsets.segBase)), w.i32(3));
+  }
 
   // ---- where we are ----
 

@@ -8,7 +8,7 @@
 import { invariant } from '../../base/errors.ts';
 import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
 import { Mode } from '../decode/mode.ts';
-import { CodeRecord, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
+import { CodeRecord, CROSSING_RECORDS, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
 import { Vector } from '../isa/emitter.ts';
 import { FIRST_CALLED, FIRST_FORM, FORMS, type Form, formsDigest } from '../isa/forms.ts';
 import { runtimeExports } from '../runtime/signatures.ts';
@@ -190,7 +190,10 @@ function generateLoop(functions: Functions, enter: Callee, handlerType: number):
         const page = code.let(codePage());
         const remember = () => {
           const own = w.ne(record, w.add(cpu, w.i32(V.crossRecord)));
-          const from = w.ltU(w.sub(origin, w.add(cpu, w.i32(V.crossRecord))), w.i32(4 * RECORD_BYTES));
+          const from = w.ltU(
+            w.sub(origin, w.add(cpu, w.i32(V.crossRecord))),
+            w.i32(CROSSING_RECORDS * RECORD_BYTES),
+          );
           code.if(w.and(w.and(w.eq(page, codePage()), own), w.eqz(from)), () =>
             code.store(4, origin, record, LINK_OFFSET),
           );
@@ -312,6 +315,12 @@ function emitPseudo(
       const fault = x.runtime('legacyAddress', x.offsetAddress(), x.immediate32());
       code.brIf(loop.fault, fault);
       uncount();
+      x.leaveNext();
+      return;
+    }
+    case Pseudo.limit: {
+      uncount();
+      code.brIf(loop.fault, x.runtime('checkCode', x.nextRip()));
       x.leaveNext();
       return;
     }

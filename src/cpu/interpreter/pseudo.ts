@@ -14,6 +14,8 @@ export const Pseudo = {
   tooLong: 5,
   /** In front of an instruction where the debugger may want to stop: asks, and goes on with the next record if not. */
   breakpoint: 6,
+  /** In front of an instruction in a code segment with a limit: #GP(0) when the segment does not hold all of it. */
+  limit: 7,
 } as const;
 
 /**

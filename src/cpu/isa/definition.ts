@@ -46,7 +46,7 @@ export interface OperandSpec {
 export interface Options {
   /** Operand size in 64-bit mode: 'd64' is 64 unless 66 says 16; 'f64' always 64. */
   readonly size?: 'd64' | 'f64';
-  readonly mode?: 'only64' | 'no64' | 'protected';
+  readonly mode?: 'only64' | 'no64' | 'protected' | 'protectedNo64';
   /** LOCK is allowed when the destination is memory; with 'always' it is understood. */
   readonly lock?: boolean | 'always';
   /** REP/REPNE change what it does: the decoder picks the form by prefix. */

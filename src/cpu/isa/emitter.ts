@@ -119,6 +119,8 @@ export abstract class Emitter {
   abstract readonly rep: 0 | 1 | 2;
   /** Segment base of the memory or string operand at hand. */
   abstract segmentBase(): Value;
+  /** Number of that segment register. */
+  abstract segmentNumber(): Value;
   /** Instruction pointer of the next instruction. */
   abstract nextRip(): Value;
   /** x87 instructions: the 11 bits that FOP shows of the opcode and the ModRM byte. */
@@ -217,6 +219,11 @@ export abstract class Emitter {
       const limit = Vcpu.offsets.segment + Seg.cs * Segment.size + Segment.offsets.limit;
       this.raiseIf(w.gtU(w.wrap(rip), w.load('i32', 4, this.cpu, limit)), Vector.GP, w.i32(0));
     }
+  }
+  /** Outside 64-bit mode: fault unless the segment at hand (or the one named) allows an access at `offset`. */
+  checkSegment(offset: Value, bytes: number, write: boolean, segment = this.segmentNumber()): void {
+    if (this.mode64) return;
+    this.faultIf(this.runtime('checkElement', segment, offset, w.i32(bytes), w.i32(write ? 1 : 0)));
   }
   /** #GP(0) unless CPL is 0. */
   requirePrivilege(): void {

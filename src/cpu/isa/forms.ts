@@ -57,7 +57,7 @@ function variants(definition: Definition): Omit<Form, 'id' | 'definition'>[] {
   const mayBeMemory = operands.some(o => 'EWQ'.includes(o.kind));
   const memories = operands.some(o => 'MO'.includes(o.kind)) ? [true] : mayBeMemory ? [false, true] : [false];
   for (const mode64 of worlds) {
-    if (mode64 && options.modal && options.mode === 'no64') continue;
+    if (mode64 && options.modal && (options.mode === 'no64' || options.mode === 'protectedNo64')) continue;
     if (!mode64 && options.mode === 'only64') continue;
     let sizes = scalable ? (definition.vex ? [4, 8] : [2, 4, 8]) : [4];
     if (options.size && mode64) sizes = options.size === 'f64' ? [8] : [2, 8];

@@ -156,7 +156,9 @@ const translateByte: Semantics = x => {
   const base = w.extendU(x.register(RBX, x.addressSize).read());
   const sum = w.add(base, w.extendU(x.register(RAX, 1).read()));
   const cut = x.addressSize === 8 ? sum : w.extendU(truncate(x.addressSize, w.wrap(sum)));
-  x.register(RAX, 1).write(x.loadMemory(x.linear(w.add(cut, x.segmentBase())), 1));
+  const offset = x.let(cut);
+  x.checkSegment(offset, 1, false);
+  x.register(RAX, 1).write(x.loadMemory(x.linear(w.add(offset, x.segmentBase())), 1));
 };
 
 /** SALC (undocumented): AL = all ones when CF is set, else 0. */

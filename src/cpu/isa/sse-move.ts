@@ -86,7 +86,8 @@ const storeMasked: Semantics = (x, source, mask) => {
   if (size === 8) checkPending(x);
   const value = (source as Operand).readVector();
   const chosen = x.let(w.simd('i8x16.shr_s', (mask as Operand).readVector(), w.i32(7)));
-  const offset = w.extendU(truncate(x.addressSize, x.register(RDI, x.addressSize).read()));
+  const offset = x.let(w.extendU(truncate(x.addressSize, x.register(RDI, x.addressSize).read())));
+  x.checkSegment(offset, size, true);
   const address = x.let(x.linear(w.add(offset, x.segmentBase())));
   // The bytes that are not chosen are written back as they were.
   x.requireAlone();

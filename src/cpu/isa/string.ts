@@ -18,10 +18,13 @@ function advance(x: Emitter, register: number, step: Value): void {
   const index = x.register(register, x.addressSize);
   index.write(truncate(x.addressSize, w.add(index.read(), x.addressSize === 8 ? w.extendS(step) : step)));
 }
-/** Linear address of rSI in the segment at hand, or of rDI in ES. */
-function elementAddress(x: Emitter, register: number): Value {
-  const base = register === RDI ? x.baseOf(Seg.es) : x.segmentBase();
-  return x.let(x.linear(w.add(w.extendU(x.register(register, x.addressSize).read()), base)));
+/** Linear address of rSI in the segment at hand, or of rDI in ES; outside 64-bit mode the segment must allow it. */
+function elementAddress(x: Emitter, register: number, write = false): Value {
+  const inEs = register === RDI;
+  const base = inEs ? x.baseOf(Seg.es) : x.segmentBase();
+  const offset = x.let(w.extendU(x.register(register, x.addressSize).read()));
+  x.checkSegment(offset, x.size, write, inEs ? w.i32(Seg.es) : undefined);
+  return x.let(x.linear(w.add(offset, base)));
 }
 
 /**
@@ -45,12 +48,12 @@ function repeated(x: Emitter, element: (step: Value) => void): void {
 
 const moveString: Semantics = x => {
   if (x.rep !== 0) {
-    bulk(x, 'repMovs', x.segmentBase());
+    bulk(x, 'repMovs', x.segmentNumber());
     return;
   }
   const step = stepOf(x);
   const value = x.loadMemory(elementAddress(x, RSI), x.size);
-  x.storeMemory(elementAddress(x, RDI), x.size, value);
+  x.storeMemory(elementAddress(x, RDI, true), x.size, value);
   advance(x, RSI, step);
   advance(x, RDI, step);
 };
@@ -60,7 +63,7 @@ const storeString: Semantics = x => {
     return;
   }
   const step = stepOf(x);
-  x.storeMemory(elementAddress(x, RDI), x.size, x.register(RAX, x.size).read());
+  x.storeMemory(elementAddress(x, RDI, true), x.size, x.register(RAX, x.size).read());
   advance(x, RDI, step);
 };
 /** A repeated instruction in the runtime, which works page by page. It answers 0 done, 1 fault, 2 more to do. */
@@ -84,7 +87,7 @@ function compare(x: Emitter, a: Value, b: Value): void {
 const whileEqual = (x: Emitter): Value => w.i32(x.rep === 1 ? 1 : 0);
 const compareString: Semantics = x => {
   if (x.rep !== 0) {
-    bulk(x, 'repCmps', x.segmentBase(), whileEqual(x));
+    bulk(x, 'repCmps', x.segmentNumber(), whileEqual(x));
     return;
   }
   const step = stepOf(x);
@@ -110,7 +113,7 @@ const inputString: Semantics = x =>
     const port = x.register(RDX, 2).read();
     x.synchronise();
     x.faultIf(x.runtime('checkPort', port, w.i32(x.size)));
-    const address = elementAddress(x, RDI);
+    const address = elementAddress(x, RDI, true);
     x.faultIf(x.runtime('checkWrite', address, w.i32(x.size)));
     const value = x.runtime('portIn', port, w.i32(x.size));
     x.storeMemory(address, x.size, truncate(x.size, value));

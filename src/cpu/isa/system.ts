@@ -459,7 +459,7 @@ export const system: Definition[] = [
   define('verw', '0F 00 /5', 'Ew', verify('verw'), PROTECTED),
   define('lar', '0F 02 /r', 'Gv Ew', examine('lar'), PROTECTED),
   define('lsl', '0F 03 /r', 'Gv Ew', examine('lsl'), PROTECTED),
-  define('arpl', '63 /r', 'Ew Gw', adjustRpl, { mode: 'no64' }),
+  define('arpl', '63 /r', 'Ew Gw', adjustRpl, { mode: 'protectedNo64' }),
   define(
     'clts',
     '0F 06',

@@ -93,9 +93,9 @@ export const runtimeExports = {
   wrmsr: signature(i32, i32),
 
   // Strings: 0 done, 1 exception pending, 2 more to do. XSAVE family.
-  repMovs: signature(i32, i32, i32, i32, i64),
+  repMovs: signature(i32, i32, i32, i32, i32),
   repStos: signature(i32, i32, i32, i32),
-  repCmps: signature(i32, i32, i32, i32, i64, i32),
+  repCmps: signature(i32, i32, i32, i32, i32, i32),
   repScas: signature(i32, i32, i32, i32, i32),
   fxsave: signature(i32, i32, i64, i32),
   fxrstor: signature(i32, i32, i64, i32),
@@ -108,6 +108,8 @@ export const runtimeExports = {
   divideUnsigned128: signature(i32, i32, i64),
   divideSigned128: signature(i32, i32, i64),
   legacyAddress: signature(i32, i32, i64, i32),
+  checkElement: signature(i32, i32, i32, i64, i32, i32),
+  checkCode: signature(i32, i32, i64),
   pushLegacy: signature(i32, i32, i64, i32),
   peekLegacy: signature(i32, i32, i32, i32),
   addStackLegacy: signature(null, i32, i32),

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Mode } from '../decode/mode.ts';
 import { createTestMachine, W } from './test-machine.ts';
 
 const VA = 0x4000_0000n;
@@ -199,6 +200,7 @@ test('reset state', () => {
   assert.equal(vcpu.segBase.get(1), 0xffff0000n);
   assert.equal(segmentOf(1).attributes, 0x9b);
   assert.equal(vcpu.cr0, 0x60000010n);
-  assert.equal(vcpu.mode, 4 | 16, 'real mode, 16-bit, no SSE');
+  const { real, noSse, limited } = Mode;
+  assert.equal(vcpu.mode, real | noSse | limited, 'real mode, 16-bit, no SSE');
   assert.equal(vcpu.p2mCount, 2048, 'the machine behind it stays');
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Seg } from '../vcpu/layout.ts';
 import { createTestMachine, P, type TestMachine, W } from './test-machine.ts';
 
 const RCX = 1;
@@ -72,7 +73,7 @@ test('REP MOVS equals the byte-wise definition, overlapping or not, in both dire
     vcpu.gpr.set(RCX, BigInt(count));
     vcpu.gpr.set(RSI, VA + BigInt(from));
     vcpu.gpr.set(RDI, VA + BigInt(to));
-    assert.equal(runtime.repMovs(cpu, size, 8, 0n), 0);
+    assert.equal(runtime.repMovs(cpu, size, 8, Seg.ds), 0);
     const what = `round ${round}: size ${size} count ${count} ${from} -> ${to} ${down ? 'down' : 'up'}`;
     const found = Uint8Array.from(expected, (_, i) => load(machine, i));
     assert.deepEqual(found, expected, what);
@@ -135,7 +136,7 @@ test('REPE CMPS and REPNE SCAS stop where they must, with CMP’s flags', () => 
   vcpu.gpr.set(RCX, 12n);
   vcpu.gpr.set(RSI, VA + 0x100n);
   vcpu.gpr.set(RDI, VA + 0x2000n);
-  assert.equal(runtime.repCmps(cpu, 1, 8, 0n, 1), 0);
+  assert.equal(runtime.repCmps(cpu, 1, 8, Seg.ds, 1), 0);
   assert.equal(vcpu.gpr.get(RCX), 3n);
   // 'c' - 'z': borrow, negative.
   assert.equal(runtime.getFlags(cpu) & 0x8d5n, 0x91n);

@@ -28,6 +28,8 @@ export * from './float/index';
 export * from './float/index';
 export {
   addStackLegacy,
+  checkCode,
+  checkElement,
   enterFrame,
   leaveLegacy,
   legacyAddress,

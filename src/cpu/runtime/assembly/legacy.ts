@@ -1,7 +1,7 @@
 /** Addresses and stacks outside 64-bit mode: segments with limits, 16 and 32-bit offsets that wrap (SDM vol. 3, 5.3). */
-import { SEG_ss, VCPU_ea, VCPU_gpr, VCPU_temp } from './generated/layout';
+import { SEG_cs, SEG_ss, VCPU_ea, VCPU_gpr, VCPU_temp } from './generated/layout';
 import { checkTop, closeStack, openStack, peek, popped, push, readStack, skip, stackPointer } from './stack';
-import { attributesOf, baseOf, gpr, isRealOrVm86, limitOf, raise, setGpr } from './state';
+import { attributesOf, baseOf, gpr, isCode64, isRealOrVm86, limitOf, raise, setGpr } from './state';
 import { ATTR_DB, GP, RBP, RSP, SS } from './x86';
 
 const WITH_SEGMENT: u32 = 1 << 8;
@@ -44,6 +44,38 @@ function withinSegment(cpu: usize, segment: i32, offset: u32, size: u32, write: 
     return offset > limit && last <= ((attributes & ATTR_DB) !== 0 ? 0xffff_ffff : 0xffff);
   }
   return last <= limit;
+}
+
+/** May an element of a string instruction be there? Nonzero = exception pending. In 64-bit mode always. */
+export function checkElement(cpu: usize, segment: i32, offset: u64, size: i32, write: i32): i32 {
+  if (isCode64(cpu) || withinSegment(cpu, segment, offset as u32, size, write !== 0)) return 0;
+  return raise(cpu, segment === SEG_ss ? SS : GP, 0);
+}
+
+/** Elements from `offset` on, in either direction, that the segment holds; 0 = not one, and the exception is pending. */
+export function elementsInSegment(
+  cpu: usize,
+  segment: i32,
+  offset: u64,
+  size: i32,
+  write: bool,
+  down: bool,
+): i64 {
+  if (checkElement(cpu, segment, offset, size, write ? 1 : 0)) return 0;
+  const attributes = attributesOf(cpu, segment);
+  const limit = limitOf(cpu, segment) as u64;
+  if (isRealOrVm86(cpu) || (attributes & 0xc) !== 4) {
+    return down ? i64.MAX_VALUE : (((limit - offset + 1) / size) as i64);
+  }
+  // Expand-down.
+  if (down) return ((offset - limit - 1) / size + 1) as i64;
+  const top: u64 = (attributes & ATTR_DB) !== 0 ? 0xffff_ffff : 0xffff;
+  return ((top - offset + 1) / size) as i64;
+}
+
+/** Does the code segment hold the instruction at RIP whose last byte is in front of `next`? Nonzero = #GP pending. */
+export function checkCode(cpu: usize, next: u64): i32 {
+  return next - 1 > limitOf(cpu, SEG_cs) ? raise(cpu, GP, 0) : 0;
 }
 
 export function pushLegacy(cpu: usize, value: u64, size: i32): i32 {

@@ -4,6 +4,7 @@ import {
   MODE_code16,
   MODE_code32,
   MODE_code64,
+  MODE_limited,
   MODE_noSse,
   MODE_noX87,
   MODE_real,
@@ -21,7 +22,7 @@ import {
   VCPU_xcr0,
 } from './generated/layout';
 import { flushExec, selectTlb } from './mmu/tlb';
-import { attributesOf, isLong, isVm86 } from './state';
+import { attributesOf, isLong, isVm86, limitOf } from './state';
 import { ATTR_DB, ATTR_L, CR0_EM, CR0_PE, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE } from './x86';
 
 const XCR0_AVX: u64 = 6;
@@ -36,6 +37,7 @@ export function updateMode(cpu: usize): void {
   if (isLong(cpu) && (code & ATTR_L) !== 0) mode = MODE_code64;
   else if (!vm86 && (code & ATTR_DB) !== 0) mode = MODE_code32;
   if ((cr0 & CR0_PE) === 0 || vm86) mode |= MODE_real;
+  if (mode !== MODE_code64 && limitOf(cpu, SEG_cs) !== 0xffff_ffff) mode |= MODE_limited;
   if ((cr0 & (CR0_EM | CR0_TS)) !== 0) mode |= MODE_noX87;
   if ((cr0 & CR0_EM) !== 0 || (cr4 & CR4_OSFXSR) === 0) mode |= MODE_noSse;
   if ((cr0 & CR0_TS) !== 0) mode |= MODE_taskSwitched;

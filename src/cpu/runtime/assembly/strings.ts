@@ -3,7 +3,7 @@
  *
  * RCX, RSI and RDI are exact whenever a function returns: 0 = the instruction is complete; 1 = exception pending,
  * RIP stays at the instruction; 2 = a bounded part is done, RIP stays and interrupts may be taken.
- * `size` is an element's, `addressSize` 2, 4 or 8; `sourceBase` is the base of the source's segment.
+ * `size` is an element's, `addressSize` 2, 4 or 8; `sourceSegment` is the number of the source's segment.
  */
 import { invalidateCode } from './code/invalidate';
 import {
@@ -17,12 +17,13 @@ import {
   VCPU_mode,
   VCPU_scratch,
 } from './generated/layout';
+import { checkElement, elementsInSegment } from './legacy';
 import { commit, pieceAddress, readSlow, translatePage, writeSlow } from './mmu/access';
 import { holdsCode } from './mmu/physical';
 import { loadSized, storeSized } from './mmu/system';
 import { checksAlignment, currentClass } from './mmu/tlb';
 import { READ, WRITE } from './mmu/walk';
-import { baseOf, gpr, isCanonical, raiseGp0, setGpr } from './state';
+import { baseOf, gpr, isCanonical, isCode64, raiseGp0, setGpr } from './state';
 import { FLAG_AF, FLAG_CF, FLAG_DF, FLAG_OF, FLAG_TF, RAX, RCX, RDI, RSI } from './x86';
 
 const DONE: i32 = 0;
@@ -102,7 +103,8 @@ function writeElement(cpu: usize, va: u64, value: u64, size: i32): i32 {
   return 0;
 }
 
-export function repMovs(cpu: usize, size: i32, addressSize: i32, sourceBase: u64): i32 {
+export function repMovs(cpu: usize, size: i32, addressSize: i32, sourceSegment: i32): i32 {
+  const sourceBase = baseOf(cpu, sourceSegment);
   const mask = addressMask(addressSize);
   const down = backwards(cpu);
   const step: i64 = down ? -size : size;
@@ -118,6 +120,13 @@ export function repMovs(cpu: usize, size: i32, addressSize: i32, sourceBase: u64
     let elements = min(elementsInPage(source, size, down), elementsInPage(target, size, down));
     elements = min(elements, elementsBeforeWrap(sourceOffset, size, mask, down));
     elements = min(elements, elementsBeforeWrap(targetOffset, size, mask, down));
+    if (!isCode64(cpu)) {
+      const readable = elementsInSegment(cpu, sourceSegment, sourceOffset, size, false, down);
+      if (readable === 0) return FAULT;
+      const writable = elementsInSegment(cpu, SEG_es, targetOffset, size, true, down);
+      if (writable === 0) return FAULT;
+      elements = min(elements, min(readable, writable));
+    }
     elements = min(elements, budget);
     if (count < (elements as u64)) elements = count as i64;
     let from: usize = 0;
@@ -172,6 +181,11 @@ export function repStos(cpu: usize, size: i32, addressSize: i32): i32 {
     const offset = gpr(cpu, RDI) & mask;
     const target = linear(cpu, baseOf(cpu, SEG_es), offset);
     let elements = min(elementsInPage(target, size, down), elementsBeforeWrap(offset, size, mask, down));
+    if (!isCode64(cpu)) {
+      const writable = elementsInSegment(cpu, SEG_es, offset, size, true, down);
+      if (writable === 0) return FAULT;
+      elements = min(elements, writable);
+    }
     elements = min(elements, budget);
     if (count < (elements as u64)) elements = count as i64;
     let to: usize = 0;
@@ -231,7 +245,8 @@ function lowBits(value: u64, size: i32): u64 {
 }
 
 /** REPE (whileEqual = 1) or REPNE CMPS: RSI's elements with RDI's. */
-export function repCmps(cpu: usize, size: i32, addressSize: i32, sourceBase: u64, whileEqual: i32): i32 {
+export function repCmps(cpu: usize, size: i32, addressSize: i32, sourceSegment: i32, whileEqual: i32): i32 {
+  const sourceBase = baseOf(cpu, sourceSegment);
   const mask = addressMask(addressSize);
   const down = backwards(cpu);
   const step: i64 = down ? -size : size;
@@ -239,8 +254,10 @@ export function repCmps(cpu: usize, size: i32, addressSize: i32, sourceBase: u64
   let budget = full;
   while (budget > 0) {
     if ((gpr(cpu, RCX) & mask) === 0) break;
+    if (checkElement(cpu, sourceSegment, gpr(cpu, RSI) & mask, size, 0)) return FAULT;
     if (readElement(cpu, linear(cpu, sourceBase, gpr(cpu, RSI) & mask), size)) return FAULT;
     const left = element;
+    if (checkElement(cpu, SEG_es, gpr(cpu, RDI) & mask, size, 0)) return FAULT;
     if (readElement(cpu, linear(cpu, baseOf(cpu, SEG_es), gpr(cpu, RDI) & mask), size)) return FAULT;
     compare(cpu, left, element, size);
     advance(cpu, RSI, step, addressSize);
@@ -263,6 +280,7 @@ export function repScas(cpu: usize, size: i32, addressSize: i32, whileEqual: i32
   let budget = full;
   while (budget > 0) {
     if ((gpr(cpu, RCX) & mask) === 0) break;
+    if (checkElement(cpu, SEG_es, gpr(cpu, RDI) & mask, size, 0)) return FAULT;
     if (readElement(cpu, linear(cpu, baseOf(cpu, SEG_es), gpr(cpu, RDI) & mask), size)) return FAULT;
     compare(cpu, wanted, element, size);
     advance(cpu, RDI, step, addressSize);
