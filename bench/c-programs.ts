@@ -1,13 +1,15 @@
 /** The suites of C programs: compiled, put into one guest for each engine, and run. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { compileKernels, compileProcesses, hasProgram } from './compiler.ts';
+import { compileKernels, compileKernels32, compileProcesses, hasProgram } from './compiler.ts';
 import { coremarkProgram } from './coremark.ts';
 import { kernelFile, writeInitramfs } from './guest-image.ts';
 import type { BenchOptions } from './options.ts';
 import { PROGRAMS, SUITES } from './program-list.ts';
 import { prepareNative, type Rival } from './rivals.ts';
 import { type Outcome, runTournament } from './tournament.ts';
+
+const isLinux = (name: string) => SUITES.some(suite => suite.name === name && suite.isLinux);
 
 export async function measurePrograms(
   folder: string,
@@ -18,7 +20,7 @@ export async function measurePrograms(
   const programs = PROGRAMS.filter(
     ({ suite, name }) =>
       options.suites.includes(suite) && (options.programs === undefined || options.programs.includes(name)),
-  ).filter(({ suite }) => !options.isBare || !SUITES.find(({ name }) => name === suite)!.isLinux);
+  ).filter(({ suite }) => !options.isBare || !isLinux(suite));
   if (options.coremark !== undefined) programs.push(coremarkProgram(options.coremark));
   if (programs.length === 0) return { measurements: [], problems: [] };
   if (!hasProgram('gcc')) throw new Error('the programs need gcc');
@@ -34,15 +36,25 @@ export async function measurePrograms(
       programs.map(({ name }) => join(nativeFolder, name)),
     ),
     nativeFolder,
+    ...(rivals.some(({ kind }) => kind === 'v86') && { bare32Folder: join(folder, 'bare32') }),
     ...(options.isBare && { bareFolder: join(folder, 'bare') }),
   };
   if (boot.bareFolder !== undefined) {
     mkdirSync(boot.bareFolder);
     await compileKernels(programs, boot.bareFolder);
   }
+  const cannot32 = new Map<string, string>();
+  for (const { suite, name } of programs)
+    if (isLinux(suite)) cannot32.set(name, 'v86 has no x86-64 Linux below it');
+  if (boot.bare32Folder !== undefined) {
+    mkdirSync(boot.bare32Folder);
+    const candidates = programs.filter(({ name }) => !cannot32.has(name));
+    for (const [name, why] of await compileKernels32(candidates, boot.bare32Folder)) cannot32.set(name, why);
+  }
   const tasks = programs.map(({ suite, name, count }) => ({
     suite,
     program: name,
+    impossible: ({ kind }: Rival) => (kind === 'v86' ? cannot32.get(name) : undefined),
     command: `$BENCH/${name} ${Math.max(1, Math.round(count * options.scale))}`,
   }));
   return runTournament(tasks, { ...options, boot, rivals, options: { ...options, vcpus: 1 }, say });

@@ -74,13 +74,39 @@ export const compileProcesses = (programs: readonly Program[], folder: string): 
     gcc([...programWords(program, join(folder, program.name)), join(SUPPORT, 'process.c')]),
   );
 
+const linkerScript = ['-T', join(SUPPORT, 'bare.ld')];
+
 /** The programs as kernels `folder/NAME` with a PVH entry, at 1 MiB, without a system below them. */
 export const compileKernels = (programs: readonly Program[], folder: string): Promise<void> =>
   inParallel(programs, program => {
     const start = ['bare-start.S', 'bare.c'].map(name => join(SUPPORT, name));
-    const linker = ['-mno-red-zone', '-T', join(SUPPORT, 'bare.ld')];
-    return gcc([...programWords(program, join(folder, program.name)), ...start, ...linker]);
+    const words = [...programWords(program, join(folder, program.name)), '-DPORT=0xe9', '-mno-red-zone'];
+    return gcc([...words, ...linkerScript, ...start]);
   });
+
+/**
+ * The programs as 32-bit Multiboot kernels `folder/NAME`, with SSE2 for floating point, so that results are the same bits. Gives
+ * the reasons of those that cannot be.
+ */
+export async function compileKernels32(
+  programs: readonly Program[],
+  folder: string,
+): Promise<ReadonlyMap<string, string>> {
+  const reasons = new Map<string, string>();
+  const start = ['bare32-start.S', 'bare.c', 'divide32.c'].map(name => join(SUPPORT, name));
+  await inParallel(programs, async program => {
+    const words = programWords(program, join(folder, program.name)).filter(word => word !== '-march=x86-64');
+    const target = ['-m32', '-march=pentium4', '-mfpmath=sse', '-DPORT=0x3f8'];
+    if (program.isLoop) reasons.set(program.name, 'written in 64-bit assembler');
+    else {
+      await gcc([...words, ...target, ...linkerScript, ...start]).catch((error: Error) => {
+        const reason = /error: (.*)/.exec(error.message)?.[1] ?? error.message;
+        reasons.set(program.name, `does not compile for 32 bits: ${reason}`);
+      });
+    }
+  });
+  return reasons;
+}
 
 export function hasProgram(name: string): boolean {
   try {

@@ -1,10 +1,12 @@
-/** Puts the tables of a result into README.md and docs/benchmarks.md, between two marks that stay. */
+/** Puts the tables of a result into README.md and docs/benchmarks.md, between two marks that stay, and draws its picture. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { plot, plotRows } from './plot.ts';
 import { describeRun, problemLines, reportTables, summaryTable } from './report.ts';
 import type { Result } from './result.ts';
 import { markdownTable, type Table } from './table.ts';
 
+const PICTURE = 'Speed of each engine relative to QEMU TCG, by suite; the tables above have the same figures';
 const BEGIN = '<!-- written by npm run bench -- --write -->';
 const END = '<!-- end of what it wrote -->';
 const file = (name: string) => fileURLToPath(new URL(`../${name}`, import.meta.url));
@@ -37,6 +39,7 @@ export const shortReport = (result: Result): string =>
 export function writeDocuments(result: Result): void {
   const write = (name: string, contents: string) =>
     writeFileSync(file(name), replaceBetweenMarks(readFileSync(file(name), 'utf8'), contents));
-  write('docs/benchmarks.md', fullReport(result));
+  writeFileSync(file('docs/benchmarks.svg'), plot(plotRows(result), describeRun(result)));
+  write('docs/benchmarks.md', `${fullReport(result)}\n\n![${PICTURE}](benchmarks.svg)`);
   write('README.md', shortReport(result));
 }

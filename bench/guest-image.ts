@@ -49,6 +49,8 @@ export interface BootFiles {
   readonly isRoot?: boolean;
   /** Where the programs are as kernels, when they are to run bare. */
   readonly bareFolder?: string;
+  /** Where they are as 32-bit kernels. */
+  readonly bare32Folder?: string;
 }
 
 export const busyboxProgram = async (): Promise<Uint8Array> =>

@@ -29,7 +29,8 @@ standard error. docs/benchmarks.md says what is measured and how.
   --json FILE            where the result goes (default bench/result.json)
   --compare FILE         compare with an earlier result
   --report FILE          measure nothing, show an earlier result (and --write or --compare it)
-  --write                put the tables into README.md and docs/benchmarks.md
+  --plot FILE            draw it as an SVG picture
+  --write                put tables and picture into README.md and docs/
   --kernel FILE          kernel of the guests (default: what 'domus run' takes)
   --append TEXT          more for the kernel's command line, on Domus and QEMU
   --memory MIB           memory of the guests (default 512)
@@ -52,6 +53,7 @@ export interface BenchOptions {
   readonly json: string;
   readonly compare: string | undefined;
   readonly report: string | undefined;
+  readonly plot: string | undefined;
   readonly isWriting: boolean;
   readonly isListing: boolean;
   readonly isHelp: boolean;
@@ -82,6 +84,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
       json: { type: 'string', default: DEFAULT_RESULT },
       compare: { type: 'string' },
       report: { type: 'string' },
+      plot: { type: 'string' },
       write: { type: 'boolean', default: false },
       kernel: { type: 'string' },
       append: { type: 'string', default: '' },
@@ -118,6 +121,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     json: values.json,
     compare: values.compare,
     report: values.report,
+    plot: values.plot,
     isWriting: values.write,
     isListing: values.list,
     isHelp: values.help,

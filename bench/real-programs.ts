@@ -6,7 +6,7 @@ import { type CpioEntry, readCpio } from '../src/image/archive/cpio.ts';
 import { kernelFile, writeInitramfs } from './guest-image.ts';
 import type { BenchOptions } from './options.ts';
 import { obtainPackages } from './packages.ts';
-import type { Rival } from './rivals.ts';
+import { type Rival, runsLinux } from './rivals.ts';
 import { type Outcome, runTournament } from './tournament.ts';
 
 export const REAL_SUITE = 'real';
@@ -149,5 +149,5 @@ export async function measureReal(
   }));
   const boot = { kernel: await kernelFile(folder, options.kernel), initramfs, nativeFolder, isRoot: true };
   const machine = { ...options, memoryMib: Math.max(options.memoryMib, MEMORY_MIB), vcpus: 1 };
-  return runTournament(tasks, { ...options, boot, rivals, options: machine, say });
+  return runTournament(tasks, { ...options, boot, rivals: rivals.filter(runsLinux), options: machine, say });
 }

@@ -5,6 +5,7 @@ import { fullReport, replaceBetweenMarks } from './documents.ts';
 import { LineReader, readCommand } from './lines.ts';
 import { mixedLoop } from './mixed-loop.ts';
 import { parseOptions } from './options.ts';
+import { plot, plotRows } from './plot.ts';
 import { aboutProgram, PROGRAMS, SUITES } from './program-list.ts';
 import { REAL_PROGRAMS, words } from './real-programs.ts';
 import { problemLines, suiteRatios, suiteTable } from './report.ts';
@@ -135,6 +136,31 @@ test('the text for real programs is the same every time', () => {
   const text = new TextDecoder().decode(words(2000));
   assert.equal(text, new TextDecoder().decode(words(2000)));
   assert.match(text, /^[a-z0-9 ,\n]+$/);
+});
+
+test('the picture has a dot for every program, says it in words, and is well-formed', () => {
+  const both = result(
+    sample('sieve', 'interpreter', 10),
+    sample('sieve', 'qemu', 40),
+    sample('lz', 'interpreter', 8),
+    sample('lz', 'qemu', 4),
+    sample('lz', 'native', 1),
+  );
+  const rows = plotRows(both);
+  assert.deepEqual(rows[0]!.lines[0]!.points.map(({ ratio }) => ratio).sort(), [0.5, 4]);
+  const picture = plot(rows, 'a < b & c');
+  assert.equal(picture.match(/<circle/g)!.length, 2);
+  assert.match(
+    picture,
+    /<desc id="desc">Geometric means by suite. Integer, interpreter: 1.41. a &#60; b &#38; c</,
+  );
+  // Every element that is opened is closed.
+  const open: string[] = [];
+  for (const [, end, name, empty] of picture.matchAll(/<(\/?)(\w+)[^>]*?(\/?)>/g)) {
+    if (end) assert.equal(open.pop(), name);
+    else if (!empty) open.push(name!);
+  }
+  assert.deepEqual(open, []);
 });
 
 test('documents: what is between the marks is replaced, and the marks stay', () => {

@@ -15,8 +15,8 @@ const OTHERS: Readonly<Record<string, string>> = {
   native: 'native',
 };
 const IN_SUMMARY = ['qemu', 'v86', 'native'];
-const isDomus = (engine: string) => OTHERS[engine] === undefined;
-const label = (engine: string) => OTHERS[engine] ?? engine;
+export const isDomus = (engine: string) => OTHERS[engine] === undefined;
+export const label = (engine: string) => OTHERS[engine] ?? engine;
 const unique = <T>(values: readonly T[]): T[] => [...new Set(values)];
 
 const TITLES = new Map([
@@ -82,7 +82,7 @@ export function suiteRatios(result: Result): SuiteRatio[] {
   });
 }
 
-function programsOf({ measurements, problems }: Result, suite: string): string[] {
+export function programsOf({ measurements, problems }: Result, suite: string): string[] {
   const here = [...measurements, ...problems].filter(each => each.suite === suite);
   const list: readonly { name: string }[] =
     suite === REAL_SUITE ? REAL_PROGRAMS : PROGRAMS.filter(each => each.suite === suite);

@@ -21,7 +21,7 @@ export interface RivalOptions {
 
 export interface Rival {
   readonly name: string;
-  readonly kind: 'domus' | 'qemu' | 'native';
+  readonly kind: 'domus' | 'qemu' | 'v86' | 'native';
   /** Why it cannot run here; undefined when it can. */
   missing(): string | undefined;
   /** Boots a guest with the driver. */
@@ -37,14 +37,16 @@ export function openSession(
   options: RivalOptions,
 ): Promise<Session> | Session {
   const bare = rival.bareCommandLine;
-  if (boot.bareFolder === undefined || bare === undefined) {
+  const folder = rival.kind === 'v86' ? boot.bare32Folder : boot.bareFolder;
+  if (folder === undefined || bare === undefined) {
     return openDriverSession(rival.commandLine(boot, options));
   }
-  return bareSession((program, count) => bare(join(boot.bareFolder!, program), count, options));
+  return bareSession((program, count) => bare(join(folder, program), count, options));
 }
 
 export const QEMU = 'qemu-system-x86_64';
 const BARE_GUEST = fileURLToPath(new URL('./bare-guest.ts', import.meta.url));
+const V86_GUEST = fileURLToPath(new URL('./v86-guest.ts', import.meta.url));
 export const DOMUS_CLI = fileURLToPath(new URL('../bin/domus.js', import.meta.url));
 /** The kernel runs the same code everywhere: no self-tests, no workarounds for faults of one vendor's processors. */
 export const KERNEL_WORDS = 'quiet loglevel=1 panic=-1 cryptomgr.notests mitigations=off';
@@ -107,6 +109,30 @@ const qemu: Rival = {
   }),
 };
 
+const SEABIOS = ['bios.bin', 'vgabios.bin'].map(name => `/usr/share/seabios/${name}`);
+
+/** 32-bit only, so it runs the same sources bare, compiled for 32 bits with SSE2: a stand-in, not the same binaries. */
+const v86: Rival = {
+  name: 'v86',
+  kind: 'v86',
+  missing() {
+    try {
+      import.meta.resolve('v86');
+    } catch {
+      return 'the npm package v86 is not installed';
+    }
+    const bios = SEABIOS.find(file => !existsSync(file));
+    return bios === undefined ? undefined : `there is no ${bios} (Debian package seabios)`;
+  },
+  commandLine() {
+    throw new Error('v86 cannot run x86-64 Linux');
+  },
+  bareCommandLine: (kernel, count, { nodeOptions }) => ({
+    command: process.execPath,
+    args: [...nodeOptions, V86_GUEST, ...SEABIOS, kernel, count],
+  }),
+};
+
 /** The same driver and the same executables, as processes of this machine. */
 const native: Rival = {
   name: 'native',
@@ -120,9 +146,13 @@ const native: Rival = {
       : { command: join(nativeFolder, 'busybox'), args: ['sh', join(nativeFolder, 'driver')] },
 };
 
+/** The same x86-64 userland and kernel. */
+export const runsLinux = ({ kind }: Rival): boolean => kind !== 'v86';
+
 export const RIVALS: readonly Rival[] = [
   ...ENGINES.filter(name => (name as string) !== 'lockstep').map(domus),
   qemu,
+  v86,
   native,
 ];
 

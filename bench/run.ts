@@ -9,6 +9,7 @@ import { comparisonTable } from './comparison.ts';
 import { writeDocuments } from './documents.ts';
 import { killEngines } from './engine-process.ts';
 import { type BenchOptions, HELP, parseOptions } from './options.ts';
+import { plot, plotRows } from './plot.ts';
 import { aboutProgram, PROGRAMS } from './program-list.ts';
 import { measureReal, REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
 import { describeRun, problemLines, reportTables } from './report.ts';
@@ -66,6 +67,7 @@ async function main(): Promise<number> {
   const tables = reportTables(result).map(textTable);
   if (earlier) tables.push(textTable(comparisonTable(result, earlier)));
   process.stdout.write(`${[describeRun(result), ...tables, ...problemLines(result)].join('\n\n')}\n`);
+  if (options.plot !== undefined) writeFileSync(options.plot, plot(plotRows(result), describeRun(result)));
   if (options.isWriting) writeDocuments(result);
   if (options.report === undefined) say(`result in ${options.json}`);
   return result.problems.some(({ isFailure }) => isFailure) ? 1 : 0;

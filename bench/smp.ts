@@ -9,7 +9,7 @@ import { kernelFile, writeInitramfs } from './guest-image.ts';
 import type { BenchOptions } from './options.ts';
 import { PROGRAMS } from './program-list.ts';
 import type { Measurement } from './result.ts';
-import { prepareNative, type Rival } from './rivals.ts';
+import { prepareNative, type Rival, runsLinux } from './rivals.ts';
 import { median } from './statistics.ts';
 import { type Outcome, runTournament, type Task } from './tournament.ts';
 
@@ -48,6 +48,8 @@ export async function measureSmp(
     initramfs: await writeInitramfs(join(folder, 'smp-initramfs'), files),
     nativeFolder,
   };
+  // The host has the processors that it has.
+  const guests = rivals.filter(rival => runsLinux(rival) && rival.kind !== 'native');
   const problems: Outcome['problems'][number][] = [];
   const times = new Map<string, readonly number[]>();
   for (const vcpus of VCPUS) {
@@ -56,23 +58,22 @@ export async function measureSmp(
         suite: SMP_SUITE,
         program: `${name}, ${vcpus} vCPU${vcpus > 1 ? 's' : ''}`,
         command: both(name, Math.max(1, Math.round(count * options.scale))),
-        impossible: ({ kind }) => (kind === 'native' ? 'the host has the processors that it has' : undefined),
       }),
     );
     const outcome = await runTournament(tasks, {
       ...options,
       boot,
-      rivals,
+      rivals: guests,
       options: { ...options, vcpus },
       say,
     });
-    problems.push(...outcome.problems.filter(({ isFailure }) => isFailure));
+    problems.push(...outcome.problems);
     for (const { program, engine, samples } of outcome.measurements)
       times.set(`${program}/${engine}`, samples);
   }
   // One measurement for each program: how many times faster two vCPUs are.
   const measurements = programs.flatMap(({ name }) =>
-    rivals.flatMap(({ name: engine }): Measurement[] => {
+    guests.flatMap(({ name: engine }): Measurement[] => {
       const one = times.get(`${name}, 1 vCPU/${engine}`);
       const two = times.get(`${name}, 2 vCPUs/${engine}`);
       if (!one || !two) return [];
