@@ -5,8 +5,10 @@ import { compileKernels, compileKernels32, compileProcesses, hasProgram } from '
 import { coremarkProgram } from './coremark.ts';
 import { kernelFile, writeInitramfs } from './guest-image.ts';
 import type { BenchOptions } from './options.ts';
-import { PROGRAMS, SUITES } from './program-list.ts';
+import { PAGE_COST_SUITE, PROGRAMS, SUITES } from './program-list.ts';
+import type { Measurement } from './result.ts';
 import { prepareNative, type Rival } from './rivals.ts';
+import { median } from './statistics.ts';
 import { type Outcome, runTournament } from './tournament.ts';
 
 const isLinux = (name: string) => SUITES.some(suite => suite.name === name && suite.isLinux);
@@ -57,5 +59,23 @@ export async function measurePrograms(
     impossible: ({ kind }: Rival) => (kind === 'v86' ? cannot32.get(name) : undefined),
     command: `$BENCH/${name} ${Math.max(1, Math.round(count * options.scale))}`,
   }));
-  return runTournament(tasks, { ...options, boot, rivals, options: { ...options, vcpus: 1 }, say });
+  const outcome = await runTournament(tasks, {
+    ...options,
+    boot,
+    rivals,
+    options: { ...options, vcpus: 1 },
+    say,
+  });
+  return { ...outcome, measurements: [...outcome.measurements, ...pageCosts(outcome.measurements)] };
+}
+
+function pageCosts(measurements: readonly Measurement[]): Measurement[] {
+  const page = measurements.filter(({ suite }) => suite === 'page');
+  return page.flatMap(({ program, engine, samples }): Measurement[] => {
+    const apart = page.find(each => each.engine === engine && each.program === 'apart');
+    if (program !== 'shared' || !apart) return [];
+    const base = median(apart.samples);
+    const costs = samples.map(ms => ms / base);
+    return [{ suite: PAGE_COST_SUITE, program, engine, unit: 'times', better: 'lower', samples: costs }];
+  });
 }

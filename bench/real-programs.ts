@@ -1,4 +1,5 @@
 /** Programs of Debian's packages at work in the guest (programs/real/run.sh), and as the same files on the host. */
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -6,6 +7,7 @@ import { type CpioEntry, readCpio } from '../src/image/archive/cpio.ts';
 import { kernelFile, writeInitramfs } from './guest-image.ts';
 import type { BenchOptions } from './options.ts';
 import { obtainPackages } from './packages.ts';
+import { ALL, type Problem } from './result.ts';
 import { type Rival, runsLinux } from './rivals.ts';
 import { type Outcome, runTournament } from './tournament.ts';
 
@@ -121,6 +123,8 @@ export function unpackRoot(initramfs: Uint8Array, folder: string): void {
   }
 }
 
+const everything = { suite: REAL_SUITE, program: ALL, isFailure: false };
+
 export async function measureReal(
   folder: string,
   rivals: readonly Rival[],
@@ -134,14 +138,18 @@ export async function measureReal(
     packages = await obtainPackages(REAL_PACKAGES, say);
   } catch (error) {
     const why = (error as Error).message;
-    return {
-      measurements: [],
-      problems: [{ suite: REAL_SUITE, program: 'all', engine: 'all', why, isFailure: false }],
-    };
+    return { measurements: [], problems: [{ ...everything, engine: ALL, why }] };
   }
   const initramfs = await writeInitramfs(join(folder, 'real-initramfs'), [], [...packages, ...realFiles()]);
   const nativeFolder = join(folder, 'root');
-  if (rivals.some(({ kind }) => kind === 'native')) unpackRoot(readFileSync(initramfs), nativeFolder);
+  const problems: Problem[] = [];
+  const able = rivals.filter(rival => {
+    if (rival.kind !== 'native') return runsLinux(rival);
+    unpackRoot(readFileSync(initramfs), nativeFolder);
+    const why = cannotChangeRoot(nativeFolder);
+    if (why !== undefined) problems.push({ ...everything, engine: rival.name, why });
+    return why === undefined;
+  });
   const tasks = programs.map(({ name, count }) => ({
     suite: REAL_SUITE,
     program: name,
@@ -149,5 +157,16 @@ export async function measureReal(
   }));
   const boot = { kernel: await kernelFile(folder, options.kernel), initramfs, nativeFolder, isRoot: true };
   const machine = { ...options, memoryMib: Math.max(options.memoryMib, MEMORY_MIB), vcpus: 1 };
-  return runTournament(tasks, { ...options, boot, rivals: rivals.filter(runsLinux), options: machine, say });
+  const outcome = await runTournament(tasks, { ...options, boot, rivals: able, options: machine, say });
+  return { ...outcome, problems: [...problems, ...outcome.problems] };
+}
+
+/** Why this user may not run programs below another root; undefined when it works. */
+function cannotChangeRoot(folder: string): string | undefined {
+  try {
+    execFileSync('unshare', ['-r', '-R', folder, '/bin/busybox', 'true'], { stdio: 'pipe', timeout: 10_000 });
+    return undefined;
+  } catch (error) {
+    return `cannot run below a root of its own: ${(error as Error).message.split('\n').at(-1)}`;
+  }
 }

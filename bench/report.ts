@@ -1,8 +1,8 @@
 /** Turns a result into tables. A ratio is another's time by ours: above 1 means that Domus is faster. */
 
-import { COREMARK_SUITE, PROGRAMS, SUITES } from './program-list.ts';
+import { COREMARK_SUITE, PAGE_COST_SUITE, PROGRAMS, SUITES } from './program-list.ts';
 import { REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
-import type { Measurement, Result } from './result.ts';
+import { ALL, type Measurement, type Result } from './result.ts';
 import { SMP_SUITE } from './smp.ts';
 import { figure, geometricMean, median } from './statistics.ts';
 import type { Table } from './table.ts';
@@ -22,6 +22,7 @@ const unique = <T>(values: readonly T[]): T[] => [...new Set(values)];
 const TITLES = new Map([
   ...[...SUITES, COREMARK_SUITE].map(({ name, title }) => [name, title] as const),
   [REAL_SUITE, "Programs of Debian's packages"],
+  [PAGE_COST_SUITE, 'Cost of data in the page of the code: time against apart'],
   [SMP_SUITE, 'Two programs at once: 2 vCPUs against 1'],
   ['boot', 'Boot to a command'],
   ['boot-memory', 'Memory of a boot'],
@@ -31,7 +32,7 @@ export const suiteTitle = (name: string): string => TITLES.get(name) ?? name;
 /** Engines of a suite in the order in which tables show them: ours first. */
 export function enginesOf({ measurements, problems }: Result, suite: string): string[] {
   const here = [...measurements, ...problems].filter(each => each.suite === suite);
-  const all = unique(here.map(({ engine }) => engine));
+  const all = unique(here.map(({ engine }) => engine)).filter(engine => engine !== ALL);
   return [...all.filter(isDomus), ...Object.keys(OTHERS).filter(name => all.includes(name))];
 }
 
@@ -87,7 +88,9 @@ export function programsOf({ measurements, problems }: Result, suite: string): s
   const list: readonly { name: string }[] =
     suite === REAL_SUITE ? REAL_PROGRAMS : PROGRAMS.filter(each => each.suite === suite);
   const place = (name: string) => list.findIndex(each => each.name === name);
-  return unique(here.map(each => each.program)).sort((a, b) => place(a) - place(b));
+  return unique(here.map(each => each.program).filter(program => program !== ALL)).sort(
+    (a, b) => place(a) - place(b),
+  );
 }
 
 const times = (value: number | undefined): string =>
@@ -166,9 +169,9 @@ export function describeRun(result: Result): string {
 
 /** Every table of a result, in the order in which it was measured. */
 export const reportTables = (result: Result): Table[] => [
-  ...unique([...result.measurements, ...result.problems].map(({ suite }) => suite)).map(suite =>
-    suiteTable(result, suite),
-  ),
+  ...unique([...result.measurements, ...result.problems].map(({ suite }) => suite))
+    .filter(suite => programsOf(result, suite).length > 0)
+    .map(suite => suiteTable(result, suite)),
   summaryTable(result),
 ];
 
@@ -176,8 +179,9 @@ export const reportTables = (result: Result): Table[] => [
 export function problemLines({ problems }: Result): string[] {
   const byReason = new Map<string, string[]>();
   for (const { suite, program, engine, why, isFailure } of problems) {
-    const reason = `${isFailure ? 'FAILED' : 'left out'} on ${label(engine)}: ${why}`;
-    byReason.set(reason, [...(byReason.get(reason) ?? []), `${suite}/${program}`]);
+    const reason = `${isFailure ? 'FAILED' : 'left out'} on ${engine === ALL ? 'all engines' : label(engine)}: ${why}`;
+    const what = suite === ALL ? 'everything' : program === ALL ? suite : `${suite}/${program}`;
+    byReason.set(reason, [...(byReason.get(reason) ?? []), what]);
   }
   return [...byReason].map(([reason, names]) => `${reason} (${names.join(', ')})`);
 }

@@ -18,6 +18,9 @@ export interface Measurement {
   readonly instructions?: number;
 }
 
+/** In place of a suite, program or engine: every one of them. */
+export const ALL = 'all';
+
 /** Something that was not measured, and why. */
 export interface Problem {
   readonly suite: string;

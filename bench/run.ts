@@ -13,7 +13,7 @@ import { plot, plotRows } from './plot.ts';
 import { aboutProgram, PROGRAMS } from './program-list.ts';
 import { measureReal, REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
 import { describeRun, problemLines, reportTables } from './report.ts';
-import { describeHost, type Measurement, type Problem, parseResult, type Result } from './result.ts';
+import { ALL, describeHost, type Measurement, type Problem, parseResult, type Result } from './result.ts';
 import { scratchFolder } from './scratch.ts';
 import { measureSmp, SMP_SUITE } from './smp.ts';
 import { textTable } from './table.ts';
@@ -27,7 +27,7 @@ async function measure(options: BenchOptions): Promise<Result> {
   const rivals = options.rivals.filter(rival => {
     const why = rival.missing();
     if (why !== undefined) {
-      problems.push({ suite: 'all', program: 'all', engine: rival.name, why, isFailure: false });
+      problems.push({ suite: ALL, program: ALL, engine: rival.name, why, isFailure: false });
     }
     return why === undefined;
   });
