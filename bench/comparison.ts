@@ -10,6 +10,7 @@ const SURE = 0.1;
 /** @throws Error when the two did not do the same work */
 export function comparisonTable(result: Result, earlier: Result): Table {
   if (earlier.scale !== result.scale) throw new Error(`${earlier.commit} did other work (--quick, --scale)`);
+  if (earlier.clock !== result.clock) throw new Error(`${earlier.commit} has other times (--clock)`);
   const before = lookupIn(earlier.measurements);
   const speedUps = new Map<string, number[]>();
   const rows = result.measurements.flatMap(({ suite, program, engine, unit, better, samples }) => {

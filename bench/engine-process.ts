@@ -3,12 +3,15 @@
  * trusted, and it is the same clock for all.
  */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { cpuTimes } from './cpu-time.ts';
 import { type Line, LineReader } from './lines.ts';
 
 export interface CommandLine {
   readonly command: string;
   readonly args: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
+  /** Programs are processes below this one: they are gone before their processor time can be read. */
+  readonly isShell?: boolean;
 }
 
 export interface EngineProcess {
@@ -28,7 +31,7 @@ export function killEngines(): void {
   for (const child of running) child.kill('SIGKILL');
 }
 
-export function startEngine({ command, args, env }: CommandLine): EngineProcess {
+export function startEngine({ command, args, env, isShell }: CommandLine): EngineProcess {
   const startMs = performance.now();
   const child = spawn(command, args, { stdio: 'pipe', env });
   running.add(child);
@@ -39,7 +42,8 @@ export function startEngine({ command, args, env }: CommandLine): EngineProcess 
   /** Called at every line and at the end of the process. */
   let wake: () => void = () => {};
   const reader = new LineReader(line => {
-    lines.push(line);
+    const isMark = !isShell && /^@(?:begin|end)$/.test(line.text);
+    lines.push(isMark ? { ...line, cpu: cpuTimes(child.pid ?? 0) } : line);
     wake();
   });
   child.stdout.setEncoding('latin1').on('data', (text: string) => reader.push(text, performance.now()));

@@ -3,14 +3,20 @@
  * `@exit CODE`. Other lines are the program's own. Every line has the time at which it was read.
  */
 
+import { type CpuTimes, cpuBetween } from './cpu-time.ts';
+
 export interface Line {
   readonly text: string;
   readonly atMs: number;
+  /** Processor time of the engine until then, where it is known. */
+  readonly cpu?: CpuTimes;
 }
 
 export interface CommandResult {
   /** From `@begin` to `@end`. */
   readonly ms: number;
+  /** Processor time of the engine meanwhile, all threads. */
+  readonly cpuMs?: number;
   /** What the program computed, the same wherever it runs. */
   readonly check: string;
   /** Instructions, where the engine counts them. */
@@ -42,9 +48,11 @@ export function readCommand(lines: readonly Line[]): CommandResult {
   const end = find('@end');
   const check = find('@check');
   if (!begin || !end || !check) throw new Error(`the program did not finish${said && `: ${said}`}`);
+  const cpuMs = cpuBetween(begin.cpu, end.cpu);
   const retired = find('@retired');
   return {
     ms: end.atMs - begin.atMs,
+    ...(cpuMs !== undefined && { cpuMs }),
     check: check.text.slice(7),
     ...(retired && { retired: Number(retired.text.slice(9)) }),
   };

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { PROGRAMS, SUITES } from './program-list.ts';
 import { REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
+import type { Clock } from './result.ts';
 import { RIVALS, type Rival } from './rivals.ts';
 import { SMP_SUITE } from './smp.ts';
 
@@ -24,6 +25,7 @@ standard error. docs/benchmarks.md says what is measured and how.
   --coremark DIR         also build and run the CoreMark sources in DIR
   --repeat N             how often each engine runs each program, in turn (default 3)
   --scale X              do X times the work (default 1)
+  --clock wall|cpu       cpu: processor time of the engine, for a machine that others use too
   --quick                an eighth of the work, once: does it work at all? Its figures say little
   --list                 the programs and what they do
   --json FILE            where the result goes (default bench/result.json)
@@ -50,6 +52,7 @@ export interface BenchOptions {
   readonly coremark: string | undefined;
   readonly repeat: number;
   readonly scale: number;
+  readonly clock: Clock;
   readonly json: string;
   readonly compare: string | undefined;
   readonly report: string | undefined;
@@ -79,6 +82,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
       coremark: { type: 'string' },
       repeat: { type: 'string' },
       scale: { type: 'string' },
+      clock: { type: 'string', default: 'wall' },
       quick: { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
       json: { type: 'string', default: DEFAULT_RESULT },
@@ -118,6 +122,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     coremark: values.coremark,
     repeat: wholeNumber('--repeat', values.repeat ?? (values.quick ? '1' : '3')),
     scale: positive('--scale', values.scale ?? (values.quick ? String(QUICK_SCALE) : '1')),
+    clock: chosen('--clock', values.clock, ['wall', 'cpu'])![0] as Clock,
     json: values.json,
     compare: values.compare,
     report: values.report,

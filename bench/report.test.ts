@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { comparisonTable } from './comparison.ts';
+import { cpuBetween } from './cpu-time.ts';
 import { fullReport, replaceBetweenMarks } from './documents.ts';
 import { LineReader, readCommand } from './lines.ts';
 import { mixedLoop } from './mixed-loop.ts';
@@ -29,6 +30,7 @@ const result = (...measurements: Measurement[]): Result => ({
   host: { processor: 'p', count: 2, system: 's', node: 'v26', v8: '14', qemu: 'none', gcc: 'gcc' },
   scale: 1,
   repeat: 3,
+  clock: 'wall',
   measurements,
   problems: [
     { suite: 'integer', program: 'lz', engine: 'v86', why: 'no 64 bits', isFailure: false },
@@ -101,6 +103,12 @@ test('what a program says becomes a time and a check value, or an error', () => 
   });
   assert.throws(() => readCommand(lines('@begin', 'Segmentation fault', '@exit 139')), /139: Segmentation/);
   assert.throws(() => readCommand(lines('@begin', '@exit 0')), /did not finish/);
+});
+
+test('processor time is that of the threads that live at the end', () => {
+  const times = (...entries: [number, number][]) => new Map(entries);
+  assert.equal(cpuBetween(times([1, 10], [2, 500]), times([1, 30], [3, 5])), 25);
+  assert.equal(cpuBetween(times(), times([1, 30])), undefined);
 });
 
 test('programs have unique names, a suite, a source that says what it does', () => {

@@ -2,6 +2,9 @@
 import { execFileSync } from 'node:child_process';
 import { cpus, release, type } from 'node:os';
 
+/** Elapsed time, or the processor time of the engine (of native programs always the former). */
+export type Clock = 'wall' | 'cpu';
+
 export const FORMAT = 'domus-bench-2';
 
 export interface Measurement {
@@ -47,6 +50,7 @@ export interface Result {
   /** The part of the full work that was done: times compare only when these are alike. */
   readonly scale: number;
   readonly repeat: number;
+  readonly clock: Clock;
   readonly measurements: readonly Measurement[];
   readonly problems: readonly Problem[];
 }

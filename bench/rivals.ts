@@ -142,8 +142,16 @@ const native: Rival = {
   commandLine: ({ nativeFolder, isRoot }) =>
     isRoot
       ? // Programs with libraries run below a root of their own, as an ordinary user may.
-        { command: 'unshare', args: ['-r', '-R', nativeFolder, '/bin/busybox', 'sh', '/bench/driver'] }
-      : { command: join(nativeFolder, 'busybox'), args: ['sh', join(nativeFolder, 'driver')] },
+        {
+          command: 'unshare',
+          args: ['-r', '-R', nativeFolder, '/bin/busybox', 'sh', '/bench/driver'],
+          isShell: true,
+        }
+      : {
+          command: join(nativeFolder, 'busybox'),
+          args: ['sh', join(nativeFolder, 'driver')],
+          isShell: true,
+        },
 };
 
 /** The same x86-64 userland and kernel. */

@@ -43,7 +43,14 @@ async function measure(options: BenchOptions): Promise<Result> {
     add(await measureSmp(folder, rivals, options, say));
   const isWanted = options.suites.includes('boot') && options.programs === undefined && !options.isBare;
   if (isWanted) add(await measureBoots(folder, rivals, options, say));
-  return { ...describeHost(), scale: options.scale, repeat: options.repeat, measurements, problems };
+  return {
+    ...describeHost(),
+    scale: options.scale,
+    repeat: options.repeat,
+    clock: options.clock,
+    measurements,
+    problems,
+  };
 }
 
 async function main(): Promise<number> {

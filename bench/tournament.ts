@@ -3,7 +3,7 @@
  * same. A rival that fails at a program loses that program only: its engine is started anew for the next one.
  */
 import type { BootFiles } from './guest-image.ts';
-import type { Measurement, Problem } from './result.ts';
+import type { Clock, Measurement, Problem } from './result.ts';
 import { openSession, type Rival, type RivalOptions } from './rivals.ts';
 import type { Session } from './session.ts';
 
@@ -22,6 +22,8 @@ export interface TournamentOptions {
   readonly options: RivalOptions;
   readonly repeat: number;
   readonly timeoutMs: number;
+  /** Which time counts. */
+  readonly clock: Clock;
   readonly say: (text: string) => void;
 }
 
@@ -71,12 +73,15 @@ export async function runTournament(tasks: readonly Task[], plan: TournamentOpti
           continue;
         }
         try {
-          const { ms, check, retired } = await session.run(task.command, plan.timeoutMs);
+          const { ms: wallMs, cpuMs, check, retired } = await session.run(task.command, plan.timeoutMs);
+          const ms = plan.clock === 'cpu' ? (cpuMs ?? wallMs) : wallMs;
           const rate =
             retired === undefined
               ? ''
               : `, ${(retired / ms / 1000).toFixed(0)} million instructions a second`;
-          say(`${task.suite}/${task.program}: ${rival.name} ${ms.toFixed(0)} ms, check ${check}${rate}`);
+          say(
+            `${task.suite}/${task.program}: ${rival.name} ${wallMs.toFixed(0)} ms${cpuMs === undefined ? '' : ` (processor ${cpuMs.toFixed(0)} ms)`}, check ${check}${rate}`,
+          );
           if (retired !== undefined) instructions.set(rival, retired);
           samples.set(rival, [...(samples.get(rival) ?? []), ms]);
           const earlier = checks.get(rival);
