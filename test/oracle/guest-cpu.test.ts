@@ -1,9 +1,9 @@
 /** Single cases with known results: what comparisons with the host once found, and what they cannot show. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CR0, createGuestCpu } from './guest-cpu.ts';
+import { CR0, CR4, createGuestCpu } from './guest-cpu.ts';
 import { CODE_BASE, DATA_BASE, End, type MachineResult, type Mode, WINDOW_BYTES } from './machine-case.ts';
-import { D, Flag, initialState, type MachineState, Q, W } from './machine-state.ts';
+import { B, D, Flag, initialState, type MachineState, Q, W } from './machine-state.ts';
 
 const RAX = 0;
 const RCX = 1;
@@ -130,15 +130,15 @@ test('alignment is checked for user code when CR0.AM and AC say so', async () =>
     assert.notEqual((await run(code, { registers })).vector, 17, code);
   }
   assert.equal((await run('8a 06', { registers, flags })).end, End.completed);
-  const withoutMask = createGuestCpu(CR0 & ~0x4_0000n);
+  const withoutMask = createGuestCpu({ cr0: CR0 & ~0x4_0000n });
   assert.equal((await run('8b 06', { registers, flags, cpu: withoutMask })).end, End.completed);
 });
 
 test('the x87 unit can be switched off', async () => {
   const NM = [End.exception, 7, 0];
-  const taskSwitched = createGuestCpu(CR0 | 8n);
-  const withoutMonitor = createGuestCpu((CR0 | 8n) & ~2n);
-  const emulated = createGuestCpu(CR0 | 4n);
+  const taskSwitched = createGuestCpu({ cr0: CR0 | 8n });
+  const withoutMonitor = createGuestCpu({ cr0: (CR0 | 8n) & ~2n });
+  const emulated = createGuestCpu({ cr0: CR0 | 4n });
   for (const cpu of [taskSwitched, withoutMonitor, emulated])
     assert.deepEqual(fault(await run('d9 e8', { cpu })), NM);
   assert.deepEqual(fault(await run('9b', { cpu: taskSwitched })), NM);
@@ -184,4 +184,108 @@ test('an empty TLB entry matches no address, canonical or not, around the end of
       }
     }
   }
+});
+
+const UD = [End.exception, 6, 0];
+/** vpxor ymm0, ymm1, ymm2; vmovd xmm0, eax; vzeroupper */
+const AVX = ['c5 f5 ef c2', 'c5 f9 6e c0', 'c5 f8 77'];
+/** andn, shlx, rorx; lzcnt */
+const BMI = ['c4 e2 78 f2 c3', 'c4 e2 79 f7 c3', 'c4 e3 7b f0 c3 07', 'f3 0f bd c3'];
+
+test('AVX needs CR4.OSXSAVE and its bits of XCR0, and waits for CR0.TS; BMI does not', async () => {
+  const without = [
+    createGuestCpu({ cr4: CR4 & ~0x4_0000n }),
+    createGuestCpu({ xcr0: 3n }),
+    createGuestCpu({ xcr0: 1n }),
+    // #UD comes before #NM.
+    createGuestCpu({ xcr0: 3n, cr0: CR0 | 8n }),
+  ];
+  const taskSwitched = createGuestCpu({ cr0: CR0 | 8n });
+  const emulated = createGuestCpu({ cr0: CR0 | 4n });
+  for (const mode of [64, 32, 16] as const) {
+    for (const code of AVX) {
+      assert.equal((await run(code, { mode })).end, End.completed, code);
+      for (const cpu of without) assert.deepEqual(fault(await run(code, { mode, cpu })), UD, code);
+      assert.deepEqual(fault(await run(code, { mode, cpu: taskSwitched })), [End.exception, 7, 0], code);
+      // CR0.EM and CR4.OSFXSR are for MMX and SSE.
+      assert.equal((await run(code, { mode, cpu: emulated })).end, End.completed, code);
+    }
+    for (const code of BMI) {
+      for (const cpu of [...without, taskSwitched, emulated]) {
+        assert.equal((await run(code, { mode, cpu })).end, End.completed, code);
+      }
+    }
+  }
+});
+
+test('prefixes, lengths and registers that a VEX instruction cannot have are #UD', async () => {
+  const wrong = {
+    'lock vpaddd': 'f0 c5 f1 fe c2',
+    '66 vpaddd': '66 c5 f1 fe c2',
+    'f2 vpaddd': 'f2 c5 f1 fe c2',
+    'f3 vpaddd': 'f3 c5 f1 fe c2',
+    'rex vpaddd': '48 c5 f1 fe c2',
+    'vmovaps with vvvv': 'c5 f0 28 c2',
+    'vmovd of 256 bits': 'c5 fd 6e c0',
+    'vzeroupper with vvvv': 'c5 f0 77',
+    'vpermq with W0': 'c4 e3 7d 00 c1 00',
+    'vpermd of 128 bits': 'c4 e2 71 36 c2',
+    'vaesenc of 256 bits': 'c4 e2 75 dc c2',
+    'vbroadcastf128 of a register': 'c4 e2 7d 1a c1',
+    'vpgatherdd into its mask': 'c4 e2 71 90 0c 0b',
+    'vpgatherdd into its indices': 'c4 e2 71 90 04 03',
+    'vpgatherdd by its mask': 'c4 e2 71 90 04 0b',
+    'vpgatherdd without SIB': 'c4 e2 71 90 03',
+  };
+  for (const [what, code] of Object.entries(wrong)) assert.deepEqual(fault(await run(code)), UD, what);
+});
+
+test('aligned AVX moves want the alignment of their length, all else takes any address', async () => {
+  const at = (offset: number) => ({ registers: { [RAX]: BigInt(DATA_BASE + offset) } });
+  // vmovaps loads, vmovdqa stores, vmovntps and vmovntdqa; then what is not aligned.
+  const aligned = {
+    'c5 f8 28 00': 16,
+    'c5 fc 28 00': 32,
+    'c5 f9 7f 00': 16,
+    'c5 fd 7f 00': 32,
+    'c5 fc 2b 00': 32,
+  };
+  for (const [code, bytes] of Object.entries({ ...aligned, 'c4 e2 7d 2a 00': 32 })) {
+    assert.equal((await run(code, at(bytes))).end, End.completed, code);
+    assert.deepEqual(fault(await run(code, at(bytes / 2))), GP0, code);
+  }
+  for (const code of ['c5 f8 10 00', 'c5 fc 11 00', 'c5 fe 6f 00', 'c5 f5 fe 00', 'c5 f4 58 00']) {
+    assert.equal((await run(code, at(1))).end, End.completed, code);
+  }
+});
+
+test('a gather that faults has kept what it has, and goes on from there', async () => {
+  const ymm = (state: MachineState, register: number, values: readonly number[]) =>
+    values.forEach((value, i) => {
+      state.u32[(B.ymm + 32 * register) / 4 + i] = value;
+    });
+  const beyond = 0x8000;
+  const setup = (indices: readonly number[]) => ({
+    registers: { [RAX]: BigInt(DATA_BASE) },
+    memory: [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0],
+    change: (state: MachineState) => {
+      ymm(state, 0, [9, 9, 9, 9, 9, 9, 9, 9]);
+      ymm(state, 1, indices);
+      ymm(state, 2, [-1, 5, -1, -1, 7, 7, 7, 7]);
+    },
+  });
+  const lanes = (result: MachineResult, register: number) => [
+    ...result.state.u32.subarray((B.ymm + 32 * register) / 4, (B.ymm + 32 * register) / 4 + 8),
+  ];
+  // vpgatherdd xmm0, [rax + xmm1 * 4], xmm2
+  const code = 'c4 e2 69 90 04 88';
+  const failed = await run(code, setup([3, 0, beyond, 1]));
+  assert.equal(failed.vector, 14);
+  assert.equal(failed.faultAddress, BigInt(DATA_BASE + 4 * beyond));
+  assert.deepEqual(lanes(failed, 0), [4, 9, 9, 9, 9, 9, 9, 9]);
+  assert.deepEqual(lanes(failed, 2), [0, 0, 0xffff_ffff, 0xffff_ffff, 7, 7, 7, 7]);
+  const done = await run(code, setup([3, beyond, 2, 1]));
+  assert.equal(done.end, End.completed);
+  assert.deepEqual(lanes(done, 0), [4, 9, 3, 2, 0, 0, 0, 0]);
+  assert.deepEqual(lanes(done, 2), [0, 0, 0, 0, 0, 0, 0, 0]);
 });

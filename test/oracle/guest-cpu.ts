@@ -67,7 +67,7 @@ const NX = 1n << 63n;
 
 /** PE MP ET NE WP AM PG */
 export const CR0 = 0x8005_0033n;
-const CR4 = 0x5_0620n; // PAE OSFXSR OSXMMEXCPT FSGSBASE OSXSAVE
+export const CR4 = 0x5_0620n; // PAE OSFXSR OSXMMEXCPT FSGSBASE OSXSAVE
 const EFER = 0xd00n; // LME LMA NXE
 
 /** Segments as the harness has them: selector, attributes, base, limit. */
@@ -86,8 +86,9 @@ const NULL_SEGMENT: SegmentValue = [0, 0x1_0000, 0, 0];
 /** Exceptions that push an error code. */
 const WITH_ERROR_CODE = new Set([8, 10, 11, 12, 13, 14, 17]);
 
-/** @param cr0 other than what Linux has */
-export function createGuestCpu(cr0 = CR0): GuestCpu {
+/** @param control other than what Linux has */
+export function createGuestCpu(control: { cr0?: bigint; cr4?: bigint; xcr0?: bigint } = {}): GuestCpu {
+  const { cr0 = CR0, cr4 = CR4, xcr0 = 7n } = control;
   const memory = createMachineMemory(64 << 20);
   const frames = new FrameTable(memory);
   const refuse = () => 1;
@@ -180,9 +181,9 @@ export function createGuestCpu(cr0 = CR0): GuestCpu {
   };
   vcpu.cr0 = cr0;
   vcpu.cr3 = BigInt(TABLES);
-  vcpu.cr4 = CR4;
+  vcpu.cr4 = cr4;
   vcpu.efer = EFER;
-  vcpu.xcr0 = 7n;
+  vcpu.xcr0 = xcr0;
   vcpu.idtBase = KERNEL_BASE + BigInt(IDT);
   vcpu.idtLimit = 0xfff;
   vcpu.gdtBase = KERNEL_BASE + BigInt(GDT);

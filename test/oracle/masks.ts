@@ -94,11 +94,12 @@ export const HOST_DIFFERENCES: readonly HostDifference[] = [
       hasOperandSizePrefix(test.code),
   },
   {
-    what: 'alignment checks of operands wider than 8 bytes',
-    reason: 'MOVUPS, x87 images and the like may or may not be checked',
+    what: 'alignment checks of operands wider than 8 bytes, and of gathered ones',
+    reason: 'MOVUPS, x87 images, gathered elements and the like may or may not be checked',
     treatment: 'skip',
     applies: (analysis, test) =>
-      (test.state.u32[D.rflags]! & Flag.ac) !== 0 && analysis.memory.some(use => use.size > 8),
+      (test.state.u32[D.rflags]! & Flag.ac) !== 0 &&
+      (analysis.gather !== undefined || analysis.memory.some(use => use.size > 8)),
   },
   {
     what: 'MASKMOVQ, MASKMOVDQU where masked-out bytes cannot be written',

@@ -26,7 +26,10 @@ function withIced(bytes: Uint8Array, formatter: Formatter): string {
 function common(text: string): string {
   let result = text
     .replace(/ #.*$/, '')
-    .replace(/\b(xmmword|qword|dword|word|byte|tbyte|fword|fpuenv\d+|fpustate\d+|mmword|oword) ptr /g, '')
+    .replace(
+      /\b(xmmword|ymmword|qword|dword|word|byte|tbyte|fword|fpuenv\d+|fpustate\d+|mmword|oword) ptr /g,
+      '',
+    )
     .replace(/\b(short|near) /g, '')
     .replace(/\s*,\s*/g, ',')
     .replace(/\b(cs|ds|es|ss):/g, '')

@@ -58,6 +58,8 @@ const BY_SIZE: Record<string, readonly [string, string, string]> = {
   pcmpestrm: ['pcmpestrm', 'pcmpestrm', 'pcmpestrm64'],
   pcmpestri: ['pcmpestri', 'pcmpestri', 'pcmpestri64'],
   movd: ['movd', 'movd', 'movq'],
+  vpcmpestrm: ['vpcmpestrm', 'vpcmpestrm', 'vpcmpestrm64'],
+  vpcmpestri: ['vpcmpestri', 'vpcmpestri', 'vpcmpestri64'],
   vpextrd: ['vpextrd', 'vpextrd', 'vpextrq'],
   vpinsrd: ['vpinsrd', 'vpinsrd', 'vpinsrq'],
   vmovd: ['vmovd', 'vmovd', 'vmovq'],

@@ -199,11 +199,13 @@ export class RecordWriter {
 
   /** Instructions without an immediate may have something else to know. */
   #immediate(d: Decoded, viaAddressRecord: boolean, is64: boolean): number {
-    const { unit, bitString } = d.definition.options;
+    const { unit, bitString, elements } = d.definition.options;
     // An opcode that FOP may have to show.
     if (unit === 'x87') return x87Opcode(d);
     // What is to be done to the address once the bit offset is added.
-    if (bitString) return viaAddressRecord ? addressKind(d, is64) : 0;
+    if (bitString) {
+      return viaAddressRecord ? addressKind(d, is64) | (elements ? AddressField.uncut : 0) : 0;
+    }
     return d.immediate;
   }
 
@@ -294,7 +296,7 @@ function generalPlace(number: number, size: number, rex: boolean): number {
 /** How to make an effective address, for an address record: see AddressField. */
 function addressKind(d: Decoded, is64: boolean): number {
   const memoryOperand = d.definition.operands.find(o => 'EMWQO'.includes(o.kind)) as OperandSpec;
-  const size = sizeOf(memoryOperand.size, d.size);
+  const size = d.definition.options.elements ?? sizeOf(memoryOperand.size, d.size);
   return (
     d.addressSize |
     AddressField.withSegment |

@@ -101,6 +101,9 @@ export class InterpreterEmitter extends Emitter {
   register(number: number, size: number): Operand {
     return this.#integerAt(this.cpu, Vcpu.offsets.gpr + number * 8, size);
   }
+  vectorRegister(number: number): Operand {
+    return this.#vector(w.add(this.cpu, w.i32(Vcpu.offsets.ymm + number * 32)), 32, true);
+  }
   #integerAt(base: Value, offset: number, size: number): Operand {
     const read = () => this.let(w.load(typeOf(size), size, base, offset));
     const write = (value: Value) =>
@@ -277,6 +280,7 @@ export class InterpreterEmitter extends Emitter {
         this.code.store(2, location, w.i32(0xffff), 8);
       },
       readVector: () => this.let(w.loadZeroExtended(8, location)),
+      readParts: () => [this.let(w.loadZeroExtended(8, location))],
       writeVector: value => {
         this.code.store(8, location, w.extractLane('i64x2', value, 0));
         this.code.store(2, location, w.i32(0xffff), 8);
@@ -337,8 +341,8 @@ export class InterpreterEmitter extends Emitter {
     const to = w.add(this.nextRip(), w.extendS(this.immediate32()));
     return this.mode64 ? to : w.extendU(truncate(this.size, w.wrap(to)));
   }
-  bitAddress(operand: Operand, bytes: Value): Value {
-    const address = this.let(w.add(operand.address(), bytes));
+  movedAddress(moved: Value): Value {
+    const address = this.let(moved);
     // Other than plain 64-bit addresses: what the address record would have done must be done after the addition.
     const kind = this.let(this.immediate32());
     const result = this.local('i64');

@@ -20,12 +20,14 @@ export const Pseudo = {
 
 /**
  * An address record's `immediate` says how to compute: bits 0..7 mask kind (2, 4 or 8 bytes of address), bit 8: apply
- * the segment with its limit, bit 9: write access, bit 10: 64-bit mode, bits 16..23 segment number, bits 24..31 size.
+ * the segment with its limit, bit 9: write access, bit 10: 64-bit mode, bit 11: the address is not to be cut again (bytes after
+ * the first one of an operand do not wrap), bits 16..23 segment number, bits 24..31 size.
  */
 export const AddressField = {
   withSegment: 1 << 8,
   write: 1 << 9,
   long: 1 << 10,
+  uncut: 1 << 11,
   segmentShift: 16,
   sizeShift: 24,
 } as const;

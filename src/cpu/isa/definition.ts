@@ -73,9 +73,11 @@ export interface Options {
   readonly noAccess?: boolean;
   /**
    * Its memory operand's address is moved when it runs (a string of bits that the register operand is an offset into; elements
-   * that are masked or gathered): see `Emitter.bitAddress`.
+   * that are masked or gathered): see `Emitter.movedAddress`.
    */
   readonly bitString?: boolean;
+  /** Bytes of the elements that its memory operand, whose address is moved, is accessed by. */
+  readonly elements?: 4 | 8;
   /** Alignment of a 16-byte memory operand is not checked; it never is with VEX, unless `aligned`. */
   readonly unaligned?: boolean;
   readonly aligned?: boolean;

@@ -115,6 +115,8 @@ export abstract class Emitter {
   abstract readonly cpu: Value;
   /** A general register by number. */
   abstract register(number: number, size: number): Operand;
+  /** All 32 bytes of a vector register by number, written as with VEX. */
+  abstract vectorRegister(number: number): Operand;
   /** The prefixes of the instruction at hand: is there a REP (1) or REPNE (2)? Known at generation time. */
   abstract readonly rep: 0 | 1 | 2;
   /** Segment base of the memory or string operand at hand. */
@@ -129,8 +131,12 @@ export abstract class Emitter {
   abstract leaveFault(): void;
   /** Where the direct branch at hand goes; known to be valid in 64-bit mode. */
   abstract branchTarget(): Value;
+  /** Linear address of what lies at `address`, which is that of a `bitString` operand (a local) moved by some bytes. */
+  abstract movedAddress(address: Value): Value;
   /** Move the memory operand at hand, a string of bits, by `bytes`: its linear address then. */
-  abstract bitAddress(operand: Operand, bytes: Value): Value;
+  bitAddress(operand: Operand, bytes: Value): Value {
+    return this.movedAddress(w.add(operand.address(), bytes));
+  }
   /** Go on at `rip`, which `checkTarget` has seen. */
   abstract leaveJump(rip: Value): void;
   /** Go on at the direct target of the jump at hand. */

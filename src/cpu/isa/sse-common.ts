@@ -5,8 +5,23 @@
 
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
-import { type Definition, define, type Options, type Semantics } from './definition.ts';
+import { type Definition, define, defineVex, type Options, type Semantics } from './definition.ts';
 import { type Emitter, type Operand, Vector } from './emitter.ts';
+import {
+  AVX,
+  type Binary,
+  type BinaryImmediate,
+  HOT_AVX,
+  type Unary,
+  type UnaryImmediate,
+  vexBinary,
+  vexBinaryImmediate,
+  vexEncoding,
+  vexUnary,
+  vexUnaryImmediate,
+} from './vex-common.ts';
+
+export type { Binary, BinaryImmediate, Unary, UnaryImmediate } from './vex-common.ts';
 
 export const ZERO: Value = w.v128(new Array<number>(16).fill(0));
 /** A constant whose byte `i` is `byte(i)`. */
@@ -57,10 +72,6 @@ export const joined = (a: Value, b: Value): Value => pick(a, b, i => (i < 8 ? i 
 
 // ---- semantics by shape ----
 
-/** What a two-operand vector instruction computes; `x` for intermediate values. */
-export type Binary = (a: Value, b: Value, x: Emitter) => Value;
-export type Unary = (a: Value, x: Emitter) => Value;
-
 export const xmmBinary =
   (compute: Binary): Semantics =>
   (x, destination, source) => {
@@ -83,11 +94,74 @@ export const xmmUnary =
   (x, destination, source) =>
     (destination as Operand).writeVector(compute((source as Operand).readVector(), x));
 
+export const xmmBinaryImmediate =
+  (compute: BinaryImmediate): Semantics =>
+  (x, destination, source, immediate) => {
+    const b = (source as Operand).readVector();
+    const target = destination as Operand;
+    target.writeVector(x.let(compute(target.readVector(), b, (immediate as Operand).read(), x)));
+  };
+export const xmmUnaryImmediate =
+  (compute: UnaryImmediate): Semantics =>
+  (x, destination, source, immediate) => {
+    const value = (source as Operand).readVector();
+    (destination as Operand).writeVector(x.let(compute(value, (immediate as Operand).read(), x)));
+  };
+
 export const SSE: Options = { unit: 'sse' };
 export const MMX: Options = { unit: 'mmx' };
 export const HOT: Options = { unit: 'sse', hot: true };
 
-/** An instruction with an XMM form (66) and an MMX form (no prefix), of the same computation unless `narrow` differs. */
+/** The options of the VEX entries that go with an SSE one. */
+const withVex = ({ hot, writes, undefined: left }: Options): Options => ({
+  ...(hot ? HOT_AVX : AVX),
+  ...(writes ? { writes } : {}),
+  ...(left ? { undefined: left } : {}),
+});
+
+/** A computation with two sources: the SSE entry, whose first one is the destination, and those with VEX. */
+export const binary = (
+  name: string,
+  encoding: string,
+  compute: Binary,
+  options: Options = SSE,
+): Definition[] => [
+  define(name, encoding, 'Vx Wx', xmmBinary(compute), options),
+  ...defineVex(`v${name}`, vexEncoding(encoding), 'Vx Hx Wx', vexBinary(compute), withVex(options)),
+];
+export const unary = (
+  name: string,
+  encoding: string,
+  compute: Unary,
+  options: Options = SSE,
+): Definition[] => [
+  define(name, encoding, 'Vx Wx', xmmUnary(compute), options),
+  ...defineVex(`v${name}`, vexEncoding(encoding), 'Vx Wx', vexUnary(compute), withVex(options)),
+];
+/** @param bits how much of the immediate each 16 bytes take for themselves; 0 when all take the same */
+export const binaryImmediate = (
+  name: string,
+  encoding: string,
+  compute: BinaryImmediate,
+  bits = 0,
+): Definition[] => [
+  define(name, encoding, 'Vx Wx Ib', xmmBinaryImmediate(compute), SSE),
+  ...defineVex(`v${name}`, vexEncoding(encoding), 'Vx Hx Wx Ib', vexBinaryImmediate(compute, bits), AVX),
+];
+export const unaryImmediate = (
+  name: string,
+  encoding: string,
+  compute: UnaryImmediate,
+  options: Options = SSE,
+): Definition[] => [
+  define(name, encoding, 'Vx Wx Ib', xmmUnaryImmediate(compute), options),
+  ...defineVex(`v${name}`, vexEncoding(encoding), 'Vx Wx Ib', vexUnaryImmediate(compute), withVex(options)),
+];
+
+/**
+ * An instruction with XMM forms (66) and their VEX forms, and an MMX form (no prefix), of the same computation unless `narrow`
+ * differs.
+ */
 export const pair = (
   name: string,
   opcode: string,
@@ -95,6 +169,6 @@ export const pair = (
   narrow: Binary = compute,
   options: Options = SSE,
 ): Definition[] => [
-  define(name, `66 ${opcode} /r`, 'Vx Wx', xmmBinary(compute), options),
+  ...binary(name, `66 ${opcode} /r`, compute, options),
   define(name, `NP ${opcode} /r`, 'Pq Qq', mmxBinary(narrow), MMX),
 ];

@@ -38,7 +38,7 @@ const compare =
     const predicate = w.and((immediate as Operand).read(), w.i32(7));
     simdFaultIf(x, x.runtime(name, target, b, target, predicate));
   };
-const compareFlags =
+export const compareFlags =
   (name: string): Semantics =>
   (x, first, second) => {
     const b = x.let((second as Operand).location());
@@ -53,7 +53,7 @@ const fromInteger =
     const bits = (source as Operand).size * 8;
     simdFaultIf(x, x.runtime(`cvtsi${bits}${kind}`, value, (destination as Operand).location()));
   };
-const toInteger =
+export const toInteger =
   (prefix: string): Semantics =>
   (x, destination, source) => {
     const target = destination as Operand;

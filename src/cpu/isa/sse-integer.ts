@@ -5,10 +5,11 @@
 
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
-import { type Definition, define, type Semantics } from './definition.ts';
+import { type Definition, define, defineVex, type Semantics } from './definition.ts';
 import type { Emitter, Operand } from './emitter.ts';
 import {
   type Binary,
+  binary,
   checkPending,
   constant,
   enterMmx,
@@ -16,12 +17,15 @@ import {
   IOTA,
   joined,
   MMX,
+  mmxBinary,
   pair,
   pick,
   SSE,
+  type UnaryImmediate,
   xmmBinary,
   ZERO,
 } from './sse-common.ts';
+import { vexUnaryImmediate } from './vex-common.ts';
 
 const lanewise =
   (operator: string): Binary =>
@@ -125,6 +129,14 @@ const shiftVector =
   (operator: string): Binary =>
   (a, b, x) =>
     shiftBy(operator, a, x.let(w.extractLane('i64x2', b, 0)), x);
+/** One count for both parts. */
+const shiftParts =
+  (operator: string): Semantics =>
+  (x, destination, source, amount) => {
+    const count = x.let(w.extractLane('i64x2', (amount as Operand).readVector(), 0));
+    const parts = (source as Operand).readParts();
+    (destination as Operand).writeParts(parts.map(a => x.let(shiftBy(operator, a, count, x))));
+  };
 const shiftImmediate =
   (operator: string): Semantics =>
   (x, destination, immediate) => {
@@ -141,20 +153,36 @@ const shift = (
   digit: number,
   operator: string,
 ): Definition[] => [
-  ...pair(name, `0F ${opcode}`, shiftVector(operator)),
+  define(name, `66 0F ${opcode} /r`, 'Vx Wx', xmmBinary(shiftVector(operator)), SSE),
+  ...defineVex(`v${name}`, `VEX.66.0F ${opcode} /r`, 'Vx Hx Wdq', shiftParts(operator)),
+  define(name, `NP 0F ${opcode} /r`, 'Pq Qq', mmxBinary(shiftVector(operator)), MMX),
   define(name, `66 0F ${group} /${digit}`, 'Ux Ib', shiftImmediate(operator), SSE),
+  ...defineVex(
+    `v${name}`,
+    `VEX.66.0F ${group} /${digit}`,
+    'Hx Ux Ib',
+    vexUnaryImmediate((a, count, x) => shiftBy(operator, a, count, x)),
+  ),
   define(name, `NP 0F ${group} /${digit}`, 'Nq Ib', shiftImmediate(operator), MMX),
 ];
 /** PSLLDQ and PSRLDQ: by bytes. Indices outside the vector give zeros. */
 const shiftBytes =
-  (operator: 'i8x16.sub' | 'i8x16.add'): Semantics =>
-  (_x, destination, immediate) => {
-    const target = destination as Operand;
-    const count = (immediate as Operand).read();
+  (operator: 'i8x16.sub' | 'i8x16.add'): UnaryImmediate =>
+  (a, count) => {
     const limited = w.select(w.gtU(count, w.i32(16)), w.i32(16), count);
-    const indices = w.simd(operator, IOTA, w.simd('i8x16.splat', limited));
-    target.writeVector(w.simd('i8x16.swizzle', target.readVector(), indices));
+    return w.simd('i8x16.swizzle', a, w.simd(operator, IOTA, w.simd('i8x16.splat', limited)));
   };
+const byteShift = (name: string, digit: number, operator: 'i8x16.sub' | 'i8x16.add'): Definition[] => {
+  const compute = shiftBytes(operator);
+  const inPlace: Semantics = (x, destination, immediate) => {
+    const target = destination as Operand;
+    target.writeVector(x.let(compute(target.readVector(), (immediate as Operand).read(), x)));
+  };
+  return [
+    define(name, `66 0F 73 /${digit}`, 'Ux Ib', inPlace, HOT),
+    ...defineVex(`v${name}`, `VEX.66.0F 73 /${digit}`, 'Hx Ux Ib', vexUnaryImmediate(compute)),
+  ];
+};
 
 export const sseIntegers: Definition[] = [
   ...compares.flatMap(([name, opcode, operator]) => pair(name, opcode, lanewise(operator))),
@@ -170,26 +198,26 @@ export const sseIntegers: Definition[] = [
   ...pack('packsswb', '0F 63', 'i8x16.narrow_i16x8_s'),
   ...pack('packuswb', '0F 67', 'i8x16.narrow_i16x8_u'),
   ...pack('packssdw', '0F 6B', 'i16x8.narrow_i32x4_s'),
-  define('punpcklbw', '66 0F 60 /r', 'Vx Wx', xmmBinary(interleave(1, 0)), HOT),
-  define('punpcklwd', '66 0F 61 /r', 'Vx Wx', xmmBinary(interleave(2, 0)), HOT),
-  define('punpckldq', '66 0F 62 /r', 'Vx Wx', xmmBinary(interleave(4, 0)), HOT),
-  define('punpcklqdq', '66 0F 6C /r', 'Vx Wx', xmmBinary(interleave(8, 0)), HOT),
+  ...binary('punpcklbw', '66 0F 60 /r', interleave(1, 0), HOT),
+  ...binary('punpcklwd', '66 0F 61 /r', interleave(2, 0), HOT),
+  ...binary('punpckldq', '66 0F 62 /r', interleave(4, 0), HOT),
+  ...binary('punpcklqdq', '66 0F 6C /r', interleave(8, 0), HOT),
   ...pair('punpckhbw', '0F 68', interleave(1, 8), interleave(1, 4)),
   ...pair('punpckhwd', '0F 69', interleave(2, 8), interleave(2, 4)),
   ...pair('punpckhdq', '0F 6A', interleave(4, 8), interleave(4, 4)),
-  define('punpckhqdq', '66 0F 6D /r', 'Vx Wx', xmmBinary(interleave(8, 8)), SSE),
-  define('unpcklps', 'NP 0F 14 /r', 'Vx Wx', xmmBinary(interleave(4, 0)), SSE),
-  define('unpcklpd', '66 0F 14 /r', 'Vx Wx', xmmBinary(interleave(8, 0)), SSE),
-  define('unpckhps', 'NP 0F 15 /r', 'Vx Wx', xmmBinary(interleave(4, 8)), SSE),
-  define('unpckhpd', '66 0F 15 /r', 'Vx Wx', xmmBinary(interleave(8, 8)), SSE),
+  ...binary('punpckhqdq', '66 0F 6D /r', interleave(8, 8)),
+  ...binary('unpcklps', 'NP 0F 14 /r', interleave(4, 0)),
+  ...binary('unpcklpd', '66 0F 14 /r', interleave(8, 0)),
+  ...binary('unpckhps', 'NP 0F 15 /r', interleave(4, 8)),
+  ...binary('unpckhpd', '66 0F 15 /r', interleave(8, 8)),
   ...[
     ['and', '54', lanewise('v128.and')] as const,
     ['andn', '55', andNot] as const,
     ['or', '56', lanewise('v128.or')] as const,
     ['xor', '57', lanewise('v128.xor')] as const,
   ].flatMap(([name, opcode, compute]) => [
-    define(`${name}ps`, `NP 0F ${opcode} /r`, 'Vx Wx', xmmBinary(compute), SSE),
-    define(`${name}pd`, `66 0F ${opcode} /r`, 'Vx Wx', xmmBinary(compute), SSE),
+    ...binary(`${name}ps`, `NP 0F ${opcode} /r`, compute),
+    ...binary(`${name}pd`, `66 0F ${opcode} /r`, compute),
   ]),
   ...shift('psrlw', 'D1', '71', 2, 'i16x8.shr_u'),
   ...shift('psraw', 'E1', '71', 4, 'i16x8.shr_s'),
@@ -199,8 +227,8 @@ export const sseIntegers: Definition[] = [
   ...shift('pslld', 'F2', '72', 6, 'i32x4.shl'),
   ...shift('psrlq', 'D3', '73', 2, 'i64x2.shr_u'),
   ...shift('psllq', 'F3', '73', 6, 'i64x2.shl'),
-  define('psrldq', '66 0F 73 /3', 'Ux Ib', shiftBytes('i8x16.add'), HOT),
-  define('pslldq', '66 0F 73 /7', 'Ux Ib', shiftBytes('i8x16.sub'), HOT),
+  ...byteShift('psrldq', 3, 'i8x16.add'),
+  ...byteShift('pslldq', 7, 'i8x16.sub'),
 ];
 
 /** MMX reads only four bytes of memory for the low half. */

@@ -7,10 +7,10 @@ import { checkPending, enterMmx, fromLow, HOT, MMX, pick, SSE } from './sse-comm
 const move: Semantics = (_x, destination, source) =>
   (destination as Operand).writeVector((source as Operand).readVector());
 /** Integers or single lanes: nothing else of the destination changes. */
-const moveLane: Semantics = (_x, destination, source) =>
+export const moveLane: Semantics = (_x, destination, source) =>
   (destination as Operand).write((source as Operand).read());
 /** The rest of the register becomes zero. */
-const moveZeroing: Semantics = (_x, destination, source) => {
+export const moveZeroing: Semantics = (_x, destination, source) => {
   const from = source as Operand;
   (destination as Operand).writeVector(fromLow(from.size, from.read()));
 };
@@ -29,7 +29,7 @@ const loadHigh: Semantics = (_x, destination, source) => {
   const target = destination as Operand;
   target.writeVector(w.replaceLane('i64x2', target.readVector(), 1, value));
 };
-const storeHigh: Semantics = (_x, destination, source) =>
+export const storeHigh: Semantics = (_x, destination, source) =>
   (destination as Operand).write(w.extractLane('i64x2', (source as Operand).readVector(), 1));
 const highToLow: Semantics = (_x, destination, source) => {
   const target = destination as Operand;
@@ -42,7 +42,7 @@ const lowToHigh: Semantics = (_x, destination, source) => {
   target.writeVector(pick(target.readVector(), b, i => (i < 8 ? i : i + 8)));
 };
 /** MOVDDUP, MOVSLDUP, MOVSHDUP: copies of lanes. */
-const duplicate =
+export const duplicate =
   (lane: (i: number) => number): Semantics =>
   (_x, destination, source) => {
     const value = (source as Operand).readVector();
@@ -81,7 +81,7 @@ const emptyMmx: Semantics = x => {
 };
 
 /** MASKMOVDQU, MASKMOVQ: bytes of the first operand to DS:rDI where the second has its sign bits. */
-const storeMasked: Semantics = (x, source, mask) => {
+export const storeMasked: Semantics = (x, source, mask) => {
   const { size } = source as Operand;
   if (size === 8) checkPending(x);
   const value = (source as Operand).readVector();
@@ -101,12 +101,13 @@ const storeMasked: Semantics = (x, source, mask) => {
   if (size === 8) enterMmx(x);
 };
 
-const loadControl: Semantics = (x, source) => {
+export const loadControl: Semantics = (x, source) => {
   const value = (source as Operand).read();
   x.raiseIf(w.shrU(value, w.i32(16)), Vector.GP, w.i32(0));
   x.setField('mxcsr', value);
 };
-const storeControl: Semantics = (x, destination) => (destination as Operand).write(x.let(x.field('mxcsr')));
+export const storeControl: Semantics = (x, destination) =>
+  (destination as Operand).write(x.let(x.field('mxcsr')));
 
 const UNALIGNED = { ...SSE, unaligned: true };
 const HOT_UNALIGNED = { ...HOT, unaligned: true };

@@ -2,12 +2,27 @@
 
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
-import { type Definition, define, type Semantics } from './definition.ts';
+import { type Definition, define, defineVex, type Semantics } from './definition.ts';
 import type { Emitter, Operand } from './emitter.ts';
-import { checkPending, constant, enterMmx, HOT, MMX, pick, SSE, selectors, ZERO } from './sse-common.ts';
+import {
+  type BinaryImmediate,
+  binaryImmediate,
+  checkPending,
+  constant,
+  enterMmx,
+  HOT,
+  MMX,
+  pick,
+  SSE,
+  selectors,
+  type UnaryImmediate,
+  unaryImmediate,
+  ZERO,
+} from './sse-common.ts';
+import { AVX, HOT_AVX, vexEncoding } from './vex-common.ts';
 
 /** Byte indices that pick 4-byte elements by the 2-bit fields of the immediate. */
-function dwordIndices(x: Emitter, immediate: Value): Value {
+export function dwordIndices(x: Emitter, immediate: Value): Value {
   const scaled = x.let(w.simd('i32x4.splat', w.shl(selectors(x, immediate), w.i32(2))));
   return x.let(
     w.simd(
@@ -28,18 +43,12 @@ function wordIndices(x: Emitter, immediate: Value, upper: boolean): Value {
   );
 }
 
-const shuffleDwords: Semantics = (x, destination, source, immediate) => {
-  const value = (source as Operand).readVector();
-  const indices = dwordIndices(x, (immediate as Operand).read());
-  (destination as Operand).writeVector(w.simd('i8x16.swizzle', value, indices));
-};
+const shuffleDwords: UnaryImmediate = (value, immediate, x) =>
+  w.simd('i8x16.swizzle', value, dwordIndices(x, immediate));
 const shuffleWords =
-  (upper: boolean): Semantics =>
-  (x, destination, source, immediate) => {
-    const value = (source as Operand).readVector();
-    const indices = wordIndices(x, (immediate as Operand).read(), upper);
-    (destination as Operand).writeVector(w.simd('i8x16.swizzle', value, indices));
-  };
+  (upper: boolean): UnaryImmediate =>
+  (value, immediate, x) =>
+    w.simd('i8x16.swizzle', value, wordIndices(x, immediate, upper));
 const shuffleMmx: Semantics = (x, destination, source, immediate) => {
   checkPending(x);
   const value = (source as Operand).readVector();
@@ -47,22 +56,16 @@ const shuffleMmx: Semantics = (x, destination, source, immediate) => {
   enterMmx(x);
   (destination as Operand).writeVector(w.simd('i8x16.swizzle', value, indices));
 };
-const shuffleSingle: Semantics = (x, destination, source, immediate) => {
-  const target = destination as Operand;
-  const b = (source as Operand).readVector();
-  const indices = dwordIndices(x, (immediate as Operand).read());
-  const low = w.simd('i8x16.swizzle', target.readVector(), indices);
-  target.writeVector(pick(low, w.simd('i8x16.swizzle', b, indices), i => (i < 8 ? i : i + 16)));
+const shuffleSingle: BinaryImmediate = (a, b, immediate, x) => {
+  const indices = dwordIndices(x, immediate);
+  const low = w.simd('i8x16.swizzle', a, indices);
+  return pick(low, w.simd('i8x16.swizzle', b, indices), i => (i < 8 ? i : i + 16));
 };
-const shuffleDouble: Semantics = (x, destination, source, immediate) => {
-  const target = destination as Operand;
-  const b = (source as Operand).readVector();
-  const a = target.readVector();
-  const bits = (immediate as Operand).read();
+/** One of the two elements of `a` by bit 0, one of `b` by bit 1. */
+export const shuffleDouble: BinaryImmediate = (a, b, immediate) => {
   const half = (v: Value, bit: number) =>
-    w.select(w.and(bits, w.i32(bit)), w.extractLane('i64x2', v, 1), w.extractLane('i64x2', v, 0));
-  const low = w.simd('i64x2.splat', half(a, 1));
-  target.writeVector(x.let(w.replaceLane('i64x2', low, 1, half(b, 2))));
+    w.select(w.and(immediate, w.i32(bit)), w.extractLane('i64x2', v, 1), w.extractLane('i64x2', v, 0));
+  return w.replaceLane('i64x2', w.simd('i64x2.splat', half(a, 1)), 1, half(b, 2));
 };
 
 /** Address of element `immediate` of a register. */
@@ -79,12 +82,23 @@ export const extract =
     const value = w.load(type, size, element(source as Operand, immediate as Operand, size));
     (destination as Operand).write(x.let(value));
   };
-/** PINSR: the low `size` bytes of a register or memory into a vector register. */
+const LANES = { 1: 'i8x16', 2: 'i16x8', 4: 'i32x4', 8: 'i64x2' } as const;
+/** `value` in the element of `size` bytes that `index` (no larger than there are elements) names. */
+export function replaceElement(vector: Value, size: 1 | 2 | 4 | 8, index: Value, value: Value): Value {
+  const numbers = constant(i => (i % size === 0 ? i / size : 0));
+  const place = w.simd(`${LANES[size]}.splat`, size === 8 ? w.extendU(index) : index);
+  const chosen = w.simd(`${LANES[size]}.eq`, numbers, place);
+  return w.simd('v128.bitselect', w.simd(`${LANES[size]}.splat`, value), vector, chosen);
+}
+/** PINSR: the low `size` bytes of a register or memory into a vector register; the last operand is the immediate. */
 export const insert =
   (size: 1 | 2 | 4 | 8): Semantics =>
-  (x, destination, source, immediate) => {
-    const value = (source as Operand).read();
-    x.code.store(size, element(destination as Operand, immediate as Operand, size), value);
+  (x, destination, ...sources) => {
+    const [immediate, source, first] = [...sources].reverse() as [Operand, Operand, Operand | undefined];
+    const value = source.read();
+    const target = destination as Operand;
+    const index = x.let(w.and(immediate.read(), w.i32(16 / size - 1)));
+    target.writeVector(x.let(replaceElement((first ?? target).readVector(), size, index, value)));
   };
 const extractMmx: Semantics = (x, destination, source, immediate) => {
   checkPending(x);
@@ -102,8 +116,16 @@ const insertMmx: Semantics = (x, destination, source, immediate) => {
 
 const signMask =
   (shape: string): Semantics =>
-  (_x, destination, source) =>
-    (destination as Operand).write(w.simd(`${shape}.bitmask`, (source as Operand).readVector()));
+  (_x, destination, source) => {
+    const masks = (source as Operand).readParts().map(part => w.simd(`${shape}.bitmask`, part));
+    const [low, high] = masks as [Value, Value | undefined];
+    const count = shape === 'i8x16' ? 16 : shape === 'i32x4' ? 4 : 2;
+    (destination as Operand).write(high ? w.or(low, w.shl(high, w.i32(count))) : low);
+  };
+const signMasks = (name: string, encoding: string, shape: string, options = SSE): Definition[] => [
+  define(name, encoding, 'Gd Ux', signMask(shape), options),
+  ...defineVex(`v${name}`, vexEncoding(encoding), 'Gd Ux', signMask(shape), options.hot ? HOT_AVX : AVX),
+];
 const signMaskMmx: Semantics = (x, destination, source) => {
   checkPending(x);
   enterMmx(x);
@@ -111,18 +133,20 @@ const signMaskMmx: Semantics = (x, destination, source) => {
 };
 
 export const sseShuffles: Definition[] = [
-  define('movmskps', 'NP 0F 50 /r', 'Gd Ux', signMask('i32x4'), SSE),
-  define('movmskpd', '66 0F 50 /r', 'Gd Ux', signMask('i64x2'), SSE),
+  ...signMasks('movmskps', 'NP 0F 50 /r', 'i32x4'),
+  ...signMasks('movmskpd', '66 0F 50 /r', 'i64x2'),
   define('pshufw', 'NP 0F 70 /r', 'Pq Qq Ib', shuffleMmx, MMX),
-  define('pshufd', '66 0F 70 /r', 'Vx Wx Ib', shuffleDwords, HOT),
-  define('pshufhw', 'F3 0F 70 /r', 'Vx Wx Ib', shuffleWords(true), SSE),
-  define('pshuflw', 'F2 0F 70 /r', 'Vx Wx Ib', shuffleWords(false), SSE),
+  ...unaryImmediate('pshufd', '66 0F 70 /r', shuffleDwords, HOT),
+  ...unaryImmediate('pshufhw', 'F3 0F 70 /r', shuffleWords(true)),
+  ...unaryImmediate('pshuflw', 'F2 0F 70 /r', shuffleWords(false)),
   define('pinsrw', 'NP 0F C4 /r', 'Pq Ew Ib', insertMmx, MMX),
   define('pinsrw', '66 0F C4 /r', 'Vx Ew Ib', insert(2), SSE),
+  define('vpinsrw', 'VEX.128.66.0F C4 /r', 'Vx Hx Ew Ib', insert(2), AVX),
   define('pextrw', 'NP 0F C5 /r', 'Gd Nq Ib', extractMmx, MMX),
   define('pextrw', '66 0F C5 /r', 'Gd Ux Ib', extract(2), SSE),
-  define('shufps', 'NP 0F C6 /r', 'Vx Wx Ib', shuffleSingle, SSE),
-  define('shufpd', '66 0F C6 /r', 'Vx Wx Ib', shuffleDouble, SSE),
+  define('vpextrw', 'VEX.128.66.0F C5 /r', 'Gd Ux Ib', extract(2), AVX),
+  ...binaryImmediate('shufps', 'NP 0F C6 /r', shuffleSingle),
+  ...binaryImmediate('shufpd', '66 0F C6 /r', shuffleDouble, 2),
   define('pmovmskb', 'NP 0F D7 /r', 'Gd Nq', signMaskMmx, MMX),
-  define('pmovmskb', '66 0F D7 /r', 'Gd Ux', signMask('i8x16'), HOT),
+  ...signMasks('pmovmskb', '66 0F D7 /r', 'i8x16', HOT),
 ];

@@ -2,57 +2,121 @@
 
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
-import { type Definition, define, type Semantics } from './definition.ts';
+import { type Definition, define, defineVex, type Semantics } from './definition.ts';
 import type { Emitter, Operand } from './emitter.ts';
 import * as flags from './flags.ts';
-import { type Binary, constant, fromLow, pick, SSE, simdFaultIf, xmmBinary, xmmUnary } from './sse-common.ts';
+import {
+  type Binary,
+  type BinaryImmediate,
+  binary,
+  binaryImmediate,
+  constant,
+  fromLow,
+  IOTA,
+  pick,
+  SSE,
+  simdFaultIf,
+  type Unary,
+  xmmUnary,
+  ZERO,
+} from './sse-common.ts';
 import { multiplyEven } from './sse-integer.ts';
-import { extract, insert } from './sse-shuffle.ts';
+import { extract, insert, replaceElement } from './sse-shuffle.ts';
+import { AVX, vexUnary } from './vex-common.ts';
 
 // ---- blends ----
 
-/** By the sign bits of XMM0. */
-const blendVariable =
-  (shape: string, bits: number): Semantics =>
-  (x, destination, source, mask) => {
+/** `b` in the elements whose sign bit is set in `mask`, else `a`. */
+const blendBySign =
+  (shape: string, bits: number) =>
+  (a: Value, b: Value, mask: Value, x: Emitter): Value =>
+    w.simd('v128.bitselect', b, a, x.let(w.simd(`${shape}.shr_s`, mask, w.i32(bits - 1))));
+/** By the sign bits of XMM0, or with VEX of a fourth operand. */
+const blendVariable = (
+  name: string,
+  opcode: string,
+  vexOpcode: string,
+  shape: string,
+  bits: number,
+): Definition[] => {
+  const compute = blendBySign(shape, bits);
+  const inPlace: Semantics = (x, destination, source, mask) => {
     const target = destination as Operand;
     const b = (source as Operand).readVector();
-    const chosen = w.simd(`${shape}.shr_s`, (mask as Operand).readVector(), w.i32(bits - 1));
-    target.writeVector(w.simd('v128.bitselect', b, target.readVector(), x.let(chosen)));
+    target.writeVector(compute(target.readVector(), b, (mask as Operand).readVector(), x));
   };
+  const vex: Semantics = (x, destination, ...sources) => {
+    const [a, b, mask] = sources.map(source => source.readParts()) as [Value[], Value[], Value[]];
+    (destination as Operand).writeParts(
+      a.map((part, i) => x.let(compute(part, b[i] as Value, mask[i] as Value, x))),
+    );
+  };
+  return [
+    define(name, `66 0F 38 ${opcode} /r`, 'Vx Wx XMM0', inPlace, SSE),
+    ...defineVex(`v${name}`, `VEX.66.0F3A.W0 ${vexOpcode} /r`, 'Vx Hx Wx Yx', vex),
+  ];
+};
 /** Ones in the elements whose bit of the immediate is set. */
-function immediateMask(x: Emitter, shape: string, size: number, immediate: Value): Value {
+export function immediateMask(x: Emitter, shape: string, size: number, immediate: Value): Value {
   const bits = x.let(constant(i => (i % size === 0 ? 1 << Math.floor(i / size) : 0)));
   const spread = w.simd(`${shape}.splat`, size === 8 ? w.extendU(immediate) : immediate);
   return x.let(w.simd(`${shape}.eq`, w.simd('v128.and', spread, bits), bits));
 }
-const blend =
-  (shape: string, size: number): Semantics =>
-  (x, destination, source, immediate) => {
-    const target = destination as Operand;
-    const b = (source as Operand).readVector();
-    const mask = immediateMask(x, shape, size, (immediate as Operand).read());
-    target.writeVector(w.simd('v128.bitselect', b, target.readVector(), mask));
-  };
+/** Elements of `b` where the immediate has ones. */
+export const blend =
+  (shape: string, size: number): BinaryImmediate =>
+  (a, b, immediate, x) =>
+    w.simd('v128.bitselect', b, a, immediateMask(x, shape, size, immediate));
 
-const test: Semantics = (x, first, second) => {
-  const b = (second as Operand).readVector();
-  const a = (first as Operand).readVector();
-  const zero = w.eqz(w.simd('v128.any_true', w.simd('v128.and', a, b)));
-  const carry = w.eqz(w.simd('v128.any_true', w.simd('v128.andnot', b, a)));
-  flags.loadArithmeticFlags(x, w.or(w.shl(zero, w.i32(6)), carry));
-};
+/**
+ * PTEST and VTESTPS, VTESTPD: ZF says that no bit of both is one, CF that no bit of the second alone is.
+ * @param mask which bits count, if not all
+ */
+export const test =
+  (mask?: Value): Semantics =>
+  (x, first, second) => {
+    const b = (second as Operand).readParts();
+    const a = (first as Operand).readParts();
+    const any = (operator: string): Value => {
+      const parts = a.map((part, i) => w.simd(operator, b[i] as Value, part));
+      const all = parts.reduce((one, other) => w.simd('v128.or', one, other));
+      return w.simd('v128.any_true', mask ? w.simd('v128.and', all, mask) : all);
+    };
+    const zero = w.eqz(any('v128.and'));
+    const carry = w.eqz(any('v128.andnot'));
+    flags.loadArithmeticFlags(x, w.or(w.shl(zero, w.i32(6)), carry));
+  };
 
 // ---- conversions of width ----
 
 const SHAPES = ['i8x16', 'i16x8', 'i32x4', 'i64x2'] as const;
-const extend = (from: number, to: number, sign: 's' | 'u'): Semantics =>
-  xmmUnary(value => {
+/** The low elements of a vector, wider. */
+const extendLow =
+  (from: number, to: number, sign: 's' | 'u'): Unary =>
+  value => {
     let result = value;
     for (let i = from; i < to; i++)
       result = w.simd(`${SHAPES[i + 1]}.extend_low_${SHAPES[i]}_${sign}`, result);
     return result;
-  });
+  };
+const extend = (name: string, from: number, to: number, opcode: string, memory: string, sign: 's' | 'u') => {
+  const compute = extendLow(from, to, sign);
+  // The upper half of the result comes from the next elements of the one part that is read.
+  const step = 16 >> (to - from);
+  const vex: Semantics = (x, destination, source) => {
+    const target = destination as Operand;
+    const value = (source as Operand).readVector();
+    const parts = Array.from({ length: target.size / 16 }, (_, i) =>
+      x.let(compute(i === 0 ? value : pick(value, ZERO, byte => byte + step), x)),
+    );
+    target.writeParts(parts);
+  };
+  const size = ['', 'h', 'f', 'e'][to - from] as string;
+  return [
+    define(name, `66 0F 38 ${opcode} /r`, `Vx ${memory}`, xmmUnary(compute), SSE),
+    ...defineVex(`v${name}`, `VEX.66.0F38 ${opcode} /r`, `Vx W${size}`, vex),
+  ];
+};
 const EXTENSIONS: [string, number, number, string][] = [
   ['bw', 0, 1, 'Wq'],
   ['bd', 0, 2, 'Wd'],
@@ -63,8 +127,7 @@ const EXTENSIONS: [string, number, number, string][] = [
 ];
 
 /** The smallest word and its place: words over their indices in 32-bit lanes, then the minimum of the lanes. */
-const smallestWord: Semantics = (x, destination, source) => {
-  const value = (source as Operand).readVector();
+const smallestWord: Unary = (value, x) => {
   const lanes = (half: string, first: number) =>
     w.simd(
       'v128.or',
@@ -87,19 +150,32 @@ const smallestWord: Semantics = (x, destination, source) => {
     ),
   );
   const lowest = w.rotl(w.extractLane('i32x4', one, 0), w.i32(16));
-  (destination as Operand).writeVector(fromLow(4, lowest));
+  return fromLow(4, lowest);
 };
 
-const insertSingle: Semantics = (x, destination, source, immediate) => {
-  const from = source as Operand;
+/** INSERTPS: an element of a register or memory into one of the first source, and zeros where the immediate has ones. */
+const insertSingle: Semantics = (x, destination, ...sources) => {
+  const [immediate, source, first] = [...sources].reverse() as [Operand, Operand, Operand | undefined];
   const target = destination as Operand;
-  const control = (immediate as Operand).read();
+  const control = immediate.read();
   const chosen = w.and(w.shrU(control, w.i32(4)), w.i32(0xc));
-  const value = from.isMemory ? from.read() : x.let(w.load('i32', 4, w.add(from.location(), chosen)));
-  const place = w.and(w.shrU(control, w.i32(2)), w.i32(0xc));
-  x.code.store(4, w.add(target.location(), place), value);
+  const value = source.isMemory
+    ? source.read()
+    : x.let(
+        w.extractLane(
+          'i32x4',
+          w.simd(
+            'i8x16.swizzle',
+            source.readVector(),
+            w.simd('i8x16.add', IOTA, w.simd('i8x16.splat', chosen)),
+          ),
+          0,
+        ),
+      );
+  const place = x.let(w.and(w.shrU(control, w.i32(4)), w.i32(3)));
+  const inserted = replaceElement((first ?? target).readVector(), 4, place, value);
   const zeroed = immediateMask(x, 'i32x4', 4, control);
-  target.writeVector(w.simd('v128.andnot', target.readVector(), zeroed));
+  target.writeVector(x.let(w.simd('v128.andnot', inserted, zeroed)));
 };
 
 /** PEXTRD and PEXTRQ, PINSRD and PINSRQ: REX.W decides. */
@@ -110,13 +186,8 @@ const extractScaled: Semantics = (x, destination, source, immediate) =>
     source as Operand,
     immediate as Operand,
   );
-const insertScaled: Semantics = (x, destination, source, immediate) =>
-  insert((source as Operand).size as 4 | 8)(
-    x,
-    destination as Operand,
-    source as Operand,
-    immediate as Operand,
-  );
+const insertScaled: Semantics = (x, destination, ...sources) =>
+  insert((sources.at(-2) as Operand).size as 4 | 8)(x, destination as Operand, ...sources);
 
 // ---- what the runtime computes ----
 
@@ -156,39 +227,65 @@ const BINARY: [string, string, string][] = [
   ['pmulld', '40', 'i32x4.mul'],
 ];
 
+const TEST = { ...SSE, writes: 'oszapc' };
+const VTEST = { ...AVX, writes: 'oszapc' };
 export const sse4: Definition[] = [
-  define('pblendvb', '66 0F 38 10 /r', 'Vx Wx XMM0', blendVariable('i8x16', 8), SSE),
-  define('blendvps', '66 0F 38 14 /r', 'Vx Wx XMM0', blendVariable('i32x4', 32), SSE),
-  define('blendvpd', '66 0F 38 15 /r', 'Vx Wx XMM0', blendVariable('i64x2', 64), SSE),
-  define('ptest', '66 0F 38 17 /r', 'Vx Wx', test, { ...SSE, writes: 'oszapc' }),
-  ...EXTENSIONS.flatMap(([name, from, to, operand], i) => [
-    define(`pmovsx${name}`, `66 0F 38 2${i} /r`, `Vx ${operand}`, extend(from, to, 's'), SSE),
-    define(`pmovzx${name}`, `66 0F 38 3${i} /r`, `Vx ${operand}`, extend(from, to, 'u'), SSE),
-  ]),
-  define('pmuldq', '66 0F 38 28 /r', 'Vx Wx', xmmBinary(multiplyEven('s')), SSE),
-  define('movntdqa', '66 0F 38 2A /r', 'Vx Mx', move, SSE),
-  ...BINARY.map(([name, opcode, operator]) =>
-    define(name, `66 0F 38 ${opcode} /r`, 'Vx Wx', xmmBinary(lanewise(operator)), SSE),
+  ...blendVariable('pblendvb', '10', '4C', 'i8x16', 8),
+  ...blendVariable('blendvps', '14', '4A', 'i32x4', 32),
+  ...blendVariable('blendvpd', '15', '4B', 'i64x2', 64),
+  define('ptest', '66 0F 38 17 /r', 'Vx Wx', test(), TEST),
+  ...defineVex('vptest', 'VEX.66.0F38 17 /r', 'Vx Wx', test(), VTEST),
+  ...defineVex(
+    'vtestps',
+    'VEX.66.0F38.W0 0E /r',
+    'Vx Wx',
+    test(constant(i => (i % 4 === 3 ? 0x80 : 0))),
+    VTEST,
   ),
-  define('phminposuw', '66 0F 38 41 /r', 'Vx Wx', smallestWord, SSE),
+  ...defineVex(
+    'vtestpd',
+    'VEX.66.0F38.W0 0F /r',
+    'Vx Wx',
+    test(constant(i => (i % 8 === 7 ? 0x80 : 0))),
+    VTEST,
+  ),
+  ...EXTENSIONS.flatMap(([name, from, to, operand], i) => [
+    ...extend(`pmovsx${name}`, from, to, `2${i}`, operand, 's'),
+    ...extend(`pmovzx${name}`, from, to, `3${i}`, operand, 'u'),
+  ]),
+  ...binary('pmuldq', '66 0F 38 28 /r', multiplyEven('s')),
+  define('movntdqa', '66 0F 38 2A /r', 'Vx Mx', move, SSE),
+  ...BINARY.flatMap(([name, opcode, operator]) => binary(name, `66 0F 38 ${opcode} /r`, lanewise(operator))),
+  define('phminposuw', '66 0F 38 41 /r', 'Vx Wx', xmmUnary(smallestWord), SSE),
+  define('vphminposuw', 'VEX.128.66.0F38 41 /r', 'Vx Wx', vexUnary(smallestWord), AVX),
   define('roundps', '66 0F 3A 08 /r', 'Vx Wx Ib', round('roundps'), SSE),
   define('roundpd', '66 0F 3A 09 /r', 'Vx Wx Ib', round('roundpd'), SSE),
   define('roundss', '66 0F 3A 0A /r', 'Vd Wd Ib', round('roundss'), SSE),
   define('roundsd', '66 0F 3A 0B /r', 'Vq Wq Ib', round('roundsd'), SSE),
-  define('blendps', '66 0F 3A 0C /r', 'Vx Wx Ib', blend('i32x4', 4), SSE),
-  define('blendpd', '66 0F 3A 0D /r', 'Vx Wx Ib', blend('i64x2', 8), SSE),
-  define('pblendw', '66 0F 3A 0E /r', 'Vx Wx Ib', blend('i16x8', 2), SSE),
-  define('pextrb', '66 0F 3A 14 /r', 'Rd Vx Ib', extract(1), SSE),
-  define('pextrb', '66 0F 3A 14 /r', 'Mb Vx Ib', extract(1), SSE),
-  define('pextrw', '66 0F 3A 15 /r', 'Rd Vx Ib', extract(2), SSE),
-  define('pextrw', '66 0F 3A 15 /r', 'Mw Vx Ib', extract(2), SSE),
-  define('pextrd', '66 0F 3A 16 /r', 'Ey Vx Ib', extractScaled, SSE),
-  define('extractps', '66 0F 3A 17 /r', 'Ed Vx Ib', extract(4), SSE),
-  define('pinsrb', '66 0F 3A 20 /r', 'Vx Rd Ib', insert(1), SSE),
-  define('pinsrb', '66 0F 3A 20 /r', 'Vx Mb Ib', insert(1), SSE),
-  define('insertps', '66 0F 3A 21 /r', 'Vx Ux Ib', insertSingle, SSE),
-  define('insertps', '66 0F 3A 21 /r', 'Vx Md Ib', insertSingle, SSE),
-  define('pinsrd', '66 0F 3A 22 /r', 'Vx Ey Ib', insertScaled, SSE),
+  ...binaryImmediate('blendps', '66 0F 3A 0C /r', blend('i32x4', 4), 4),
+  ...binaryImmediate('blendpd', '66 0F 3A 0D /r', blend('i64x2', 8), 2),
+  ...binaryImmediate('pblendw', '66 0F 3A 0E /r', blend('i16x8', 2)),
+  ...[
+    ['pextrb', '14', 'Rd', extract(1)] as const,
+    ['pextrb', '14', 'Mb', extract(1)] as const,
+    ['pextrw', '15', 'Rd', extract(2)] as const,
+    ['pextrw', '15', 'Mw', extract(2)] as const,
+    ['pextrd', '16', 'Ey', extractScaled] as const,
+    ['extractps', '17', 'Ed', extract(4)] as const,
+  ].flatMap(([name, opcode, target, semantics]) => [
+    define(name, `66 0F 3A ${opcode} /r`, `${target} Vx Ib`, semantics, SSE),
+    define(`v${name}`, `VEX.128.66.0F3A ${opcode} /r`, `${target} Vx Ib`, semantics, AVX),
+  ]),
+  ...[
+    ['pinsrb', '20', 'Rd', insert(1)] as const,
+    ['pinsrb', '20', 'Mb', insert(1)] as const,
+    ['insertps', '21', 'Ux', insertSingle] as const,
+    ['insertps', '21', 'Md', insertSingle] as const,
+    ['pinsrd', '22', 'Ey', insertScaled] as const,
+  ].flatMap(([name, opcode, source, semantics]) => [
+    define(name, `66 0F 3A ${opcode} /r`, `Vx ${source} Ib`, semantics, SSE),
+    define(`v${name}`, `VEX.128.66.0F3A ${opcode} /r`, `Vx Hx ${source} Ib`, semantics, AVX),
+  ]),
   define('dpps', '66 0F 3A 40 /r', 'Vx Wx Ib', withImmediate('dpps', true), SSE),
   define('dppd', '66 0F 3A 41 /r', 'Vx Wx Ib', withImmediate('dppd', true), SSE),
   define('mpsadbw', '66 0F 3A 42 /r', 'Vx Wx Ib', withImmediate('sumDifferenceWindows', false), SSE),

@@ -6,15 +6,18 @@ import { type Definition, define, type Semantics } from './definition.ts';
 import type { Emitter, Operand } from './emitter.ts';
 import {
   type Binary,
+  binaryImmediate,
   checkPending,
   constant,
   enterMmx,
   IOTA,
   joined,
   MMX,
+  mmxBinary,
   pair,
   pick,
-  SSE,
+  type Unary,
+  unary,
   ZERO,
 } from './sse-common.ts';
 
@@ -77,11 +80,6 @@ function alignBytes(a: Value, b: Value, count: Value, x: Emitter): Value {
   const high = w.simd('i8x16.add', IOTA, w.simd('i8x16.splat', w.sub(count, w.i32(16))));
   return x.let(w.simd('v128.or', w.simd('i8x16.swizzle', b, low), w.simd('i8x16.swizzle', a, high)));
 }
-const align: Semantics = (x, destination, source, immediate) => {
-  const target = destination as Operand;
-  const b = (source as Operand).readVector();
-  target.writeVector(alignBytes(target.readVector(), b, (immediate as Operand).read(), x));
-};
 const alignMmx: Semantics = (x, destination, source, immediate) => {
   checkPending(x);
   const target = destination as Operand;
@@ -92,8 +90,10 @@ const alignMmx: Semantics = (x, destination, source, immediate) => {
   target.writeVector(result);
 };
 
-const absolute = (shape: string): Binary => {
-  return (_a, b) => w.simd(`${shape}.abs`, b);
+const absolute = (name: string, opcode: string, shape: string): Definition[] => {
+  const compute: Unary = a => w.simd(`${shape}.abs`, a);
+  const mmx = mmxBinary((_a, b, x) => compute(b, x));
+  return [...unary(name, `66 ${opcode} /r`, compute), define(name, `NP ${opcode} /r`, 'Pq Qq', mmx, MMX)];
 };
 
 export const ssse3: Definition[] = [
@@ -109,9 +109,9 @@ export const ssse3: Definition[] = [
   ...pair('psignw', '0F 38 09', applySign('i16x8')),
   ...pair('psignd', '0F 38 0A', applySign('i32x4')),
   ...pair('pmulhrsw', '0F 38 0B', multiplyRound),
-  ...pair('pabsb', '0F 38 1C', absolute('i8x16')),
-  ...pair('pabsw', '0F 38 1D', absolute('i16x8')),
-  ...pair('pabsd', '0F 38 1E', absolute('i32x4')),
-  define('palignr', '66 0F 3A 0F /r', 'Vx Wx Ib', align, SSE),
+  ...absolute('pabsb', '0F 38 1C', 'i8x16'),
+  ...absolute('pabsw', '0F 38 1D', 'i16x8'),
+  ...absolute('pabsd', '0F 38 1E', 'i32x4'),
+  ...binaryImmediate('palignr', '66 0F 3A 0F /r', alignBytes),
   define('palignr', 'NP 0F 3A 0F /r', 'Pq Qq Ib', alignMmx, MMX),
 ];

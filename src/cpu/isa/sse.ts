@@ -9,6 +9,10 @@ import { sseShuffles } from './sse-shuffle.ts';
 import { sse4 } from './sse-sse4.ts';
 import { ssse3 } from './sse-ssse3.ts';
 import { stringComparisons } from './string-compare.ts';
+import { vexFloats } from './vex-float.ts';
+import { vexMemory } from './vex-memory.ts';
+import { vexMoves } from './vex-move.ts';
+import { vexPermutes } from './vex-permute.ts';
 
 export const sse: Definition[] = [
   ...sseMoves,
@@ -20,4 +24,8 @@ export const sse: Definition[] = [
   ...stringComparisons,
   ...aes,
   ...crc,
+  ...vexMoves,
+  ...vexPermutes,
+  ...vexMemory,
+  ...vexFloats,
 ];

@@ -7,11 +7,12 @@ import { ATTR_DB, GP, RBP, RSP, SS } from './x86';
 const WITH_SEGMENT: u32 = 1 << 8;
 const WRITE: u32 = 1 << 9;
 const LONG: u32 = 1 << 10;
+const UNCUT: u32 = 1 << 11;
 const UNUSABLE: u32 = 1 << 16;
 
 /** Effective address of an address record (interpreter/pseudo.ts) to `Vcpu.ea`; nonzero = exception pending. */
 export function legacyAddress(cpu: usize, offset: u64, info: u32): i32 {
-  const width = info & 0xff;
+  const width = (info & UNCUT) !== 0 ? 8 : info & 0xff;
   const cut = width === 2 ? offset & 0xffff : width === 4 ? offset & 0xffff_ffff : offset;
   if ((info & WITH_SEGMENT) === 0) {
     store<u64>(cpu, cut, VCPU_ea);
@@ -23,7 +24,7 @@ export function legacyAddress(cpu: usize, offset: u64, info: u32): i32 {
     store<u64>(cpu, base + cut, VCPU_ea);
     return 0;
   }
-  if (!withinSegment(cpu, segment, cut as u32, info >> 24, (info & WRITE) !== 0)) {
+  if (cut >> 32 !== 0 || !withinSegment(cpu, segment, cut as u32, info >> 24, (info & WRITE) !== 0)) {
     return raise(cpu, segment === SEG_ss ? SS : GP, 0);
   }
   store<u64>(cpu, (base + cut) & 0xffff_ffff, VCPU_ea);
