@@ -96,18 +96,26 @@ export function programsOf({ measurements, problems }: Result, suite: string): s
 const times = (value: number | undefined): string =>
   value === undefined || !Number.isFinite(value) ? '-' : value < 0.1 ? value.toFixed(3) : value.toFixed(2);
 
+const rateOf = (measurement: Measurement | undefined): string =>
+  measurement?.instructions === undefined
+    ? '-'
+    : figure(measurement.instructions / median(measurement.samples) / 1000);
+
 /** One suite: times, and ratios to the others. */
 export function suiteTable(result: Result, suite: string): Table {
   const of = lookupIn(result.measurements);
   const engines = enginesOf(result, suite);
   const ours = engines.filter(isDomus);
+  const programs = programsOf(result, suite);
   const pairs = ours.flatMap(engine =>
     engines.filter(name => !isDomus(name)).map(name => [engine, name] as const),
   );
   const unit = result.measurements.find(each => each.suite === suite)?.unit ?? '';
+  // With --bare the vCPU's own count of instructions is there too.
+  const counting = ours.filter(name => programs.some(program => of(suite, program, name)?.instructions));
   const failure = (program: string, engine: string) =>
     result.problems.find(each => each.suite === suite && each.program === program && each.engine === engine);
-  const rows = programsOf(result, suite).map(program => [
+  const rows = programs.map(program => [
     program,
     ...engines.map(engine => {
       const found = of(suite, program, engine);
@@ -116,6 +124,7 @@ export function suiteTable(result: Result, suite: string): Table {
       return problem ? (problem.isFailure ? 'failed' : 'cannot') : '-';
     }),
     ...pairs.map(([engine, other]) => times(speedUp(of(suite, program, engine), of(suite, program, other)))),
+    ...counting.map(engine => rateOf(of(suite, program, engine))),
   ]);
   const ratios = suiteRatios(result).filter(each => each.suite === suite);
   if (rows.length > 1 && ratios.length > 0) {
@@ -131,6 +140,7 @@ export function suiteTable(result: Result, suite: string): Table {
       'program',
       ...engines.map(label),
       ...pairs.map(([engine, other]) => `${single ? '' : `${engine} `}to ${label(other)}`),
+      ...counting.map(engine => `${single ? '' : `${engine} `}M instr/s`),
     ],
     rows,
   };

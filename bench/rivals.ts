@@ -103,7 +103,7 @@ const qemu: Rival = {
     args: [
       ...['-accel', 'tcg', '-M', options.qemuMachine, '-nodefaults', '-no-user-config', '-no-reboot'],
       ...(options.qemuCpu === undefined ? [] : ['-cpu', options.qemuCpu]),
-      ...['-display', 'none', '-debugcon', 'stdio', '-device', 'isa-debug-exit,iobase=0xf4'],
+      ...['-display', 'none', '-debugcon', 'stdio'],
       ...['-m', '64', '-kernel', kernel, '-append', count],
     ],
   }),

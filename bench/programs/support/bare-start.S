@@ -46,9 +46,7 @@ long_mode:
         mov $stack_top, %rsp
         mov %edi, %edi
         call bare_main
-        mov $0xf4, %edx                 /* QEMU's isa-debug-exit */
-        out %eax, %dx
-        cli                             /* on Domus: the last processor goes to sleep for good */
+        cli                             /* the processor goes to sleep for good */
 1:      hlt
         jmp 1b
 
