@@ -4,5 +4,6 @@ import { cache } from './cache.ts';
 import { doctor } from './doctor.ts';
 import { run } from './run.ts';
 import { version } from './version.ts';
+import { vhd } from './vhd.ts';
 
-export const VERBS: readonly Verb[] = [run, doctor, cache, version];
+export const VERBS: readonly Verb[] = [run, vhd, doctor, cache, version];

@@ -1,0 +1,155 @@
+/**
+ * Opens a disk with all files that it builds on: finds parents, compares identities, claims every file against use by
+ * others.
+ */
+import type { BlockFile, FileLock } from '../platform/block-files.ts';
+import { type ChainLink, Disk } from './disk.ts';
+import { badParent, corrupt, unsupported } from './errors.ts';
+import { detectFormat, formatByContents, formatByName } from './format.ts';
+import type { DiskHost } from './host.ts';
+import { type ImageFormat, LAYERS_MAX, type Layer } from './layer.ts';
+import { folderOf } from './path.ts';
+import { openQcow2 } from './qcow2/image.ts';
+import { rawLayer } from './raw.ts';
+import { VhdImage } from './vhd/image.ts';
+import { footerOf, formatUuid, VhdType } from './vhd/layout.ts';
+import { parentCandidates } from './vhd/locator.ts';
+import { readMetadata } from './vhd/metadata.ts';
+import { openVhdx } from './vhdx/image.ts';
+
+export interface OpenOptions {
+  /** Found out from name and contents when absent. */
+  readonly format?: ImageFormat | undefined;
+  readonly isReadOnly?: boolean | undefined;
+}
+
+/** An open file as a layer. */
+export async function openLayer(file: BlockFile, format: ImageFormat): Promise<Layer> {
+  switch (format) {
+    case 'raw':
+      return rawLayer(file, await file.size());
+    case 'vhd':
+      return new VhdImage(file, await readMetadata(file));
+    case 'qcow2':
+      return openQcow2(file);
+    case 'vhdx':
+      return openVhdx(file);
+  }
+}
+
+const hasChildren = 'other disks build on it';
+
+async function whyReadOnly(
+  host: DiskHost,
+  layer: Layer,
+  wantsReadOnly: boolean,
+): Promise<string | undefined> {
+  if (wantsReadOnly) return 'it was opened to be read only';
+  if (layer.format === 'qcow2' || layer.format === 'vhdx') return `${layer.format} images are only read`;
+  if (layer instanceof VhdImage && layer.isHidden) return hasChildren;
+  if (!(await host.files.isWritable(layer.path))) return 'the file is write-protected';
+  return undefined;
+}
+
+interface Opened {
+  readonly file: BlockFile;
+  readonly lock: FileLock;
+}
+
+async function claim(host: DiskHost, path: string, mode: 'read' | 'write'): Promise<Opened> {
+  const lock = await host.files.lock(path, mode === 'read' ? 'shared' : 'exclusive');
+  try {
+    return { file: await host.files.open(path, mode), lock };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+/** The parent of a differencing image: the first candidate that is the right one. */
+export async function findParent(
+  host: DiskHost,
+  child: VhdImage,
+): Promise<{ path: string; format: ImageFormat }> {
+  const { parent } = child.meta;
+  if (!parent) throw corrupt(child.path, 'it has no parent');
+  const childPath = await host.files.realPath(child.path);
+  const isAnonymous = parent.uuid.every(byte => byte === 0);
+  let why = `no file of the name ${parent.name}`;
+  for (const path of parentCandidates(childPath, parent.name, parent.locators)) {
+    if (!(await host.files.exists(path))) continue;
+    const file = await host.files.open(path, 'read');
+    try {
+      const looksLike = await formatByContents(file);
+      if (isAnonymous) {
+        // Without an identity any file of the host would do: only one beside the child is believed.
+        const isBeside = (await host.files.realPath(path)).startsWith(`${folderOf(childPath)}/`);
+        const byName = formatByName(path) ?? 'raw';
+        if (isBeside && (byName === looksLike || looksLike === 'raw')) return { path, format: byName };
+        why = `${path} is not in the folder of its child`;
+        continue;
+      }
+      if (looksLike !== 'vhd') {
+        why = `${path} is no VHD`;
+        continue;
+      }
+      const { footer } = await readMetadata(file);
+      const { uuid } = footerOf(footer);
+      if (uuid.every((byte, i) => byte === parent.uuid[i])) return { path, format: 'vhd' };
+      why = `${path} is another image (${formatUuid(uuid)}, not ${formatUuid(parent.uuid)})`;
+    } finally {
+      await file.close();
+    }
+  }
+  throw badParent(child.path, why);
+}
+
+const hasParent = (layer: Layer): layer is VhdImage =>
+  layer instanceof VhdImage && layer.meta.type === VhdType.differencing;
+
+/** @throws DomusError E_DISK_... */
+export async function openDisk(host: DiskHost, path: string, options: OpenOptions = {}): Promise<Disk> {
+  const links: ChainLink[] = [];
+  const giveBack = async () => {
+    for (const { layer, release } of links) {
+      await layer.close().catch(() => {});
+      await release();
+    }
+  };
+  try {
+    const wantsWrite = !options.isReadOnly;
+    const probe = await host.files.open(path, 'read');
+    let format: ImageFormat;
+    let reason: string | undefined;
+    try {
+      format = options.format ?? (await detectFormat(probe));
+      reason = await whyReadOnly(host, await openLayer(probe, format), !wantsWrite);
+    } finally {
+      await probe.close();
+    }
+    let next: { path: string; format: ImageFormat } | undefined = { path, format };
+    const seen = new Set<string>();
+    while (next) {
+      const mode = links.length === 0 && reason === undefined ? 'write' : 'read';
+      const real: string = await host.files.realPath(next.path);
+      if (seen.has(real)) throw badParent(path, `the chain comes back to ${real}`);
+      seen.add(real);
+      if (seen.size > LAYERS_MAX) throw unsupported(path, `it builds on more than ${LAYERS_MAX} files`);
+      const { file, lock } = await claim(host, next.path, mode);
+      let layer: Layer;
+      try {
+        layer = await openLayer(file, next.format);
+      } catch (error) {
+        await file.close();
+        await lock.release();
+        throw links.length === 0 ? error : badParent(path, (error as Error).message, error);
+      }
+      links.push({ layer, release: () => lock.release() });
+      next = hasParent(layer) ? await findParent(host, layer) : undefined;
+    }
+    return new Disk(path, links, reason);
+  } catch (error) {
+    await giveBack();
+    throw error;
+  }
+}

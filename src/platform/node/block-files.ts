@@ -1,0 +1,339 @@
+/**
+ * Disk images in the host's files.
+ *
+ * Small transfers run inline: from the page cache the system call takes 1 to 6 microseconds, the way through the
+ * thread pool and the event loop 34 (docs/design). When an inline transfer was slow, because the medium had to be
+ * asked, the next ones go through the pool, where they do not hold up the guests.
+ *
+ * Locks are files beside the image: `NAME.lock` for the writer, `NAME.lock-PID-N` for readers; they hold the owner's process
+ * number and host name, and one whose owner is dead is taken away by who finds it.
+ */
+import * as fs from 'node:fs';
+import {
+  access,
+  chmod,
+  link,
+  open,
+  readdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { DomusError } from '../../base/errors.ts';
+import type { BlockFile, BlockFiles, FileLock } from '../block-files.ts';
+
+/** Transfers up to this size run inline. */
+const INLINE_MAX_BYTES = 256 * 1024;
+/** An inline transfer that takes longer has met the medium. */
+const SLOW_MS = 2;
+/** So many transfers after a slow one go through the pool. */
+const POOLED_AFTER_SLOW = 64;
+
+type SystemError = Error & { code?: string };
+const codeOf = (error: unknown): string => (error as SystemError | undefined)?.code ?? '';
+
+/** A system error about an image, in the words of this project. */
+function explain(error: unknown, doing: string, path: string): DomusError {
+  if (error instanceof DomusError) return error;
+  const what = `cannot ${doing} ${path}`;
+  switch (codeOf(error)) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return new DomusError('E_DISK_NOT_FOUND', `${what}: there is no such file`, 'check its name');
+    case 'EEXIST':
+      return new DomusError('E_DISK_EXISTS', `${what}: it exists already`, 'choose another name');
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return new DomusError(
+        'E_DISK_ACCESS',
+        `${what}: permission denied`,
+        'check the rights of file and folder',
+      );
+    case 'EISDIR':
+      return new DomusError('E_DISK_ACCESS', `${what}: it is a folder`, 'name a file');
+    case 'ENOSPC':
+    case 'EDQUOT':
+    case 'EFBIG':
+      return new DomusError('E_DISK_FULL', `${what}: the host's disk is full`, 'make room and try again', {
+        cause: error,
+      });
+    default: {
+      const text = error instanceof Error ? error.message.replace(/, \w+( '.*)?$/, '') : String(error);
+      return new DomusError('E_DISK_IO', `${what}: ${text}`, "check the host's disk", { cause: error });
+    }
+  }
+}
+
+async function explained<T>(doing: string, path: string, use: () => Promise<T>): Promise<T> {
+  try {
+    return await use();
+  } catch (error) {
+    throw explain(error, doing, path);
+  }
+}
+
+class NodeBlockFile implements BlockFile {
+  readonly path: string;
+  readonly isReadOnly: boolean;
+  readonly #fd: number;
+  #pooled = 0;
+  #isClosed = false;
+
+  constructor(path: string, fd: number, isReadOnly: boolean) {
+    this.path = path;
+    this.#fd = fd;
+    this.isReadOnly = isReadOnly;
+  }
+
+  size(): number {
+    try {
+      return fs.fstatSync(this.#fd).size;
+    } catch (error) {
+      throw explain(error, 'read', this.path);
+    }
+  }
+
+  #mayInline(sizeBytes: number): boolean {
+    if (sizeBytes > INLINE_MAX_BYTES) return false;
+    if (this.#pooled === 0) return true;
+    this.#pooled -= 1;
+    return false;
+  }
+
+  #noteTime(startMs: number): void {
+    if (performance.now() - startMs > SLOW_MS) this.#pooled = POOLED_AFTER_SLOW;
+  }
+
+  read(position: number, into: Uint8Array): number | Promise<number> {
+    if (!this.#mayInline(into.length)) return this.#readPooled(position, into);
+    const startMs = performance.now();
+    try {
+      let done = 0;
+      while (done < into.length) {
+        const count = fs.readSync(this.#fd, into, done, into.length - done, position + done);
+        if (count === 0) break;
+        done += count;
+      }
+      this.#noteTime(startMs);
+      return done;
+    } catch (error) {
+      throw explain(error, 'read', this.path);
+    }
+  }
+
+  async #readPooled(position: number, into: Uint8Array): Promise<number> {
+    let done = 0;
+    while (done < into.length) {
+      const count = await new Promise<number>((resolve, reject) =>
+        fs.read(this.#fd, into, done, into.length - done, position + done, (error, n) =>
+          error ? reject(explain(error, 'read', this.path)) : resolve(n),
+        ),
+      );
+      if (count === 0) break;
+      done += count;
+    }
+    return done;
+  }
+
+  write(position: number, from: Uint8Array): void | Promise<void> {
+    if (!this.#mayInline(from.length)) return this.#writePooled(position, from);
+    const startMs = performance.now();
+    try {
+      let done = 0;
+      while (done < from.length) {
+        done += fs.writeSync(this.#fd, from, done, from.length - done, position + done);
+      }
+      this.#noteTime(startMs);
+    } catch (error) {
+      throw explain(error, 'write', this.path);
+    }
+  }
+
+  async #writePooled(position: number, from: Uint8Array): Promise<void> {
+    let done = 0;
+    while (done < from.length) {
+      done += await new Promise<number>((resolve, reject) =>
+        fs.write(this.#fd, from, done, from.length - done, position + done, (error, n) =>
+          error ? reject(explain(error, 'write', this.path)) : resolve(n),
+        ),
+      );
+    }
+  }
+
+  resize(sizeBytes: number): void {
+    try {
+      fs.ftruncateSync(this.#fd, sizeBytes);
+    } catch (error) {
+      throw explain(error, 'resize', this.path);
+    }
+  }
+
+  flush(): Promise<void> {
+    if (this.isReadOnly) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      fs.fdatasync(this.#fd, error => (error ? reject(explain(error, 'flush', this.path)) : resolve()));
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    fs.closeSync(this.#fd);
+  }
+}
+
+/** Names are durable when the folder that has them is. */
+async function flushFolder(path: string): Promise<void> {
+  try {
+    const handle = await open(dirname(path), 'r');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch {
+    // Some file systems cannot flush a folder; then there is nothing that could be done.
+  }
+}
+
+function openFile(path: string, flags: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    fs.open(path, flags, 0o644, (error, fd) => (error ? reject(error) : resolve(fd)));
+  });
+}
+
+function isAlive(owner: string): boolean {
+  const [pidText, host] = owner.trim().split(' ');
+  const pid = Number(pidText);
+  // Of another machine's process nothing can be known, and of a file that is being written neither.
+  if (!(pid > 0) || host !== hostname()) return true;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return codeOf(error) === 'EPERM';
+  }
+}
+
+const owner = () => `${process.pid} ${hostname()}\n`;
+let nrLocks = 0;
+
+/** A lock file that keeps its image busy; undefined when it is gone or its owner is dead. */
+async function holderOf(path: string): Promise<string | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+  if (isAlive(text)) return text.trim().split(' ')[0];
+  // Renaming lets only one of several finders take it away.
+  const grave = `${path}.dead-${process.pid}-${++nrLocks}`;
+  try {
+    await rename(path, grave);
+    await rm(grave, { force: true });
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error;
+  }
+  return undefined;
+}
+
+const inUse = (path: string, holder: string, lockPath: string) =>
+  new DomusError(
+    'E_DISK_IN_USE',
+    `${path} is in use by process ${holder}`,
+    `end that process first; if it is none of Domus, remove ${lockPath}`,
+  );
+
+async function lockShared(path: string): Promise<FileLock> {
+  const own = `${path}.lock-${process.pid}-${++nrLocks}`;
+  try {
+    await writeFile(own, owner(), { flag: 'wx' });
+  } catch (error) {
+    // Nobody can be writing where nothing can be written.
+    if (['EACCES', 'EROFS', 'EPERM'].includes(codeOf(error))) return { release: async () => {} };
+    throw error;
+  }
+  const writer = await holderOf(`${path}.lock`);
+  if (writer !== undefined) {
+    await rm(own, { force: true });
+    throw inUse(path, writer, `${path}.lock`);
+  }
+  return { release: () => rm(own, { force: true }) };
+}
+
+async function lockExclusive(path: string): Promise<FileLock> {
+  const own = `${path}.lock`;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      await writeFile(own, owner(), { flag: 'wx' });
+      break;
+    } catch (error) {
+      if (codeOf(error) !== 'EEXIST') throw error;
+      const holder = await holderOf(own);
+      if (holder !== undefined || attempt > 8) throw inUse(path, holder ?? '?', own);
+    }
+  }
+  const prefix = `${basename(path)}.lock-`;
+  for (const name of await readdir(dirname(path))) {
+    if (!name.startsWith(prefix)) continue;
+    const reader = await holderOf(join(dirname(path), name));
+    if (reader === undefined) continue;
+    await rm(own, { force: true });
+    throw inUse(path, reader, join(dirname(path), name));
+  }
+  return { release: () => rm(own, { force: true }) };
+}
+
+export const nodeBlockFiles: BlockFiles = {
+  open: (path, mode) =>
+    explained('open', path, async () => {
+      const isReadOnly = mode === 'read';
+      // Opening a pipe would wait for its other end.
+      const facts = await stat(path);
+      if (!facts.isFile() && !facts.isBlockDevice()) {
+        throw new DomusError(
+          'E_DISK_ACCESS',
+          `${path} is neither a file nor a block device`,
+          'name an image file',
+        );
+      }
+      return new NodeBlockFile(path, await openFile(path, isReadOnly ? 'r' : 'r+'), isReadOnly);
+    }),
+  create: path =>
+    explained('create', path, async () => new NodeBlockFile(path, await openFile(path, 'wx+'), false)),
+  exists: path =>
+    stat(path).then(
+      () => true,
+      () => false,
+    ),
+  isWritable: path => explained('look at', path, async () => ((await stat(path)).mode & 0o222) !== 0),
+  protect: path => explained('protect', path, async () => chmod(path, (await stat(path)).mode & 0o555)),
+  realPath: path => explained('find', path, () => realpath(path)),
+  list: folder => readdir(folder).catch(() => []),
+  link: (from, to) =>
+    explained('create', to, async () => {
+      await link(from, to);
+      await flushFolder(to);
+    }),
+  replace: (from, to) =>
+    explained('replace', to, async () => {
+      await rename(from, to);
+      await flushFolder(to);
+    }),
+  remove: path => explained('remove', path, () => rm(path, { force: true })),
+  allocatedBytes: path => explained('look at', path, async () => (await stat(path)).blocks * 512),
+  lock: (path, kind) =>
+    explained('lock', path, async () => {
+      await access(path);
+      const real = await realpath(path);
+      return kind === 'shared' ? lockShared(real) : lockExclusive(real);
+    }),
+};
