@@ -1,10 +1,11 @@
 /** Images on the host's disk, read and written in turns with qemu-img and qemu-io. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { DomusError } from '../base/errors.ts';
 import { nodeBlockFiles } from '../platform/node/block-files.ts';
 import { checkImage } from './check.ts';
 import { convertDisk } from './convert.ts';
@@ -13,7 +14,7 @@ import type { DiskHost } from './host.ts';
 import { openDisk } from './open.ts';
 import { resizeDisk } from './resize.ts';
 import { cloneDisk, snapshotDisk } from './snapshot.ts';
-import { chance } from './testing.fixture.ts';
+import { chance, simulatedHost } from './testing.fixture.ts';
 
 const MIB = 2 ** 20;
 
@@ -187,4 +188,86 @@ test('what the host refuses has a name', async () => {
   await assert.rejects(createImage(host, join(folder, 'a.vhd'), { format: 'vhd', sizeBytes: MIB }), {
     code: 'E_DISK_EXISTS',
   });
+});
+
+test('qcow2 images are read: versions 2 and 3, packed by zlib and zstd, small and large clusters', {
+  skip,
+}, async () => {
+  using world = setUp();
+  const { folder, host } = world;
+  const rng = chance(5);
+  const model = new Uint8Array(12 * MIB);
+  for (let i = 0; i < 60; i++) {
+    const bytes = rng.below(2) === 0 ? rng.bytes(40_000) : new Uint8Array(40_000).fill(rng.below(256));
+    model.set(bytes, rng.below(model.length - bytes.length));
+  }
+  const raw = join(folder, 'model.raw');
+  writeFileSync(raw, model);
+  for (const [options, packed] of [
+    ['compat=0.10', false],
+    ['compat=1.1', false],
+    ['compat=1.1,cluster_size=512', false],
+    ['compat=1.1,cluster_size=2M', false],
+    ['compat=0.10', true],
+    ['compat=1.1,cluster_size=4k', true],
+    ['compat=1.1,compression_type=zstd', true],
+  ] as const) {
+    const path = join(folder, 'image.qcow2');
+    rmSync(path, { force: true });
+    qemuImg('convert', ...(packed ? ['-c'] : []), '-f', 'raw', '-O', 'qcow2', '-o', options, raw, path);
+    const disk = await openDisk(host, path);
+    assert.equal(disk.format, 'qcow2');
+    assert.match(disk.whyReadOnly ?? '', /only read/);
+    const bytes = new Uint8Array(disk.sizeBytes);
+    await disk.read(0, bytes);
+    assert.ok(Buffer.compare(bytes, model) === 0, options);
+    for (let i = 0; i < 200; i++) {
+      const at = 512 * rng.below(model.length / 512 - 40);
+      const piece = new Uint8Array(512 * (1 + rng.below(39)));
+      await disk.read(at, piece);
+      assert.ok(Buffer.compare(piece, model.subarray(at, at + piece.length)) === 0, options);
+    }
+    await disk.close();
+  }
+  const disk = await openDisk(host, join(folder, 'image.qcow2'));
+  await convertDisk(host, disk, join(folder, 'copy.vhd'), { format: 'vhd' });
+  await disk.close();
+  isSame(join(folder, 'copy.vhd'), 'vpc', raw, 'raw');
+  qemuImg('create', '-f', 'qcow2', '-b', raw, '-F', 'raw', join(folder, 'child.qcow2'));
+  await assert.rejects(openDisk(host, join(folder, 'child.qcow2')), {
+    code: 'E_DISK_UNSUPPORTED',
+    message: /backing/,
+  });
+});
+
+test('damaged qcow2 images are refused or read, within bounds', { skip }, async () => {
+  using world = setUp();
+  const { folder, host } = world;
+  const raw = join(folder, 'model.raw');
+  writeFileSync(raw, chance(3).bytes(MIB));
+  const path = join(folder, 'good.qcow2');
+  qemuImg('convert', '-c', '-f', 'raw', '-O', 'qcow2', '-o', 'cluster_size=4k', raw, path);
+  const good = new Uint8Array(readFileSync(path));
+  let refused = 0;
+  for (let seed = 1; seed <= 1500; seed++) {
+    const rng = chance(seed);
+    const simulated = simulatedHost(seed);
+    const bytes = good.slice(0, rng.below(10) === 0 ? rng.below(good.length) : good.length);
+    for (let i = 1 + rng.below(4); i > 0; i--) {
+      const at = rng.below(3) === 0 ? rng.below(bytes.length) : rng.below(Math.min(112, bytes.length));
+      bytes[at] = rng.below(256);
+    }
+    simulated.files.put('/d/image.qcow2', bytes);
+    try {
+      const disk = await openDisk(simulated, '/d/image.qcow2', { format: 'qcow2' });
+      await disk.read(0, new Uint8Array(Math.min(disk.sizeBytes, MIB)));
+      await disk.read(disk.sizeBytes - 512, new Uint8Array(512));
+      await disk.close();
+    } catch (error) {
+      assert.ok(error instanceof DomusError, `seed ${seed}: ${(error as Error).stack}`);
+      refused += 1;
+    }
+  }
+  assert.ok(refused > 200 && refused < 1500, `${refused} refused`);
+  assert.ok(host.files);
 });

@@ -4,7 +4,7 @@
  * Errors of the runtime's library come out as they are; who calls knows what was being read.
  */
 import { createHash } from 'node:crypto';
-import { gunzipSync, crc32 as zlibCrc32, zstdDecompressSync } from 'node:zlib';
+import { gunzipSync, inflateRawSync, crc32 as zlibCrc32, zstdDecompressSync } from 'node:zlib';
 
 /** Node's Buffer looks like a Uint8Array but its `slice` shares memory: it must not get out of here. */
 const plain = (buffer: Buffer): Uint8Array =>
@@ -13,6 +13,10 @@ const plain = (buffer: Buffer): Uint8Array =>
 /** Unpack gzip data to at most `limitBytes`. Bytes after the last member are ignored, as gzip's own tool does. */
 export const gunzip = (data: Uint8Array, limitBytes: number): Uint8Array =>
   plain(gunzipSync(data, { maxOutputLength: limitBytes }));
+
+/** Unpack a bare deflate stream to at most `limitBytes`. What lies behind its end is ignored. */
+export const inflateRaw = (data: Uint8Array, limitBytes: number): Uint8Array =>
+  plain(inflateRawSync(data, { maxOutputLength: limitBytes }));
 
 /** Unpack zstd data to at most `limitBytes`. */
 export const unzstd = (data: Uint8Array, limitBytes: number): Uint8Array =>
