@@ -92,7 +92,8 @@ test('what is a kernel, but damaged or strange', () => {
 
 const cache = openImageCache();
 for (const name of await cache.names()) {
-  if (!name.startsWith('linux-image-')) continue;
+  // The modules of a kernel are cached under a name of several words.
+  if (!name.startsWith('linux-image-') || name.includes('_')) continue;
   test(`the cached ${name}`, async () => {
     const kernel = readKernel((await cache.lookUp(name))!.contents);
     assert.equal(kernel.format, 'bzImage');
