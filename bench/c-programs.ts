@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { compileKernels, compileKernels32, compileProcesses, hasProgram } from './compiler.ts';
 import { coremarkProgram } from './coremark.ts';
 import { kernelFile, writeInitramfs } from './guest-image.ts';
+import { EXIT_CANNOT } from './lines.ts';
 import type { BenchOptions } from './options.ts';
 import { PAGE_COST_SUITE, PROGRAMS, SUITES } from './program-list.ts';
 import type { Measurement } from './result.ts';
-import { prepareNative, type Rival } from './rivals.ts';
+import { prepareNative, QEMU_MAX, type Rival } from './rivals.ts';
 import { median } from './statistics.ts';
 import { type Outcome, runTournament } from './tournament.ts';
 
@@ -56,8 +57,9 @@ export async function measurePrograms(
   const tasks = programs.map(({ suite, name, count }) => ({
     suite,
     program: name,
-    impossible: ({ kind }: Rival) => (kind === 'v86' ? cannot32.get(name) : undefined),
-    command: `$BENCH/${name} ${Math.max(1, Math.round(count * options.scale))}`,
+    command: `${precondition(suite)}$BENCH/${name} ${Math.max(1, Math.round(count * options.scale))}`,
+    impossible: (rival: Rival) => (rival.kind === 'v86' ? cannot32.get(name) : undefined),
+    isFor: (rival: Rival) => rival.name !== QEMU_MAX || needOf(suite) !== undefined,
   }));
   const outcome = await runTournament(tasks, {
     ...options,
@@ -67,6 +69,15 @@ export async function measurePrograms(
     say,
   });
   return { ...outcome, measurements: [...outcome.measurements, ...pageCosts(outcome.measurements)] };
+}
+
+const needOf = (name: string) => SUITES.find(suite => suite.name === name)?.needs;
+
+/** Ends at once where the processor lacks what the programs of a suite need. */
+function precondition(suite: string): string {
+  const need = needOf(suite);
+  if (need === undefined) return '';
+  return `grep -qw ${need} /proc/cpuinfo || { echo its processor has no ${need}; exit ${EXIT_CANNOT}; }; `;
 }
 
 function pageCosts(measurements: readonly Measurement[]): Measurement[] {

@@ -34,8 +34,8 @@ const WARNINGS = ['-Wall', '-Wextra', '-Werror'];
 
 /** Everything of a program but what starts it. */
 function programWords(program: Program, output: string): string[] {
-  const { optimize } = [...SUITES, COREMARK_SUITE].find(suite => suite.name === program.suite)!;
-  const words = [optimize, ...FLAGS, ...(program.defines ?? []).map(define => `-D${define}`)];
+  const { optimize, flags = [] } = [...SUITES, COREMARK_SUITE].find(suite => suite.name === program.suite)!;
+  const words = [optimize, ...FLAGS, ...flags, ...(program.defines ?? []).map(define => `-D${define}`)];
   words.push(...(program.foreign ? ['-w', ...program.foreign.flags, ...program.foreign.files] : WARNINGS));
   if (program.isLoop) {
     const mixed = `${output}.S`;

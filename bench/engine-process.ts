@@ -42,7 +42,7 @@ export function startEngine({ command, args, env, isShell }: CommandLine): Engin
   /** Called at every line and at the end of the process. */
   let wake: () => void = () => {};
   const reader = new LineReader(line => {
-    const isMark = !isShell && /^@(?:begin|end)$/.test(line.text);
+    const isMark = !isShell && /^@(?:begin|end|output)$/.test(line.text);
     lines.push(isMark ? { ...line, cpu: cpuTimes(child.pid ?? 0) } : line);
     wake();
   });

@@ -37,12 +37,17 @@ export class LineReader {
   }
 }
 
+/** A program's way to say that this processor cannot run it. */
+export const EXIT_CANNOT = 99;
+export class CannotRun extends Error {}
+
 /** What a command's lines mean once `@exit` has come. @throws Error when the command failed */
 export function readCommand(lines: readonly Line[]): CommandResult {
   const find = (word: string) => lines.find(({ text }) => text === word || text.startsWith(`${word} `));
   const own = lines.flatMap(({ text }) => (text.startsWith('@') ? [] : [text]));
   const said = own.join(' | ').trim().slice(-300);
   const code = find('@exit')?.text.slice(6);
+  if (code === String(EXIT_CANNOT)) throw new CannotRun(said);
   if (code !== '0') throw new Error(`exit code ${code}${said && `: ${said}`}`);
   const begin = find('@begin');
   const end = find('@end');

@@ -9,7 +9,7 @@ export interface Program {
   readonly suite: string;
   readonly name: string;
   readonly count: number;
-  /** File name without `.c` where it is not the program's name. */
+  /** File name without `.c` where it is not the program's name; with a folder where that is not the suite's. */
   readonly source?: string;
   /** For the preprocessor. */
   readonly defines?: readonly string[];
@@ -26,13 +26,25 @@ export interface Suite {
   readonly title: string;
   /** Of gcc. Loops over arrays become packed SSE instructions with -O3. */
   readonly optimize: '-O2' | '-O3';
+  /** More for gcc. */
+  readonly flags?: readonly string[];
   /** Needs Linux below it: such a program cannot run bare. */
   readonly isLinux: boolean;
+  /** A flag of /proc/cpuinfo that the guest's processor must have. */
+  readonly needs?: string;
 }
 
 export const SUITES: readonly Suite[] = [
   { name: 'integer', title: 'Integer', optimize: '-O2', isLinux: false },
   { name: 'float', title: 'Floating point', optimize: '-O3', isLinux: false },
+  {
+    name: 'avx',
+    title: 'AVX2, FMA and BMI2',
+    optimize: '-O3',
+    flags: ['-march=x86-64-v3', '-ffp-contract=fast'],
+    isLinux: true,
+    needs: 'avx2',
+  },
   { name: 'x87', title: 'Floating point, 80 bits (x87)', optimize: '-O2', isLinux: false },
   { name: 'memory', title: 'Memory', optimize: '-O3', isLinux: false },
   { name: 'branch', title: 'Branches and calls', optimize: '-O2', isLinux: false },
@@ -79,6 +91,15 @@ export const PROGRAMS: readonly Program[] = [
     { name: 'n-body', count: 400_000 },
     { name: 'newton', count: 1_800_000 },
     { name: 'spectral', count: 2_700 },
+  ]),
+  ...suite('avx', [
+    { name: 'avx-bignum', source: 'integer/bignum', count: 130_000 },
+    { name: 'avx-convert', source: 'float/convert', count: 22_000 },
+    { name: 'avx-daxpy', source: 'float/daxpy', count: 18_000 },
+    { name: 'avx-fft', source: 'float/fft', count: 1_500 },
+    { name: 'avx-matmul-double', source: 'float/matmul-double', count: 31 },
+    { name: 'avx-matmul-single', source: 'float/matmul-single', count: 12 },
+    { name: 'avx-sha256', source: 'integer/sha256', count: 4_800 },
   ]),
   ...suite('x87', [
     { name: 'dot-product', count: 24_000 },
@@ -141,8 +162,10 @@ export const COREMARK_SUITE: Suite = {
   isLinux: false,
 };
 
-export const sourceOf = ({ suite, source, name }: Program): string =>
-  fileURLToPath(new URL(`./programs/${suite}/${source ?? name}.c`, import.meta.url));
+export function sourceOf({ suite, source = '', name }: Program): string {
+  const path = source.includes('/') ? source : `${suite}/${source || name}`;
+  return fileURLToPath(new URL(`./programs/${path}.c`, import.meta.url));
+}
 
 export function aboutProgram(program: Program): string {
   if (program.about !== undefined) return program.about;

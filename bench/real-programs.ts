@@ -8,7 +8,7 @@ import { kernelFile, writeInitramfs } from './guest-image.ts';
 import type { BenchOptions } from './options.ts';
 import { obtainPackages } from './packages.ts';
 import { ALL, type Problem } from './result.ts';
-import { type Rival, runsLinux } from './rivals.ts';
+import { isUsual, type Rival } from './rivals.ts';
 import { type Outcome, runTournament } from './tournament.ts';
 
 export const REAL_SUITE = 'real';
@@ -144,7 +144,7 @@ export async function measureReal(
   const nativeFolder = join(folder, 'root');
   const problems: Problem[] = [];
   const able = rivals.filter(rival => {
-    if (rival.kind !== 'native') return runsLinux(rival);
+    if (rival.kind !== 'native') return isUsual(rival);
     unpackRoot(readFileSync(initramfs), nativeFolder);
     const why = cannotChangeRoot(nativeFolder);
     if (why !== undefined) problems.push({ ...everything, engine: rival.name, why });

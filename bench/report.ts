@@ -9,12 +9,13 @@ import type { Table } from './table.ts';
 
 const OTHERS: Readonly<Record<string, string>> = {
   qemu: 'QEMU TCG',
+  'qemu-max': 'QEMU -cpu max',
   'qemu-pvh': 'QEMU, PVH entry',
   'qemu-microvm': 'QEMU microvm',
   v86: 'v86',
   native: 'native',
 };
-const IN_SUMMARY = ['qemu', 'v86', 'native'];
+const IN_SUMMARY = ['qemu', 'qemu-max', 'v86', 'native'];
 export const isDomus = (engine: string) => OTHERS[engine] === undefined;
 export const label = (engine: string) => OTHERS[engine] ?? engine;
 const unique = <T>(values: readonly T[]): T[] => [...new Set(values)];

@@ -8,6 +8,8 @@ import type { CommandLine } from './engine-process.ts';
 import { type BootFiles, busyboxProgram, DRIVER } from './guest-image.ts';
 import { bareSession, openDriverSession, type Session } from './session.ts';
 
+export const QEMU_MAX = 'qemu-max';
+
 export interface RivalOptions {
   readonly memoryMib: number;
   readonly vcpus: number;
@@ -82,8 +84,10 @@ const domus = (engine: string): Rival => ({
   }),
 });
 
-const qemu: Rival = {
-  name: 'qemu',
+const cpuWords = (cpu: string | undefined) => (cpu === undefined ? [] : ['-cpu', cpu]);
+
+const qemu = (name: string, cpu?: string): Rival => ({
+  name,
   kind: 'qemu',
   missing: () => (hasProgram(QEMU) ? undefined : `there is no ${QEMU} (Debian package qemu-system-x86)`),
   commandLine: ({ kernel, initramfs }, options) => ({
@@ -91,7 +95,7 @@ const qemu: Rival = {
     args: [
       ...['-accel', options.vcpus > 1 ? 'tcg,thread=multi' : 'tcg'],
       ...['-M', options.qemuMachine, '-nodefaults', '-no-user-config', '-no-reboot'],
-      ...(options.qemuCpu === undefined ? [] : ['-cpu', options.qemuCpu]),
+      ...cpuWords(cpu ?? options.qemuCpu),
       ...['-display', 'none', '-serial', 'stdio'],
       ...['-m', String(options.memoryMib), '-smp', String(options.vcpus)],
       ...['-kernel', kernel, '-initrd', initramfs],
@@ -102,12 +106,12 @@ const qemu: Rival = {
     command: QEMU,
     args: [
       ...['-accel', 'tcg', '-M', options.qemuMachine, '-nodefaults', '-no-user-config', '-no-reboot'],
-      ...(options.qemuCpu === undefined ? [] : ['-cpu', options.qemuCpu]),
+      ...cpuWords(cpu ?? options.qemuCpu),
       ...['-display', 'none', '-debugcon', 'stdio'],
       ...['-m', '64', '-kernel', kernel, '-append', count],
     ],
   }),
-};
+});
 
 const SEABIOS = ['bios.bin', 'vgabios.bin'].map(name => `/usr/share/seabios/${name}`);
 
@@ -154,12 +158,14 @@ const native: Rival = {
         },
 };
 
-/** The same x86-64 userland and kernel. */
-export const runsLinux = ({ kind }: Rival): boolean => kind !== 'v86';
+/** Runs the same x86-64 userland and kernel, and not for the sake of one suite. */
+export const isUsual = ({ kind, name }: Rival): boolean => kind !== 'v86' && name !== QEMU_MAX;
 
 export const RIVALS: readonly Rival[] = [
   ...ENGINES.filter(name => (name as string) !== 'lockstep').map(domus),
-  qemu,
+  qemu('qemu'),
+  // The default processor has no AVX: for programs that need it.
+  qemu(QEMU_MAX, 'max'),
   v86,
   native,
 ];

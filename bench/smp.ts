@@ -9,7 +9,7 @@ import { kernelFile, writeInitramfs } from './guest-image.ts';
 import type { BenchOptions } from './options.ts';
 import { PROGRAMS } from './program-list.ts';
 import type { Measurement } from './result.ts';
-import { prepareNative, type Rival, runsLinux } from './rivals.ts';
+import { isUsual, prepareNative, type Rival } from './rivals.ts';
 import { median } from './statistics.ts';
 import { type Outcome, runTournament, type Task } from './tournament.ts';
 
@@ -49,7 +49,7 @@ export async function measureSmp(
     nativeFolder,
   };
   // The host has the processors that it has.
-  const guests = rivals.filter(rival => runsLinux(rival) && rival.kind !== 'native');
+  const guests = rivals.filter(rival => isUsual(rival) && rival.kind !== 'native');
   const problems: Outcome['problems'][number][] = [];
   const times = new Map<string, readonly number[]>();
   for (const vcpus of VCPUS) {
@@ -62,6 +62,8 @@ export async function measureSmp(
     );
     const outcome = await runTournament(tasks, {
       ...options,
+      // Two processors that work at once take as much processor time as one after the other.
+      clock: 'wall',
       boot,
       rivals: guests,
       options: { ...options, vcpus },

@@ -3,6 +3,7 @@
  * same. A rival that fails at a program loses that program only: its engine is started anew for the next one.
  */
 import type { BootFiles } from './guest-image.ts';
+import { CannotRun } from './lines.ts';
 import type { Clock, Measurement, Problem } from './result.ts';
 import { openSession, type Rival, type RivalOptions } from './rivals.ts';
 import type { Session } from './session.ts';
@@ -14,6 +15,8 @@ export interface Task {
   readonly command: string;
   /** Why a rival cannot run it. */
   readonly impossible?: (rival: Rival) => string | undefined;
+  /** Rivals for which it is not meant are not mentioned; without it, all of them. */
+  readonly isFor?: (rival: Rival) => boolean;
 }
 
 export interface TournamentOptions {
@@ -33,7 +36,7 @@ export interface Outcome {
 }
 
 export async function runTournament(tasks: readonly Task[], plan: TournamentOptions): Promise<Outcome> {
-  const { rivals, repeat, say } = plan;
+  const { repeat, say } = plan;
   const sessions = new Map<Rival, Session>();
   const measurements: Measurement[] = [];
   const problems: Problem[] = [];
@@ -52,13 +55,17 @@ export async function runTournament(tasks: readonly Task[], plan: TournamentOpti
   const hopeless = new Map<Rival, string>();
 
   for (const task of tasks) {
+    const rivals = plan.rivals.filter(rival => task.isFor?.(rival) ?? true);
     const samples = new Map<Rival, number[]>();
     const checks = new Map<Rival, string>();
     const instructions = new Map<Rival, number>();
     const failed = new Map<Rival, string>(hopeless);
+    const unable = new Set<Rival>();
     for (const rival of rivals) {
       const why = task.impossible?.(rival);
-      if (why !== undefined) failed.set(rival, why);
+      if (why === undefined) continue;
+      failed.set(rival, why);
+      unable.add(rival);
     }
     for (let turn = 1; turn <= repeat; turn++) {
       for (const rival of rivals) {
@@ -91,7 +98,8 @@ export async function runTournament(tasks: readonly Task[], plan: TournamentOpti
           checks.set(rival, check);
         } catch (error) {
           failed.set(rival, (error as Error).message);
-          await drop(rival);
+          if (error instanceof CannotRun) unable.add(rival);
+          else await drop(rival);
         }
       }
     }
@@ -106,7 +114,7 @@ export async function runTournament(tasks: readonly Task[], plan: TournamentOpti
       const why = failed.get(rival);
       const place = { suite: task.suite, program: task.program, engine: rival.name };
       if (why !== undefined) {
-        const isExpected = task.impossible?.(rival) !== undefined;
+        const isExpected = unable.has(rival);
         if (!isExpected) say(`${task.suite}/${task.program}: ${rival.name} FAILED: ${why}`);
         problems.push({ ...place, why, isFailure: !isExpected });
       } else if (check !== undefined) {
@@ -121,6 +129,6 @@ export async function runTournament(tasks: readonly Task[], plan: TournamentOpti
       }
     }
   }
-  for (const rival of rivals) await drop(rival);
+  for (const rival of plan.rivals) await drop(rival);
   return { measurements, problems };
 }
