@@ -7,7 +7,7 @@
 import { SHUTDOWN_poweroff } from '../abi/xen/sched.ts';
 import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running } from '../abi/xen/vcpu.ts';
 import { type MachineAddress, maddr } from '../base/brand.ts';
-import { Exit } from '../cpu/vcpu/exit.ts';
+import { Exit, Unsupported } from '../cpu/vcpu/exit.ts';
 import { deliverEvents } from './event/backend.ts';
 import { assertCallbackVector } from './event/upcall.ts';
 import { hypercall } from './hypercall/dispatch.ts';
@@ -143,7 +143,10 @@ function handleExit(vcpu: Vcpu, exit: number): boolean {
       domainCrash(vcpu.domain, `vCPU ${vcpu.id}: triple fault at rip 0x${vcpu.block.rip.toString(16)}`);
       return false;
     default: {
-      const what = exit === Exit.unsupported ? `instruction form ${vcpu.block.exitInfo}` : `exit ${exit}`;
+      const { exitInfo } = vcpu.block;
+      const form =
+        exitInfo === Unsupported.taskSwitch ? 'hardware task switch' : `instruction form ${exitInfo}`;
+      const what = exit === Exit.unsupported ? form : `exit ${exit}`;
       domainCrash(
         vcpu.domain,
         `vCPU ${vcpu.id}: unsupported ${what} at rip 0x${vcpu.block.rip.toString(16)}`,

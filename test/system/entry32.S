@@ -55,14 +55,14 @@ run_state:
     push %esi
     push %edi
     mov %esp, saved_esp
+    testl $0x20000, in + 40
+    jnz 2f
     mov in + 56, %eax
     mov %eax, %fs
     mov in + 60, %eax
     mov %eax, %gs
     mov in + 52, %eax
     mov %eax, %es
-    testl $0x20000, in + 40
-    jnz 2f
     testl $3, in + 36
     jnz 3f
     mov in + 44, %eax

@@ -427,4 +427,10 @@ void exceptions32(void) {
   set_paging(PAGING_OFF);
   put("real mode\n");
   simple(REAL);
+  for (int on = 0; on < 2; on++) {
+    put(on ? "virtual-8086 mode with paging\n" : "virtual-8086 mode\n");
+    set_paging(on ? PAGING_NARROW : PAGING_OFF);
+    simple(1u << V86);
+  }
+  set_paging(PAGING_OFF);
 }

@@ -343,6 +343,51 @@ static void flags(void) {
         }
 }
 
+/* What is checked before a task switch. The switch itself is not here: Domus does not have it. */
+SNIPPET(g_int, "int $0x80");
+static void tasks(void) {
+  static const struct { const char *name; u32 limit, attributes; } kinds[] = {
+    { "busy", 103, 0x8b }, { "absent", 103, 0x09 }, { "absent, for all", 103, 0x69 }, { "16-bit, busy", 43, 0x83 }, { "16-bit, absent", 43, 0x01 }, { "ldt", 103, 0xe2 }, { "data", 103, 0xf3 }, { "null", 0, 0 },
+  };
+  for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    for (int way = 0; way < 2; way++) {
+      put(kinds[i].name);
+      put("\n");
+      for (int kind = 0; kind < 4; kind++) {
+        gdt[FREE / 8] = descriptor((u32)&tss, kinds[i].limit, kinds[i].attributes);
+        gdt[FREE / 8 + 1] = gate(0, kind == 3 ? 0x0c : FREE, kind == 2 ? 0x0500 : kind == 3 ? 0xe500 : 0xe500);
+        if (kind == 0) far(0xf, way ? "call to a task" : "jmp to a task", way ? g_call : g_jump, 0, FREE | 3, 4);
+        else far(0xf, way ? "call by a task gate" : "jmp by a task gate", way ? g_call : g_jump, 0, (FREE + 8) | (kind == 3 ? 3 : 0), 4);
+        if (kind == 0 || way) continue;
+        idt[0x80] = gdt[FREE / 8 + 1];
+        for (int s = 0; s < STARTS; s++) {
+          start(s, g_int);
+          put_start(s);
+          run("int by a task gate");
+        }
+        reset_descriptors();
+      }
+    }
+  /* Not for users, and not for those who ask with too little. */
+  gdt[FREE / 8] = descriptor((u32)&tss, 103, 0x89);
+  far(0xe, "jmp to the kernel's task", g_jump, 0, FREE, 4);
+  far(0xf, "jmp to a task, rpl 3", g_jump, 0, FREE | 3, 4);
+  /* NT: the task state names no task to go back to. */
+  static const u16 links[] = { 0, FREE, 0x0c, 0x104, KDATA };
+  for (int i = 0; i < 5; i++)
+    for (int s = 0; s < STARTS; s++) {
+      SNIPPET(g_nested, "pushf\norl $0x4000, (%esp)\npopf\niret");
+      tss.link = links[i];
+      start(s, g_nested);
+      field("link", links[i]);
+      put(" ");
+      put_start(s);
+      run("iret with NT");
+    }
+  tss.link = 0;
+  reset_descriptors();
+}
+
 void gates32(void) {
   direct();
   reset_descriptors();
@@ -355,4 +400,5 @@ void gates32(void) {
   reset_descriptors();
   flags();
   reset_descriptors();
+  tasks();
 }

@@ -120,5 +120,6 @@ void paging32(void);
 void exceptions32(void);
 void gates32(void);
 void modes32(void);
+void tasks32(int way);
 extern int is_full;
 #endif

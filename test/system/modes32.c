@@ -299,13 +299,16 @@ SNIPPET16(r_lgdt, "sgdtl 0x40\nsidtl 0x50\nmov 0x40, %ax\nmov 0x42, %ebx\nmov 0x
 SNIPPET16(r_hlt_lock, "lock; nop");
 SNIPPET16(r_long, "jmp 1f\n.org r_long + 0x50\n1: nop");
 
-static void real_case(const char *name, const char *code) {
-  prepare(R16, code);
+/* In virtual-8086 mode too, with the rights to do it and without. */
+static void low_case(enum context context, u32 flags, const char *name, const char *code) {
+  prepare(context, code);
   for (int i = 0; i < 64; i++) ((u32 *)LOW_DATA)[i] = 0x01010101u * i;
-  in.eflags = 2;
-  put("r16 ");
+  in.eflags |= flags;
+  put(context_names[context]);
+  put(flags ? " iopl 3 " : " ");
   run(name);
 }
+static void real_case(const char *name, const char *code) { low_case(R16, 0, name, code); }
 /* QEMU knows no limits: vectors by the manual (20.1.4; volume 2). */
 static void real_limit(const char *name, const char *code, u32 must) {
   if (is_tcg) return;
@@ -321,7 +324,11 @@ static void real_mode(void) {
     { "sysenter", r_sysenter }, { "bound", r_bound }, { "into", r_into }, { "enter", r_enter }, { "pusha", r_pusha }, { "string", r_string }, { "xlat", r_xlat }, { "loop", r_loop }, { "TF", r_tf },
     { "protected and back", r_protected }, { "sgdt", r_lgdt }, { "lock nop", r_hlt_lock },
   };
-  for (unsigned i = 0; i < sizeof all / sizeof *all; i++) real_case(all[i].name, all[i].code);
+  for (unsigned i = 0; i < sizeof all / sizeof *all; i++) {
+    real_case(all[i].name, all[i].code);
+    low_case(V86, 0, all[i].name, all[i].code);
+    low_case(V86, 0x3000, all[i].name, all[i].code);
+  }
   /* A base and a limit that are from protected mode, until the register is loaded. */
   gdt[FREE / 8] = descriptor(0x2345670, 0xffff, 0x0093);
   *(u32 *)(0x2345670 + 0x10) = 0x600df00d;

@@ -130,7 +130,7 @@ static void control_registers(void) {
   refused(root | 1ull << 63, 0, "cr3 bit 63", i_to_cr3);
   refused(root | 1ull << 52, 0, "cr3 bit 52", i_to_cr3);
   refused(root | 1ull << 62, 0, "cr3 bit 62", i_to_cr3);
-  static const u64 cr4s[] = { 0x620, 0x10620, 0x20620, 0x40620, 0x300620, 0x6ff };
+  static const u64 cr4s[] = { 0x620, 0x10620, 0x20620, 0x40620, 0x300620, 0x6fc };
   for (unsigned i = 0; i < 6; i++) {
     field("cr4", cr4s[i]);
     end_line();
@@ -143,6 +143,9 @@ static void control_registers(void) {
   refused(0x80000620, 0, "cr4 bit 31", i_to_cr4);
   refused(0x100000620, 0, "cr4 bit 32", i_to_cr4);
   refused(0x8620, 0, "cr4 bit 15", i_to_cr4);
+  /* Offered by QEMU, but not here. */
+  refused(0x621, 0, "VME", i_to_cr4);
+  refused(0x622, 0, "PVI", i_to_cr4);
   set_cr3(root | 5);
   refused(flags | 0x20000, 0, "PCIDE with a PCID", i_to_cr4);
   set_cr3(root);

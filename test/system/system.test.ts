@@ -69,3 +69,23 @@ for (const { name, more, vcpus, bits } of PARTS) {
     }
   });
 }
+
+test('a hardware task switch crashes the domain and says so', { skip: missing ?? false }, () => {
+  for (const [way, name] of ['task gate', 'jump', 'call', 'IRET'].entries()) {
+    const kernel = buildKernel({
+      sources: ['entry32.S', 'kernel32.c', 'tasks32.c'],
+      cases: `tasks32(${way})`,
+      bits: 32,
+    });
+    try {
+      const { problem } = runOnDomus(kernel.path);
+      assert.match(
+        problem ?? '',
+        /^crashed: vCPU 0: unsupported hardware task switch at rip 0x[0-9a-f]+$/,
+        name,
+      );
+    } finally {
+      kernel.remove();
+    }
+  }
+});

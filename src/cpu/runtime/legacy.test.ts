@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Exit } from '../vcpu/exit.ts';
+import { Exit, Unsupported } from '../vcpu/exit.ts';
 import { createTestMachine, type TestMachine } from './test-machine.ts';
 
 const IDT = 0x5000;
@@ -91,7 +91,12 @@ test('16-bit gates push words; task gates are not supported', () => {
   assert.equal(vcpu.rip, 0x1234n);
   gate(machine, 33, 5);
   assert.equal(runtime.interrupt(cpu, 33, 0), 1);
+  assert.deepEqual([vcpu.exVector, vcpu.exError], [13, 9], 'a code segment is no task');
+  machine.write64(GDT + 5 * 8, 0x0000_8900_7000_0067n);
+  gate(machine, 34, 5, 0, 5 * 8);
+  assert.equal(runtime.interrupt(cpu, 34, 0), 1);
   assert.equal(runtime.deliver(cpu), Exit.unsupported);
+  assert.equal(vcpu.exitInfo, Unsupported.taskSwitch);
 });
 
 test('virtual-8086 mode: out through a gate, back by IRET', () => {

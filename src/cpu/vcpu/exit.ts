@@ -14,10 +14,16 @@ export const Exit = {
   pause: 5,
   /** A breakpoint of the debugger was reached, before the instruction at `rip` ran. */
   breakpoint: 6,
-  /** An instruction that Domus does not implement; `exitInfo` is its form. The domain is crashed with a reason. */
+  /** Domus does not implement what comes; `exitInfo` is the form of an instruction, or a value of `Unsupported`. */
   unsupported: 7,
   /** `Vcpu.kick` was set; the instruction at `rip` has not run. */
   kick: 8,
   /** The instruction at `rip` (or the fetch of it) must be executed while no other vCPU of the machine does. */
   exclusive: 9,
+} as const;
+
+/** What is not implemented apart from forms of instructions, and cannot be taken for one. The domain is crashed. */
+export const Unsupported = {
+  /** Hardware task switch: through a task gate, by a far jump or call to a TSS, by IRET with NT set. */
+  taskSwitch: 0x10001,
 } as const;

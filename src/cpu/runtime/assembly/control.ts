@@ -45,11 +45,9 @@ import {
   CR4_PCIDE,
   CR4_PGE,
   CR4_PSE,
-  CR4_PVI,
   CR4_SMAP,
   CR4_SMEP,
   CR4_TSD,
-  CR4_VME,
   DB,
   EFER_LMA,
   EFER_LME,
@@ -64,8 +62,6 @@ const CR0_KNOWN: u64 =
 const CR4_TRANSLATION: u64 = CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP;
 const CR4_KNOWN: u64 =
   CR4_TRANSLATION |
-  CR4_VME |
-  CR4_PVI |
   CR4_TSD |
   CR4_DE |
   CR4_MCE |

@@ -64,10 +64,9 @@ import {
   limitOf,
   raise,
   raiseNoError,
-  raiseUnsupported,
   selectorOf,
 } from './state';
-import { UNSUPPORTED_TASK_SWITCH } from './unsupported';
+import { throughTaskGate } from './tasks';
 import {
   ATTR_DB,
   ATTR_L,
@@ -308,7 +307,7 @@ function throughGate(cpu: usize, vector: i32, hasError: bool, error: i32, softwa
   if (!isTask && (type & 0x16) !== 6) return raise(cpu, GP, gateError);
   if (software && dplIn(attributes) < cplOf(cpu)) return raise(cpu, GP, gateError);
   if ((attributes & ATTR_PRESENT) === 0) return raise(cpu, NP, gateError);
-  if (isTask) return raiseUnsupported(cpu, UNSUPPORTED_TASK_SWITCH);
+  if (isTask) return throughTaskGate(cpu, gate, ext);
 
   const selector = ((gate >> 16) & 0xffff) as i32;
   if (checkTarget(cpu, selector, ext)) return 1;

@@ -64,10 +64,9 @@ import {
   limitOf,
   raise,
   raiseGp0,
-  raiseUnsupported,
   selectorOf,
 } from './state';
-import { UNSUPPORTED_TASK_SWITCH } from './unsupported';
+import { farToTask, returnToTask } from './tasks';
 import {
   ATTR_DB,
   ATTR_L,
@@ -145,8 +144,7 @@ function readGate(cpu: usize, selector: i32): i32 {
   const type = attributes & 0x1f;
   const error = selector & 0xfffc;
   const long = isLong(cpu);
-  if (!long && (type === 1 || type === 9 || type === 5))
-    return raiseUnsupported(cpu, UNSUPPORTED_TASK_SWITCH);
+  if (!long && (type === 1 || type === 9 || type === 5)) return farToTask(cpu, selector);
   if (type !== 12 && (type !== 4 || long)) return raise(cpu, GP, error);
   const dpl = dplIn(attributes);
   if (dpl < cplOf(cpu) || (selector & 3) > dpl) return raise(cpu, GP, error);
@@ -379,7 +377,7 @@ function returnFromInterrupt(cpu: usize, operandSize: i32): i32 {
   if (isVm86(cpu) && (system & FLAG_IOPL) !== FLAG_IOPL) return raiseGp0(cpu);
   const real = isRealOrVm86(cpu);
   if (!real && (system & FLAG_NT) !== 0) {
-    return isLong(cpu) ? raiseGp0(cpu) : raiseUnsupported(cpu, UNSUPPORTED_TASK_SWITCH);
+    return isLong(cpu) ? raiseGp0(cpu) : returnToTask(cpu);
   }
   openStack(cpu);
   if (pop(cpu, operandSize)) return 1;

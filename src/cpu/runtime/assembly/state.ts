@@ -85,7 +85,7 @@ export function raisePageFault(cpu: usize, address: u64, error: i32): i32 {
   store<u64>(cpu, address, VCPU_exCr2);
   return raise(cpu, PF, error);
 }
-/** The guest did something that Domus does not implement; `what` says what (see unsupported.ts). */
+/** The guest did something that Domus does not implement; `what` says what (Exit.unsupported). */
 export function raiseUnsupported(cpu: usize, what: i32): i32 {
   store<i32>(cpu, what, VCPU_exitInfo);
   return raiseNoError(cpu, UNSUPPORTED);

@@ -12,8 +12,6 @@ export const CR0_NW: u64 = 0x20000000;
 export const CR0_CD: u64 = 0x40000000;
 export const CR0_PG: u64 = 0x80000000;
 
-export const CR4_VME: u64 = 0x1;
-export const CR4_PVI: u64 = 0x2;
 export const CR4_TSD: u64 = 0x4;
 export const CR4_DE: u64 = 0x8;
 export const CR4_PSE: u64 = 0x10;
