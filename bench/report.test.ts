@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { comparisonTable } from './comparison.ts';
 import { cpuBetween } from './cpu-time.ts';
 import { fullReport, replaceBetweenMarks } from './documents.ts';
+import { judge } from './judge.ts';
 import { LineReader, readCommand } from './lines.ts';
 import { mixedLoop } from './mixed-loop.ts';
 import { parseOptions } from './options.ts';
@@ -11,6 +12,7 @@ import { aboutProgram, PROGRAMS, SUITES } from './program-list.ts';
 import { REAL_PROGRAMS, words } from './real-programs.ts';
 import { problemLines, suiteRatios, suiteTable } from './report.ts';
 import { FORMAT, type Measurement, parseResult, type Result } from './result.ts';
+import { RIVALS } from './rivals.ts';
 import { SMP_PROGRAMS } from './smp.ts';
 import { chanceOfNoChange, figure, geometricMean, summarize } from './statistics.ts';
 import { textTable } from './table.ts';
@@ -109,6 +111,21 @@ test('processor time is that of the threads that live at the end', () => {
   const times = (...entries: [number, number][]) => new Map(entries);
   assert.equal(cpuBetween(times([1, 10], [2, 500]), times([1, 30], [3, 5])), 25);
   assert.equal(cpuBetween(times(), times([1, 30])), undefined);
+});
+
+test('who differs from the most trusted rival is wrong', () => {
+  const rival = (name: string) => RIVALS.find(each => each.name === name)!;
+  const reasons = (checks: Record<string, string>) =>
+    [...judge(new Map(Object.entries(checks).map(([name, check]) => [rival(name), check])))].map(
+      ([{ name }, why]) => `${name}: ${why}`,
+    );
+  assert.deepEqual(reasons({ interpreter: 'a', qemu: 'a', native: 'a' }), []);
+  assert.deepEqual(reasons({ interpreter: 'b', qemu: 'a', v86: 'c' }), [
+    'interpreter: computed b, qemu a',
+    'v86: computed c, qemu a',
+  ]);
+  assert.deepEqual(reasons({ interpreter: 'b', native: 'a' }), ['interpreter: computed b, native a']);
+  assert.deepEqual(reasons({}), []);
 });
 
 test('programs have unique names, a suite, a source that says what it does', () => {

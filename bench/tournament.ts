@@ -3,7 +3,8 @@
  * same. A rival that fails at a program loses that program only: its engine is started anew for the next one.
  */
 import type { BootFiles } from './guest-image.ts';
-import { CannotRun } from './lines.ts';
+import { judge } from './judge.ts';
+import { CannotRun, type CommandResult } from './lines.ts';
 import type { Clock, Measurement, Problem } from './result.ts';
 import { openSession, type Rival, type RivalOptions } from './rivals.ts';
 import type { Session } from './session.ts';
@@ -35,100 +36,98 @@ export interface Outcome {
   readonly problems: readonly Problem[];
 }
 
+/** What one rival made of one task. */
+interface Entry {
+  readonly samples: number[];
+  check?: string;
+  instructions?: number;
+  /** It does not take part any more. */
+  why?: string;
+  /** It should have worked. */
+  isFailure: boolean;
+}
+
+/** The engines, started when they are needed first. One that does not start is not tried again. */
+function createPool({ boot, options, say }: TournamentOptions) {
+  const sessions = new Map<Rival, Session | Error>();
+  return {
+    async open(rival: Rival): Promise<Session> {
+      let session = sessions.get(rival);
+      if (!session) {
+        say(`starting ${rival.name}`);
+        try {
+          session = await openSession(rival, boot, options);
+        } catch (error) {
+          session = new Error(`does not start: ${(error as Error).message}`);
+        }
+        sessions.set(rival, session);
+      }
+      if (session instanceof Error) throw session;
+      return session;
+    },
+    async drop(rival: Rival): Promise<void> {
+      const session = sessions.get(rival);
+      if (!session || session instanceof Error) return;
+      sessions.delete(rival);
+      await session.close();
+    },
+  };
+}
+
+function describe({ ms, cpuMs, check, retired }: CommandResult): string {
+  const cpu = cpuMs === undefined ? '' : ` (processor ${cpuMs.toFixed(0)} ms)`;
+  const rate = retired === undefined ? '' : `, ${(retired / (cpuMs ?? ms) / 1000).toFixed(0)} M instr/s`;
+  return `${ms.toFixed(0)} ms${cpu}, check ${check}${rate}`;
+}
+
 export async function runTournament(tasks: readonly Task[], plan: TournamentOptions): Promise<Outcome> {
-  const { repeat, say } = plan;
-  const sessions = new Map<Rival, Session>();
+  const pool = createPool(plan);
   const measurements: Measurement[] = [];
   const problems: Problem[] = [];
-  const open = async (rival: Rival): Promise<Session> => {
-    const known = sessions.get(rival);
-    if (known) return known;
-    say(`starting ${rival.name}`);
-    const session = await openSession(rival, plan.boot, plan.options);
-    sessions.set(rival, session);
-    return session;
-  };
-  const drop = async (rival: Rival): Promise<void> => {
-    await sessions.get(rival)?.close();
-    sessions.delete(rival);
-  };
-  const hopeless = new Map<Rival, string>();
-
   for (const task of tasks) {
-    const rivals = plan.rivals.filter(rival => task.isFor?.(rival) ?? true);
-    const samples = new Map<Rival, number[]>();
-    const checks = new Map<Rival, string>();
-    const instructions = new Map<Rival, number>();
-    const failed = new Map<Rival, string>(hopeless);
-    const unable = new Set<Rival>();
-    for (const rival of rivals) {
+    const say = (rival: Rival, text: string) =>
+      plan.say(`${task.suite}/${task.program}: ${rival.name} ${text}`);
+    const entries = new Map<Rival, Entry>();
+    for (const rival of plan.rivals) {
+      if (task.isFor?.(rival) === false) continue;
       const why = task.impossible?.(rival);
-      if (why === undefined) continue;
-      failed.set(rival, why);
-      unable.add(rival);
+      entries.set(rival, { samples: [], isFailure: false, ...(why !== undefined && { why }) });
     }
-    for (let turn = 1; turn <= repeat; turn++) {
-      for (const rival of rivals) {
-        if (failed.has(rival)) continue;
-        let session: Session;
+    for (let turn = 1; turn <= plan.repeat; turn++) {
+      for (const [rival, entry] of entries) {
+        if (entry.why !== undefined) continue;
         try {
-          session = await open(rival);
-        } catch (error) {
-          const why = `does not start: ${(error as Error).message}`;
-          hopeless.set(rival, why);
-          failed.set(rival, why);
-          continue;
-        }
-        try {
-          const { ms: wallMs, cpuMs, check, retired } = await session.run(task.command, plan.timeoutMs);
-          const ms = plan.clock === 'cpu' ? (cpuMs ?? wallMs) : wallMs;
-          const rate =
-            retired === undefined
-              ? ''
-              : `, ${(retired / ms / 1000).toFixed(0)} million instructions a second`;
-          say(
-            `${task.suite}/${task.program}: ${rival.name} ${wallMs.toFixed(0)} ms${cpuMs === undefined ? '' : ` (processor ${cpuMs.toFixed(0)} ms)`}, check ${check}${rate}`,
-          );
-          if (retired !== undefined) instructions.set(rival, retired);
-          samples.set(rival, [...(samples.get(rival) ?? []), ms]);
-          const earlier = checks.get(rival);
-          if (earlier !== undefined && earlier !== check) {
-            throw new Error(`computed ${earlier} first and then ${check}`);
+          const session = await pool.open(rival);
+          const result = await session.run(task.command, plan.timeoutMs);
+          say(rival, describe(result));
+          const { ms, cpuMs, check, retired } = result;
+          if (entry.check !== undefined && entry.check !== check) {
+            throw new Error(`computed ${entry.check} first and then ${check}`);
           }
-          checks.set(rival, check);
+          entry.samples.push(plan.clock === 'cpu' ? (cpuMs ?? ms) : ms);
+          entry.check = check;
+          if (retired !== undefined) entry.instructions = retired;
         } catch (error) {
-          failed.set(rival, (error as Error).message);
-          if (error instanceof CannotRun) unable.add(rival);
-          else await drop(rival);
+          entry.why = (error as Error).message;
+          entry.isFailure = !(error instanceof CannotRun);
+          if (entry.isFailure) await pool.drop(rival);
         }
       }
     }
-    // The host's processor is right; without it the majority's first member decides.
-    const judge = rivals.findLast(rival => checks.has(rival) && !failed.has(rival));
-    const expected = judge && checks.get(judge);
-    for (const rival of rivals) {
-      const check = checks.get(rival);
-      if (!failed.has(rival) && check !== expected) {
-        failed.set(rival, `computed ${check}, ${judge?.name} ${expected}`);
-      }
-      const why = failed.get(rival);
+    const finished = [...entries].filter(([, { why }]) => why === undefined);
+    for (const [rival, why] of judge(new Map(finished.map(([rival, { check = '' }]) => [rival, check])))) {
+      Object.assign(entries.get(rival)!, { why, isFailure: true });
+    }
+    for (const [rival, { samples, check, instructions, why, isFailure }] of entries) {
       const place = { suite: task.suite, program: task.program, engine: rival.name };
-      if (why !== undefined) {
-        const isExpected = unable.has(rival);
-        if (!isExpected) say(`${task.suite}/${task.program}: ${rival.name} FAILED: ${why}`);
-        problems.push({ ...place, why, isFailure: !isExpected });
-      } else if (check !== undefined) {
-        measurements.push({
-          ...place,
-          unit: 'ms',
-          better: 'lower',
-          samples: samples.get(rival)!,
-          check,
-          instructions: instructions.get(rival),
-        });
+      if (why === undefined) {
+        measurements.push({ ...place, unit: 'ms', better: 'lower', samples, check, instructions });
+      } else {
+        if (isFailure) say(rival, `FAILED: ${why}`);
+        problems.push({ ...place, why, isFailure });
       }
     }
   }
-  for (const rival of plan.rivals) await drop(rival);
+  for (const rival of plan.rivals) await pool.drop(rival);
   return { measurements, problems };
 }
