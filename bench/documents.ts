@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { plot, plotRows } from './plot.ts';
-import { describeRun, problemLines, reportTables, summaryTable } from './report.ts';
+import { describeRun, problemLines, suiteTables, summaryTable } from './report.ts';
 import type { Result } from './result.ts';
 import { markdownTable, type Table } from './table.ts';
 
@@ -28,7 +28,7 @@ export function fullReport(result: Result): string {
   const problems = problemLines(result).map(line => `- ${line}`);
   return [
     `${describeRun(result)}.`,
-    ...reportTables(result).toReversed().map(section),
+    ...[summaryTable(result), ...suiteTables(result)].map(section),
     ...(problems.length > 0 ? [problems.join('\n')] : []),
   ].join('\n\n');
 }

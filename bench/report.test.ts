@@ -70,6 +70,7 @@ test('ratios are above 1 where Domus is faster, and the mean covers what both ra
   assert.match(text, /sieve\s+20\.0\s+40\.0\s+cannot\s+2\.00\s+-/);
   assert.match(text, /geometric mean\s+1\.00/);
   assert.deepEqual(problemLines(two), ['left out on v86: no 64 bits (integer/lz, integer/sieve)']);
+  assert.deepEqual(problemLines(result(sample('lz', 'qemu', 1))), ['left out on v86: no 64 bits (integer)']);
 });
 
 test('a change counts only when the samples are told apart', () => {

@@ -2,7 +2,7 @@
 
 import { COREMARK_SUITE, PAGE_COST_SUITE, PROGRAMS, SUITES } from './program-list.ts';
 import { REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
-import { ALL, type Measurement, type Result } from './result.ts';
+import { ALL, type Measurement, type Problem, type Result } from './result.ts';
 import { SMP_SUITE } from './smp.ts';
 import { figure, geometricMean, median } from './statistics.ts';
 import type { Table } from './table.ts';
@@ -179,21 +179,29 @@ export function describeRun(result: Result): string {
   );
 }
 
-/** Every table of a result, in the order in which it was measured. */
-export const reportTables = (result: Result): Table[] => [
-  ...unique([...result.measurements, ...result.problems].map(({ suite }) => suite))
+/** A table for every suite, in the order in which they were measured. */
+export const suiteTables = (result: Result): Table[] =>
+  unique([...result.measurements, ...result.problems].map(({ suite }) => suite))
     .filter(suite => programsOf(result, suite).length > 0)
-    .map(suite => suiteTable(result, suite)),
-  summaryTable(result),
-];
+    .map(suite => suiteTable(result, suite));
 
 /** What was not measured, one line for each reason. */
-export function problemLines({ problems }: Result): string[] {
-  const byReason = new Map<string, string[]>();
-  for (const { suite, program, engine, why, isFailure } of problems) {
+export function problemLines(result: Result): string[] {
+  const byReason = new Map<string, Problem[]>();
+  for (const problem of result.problems) {
+    const { engine, why, isFailure } = problem;
     const reason = `${isFailure ? 'FAILED' : 'left out'} on ${engine === ALL ? 'all engines' : label(engine)}: ${why}`;
-    const what = suite === ALL ? 'everything' : program === ALL ? suite : `${suite}/${program}`;
-    byReason.set(reason, [...(byReason.get(reason) ?? []), what]);
+    byReason.set(reason, [...(byReason.get(reason) ?? []), problem]);
   }
-  return [...byReason].map(([reason, names]) => `${reason} (${names.join(', ')})`);
+  return [...byReason].map(([reason, problems]) => `${reason} (${whereabouts(result, problems).join(', ')})`);
+}
+
+/** Names of programs, or of a suite where it is all of its programs. */
+function whereabouts(result: Result, problems: readonly Problem[]): string[] {
+  return unique(problems.map(({ suite }) => suite)).flatMap(suite => {
+    const programs = problems.filter(each => each.suite === suite).map(({ program }) => program);
+    if (suite === ALL) return ['everything'];
+    const isWhole = programs.includes(ALL) || programs.length === programsOf(result, suite).length;
+    return isWhole ? [suite] : programs.map(program => `${suite}/${program}`);
+  });
 }

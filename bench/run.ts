@@ -12,7 +12,7 @@ import { type BenchOptions, HELP, parseOptions } from './options.ts';
 import { plot, plotRows } from './plot.ts';
 import { aboutProgram, PROGRAMS } from './program-list.ts';
 import { measureReal, REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
-import { describeRun, problemLines, reportTables } from './report.ts';
+import { describeRun, problemLines, suiteTables, summaryTable } from './report.ts';
 import { ALL, describeHost, type Measurement, type Problem, parseResult, type Result } from './result.ts';
 import { scratchFolder } from './scratch.ts';
 import { measureSmp, SMP_SUITE } from './smp.ts';
@@ -71,7 +71,7 @@ async function main(): Promise<number> {
   const result = options.report === undefined ? await measure(options) : read(options.report);
   if (options.report === undefined) writeFileSync(options.json, `${JSON.stringify(result, null, 1)}\n`);
 
-  const tables = reportTables(result).map(textTable);
+  const tables = [...suiteTables(result), summaryTable(result)].map(textTable);
   if (earlier) tables.push(textTable(comparisonTable(result, earlier)));
   process.stdout.write(`${[describeRun(result), ...tables, ...problemLines(result)].join('\n\n')}\n`);
   if (options.plot !== undefined) writeFileSync(options.plot, plot(plotRows(result), describeRun(result)));
