@@ -6,6 +6,7 @@
 
 import { VCPU_temp } from '../generated/layout';
 import { beginSse, endSse } from './control';
+import { fusedGood, fusedLanes } from './fused';
 import { softFromInteger, softToInteger, softTruncate } from './integer';
 import { EQUAL, LESS, softRelation, UNORDERED } from './sse-arith';
 import { comparable, fastExact, fastInexact, normal32 } from './sse-fast';
@@ -101,15 +102,43 @@ export function dppd(cpu: usize, a: usize, b: usize, dst: usize, imm: u32): i32 
 
 /** a · b + c. kind: 0 fmadd, 1 fnmadd, 2 fmsub, 3 fnmsub, 4 fmsubadd, 6 fmaddsub. */
 export function fmaps(cpu: usize, a: usize, b: usize, c: usize, dst: usize, kind: u32): i32 {
+  if (fastInexact(cpu)) {
+    const r = fusedLanes<f32>(v128.load(a), v128.load(b), v128.load(c), kind);
+    if (i32x4.all_true(fusedGood)) {
+      v128.store(dst, r);
+      return 0;
+    }
+  }
   return lanesFma<f32>(cpu, a, b, c, dst, kind, 4);
 }
 export function fmapd(cpu: usize, a: usize, b: usize, c: usize, dst: usize, kind: u32): i32 {
+  if (fastInexact(cpu)) {
+    const r = fusedLanes<f64>(v128.load(a), v128.load(b), v128.load(c), kind);
+    if (i64x2.all_true(fusedGood)) {
+      v128.store(dst, r);
+      return 0;
+    }
+  }
   return lanesFma<f64>(cpu, a, b, c, dst, kind, 2);
 }
 export function fmass(cpu: usize, a: usize, b: usize, c: usize, dst: usize, kind: u32): i32 {
+  if (fastInexact(cpu)) {
+    const r = fusedLanes<f32>(v128.load32_zero(a), v128.load32_zero(b), v128.load32_zero(c), kind);
+    if (i32x4.extract_lane(fusedGood, 0)) {
+      store<i32>(dst, i32x4.extract_lane(r, 0));
+      return 0;
+    }
+  }
   return lanesFma<f32>(cpu, a, b, c, dst, kind, 1);
 }
 export function fmasd(cpu: usize, a: usize, b: usize, c: usize, dst: usize, kind: u32): i32 {
+  if (fastInexact(cpu)) {
+    const r = fusedLanes<f64>(v128.load64_zero(a), v128.load64_zero(b), v128.load64_zero(c), kind);
+    if (i64x2.extract_lane(fusedGood, 0)) {
+      store<i64>(dst, i64x2.extract_lane(r, 0));
+      return 0;
+    }
+  }
   return lanesFma<f64>(cpu, a, b, c, dst, kind, 1);
 }
 
