@@ -108,7 +108,7 @@ export const featureKey = (leaf: number, subleaf: number, register: string) =>
 
 /** A policy from a model and single changes to it. What lacks something it needs is left out, silently. */
 export function cpuPolicy(
-  model: CpuModel = 'x86-64-v2',
+  model: CpuModel = 'x86-64-v3',
   changes: { readonly add?: readonly FeatureName[]; readonly remove?: readonly FeatureName[] } = {},
 ): CpuPolicy {
   const features = new Set([...V2, ...(model === 'x86-64-v3' ? V3_ADDITIONS : []), ...(changes.add ?? [])]);
