@@ -39,6 +39,10 @@ export const pick = (a: Value, b: Value, lane: (i: number) => number): Value =>
     Array.from({ length: 16 }, (_, i) => lane(i)),
   );
 
+/** An immediate's value where it is known, as it is to a translator. */
+export const known = (immediate: Value): number | undefined =>
+  immediate.constant === undefined ? undefined : Number(immediate.constant);
+
 /** The four 2-bit fields of an immediate byte as the four bytes of an i32. */
 export function selectors(x: Emitter, immediate: Value): Value {
   const twice = x.let(w.and(w.or(immediate, w.shl(immediate, w.i32(12))), w.i32(0x000f000f)));

@@ -16,6 +16,7 @@ import {
   HOT,
   IOTA,
   joined,
+  known,
   MMX,
   mmxBinary,
   pair,
@@ -120,6 +121,11 @@ const FREQUENT = new Set(['pand', 'por', 'pxor', 'paddd', 'paddq', 'pminub', 'ps
 function shiftBy(operator: string, a: Value, count: Value, x: Emitter): Value {
   const bits = operator.startsWith('i16') ? 16 : operator.startsWith('i32') ? 32 : 64;
   const limit = w.integer(count.type, bits - 1);
+  const by = known(count);
+  if (by !== undefined) {
+    if (by < bits) return w.simd(operator, a, w.i32(by));
+    return operator.endsWith('shr_s') ? w.simd(operator, a, w.i32(bits - 1)) : ZERO;
+  }
   if (operator.endsWith('shr_s')) {
     return w.simd(operator, a, w.select(w.gtU(count, limit), w.i32(bits - 1), w.wrap(count)));
   }
@@ -169,6 +175,11 @@ const shift = (
 const shiftBytes =
   (operator: 'i8x16.sub' | 'i8x16.add'): UnaryImmediate =>
   (a, count) => {
+    const by = known(count);
+    if (by !== undefined) {
+      if (by > 15) return ZERO;
+      return operator === 'i8x16.sub' ? pick(ZERO, a, i => i + 16 - by) : pick(a, ZERO, i => i + by);
+    }
     const limited = w.select(w.gtU(count, w.i32(16)), w.i32(16), count);
     return w.simd('i8x16.swizzle', a, w.simd(operator, IOTA, w.simd('i8x16.splat', limited)));
   };

@@ -11,6 +11,7 @@ import {
   constant,
   enterMmx,
   HOT,
+  known,
   MMX,
   pick,
   SSE,
@@ -22,7 +23,7 @@ import {
 import { AVX, HOT_AVX, vexEncoding } from './vex-common.ts';
 
 /** Byte indices that pick 4-byte elements by the 2-bit fields of the immediate. */
-export function dwordIndices(x: Emitter, immediate: Value): Value {
+function dwordIndices(x: Emitter, immediate: Value): Value {
   const scaled = x.let(w.simd('i32x4.splat', w.shl(selectors(x, immediate), w.i32(2))));
   return x.let(
     w.simd(
@@ -43,12 +44,20 @@ function wordIndices(x: Emitter, immediate: Value, upper: boolean): Value {
   );
 }
 
-const shuffleDwords: UnaryImmediate = (value, immediate, x) =>
-  w.simd('i8x16.swizzle', value, dwordIndices(x, immediate));
+const dwordLane = (control: number, i: number): number => ((control >> (2 * (i >> 2))) & 3) * 4 + (i & 3);
+export const shuffleDwords: UnaryImmediate = (value, immediate, x) => {
+  const control = known(immediate);
+  if (control !== undefined) return pick(value, value, i => dwordLane(control, i));
+  return w.simd('i8x16.swizzle', value, dwordIndices(x, immediate));
+};
 const shuffleWords =
   (upper: boolean): UnaryImmediate =>
-  (value, immediate, x) =>
-    w.simd('i8x16.swizzle', value, wordIndices(x, immediate, upper));
+  (value, immediate, x) => {
+    const control = known(immediate);
+    if (control === undefined) return w.simd('i8x16.swizzle', value, wordIndices(x, immediate, upper));
+    const field = (i: number) => (control >> (2 * ((i & 7) >> 1))) & 3;
+    return pick(value, value, i => (i >= 8 === upper ? (i & 8) + 2 * field(i) + (i & 1) : i));
+  };
 const shuffleMmx: Semantics = (x, destination, source, immediate) => {
   checkPending(x);
   const value = (source as Operand).readVector();
@@ -57,12 +66,18 @@ const shuffleMmx: Semantics = (x, destination, source, immediate) => {
   (destination as Operand).writeVector(w.simd('i8x16.swizzle', value, indices));
 };
 const shuffleSingle: BinaryImmediate = (a, b, immediate, x) => {
+  const control = known(immediate);
+  if (control !== undefined) return pick(a, b, i => dwordLane(control, i) + (i < 8 ? 0 : 16));
   const indices = dwordIndices(x, immediate);
   const low = w.simd('i8x16.swizzle', a, indices);
   return pick(low, w.simd('i8x16.swizzle', b, indices), i => (i < 8 ? i : i + 16));
 };
 /** One of the two elements of `a` by bit 0, one of `b` by bit 1. */
 export const shuffleDouble: BinaryImmediate = (a, b, immediate) => {
+  const control = known(immediate);
+  if (control !== undefined) {
+    return pick(a, b, i => (i & 7) + (i < 8 ? (control & 1) * 8 : 16 + ((control >> 1) & 1) * 8));
+  }
   const half = (v: Value, bit: number) =>
     w.select(w.and(immediate, w.i32(bit)), w.extractLane('i64x2', v, 1), w.extractLane('i64x2', v, 0));
   return w.replaceLane('i64x2', w.simd('i64x2.splat', half(a, 1)), 1, half(b, 2));
@@ -74,17 +89,28 @@ export const element = (register: Operand, immediate: Operand, size: number): Va
   const index = w.and(immediate.read(), w.i32(count - 1));
   return w.add(register.location(), w.mul(index, w.i32(size)));
 };
+const READS = { 1: 'i8x16u', 2: 'i16x8u', 4: 'i32x4', 8: 'i64x2' } as const;
 /** PEXTR: `size` bytes of a vector register to a general register (zero-extended) or memory. */
 export const extract =
   (size: 1 | 2 | 4 | 8): Semantics =>
   (x, destination, source, immediate) => {
     const type = size === 8 ? 'i64' : 'i32';
+    const number = known((immediate as Operand).read());
+    if (number !== undefined && (source as Operand).size === 16) {
+      const lane = number & (16 / size - 1);
+      (destination as Operand).write(
+        x.let(w.extractLane(READS[size], (source as Operand).readVector(), lane)),
+      );
+      return;
+    }
     const value = w.load(type, size, element(source as Operand, immediate as Operand, size));
     (destination as Operand).write(x.let(value));
   };
 const LANES = { 1: 'i8x16', 2: 'i16x8', 4: 'i32x4', 8: 'i64x2' } as const;
 /** `value` in the element of `size` bytes that `index` (no larger than there are elements) names. */
 export function replaceElement(vector: Value, size: 1 | 2 | 4 | 8, index: Value, value: Value): Value {
+  const number = known(index);
+  if (number !== undefined) return w.replaceLane(LANES[size], vector, number, value);
   const numbers = constant(i => (i % size === 0 ? i / size : 0));
   const place = w.simd(`${LANES[size]}.splat`, size === 8 ? w.extendU(index) : index);
   const chosen = w.simd(`${LANES[size]}.eq`, numbers, place);

@@ -13,6 +13,7 @@ import {
   constant,
   fromLow,
   IOTA,
+  known,
   pick,
   SSE,
   simdFaultIf,
@@ -58,6 +59,8 @@ const blendVariable = (
 };
 /** Ones in the elements whose bit of the immediate is set. */
 export function immediateMask(x: Emitter, shape: string, size: number, immediate: Value): Value {
+  const control = known(immediate);
+  if (control !== undefined) return constant(i => ((control >> Math.floor(i / size)) & 1 ? 0xff : 0));
   const bits = x.let(constant(i => (i % size === 0 ? 1 << Math.floor(i / size) : 0)));
   const spread = w.simd(`${shape}.splat`, size === 8 ? w.extendU(immediate) : immediate);
   return x.let(w.simd(`${shape}.eq`, w.simd('v128.and', spread, bits), bits));
@@ -65,8 +68,11 @@ export function immediateMask(x: Emitter, shape: string, size: number, immediate
 /** Elements of `b` where the immediate has ones. */
 export const blend =
   (shape: string, size: number): BinaryImmediate =>
-  (a, b, immediate, x) =>
-    w.simd('v128.bitselect', b, a, immediateMask(x, shape, size, immediate));
+  (a, b, immediate, x) => {
+    const control = known(immediate);
+    if (control !== undefined) return pick(a, b, i => ((control >> Math.floor(i / size)) & 1 ? i + 16 : i));
+    return w.simd('v128.bitselect', b, a, immediateMask(x, shape, size, immediate));
+  };
 
 /**
  * PTEST and VTESTPS, VTESTPD: ZF says that no bit of both is one, CF that no bit of the second alone is.

@@ -12,6 +12,7 @@ import {
   enterMmx,
   IOTA,
   joined,
+  known,
   MMX,
   mmxBinary,
   pair,
@@ -76,6 +77,11 @@ const shuffleBytes =
 
 /** The bytes of `b`, then those of `a`, from byte `count` on; zeros come after. */
 function alignBytes(a: Value, b: Value, count: Value, x: Emitter): Value {
+  const bytes = known(count);
+  if (bytes !== undefined) {
+    if (bytes >= 32) return ZERO;
+    return bytes > 16 ? pick(a, ZERO, i => i + bytes - 16) : pick(b, a, i => i + bytes);
+  }
   const low = w.simd('i8x16.add_sat_u', IOTA, w.simd('i8x16.splat', count));
   const high = w.simd('i8x16.add', IOTA, w.simd('i8x16.splat', w.sub(count, w.i32(16))));
   return x.let(w.simd('v128.or', w.simd('i8x16.swizzle', b, low), w.simd('i8x16.swizzle', a, high)));

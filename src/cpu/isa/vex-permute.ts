@@ -7,8 +7,8 @@ import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { type Definition, define, defineVex, type Semantics } from './definition.ts';
 import type { Emitter, Operand } from './emitter.ts';
-import { constant, pick, ZERO } from './sse-common.ts';
-import { dwordIndices, shuffleDouble } from './sse-shuffle.ts';
+import { constant, known, pick, ZERO } from './sse-common.ts';
+import { shuffleDouble, shuffleDwords } from './sse-shuffle.ts';
 import { blend } from './sse-sse4.ts';
 import { AVX, vexBinary, vexBinaryImmediate, vexUnaryImmediate } from './vex-common.ts';
 
@@ -78,6 +78,14 @@ const permuteDwords: Semantics = (x, destination, indices, source) => {
 const permuteQwords: Semantics = (x, destination, source, immediate) => {
   const [low, high] = partsOf(source as Operand);
   const control = (immediate as Operand).read();
+  const fields = known(control);
+  if (fields !== undefined) {
+    // Elements 0 and 1 are in the low part, which comes first for the shuffle too.
+    const lane = (field: number) => ((fields >> (2 * field)) & 3) * 8;
+    const chosen = [0, 2].map(field => x.let(pick(low, high, i => lane(field + (i >> 3)) + (i & 7))));
+    (destination as Operand).writeParts(chosen);
+    return;
+  }
   const element = (field: number): Value => {
     const number = w.and(w.shrU(control, w.i32(2 * field)), w.i32(3));
     const first = w.simd('i8x16.splat', w.shl(number, w.i32(3)));
@@ -180,12 +188,7 @@ export const vexPermutes: Definition[] = [
   define('vperm2i128', 'VEX.256.66.0F3A.W0 46 /r', 'Vx Hx Wx Ib', permuteHalves, AVX),
   ...defineVex('vpermilps', 'VEX.66.0F38.W0 0C /r', 'Vx Hx Wx', vexBinary(permuteSingles)),
   ...defineVex('vpermilpd', 'VEX.66.0F38.W0 0D /r', 'Vx Hx Wx', vexBinary(permuteDoubles)),
-  ...defineVex(
-    'vpermilps',
-    'VEX.66.0F3A.W0 04 /r',
-    'Vx Wx Ib',
-    vexUnaryImmediate((a, control, x) => w.simd('i8x16.swizzle', a, dwordIndices(x, control))),
-  ),
+  ...defineVex('vpermilps', 'VEX.66.0F3A.W0 04 /r', 'Vx Wx Ib', vexUnaryImmediate(shuffleDwords)),
   ...defineVex(
     'vpermilpd',
     'VEX.66.0F3A.W0 05 /r',
