@@ -6,7 +6,12 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Vcpu } from '../../src/cpu/vcpu/layout.ts';
+import type { Signature } from '../../src/cpu/runtime/signatures.ts';
+import { floatExports } from '../../src/cpu/runtime/signatures-float.ts';
+import { SIMD_UNMASKED, Vcpu } from '../../src/cpu/vcpu/layout.ts';
+import * as w from '../../src/cpu/wasm/code.ts';
+import { Code } from '../../src/cpu/wasm/code.ts';
+import { ModuleBuilder } from '../../src/cpu/wasm/module.ts';
 
 export const FULL = process.env.DOMUS_TEST_FULL === '1';
 const ROOT = join(import.meta.dirname, '../..');
@@ -35,6 +40,8 @@ export interface FloatModule {
   readonly exports: Record<string, Export>;
   readonly view: DataView;
   readonly u8: Uint8Array;
+  /** The SSE functions by address: see sseAdapter. */
+  readonly sse: Record<string, (imm: number) => number>;
 }
 
 /** A temporary directory that is removed when the process ends. */
@@ -75,6 +82,8 @@ export function buildFloatModule(directory: string): FloatModule {
       '16',
       '--enable',
       'threads,simd,bulk-memory',
+      '--disableWarning',
+      '112',
       '-o',
       output,
     ],
@@ -89,12 +98,51 @@ export function buildFloatModule(directory: string): FloatModule {
       },
     },
   });
+  const adapter = new WebAssembly.Instance(new WebAssembly.Module(sseAdapter()), {
+    env: { memory },
+    float: instance.exports,
+  });
   return {
+    sse: adapter.exports as unknown as Record<string, (imm: number) => number>,
     exports: instance.exports as unknown as Record<string, Export>,
     view: new DataView(memory.buffer),
     u8: new Uint8Array(memory.buffer),
   };
 }
+
+/**
+ * JavaScript cannot call functions of vectors. For each function of SSE, one that takes its operands from Place.a, b and
+ * c, leaves the result in Place.dst, and returns vcpu.simdFault.
+ */
+function sseAdapter(): Uint8Array<ArrayBuffer> {
+  const module = new ModuleBuilder(16);
+  const { cpu, a, b, c, dst } = Place;
+  const wanted = Object.entries<Signature>(floatExports).filter(([name]) => isSseFunction(name));
+  const callees = wanted.map(([name, { params, result }]) => ({
+    name,
+    callee: module.importFunction('float', name, params, result ?? undefined),
+  }));
+  for (const { name, callee } of callees) {
+    const code = new Code(['i32']);
+    const operands = callee.params.slice(1).map((type, i) => {
+      if (type === 'i32' && takesImmediate(name) && i === callee.params.length - 2) return code.parameter(0);
+      const at = w.i32([a, b, c][i]!);
+      return type === 'v128' ? w.loadV128(at) : w.load(type as 'i32' | 'i64', type === 'i64' ? 8 : 4, at);
+    });
+    const value = code.call(callee, w.i32(cpu), ...operands);
+    code.store(value.type === 'i32' ? 4 : value.type === 'i64' ? 8 : 16, w.i32(dst), value);
+    code.return(w.truth(w.and(w.load('i32', 4, w.i32(cpu), Vcpu.offsets.simdFault), w.i32(SIMD_UNMASKED))));
+    code.unreachable();
+    const adapted = module.declare(['i32'], 'i32');
+    module.define(adapted, code);
+    module.export(name, adapted);
+  }
+  return module.build() as Uint8Array<ArrayBuffer>;
+}
+const isSseFunction = (name: string): boolean =>
+  /^(add|sub|mul|div|min|max|sqrt|addsub|dp|fma|rcp|rsqrt|u?comi|cmp|cvt|round)/.test(name) &&
+  /([sp][sd]|2si\d\d|2(dq|pi|ps|pd|ph|sd|ss)|32ss|64s[sd])$/.test(name);
+const takesImmediate = (name: string): boolean => /^(dp|fma|cmp|round|cvtps2ph)/.test(name);
 
 export function buildOracle(directory: string, name: string): string {
   const output = join(directory, name);

@@ -172,6 +172,38 @@ export function float64(random: Random, words: Uint32Array, at: number): void {
   words[at + 1] = high;
 }
 
+/**
+ * Biased exponents where a range ends in which processors' arithmetic is taken for granted (isa/float-range.ts), and
+ * where the format ends; those of one number each side of them.
+ */
+const near = (...exponents: number[]): readonly number[] => exponents.flatMap(e => [e - 1, e, e + 1]);
+const EXPONENTS32 = [1, ...near(2, 24, 65, 127, 128, 150, 157, 158, 190, 253), 254];
+const EXPONENTS64 = [1, ...near(2, 53, 513, 897, 1023, 1024, 1053, 1054, 1086, 1149, 1534, 2045), 2046];
+const FRACTION_BITS = { 4: 23, 8: 52 } as const;
+/**
+ * A zero or a normal number, for vectors without anything extraordinary: with these, it depends on the exponents alone
+ * whether a sum or product leaves the normal numbers.
+ */
+function ordinary(random: Random, bytes: 4 | 8, words: Uint32Array, at: number): void {
+  const sign = random.below(2) * 0x8000_0000;
+  const bias = bytes === 4 ? 127 : 1023;
+  const edges = bytes === 4 ? EXPONENTS32 : EXPONENTS64;
+  const exponent = random.oneIn(2) ? random.pick(edges) : bias - 4 + random.below(8);
+  const fractionBits = FRACTION_BITS[bytes] - (bytes === 8 ? 32 : 0);
+  const mask = 2 ** fractionBits - 1;
+  const pattern = random.below(5);
+  const fraction = () => [0, -1, 0, random.u32() << (fractionBits - 4), random.u32()][pattern]! & mask;
+  let high = ((exponent << fractionBits) | fraction() | sign) >>> 0;
+  let low = [0, -1, 1, 0, random.u32()][pattern]! >>> 0;
+  if (bytes === 4 && pattern === 2) high |= 1;
+  if (random.oneIn(6)) {
+    low = 0;
+    high = sign;
+  }
+  if (bytes === 8) words[at++] = low;
+  words[at] = high;
+}
+
 /** 80-bit: [exponent, significand high, significand low]. */
 const FLOAT80: readonly (readonly [number, number, number])[] = [
   [0, 0, 0],
@@ -280,8 +312,13 @@ const scratchBytes = new Uint8Array(scratch.buffer);
 /** Fills `length` bytes (a multiple of 4) with lanes of a kind. */
 export function lanes(random: Random, kind: LaneKind, bytes: Uint8Array, at: number, length: number): void {
   const text = random.pick(['ab', 'abc\0', 'xyz0\0', '\0\x7f\x80\xff']);
+  const isOrdinary = random.oneIn(2);
   for (let i = 0; i < length; i += 8) {
-    if (kind === 'float32') {
+    if (kind === 'float32' && isOrdinary) {
+      ordinary(random, 4, scratch, 0);
+      ordinary(random, 4, scratch, 1);
+    } else if (kind === 'float64' && isOrdinary) ordinary(random, 8, scratch, 0);
+    else if (kind === 'float32') {
       scratch[0] = float32(random);
       scratch[1] = float32(random);
     } else if (kind === 'float16') {

@@ -63,6 +63,7 @@ function compile(definition: Definition, size: number, immediate?: number): Code
     mode64: true,
     let: let_,
     local: (type: w.Type) => code.local(type),
+    set: (local: w.Local, value: Value) => code.set(local, value),
     runtime: calls,
   };
   const operands = definition.operands.map((spec, i) =>

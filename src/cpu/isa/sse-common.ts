@@ -3,6 +3,7 @@
  * the x87 registers (SDM vol. 1, 9.5), SIMD exceptions (11.5), and entry helpers for the table.
  */
 
+import { SIMD_UNMASKED } from '../vcpu/layout.ts';
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { type Definition, define, defineVex, type Options, type Semantics } from './definition.ts';
@@ -51,12 +52,14 @@ export function selectors(x: Emitter, immediate: Value): Value {
 
 // ---- SIMD floating-point exceptions ----
 
-/** #XM when a runtime function reported an unmasked exception; #UD when the operating system does not handle these. */
-export function simdFaultIf(x: Emitter, unmasked: Value): void {
-  x.if(unmasked, () => {
-    x.raiseIf(w.eqz(w.and(w.wrap(x.field('cr4')), w.i32(1 << 10))), Vector.UD);
-    x.raise(Vector.XM);
-  });
+/** #XM; #UD when the operating system does not handle these. */
+export function raiseSimd(x: Emitter): void {
+  x.raiseIf(w.eqz(w.and(w.wrap(x.field('cr4')), w.i32(1 << 10))), Vector.UD);
+  x.raise(Vector.XM);
+}
+/** The same when the runtime function just called met an unmasked exception. */
+export function checkSimd(x: Emitter): void {
+  x.if(w.and(x.field('simdFault'), w.i32(SIMD_UNMASKED)), () => raiseSimd(x));
 }
 
 // ---- MMX ----

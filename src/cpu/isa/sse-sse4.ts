@@ -5,6 +5,8 @@ import * as w from '../wasm/code.ts';
 import { type Definition, define, defineVex, type Semantics } from './definition.ts';
 import type { Emitter, Operand } from './emitter.ts';
 import * as flags from './flags.ts';
+import * as float from './float-operation.ts';
+import type { FloatType } from './float-range.ts';
 import {
   type Binary,
   type BinaryImmediate,
@@ -16,7 +18,6 @@ import {
   known,
   pick,
   SSE,
-  simdFaultIf,
   type Unary,
   xmmUnary,
   ZERO,
@@ -197,20 +198,32 @@ const insertScaled: Semantics = (x, destination, ...sources) =>
 
 // ---- what the runtime computes ----
 
-const round =
-  (name: string): Semantics =>
+const packedRound =
+  (type: FloatType): Semantics =>
   (x, destination, source, immediate) => {
-    const from = x.let((source as Operand).location());
-    simdFaultIf(x, x.runtime(name, from, (destination as Operand).location(), (immediate as Operand).read()));
+    const a = (source as Operand).readVector();
+    (destination as Operand).writeVector(float.packedRound(x, type, a, (immediate as Operand).read()));
   };
-const withImmediate =
-  (name: string, faults: boolean): Semantics =>
+const scalarRound =
+  (type: FloatType): Semantics =>
   (x, destination, source, immediate) => {
-    const b = x.let((source as Operand).location());
-    const target = (destination as Operand).location();
-    const result = x.runtime(name, target, b, target, (immediate as Operand).read());
-    if (faults) simdFaultIf(x, result);
+    const target = destination as Operand;
+    const a = (source as Operand).readVector();
+    const result = float.scalarRound(x, type, a, (immediate as Operand).read());
+    target.writeVector(float.withLowest(type, target.readVector(), result));
   };
+const dotProduct =
+  (type: FloatType): Semantics =>
+  (x, destination, source, immediate) => {
+    const target = destination as Operand;
+    const b = (source as Operand).readVector();
+    target.writeVector(float.dotProduct(x, type, target.readVector(), b, (immediate as Operand).read()));
+  };
+const sumDifferences: Semantics = (x, destination, source, immediate) => {
+  const b = x.let((source as Operand).location());
+  const target = (destination as Operand).location();
+  x.runtime('sumDifferenceWindows', target, b, target, (immediate as Operand).read());
+};
 const move: Semantics = (_x, destination, source) =>
   (destination as Operand).writeVector((source as Operand).readVector());
 
@@ -264,10 +277,10 @@ export const sse4: Definition[] = [
   ...BINARY.flatMap(([name, opcode, operator]) => binary(name, `66 0F 38 ${opcode} /r`, lanewise(operator))),
   define('phminposuw', '66 0F 38 41 /r', 'Vx Wx', xmmUnary(smallestWord), SSE),
   define('vphminposuw', 'VEX.128.66.0F38 41 /r', 'Vx Wx', vexUnary(smallestWord), AVX),
-  define('roundps', '66 0F 3A 08 /r', 'Vx Wx Ib', round('roundps'), SSE),
-  define('roundpd', '66 0F 3A 09 /r', 'Vx Wx Ib', round('roundpd'), SSE),
-  define('roundss', '66 0F 3A 0A /r', 'Vd Wd Ib', round('roundss'), SSE),
-  define('roundsd', '66 0F 3A 0B /r', 'Vq Wq Ib', round('roundsd'), SSE),
+  define('roundps', '66 0F 3A 08 /r', 'Vx Wx Ib', packedRound('f32'), SSE),
+  define('roundpd', '66 0F 3A 09 /r', 'Vx Wx Ib', packedRound('f64'), SSE),
+  define('roundss', '66 0F 3A 0A /r', 'Vd Wd Ib', scalarRound('f32'), SSE),
+  define('roundsd', '66 0F 3A 0B /r', 'Vq Wq Ib', scalarRound('f64'), SSE),
   ...binaryImmediate('blendps', '66 0F 3A 0C /r', blend('i32x4', 4), 4),
   ...binaryImmediate('blendpd', '66 0F 3A 0D /r', blend('i64x2', 8), 2),
   ...binaryImmediate('pblendw', '66 0F 3A 0E /r', blend('i16x8', 2)),
@@ -292,7 +305,7 @@ export const sse4: Definition[] = [
     define(name, `66 0F 3A ${opcode} /r`, `Vx ${source} Ib`, semantics, SSE),
     define(`v${name}`, `VEX.128.66.0F3A ${opcode} /r`, `Vx Hx ${source} Ib`, semantics, AVX),
   ]),
-  define('dpps', '66 0F 3A 40 /r', 'Vx Wx Ib', withImmediate('dpps', true), SSE),
-  define('dppd', '66 0F 3A 41 /r', 'Vx Wx Ib', withImmediate('dppd', true), SSE),
-  define('mpsadbw', '66 0F 3A 42 /r', 'Vx Wx Ib', withImmediate('sumDifferenceWindows', false), SSE),
+  define('dpps', '66 0F 3A 40 /r', 'Vx Wx Ib', dotProduct('f32'), SSE),
+  define('dppd', '66 0F 3A 41 /r', 'Vx Wx Ib', dotProduct('f64'), SSE),
+  define('mpsadbw', '66 0F 3A 42 /r', 'Vx Wx Ib', sumDifferences, SSE),
 ];

@@ -3,7 +3,7 @@
  * from other modules. A test compares this table with the real module. What each does is said where it is written,
  * in assembly/.
  */
-export type ValueType = 'i32' | 'i64';
+export type ValueType = 'i32' | 'i64' | 'v128';
 export interface Signature {
   readonly params: readonly ValueType[];
   readonly result: ValueType | null;

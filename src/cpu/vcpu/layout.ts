@@ -185,7 +185,15 @@ export const Vcpu = struct('vcpu', {
   parallel: u32,
   /** A word that nobody looks at: an atomic operation on it orders the accesses around it. */
   fence: u32,
+  /**
+   * Exceptions that the SSE or AVX operation raised which the runtime did last, in their MXCSR places; SIMD_UNMASKED is set when
+   * one of them is not masked: the result does not count then.
+   */
+  simdFault: u32,
 });
+
+/** See `simdFault`. */
+export const SIMD_UNMASKED = 0x100;
 
 /** More fuel than a slice can have, so that one comparison with `kick` tells both that it is set and that fuel is used up. */
 export const KICK = 0x7fff_ffff;

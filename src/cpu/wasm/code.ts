@@ -198,15 +198,24 @@ export const loadV128 = (address: Value, offset = 0): Value =>
 export const loadZeroExtended = (width: 4 | 8, address: Value, offset = 0): Value =>
   node('v128', width === 8 ? op.V128_LOAD64_ZERO : op.V128_LOAD32_ZERO, [address], memarg(0, offset));
 
-/** A SIMD operator by its text-format name, such as 'i32x4.add'. */
-export function simd(name: string, ...operands: Value[]): Value {
-  const found = op.SIMD_OPERATORS.get(name);
-  invariant(found, `unknown SIMD operator ${name}`);
+function operation(
+  operators: ReadonlyMap<string, op.Operator>,
+  name: string,
+  operands: readonly Value[],
+): Value {
+  const found = operators.get(name);
+  invariant(found, `unknown operator ${name}`);
   operands.forEach((operand, i) => {
     invariant(operand.type === found.parameters[i], `${name}: operand ${i} is ${operand.type}`);
   });
   return node(found.result, found.opcode, operands);
 }
+/** A SIMD operator by its text-format name, such as 'i32x4.add'. */
+export const simd = (name: string, ...operands: Value[]): Value =>
+  operation(op.SIMD_OPERATORS, name, operands);
+/** A scalar floating-point operator by its text-format name, such as 'f64.add'. */
+export const float = (name: string, ...operands: Value[]): Value =>
+  operation(op.FLOAT_OPERATORS, name, operands);
 /** Bytes of `a` (0..15) and `b` (16..31) picked by `lanes`. */
 export const shuffle = (a: Value, b: Value, lanes: readonly number[]): Value =>
   node('v128', op.I8X16_SHUFFLE, [a, b], lanes);

@@ -128,9 +128,17 @@ const SIMD_BINARY_V: Record<string, number> = {
   'i32x4.gt_s': 0x3b,
   'i32x4.gt_u': 0x3c,
   'f32x4.eq': 0x41,
+  'f32x4.ne': 0x42,
   'f32x4.lt': 0x43,
+  'f32x4.gt': 0x44,
+  'f32x4.le': 0x45,
+  'f32x4.ge': 0x46,
   'f64x2.eq': 0x47,
+  'f64x2.ne': 0x48,
   'f64x2.lt': 0x49,
+  'f64x2.gt': 0x4a,
+  'f64x2.le': 0x4b,
+  'f64x2.ge': 0x4c,
   'v128.and': 0x4e,
   'v128.andnot': 0x4f,
   'v128.or': 0x50,
@@ -194,10 +202,14 @@ const SIMD_BINARY_V: Record<string, number> = {
   'f32x4.sub': 0xe5,
   'f32x4.mul': 0xe6,
   'f32x4.div': 0xe7,
+  'f32x4.pmin': 0xea,
+  'f32x4.pmax': 0xeb,
   'f64x2.add': 0xf0,
   'f64x2.sub': 0xf1,
   'f64x2.mul': 0xf2,
   'f64x2.div': 0xf3,
+  'f64x2.pmin': 0xf6,
+  'f64x2.pmax': 0xf7,
 };
 const SIMD_UNARY_V: Record<string, number> = {
   'v128.not': 0x4d,
@@ -226,7 +238,21 @@ const SIMD_UNARY_V: Record<string, number> = {
   'i64x2.extend_low_i32x4_u': 0xc9,
   'i64x2.extend_high_i32x4_u': 0xca,
   'f32x4.sqrt': 0xe3,
+  'f32x4.abs': 0xe0,
+  'f32x4.ceil': 0x67,
+  'f32x4.floor': 0x68,
+  'f32x4.trunc': 0x69,
+  'f32x4.nearest': 0x6a,
   'f64x2.sqrt': 0xef,
+  'f64x2.abs': 0xec,
+  'f64x2.ceil': 0x74,
+  'f64x2.floor': 0x75,
+  'f64x2.trunc': 0x7a,
+  'f64x2.nearest': 0x94,
+  'i32x4.trunc_sat_f32x4_s': 0xf8,
+  'f32x4.convert_i32x4_s': 0xfa,
+  'i32x4.trunc_sat_f64x2_s_zero': 0xfc,
+  'f64x2.convert_low_i32x4_s': 0xfe,
   'f32x4.demote_f64x2_zero': 0x5e,
   'f64x2.promote_low_f32x4': 0x5f,
 };
@@ -262,19 +288,19 @@ const SIMD_SPLAT: Record<string, [number, Type]> = {
   'i64x2.splat': [0x12, 'i64'],
 };
 
-export interface SimdOperator {
+export interface Operator {
   readonly opcode: number;
   readonly parameters: readonly Type[];
   readonly result: Type;
 }
 
-const simd = (code: number, parameters: readonly Type[], result: Type): SimdOperator => ({
+const simd = (code: number, parameters: readonly Type[], result: Type): Operator => ({
   opcode: prefixed(SIMD_PREFIX, code),
   parameters,
   result,
 });
 
-export const SIMD_OPERATORS: ReadonlyMap<string, SimdOperator> = new Map([
+export const SIMD_OPERATORS: ReadonlyMap<string, Operator> = new Map([
   ...Object.entries(SIMD_BINARY_V).map(([n, c]) => [n, simd(c, ['v128', 'v128'], 'v128')] as const),
   ...Object.entries(SIMD_UNARY_V).map(([n, c]) => [n, simd(c, ['v128'], 'v128')] as const),
   ...Object.entries(SIMD_TERNARY_V).map(([n, c]) => [n, simd(c, ['v128', 'v128', 'v128'], 'v128')] as const),
@@ -289,10 +315,58 @@ export const EXTRACT_LANE = {
   i16x8u: [prefixed(SIMD_PREFIX, 0x19), 'i32'],
   i32x4: [prefixed(SIMD_PREFIX, 0x1b), 'i32'],
   i64x2: [prefixed(SIMD_PREFIX, 0x1d), 'i64'],
+  f32x4: [prefixed(SIMD_PREFIX, 0x1f), 'f32'],
+  f64x2: [prefixed(SIMD_PREFIX, 0x21), 'f64'],
 } as const satisfies Record<string, readonly [number, Type]>;
 export const REPLACE_LANE = {
   i8x16: prefixed(SIMD_PREFIX, 0x17),
   i16x8: prefixed(SIMD_PREFIX, 0x1a),
   i32x4: prefixed(SIMD_PREFIX, 0x1c),
   i64x2: prefixed(SIMD_PREFIX, 0x1e),
+  f32x4: prefixed(SIMD_PREFIX, 0x20),
+  f64x2: prefixed(SIMD_PREFIX, 0x22),
 } as const;
+
+/** Scalar floating-point operators by text-format name: those that both types have, from their first opcode on. */
+const FLOAT_COMPARISONS = ['eq', 'ne', 'lt', 'gt', 'le', 'ge'];
+// biome-ignore format: a table
+const FLOAT_ARITHMETIC = ['abs', 'neg', 'ceil', 'floor', 'trunc', 'nearest', 'sqrt', 'add', 'sub', 'mul', 'div', 'min', 'max', 'copysign'];
+const FIRST_BINARY = FLOAT_ARITHMETIC.indexOf('add');
+const SATURATING_PREFIX = 0xfc;
+/** Name, opcode, operand type, result type. */
+const FLOAT_CONVERSIONS: readonly (readonly [string, number, Type, Type])[] = [
+  ['f32.convert_i32_s', 0xb2, 'i32', 'f32'],
+  ['f32.convert_i64_s', 0xb4, 'i64', 'f32'],
+  ['f32.demote_f64', 0xb6, 'f64', 'f32'],
+  ['f64.convert_i32_s', 0xb7, 'i32', 'f64'],
+  ['f64.convert_i64_s', 0xb9, 'i64', 'f64'],
+  ['f64.promote_f32', 0xbb, 'f32', 'f64'],
+  ['i32.reinterpret_f32', 0xbc, 'f32', 'i32'],
+  ['i64.reinterpret_f64', 0xbd, 'f64', 'i64'],
+  ['f32.reinterpret_i32', 0xbe, 'i32', 'f32'],
+  ['f64.reinterpret_i64', 0xbf, 'i64', 'f64'],
+  ['i32.trunc_sat_f32_s', prefixed(SATURATING_PREFIX, 0), 'f32', 'i32'],
+  ['i32.trunc_sat_f64_s', prefixed(SATURATING_PREFIX, 2), 'f64', 'i32'],
+  ['i64.trunc_sat_f32_s', prefixed(SATURATING_PREFIX, 4), 'f32', 'i64'],
+  ['i64.trunc_sat_f64_s', prefixed(SATURATING_PREFIX, 6), 'f64', 'i64'],
+];
+const floatOperators = (type: 'f32' | 'f64', comparisons: number, arithmetic: number) => [
+  ...FLOAT_COMPARISONS.map(
+    (name, i) =>
+      [`${type}.${name}`, { opcode: comparisons + i, parameters: [type, type], result: 'i32' }] as const,
+  ),
+  ...FLOAT_ARITHMETIC.map(
+    (name, i) =>
+      [
+        `${type}.${name}`,
+        { opcode: arithmetic + i, parameters: i < FIRST_BINARY ? [type] : [type, type], result: type },
+      ] as const,
+  ),
+];
+export const FLOAT_OPERATORS: ReadonlyMap<string, Operator> = new Map<string, Operator>([
+  ...floatOperators('f32', 0x5b, 0x8b),
+  ...floatOperators('f64', 0x61, 0x99),
+  ...FLOAT_CONVERSIONS.map(
+    ([name, opcode, from, result]) => [name, { opcode, parameters: [from], result }] as const,
+  ),
+]);

@@ -6,7 +6,7 @@
  * MXCSR and the x87 status word share. Sources: SDM vol. 1, 8.1, 10.2.3 and 11.5.
  */
 
-import { VCPU_mxcsr } from '../generated/layout';
+import { VCPU_mxcsr, VCPU_simdFault } from '../generated/layout';
 
 export const IE: u32 = 1;
 export const DE: u32 = 2;
@@ -22,6 +22,10 @@ export const RC_ZERO: u32 = 3;
 
 /** Exceptions raised so far by the current instruction. */
 export let raised: u32 = 0;
+/** What the steps of the current SSE operation raised. */
+let reported: u32 = 0;
+/** In vcpu.simdFault: one of the exceptions there is unmasked. */
+const UNMASKED: u32 = 0x100;
 /** Rounding control, 0..3 as encoded. */
 export let rounding: u32 = 0;
 /** Exception mask bits, 1 = masked. */
@@ -30,6 +34,12 @@ export let masks: u32 = 0x3f;
 export let denormalsAreZero: bool = false;
 /** Tiny results become zero (only with underflow masked). */
 export let flushToZero: bool = false;
+/** SSE: tiny results that are exact stay as they are and are not reported. */
+export let areTinyKept: bool = false;
+/** SSE: an inexact result has nothing to report any more. */
+export let isPrecisionSettled: bool = false;
+/** SSE: the same for denormal operands and results. */
+export let isTininessSettled: bool = false;
 
 export function raise(exceptions: u32): void {
   raised |= exceptions;
@@ -59,20 +69,27 @@ export function beginControl(roundingControl: u32, exceptionMasks: u32): void {
 export function beginSse(cpu: usize): void {
   const mxcsr = load<u32>(cpu, VCPU_mxcsr);
   raised = 0;
+  reported = 0;
   rounding = (mxcsr >> 13) & 3;
   masks = (mxcsr >> 7) & 0x3f;
   denormalsAreZero = (mxcsr & 0x40) !== 0;
   flushToZero = (mxcsr & 0x8000) !== 0 && (masks & UE) !== 0;
+  areTinyKept = (mxcsr & 0x8000) === 0 && (masks & UE) !== 0;
+  const settled = mxcsr & masks;
+  isPrecisionSettled = (settled & PE) !== 0;
+  isTininessSettled = (settled & (DE | UE | PE)) === (DE | UE | PE);
 }
 
 /**
- * End an SSE instruction: report the exceptions in MXCSR. Returns nonzero when one of them is unmasked; the caller then
- * leaves the destination alone and raises #XM. An unmasked invalid, denormal or divide exception comes before the
- * computation, which then never reports the other three.
+ * End an SSE operation, or a step of one: report the exceptions in MXCSR, and in vcpu.simdFault whether one of them is
+ * unmasked; the caller then leaves the destination alone and raises #XM. An unmasked invalid, denormal or divide exception
+ * comes before the computation, which then never reports the other three.
  */
-export function endSse(cpu: usize): i32 {
+export function endSse(cpu: usize): bool {
   const unmasked = raised & ~masks;
+  reported |= raised;
+  store<u32>(cpu, reported | (unmasked ? UNMASKED : 0), VCPU_simdFault);
   if (unmasked & (IE | DE | ZE)) raised &= IE | DE | ZE;
   if (raised) store<u32>(cpu, load<u32>(cpu, VCPU_mxcsr) | raised, VCPU_mxcsr);
-  return unmasked !== 0 ? 1 : 0;
+  return unmasked !== 0;
 }

@@ -1,7 +1,7 @@
 /** x86 floating point: what the CPU engine calls. See control.ts for how the parts share state. */
-export * from './sse-binary';
-export * from './sse-other';
-export * from './sse-packed';
+export * from './sse-arithmetic';
+export * from './sse-compare';
+export * from './sse-convert';
 export {
   fabs,
   farith,
