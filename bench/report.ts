@@ -23,7 +23,7 @@ const unique = <T>(values: readonly T[]): T[] => [...new Set(values)];
 const TITLES = new Map([
   ...[...SUITES, COREMARK_SUITE].map(({ name, title }) => [name, title] as const),
   [REAL_SUITE, "Programs of Debian's packages"],
-  [PAGE_COST_SUITE, 'Cost of data in the page of the code: time against apart'],
+  [PAGE_COST_SUITE, "Cost of data in the code's page"],
   [SMP_SUITE, 'Two programs at once: 2 vCPUs against 1'],
   ['boot', 'Boot to a command'],
   ['boot-memory', 'Memory of a boot'],
