@@ -10,6 +10,7 @@ import * as grant from './grant-table.ts';
 import * as hvm from './hvm.ts';
 import * as io from './io.ts';
 import * as memory from './memory.ts';
+import * as netif from './netif.ts';
 import * as sched from './sched.ts';
 import * as vcpu from './vcpu.ts';
 import * as version from './version.ts';
@@ -33,12 +34,13 @@ const HEADERS = [
   'hvm/hvm_op.h',
   'arch-x86/hvm/start_info.h',
   'io/console.h',
+  'io/netif.h',
   'io/xs_wire.h',
 ];
 /** Described for our own use; the headers have no name for them. */
 const WITHOUT_NAME = new Set(['evtchn_status_interdomain', 'xen_memory_domain', 'e820entry']);
 /** What a C expression yields is compared with what we say. */
-const modules = { event, grant, hvm, io, memory, sched, vcpu, version, xen };
+const modules = { event, grant, hvm, io, memory, netif, sched, vcpu, version, xen };
 const described = Object.values(modules)
   .flatMap(module => Object.values(module) as unknown[])
   .filter((value): value is Described => typeof value === 'object' && value !== null && 'structName' in value)

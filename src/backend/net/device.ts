@@ -1,0 +1,339 @@
+/**
+ * A network device of a domain (vif): the backend half, and one end of a cable.
+ *
+ * The domain's kernel writes its rings and event channels and goes to Connected; the backend maps the rings, binds the
+ * channels and goes to Connected too. Frames that the domain sends go out at the cable, frames that arrive there go
+ * into its receive rings, cut and completed if it asks for that. Either half may close, and a kernel may come back.
+ * What the domain writes is checked: nonsense ends in state Closing with the reason under `error/`.
+ */
+import * as netif from '../../abi/xen/netif.ts';
+import { domid as domainId, gref, type MachineAddress, PAGE_SIZE, port } from '../../base/brand.ts';
+import { type Frame, packetOf, type Station, segments, withChecksum } from '../../net/frame.ts';
+import type { MacAddress } from '../../net/packet/address.ts';
+import { get16 } from '../../net/packet/bytes.ts';
+import { EtherType, etherType } from '../../net/packet/ethernet.ts';
+import { Protocol } from '../../net/packet/ip.ts';
+import type { XenstoreClient } from '../../xenstore/client.ts';
+import type { Defer, Faults } from '../../xenstore/faults.ts';
+import { XenstoreError } from '../../xenstore/wire.ts';
+import { backendPath, errorPath, frontendPath, parseState, XenbusState } from '../console/xenbus.ts';
+import { BackRing } from '../ring.ts';
+import type { NetHost } from './host.ts';
+import {
+  type FrontendKeys,
+  KIND,
+  type QueueKeys,
+  readFrontendKeys,
+  removeNetDeviceKeys,
+  writeNetDeviceKeys,
+} from './keys.ts';
+import { ReceiveSide } from './receive.ts';
+import { serveTransmit } from './transmit.ts';
+
+export type NetTransfer = 'net-transmit' | 'net-receive' | 'net-connect';
+
+export interface NetDeviceOptions {
+  /** A client of the backend's domain. */
+  readonly xs: XenstoreClient;
+  readonly host: NetHost;
+  readonly defer: Defer;
+  readonly domid: number;
+  readonly devid: number;
+  readonly backendDomid?: number;
+  readonly mac: MacAddress;
+  readonly mtu: number;
+  /** Queues that the domain may ask for. */
+  readonly maxQueues?: number;
+  /** Where the domain's frames go. */
+  readonly cable: Station;
+  readonly faults?: Faults<NetTransfer>;
+  /** The device is gone, after `remove`. */
+  readonly onRemoved?: () => void;
+}
+
+export const MAX_QUEUES_DEFAULT = 8;
+
+interface Queue {
+  readonly keys: QueueKeys;
+  readonly tx: BackRing;
+  readonly rx: BackRing;
+  readonly receiver: ReceiveSide;
+  serveTx(): void;
+  serveRx(): void;
+  close(): void;
+}
+
+export class NetDevice implements Station {
+  readonly #options: NetDeviceOptions;
+  readonly #maxQueues: number;
+  readonly #backendDomid: number;
+  readonly #front: string;
+  readonly #back: string;
+  readonly #unwatch: () => void;
+  #queues: readonly Queue[] = [];
+  #frontend: FrontendKeys | undefined;
+  #state: number = XenbusState.initialising;
+  #removing = false;
+  #removed = false;
+  readonly counters = {
+    transmit: { frames: 0, bytes: 0, errors: 0, dropped: 0 },
+    receive: { frames: 0, bytes: 0, errors: 0, dropped: 0 },
+  };
+
+  /** Writes the device's keys and waits for the domain. */
+  constructor(options: NetDeviceOptions) {
+    const { xs, domid, devid, mac, mtu } = options;
+    this.#options = options;
+    this.#maxQueues = options.maxQueues ?? MAX_QUEUES_DEFAULT;
+    this.#backendDomid = options.backendDomid ?? 0;
+    this.#front = frontendPath(domid, KIND, devid);
+    this.#back = backendPath(this.#backendDomid, KIND, domid, devid);
+    const backendDomid = this.#backendDomid;
+    writeNetDeviceKeys(xs, { domid, devid, backendDomid, mac, mtu, maxQueues: this.#maxQueues });
+    this.#switch(XenbusState.initWait);
+    this.#unwatch = xs.watch(`${this.#front}/state`, () => this.#frontendChanged());
+  }
+
+  /** The backend's `XenbusState`. */
+  get state(): number {
+    return this.#state;
+  }
+  get nrQueues(): number {
+    return this.#queues.length;
+  }
+
+  #switch(state: number): void {
+    if (this.#state === state) return;
+    this.#state = state;
+    this.#options.xs.write(`${this.#back}/state`, state);
+  }
+
+  /** A key of the domain's. It may have taken it away, or the right to read it. */
+  #read(key: string): string | undefined {
+    try {
+      return this.#options.xs.read(`${this.#front}/${key}`);
+    } catch (error) {
+      if (error instanceof XenstoreError) return undefined;
+      throw error;
+    }
+  }
+
+  #frontendChanged(): void {
+    if (this.#removed) return;
+    const state = parseState(this.#read('state'));
+    switch (state) {
+      case XenbusState.initialising:
+        // A kernel that starts anew; before the first one this changes nothing.
+        this.#disconnect();
+        if (!this.#removing) this.#switch(XenbusState.initWait);
+        return;
+      case XenbusState.initialised:
+      case XenbusState.connected:
+        if (!this.#removing) this.#connect();
+        return;
+      case XenbusState.closing:
+        this.#disconnect();
+        this.#switch(XenbusState.closing);
+        return;
+      case XenbusState.closed:
+      case XenbusState.unknown:
+        this.#disconnect();
+        this.#switch(XenbusState.closed);
+        if (this.#removing) this.#finish();
+        return;
+      default:
+        return;
+    }
+  }
+
+  #connect(): void {
+    if (this.#queues.length > 0) return;
+    const { domid, faults, defer } = this.#options;
+    const fault = faults?.onTransfer('net-connect', domid, 0) ?? 'none';
+    if (fault === 'lose') return;
+    if (fault === 'fail') {
+      this.#fail('injected fault');
+      return;
+    }
+    if (fault === 'delay') {
+      defer(() => this.#frontendChanged());
+      return;
+    }
+    const frontend = readFrontendKeys(key => this.#read(key), this.#maxQueues);
+    if ('reason' in frontend) {
+      this.#fail(frontend.reason);
+      return;
+    }
+    const queues: Queue[] = [];
+    for (const keys of frontend.queues) {
+      const queue = this.#openQueue(keys);
+      if (typeof queue === 'string') {
+        for (const open of queues) open.close();
+        this.#fail(queue);
+        return;
+      }
+      queues.push(queue);
+    }
+    this.#frontend = frontend;
+    this.#queues = queues;
+    this.#switch(XenbusState.connected);
+    // What the domain did before we listened.
+    for (const queue of queues) {
+      queue.serveTx();
+      queue.serveRx();
+    }
+  }
+
+  /** A queue that works, or the reason why not. */
+  #openQueue(keys: QueueKeys): Queue | string {
+    const { host, domid, faults, cable, defer } = this.#options;
+    const owner = domainId(domid);
+    const undo: (() => void)[] = [];
+    const failed = (reason: string): string => {
+      for (const step of undo.reverse()) step();
+      return reason;
+    };
+    const map = (ref: number): MachineAddress | undefined => {
+      const address = host.mapGrant(owner, gref(ref));
+      if (address !== undefined) undo.push(() => host.unmapGrant(owner, gref(ref), address));
+      return address;
+    };
+    const txAddress = map(keys.txRing);
+    if (txAddress === undefined) return failed(`cannot map grant ${keys.txRing}`);
+    const rxAddress = map(keys.rxRing);
+    if (rxAddress === undefined) return failed(`cannot map grant ${keys.rxRing}`);
+
+    const tx = new BackRing(host.memory, txAddress, netif.NetifTxSring);
+    const rx = new BackRing(host.memory, rxAddress, netif.NetifRxSring);
+    const isSplit = keys.rxPort !== keys.txPort;
+    const bind = (number: number, onEvent: () => void) => {
+      const channel = host.bindInterdomain(owner, port(number), onEvent);
+      if (channel) undo.push(() => channel.close());
+      return channel;
+    };
+    let isOpen = true;
+    const whileOpen = (task: () => void) => () => {
+      if (isOpen) task();
+    };
+    const serveTx = whileOpen(() => {
+      const outcome = serveTransmit({
+        ring: tx,
+        host,
+        domid: owner,
+        counters: this.counters.transmit,
+        fault: size => faults?.onTransfer('net-transmit', domid, size) ?? 'none',
+        send: frame => cable.receive(frame),
+      });
+      if (tx.publish()) txChannel?.notify();
+      if (outcome === 'broken') this.#fail('the transmit ring is broken');
+      else if (outcome === 'delayed') defer(serveTx);
+    });
+    const receiver = new ReceiveSide({
+      ring: rx,
+      host,
+      domid: owner,
+      counters: this.counters.receive,
+      fault: size => faults?.onTransfer('net-receive', domid, size) ?? 'none',
+    });
+    const serveRx = whileOpen(() => {
+      const isDelayed = receiver.serve();
+      if (rx.publish()) rxChannel?.notify();
+      if (receiver.isBroken) this.#fail('the receive ring is broken');
+      else if (isDelayed) defer(serveRx);
+    });
+    const serveBoth = () => {
+      serveTx();
+      serveRx();
+    };
+    const txChannel = bind(keys.txPort, isSplit ? serveTx : serveBoth);
+    if (!txChannel) return failed(`cannot bind event channel ${keys.txPort}`);
+    const rxChannel = isSplit ? bind(keys.rxPort, serveRx) : txChannel;
+    if (!rxChannel) return failed(`cannot bind event channel ${keys.rxPort}`);
+    return {
+      keys,
+      tx,
+      rx,
+      receiver,
+      serveTx,
+      serveRx,
+      close: () => {
+        isOpen = false;
+        failed('');
+      },
+    };
+  }
+
+  #fail(reason: string): void {
+    const { xs, domid, devid } = this.#options;
+    this.#disconnect();
+    xs.write(errorPath(this.#backendDomid, KIND, domid, devid), reason);
+    this.#switch(XenbusState.closing);
+  }
+
+  #disconnect(): void {
+    const queues = this.#queues;
+    this.#queues = [];
+    this.#frontend = undefined;
+    for (const queue of queues) queue.close();
+  }
+
+  // ---- from the cable ----
+
+  /** A frame for the domain. Without a connected domain it is lost. */
+  receive(frame: Frame): void {
+    const frontend = this.#frontend;
+    if (!frontend) return;
+    const queue = this.#queues.length === 1 ? this.#queues[0]! : this.#queues[this.#queueOf(frame)]!;
+    for (const each of fitFrame(frame, frontend)) queue.receiver.add(each);
+    queue.serveRx();
+  }
+
+  /** Frames of one connection stay in one queue, and so in order. */
+  #queueOf(frame: Frame): number {
+    const packet = packetOf(frame.bytes);
+    if (!packet) return 0;
+    const hasPorts = packet.protocol === Protocol.tcp || packet.protocol === Protocol.udp;
+    let hash = packet.addressSum + packet.protocol;
+    if (hasPorts && !packet.fragment && packet.payloadEnd - packet.payloadStart >= 4) {
+      hash += get16(packet.bytes, packet.payloadStart) + get16(packet.bytes, packet.payloadStart + 2);
+    }
+    return ((Math.imul(hash, 0x9e37_79b1) >>> 16) % this.#queues.length) | 0;
+  }
+
+  // ---- the end ----
+
+  /** Take the device away: ask the domain to close it, or (`force`) without asking, as when the domain is gone. */
+  remove(force = false): void {
+    if (this.#removed) return;
+    this.#removing = true;
+    if (force) {
+      this.#finish();
+      return;
+    }
+    this.#options.xs.write(`${this.#back}/online`, 0);
+    const state = parseState(this.#read('state'));
+    const neverUsed = state === XenbusState.initialising && this.#queues.length === 0;
+    if (neverUsed || state === XenbusState.closed || state === XenbusState.unknown) this.#finish();
+    else this.#switch(XenbusState.closing);
+  }
+
+  #finish(): void {
+    const { xs, domid, devid } = this.#options;
+    this.#removed = true;
+    this.#unwatch();
+    this.#disconnect();
+    this.#state = XenbusState.closed;
+    removeNetDeviceKeys(xs, { domid, devid, backendDomid: this.#backendDomid });
+    this.#options.onRemoved?.();
+  }
+}
+
+/** The frame as the domain takes it: cut into segments, with a complete checksum, or as it is. */
+export function fitFrame(frame: Frame, frontend: FrontendKeys): readonly Frame[] {
+  const isV6 = etherType(frame.bytes) === EtherType.ipv6;
+  if (!frontend.takesPages && frame.segmentBytes === 0 && frame.bytes.length > PAGE_SIZE) return [];
+  if (frame.segmentBytes > 0 && !(isV6 ? frontend.takesLarge6 : frontend.takesLarge4)) return segments(frame);
+  const takesBlank = isV6 ? frontend.takesBlankChecksum6 : frontend.takesBlankChecksum4;
+  if (frame.lacksChecksum && !takesBlank) return [withChecksum(frame)];
+  return [frame];
+}

@@ -1,0 +1,140 @@
+/**
+ * From frames to the domain's receive ring: the domain gives pages, a frame is copied into as many as it needs. A frame
+ * that comes when there are too few waits; what waits is bounded, and what comes then is dropped, as a card would do.
+ */
+import * as netif from '../../abi/xen/netif.ts';
+import { type DomainId, gref, PAGE_SIZE } from '../../base/brand.ts';
+import type { Frame } from '../../net/frame.ts';
+import { EtherType, etherType } from '../../net/packet/ethernet.ts';
+import type { Fault } from '../../xenstore/faults.ts';
+import type { BackRing } from '../ring.ts';
+import type { NetHost } from './host.ts';
+
+const FRAMES_MAX = 4096;
+const BYTES_MAX = 8 << 20;
+
+const { offsets: RX } = netif.NetifRxRequest;
+const { offsets: RESPONSE } = netif.NetifRxResponse;
+const { offsets: EXTRA } = netif.NetifExtraInfo;
+
+export interface ReceiveCounters {
+  frames: number;
+  bytes: number;
+  errors: number;
+  /** Because too much waited, or by injected faults. */
+  dropped: number;
+}
+
+export interface ReceiveOptions {
+  readonly ring: BackRing;
+  readonly host: NetHost;
+  readonly domid: DomainId;
+  readonly counters: ReceiveCounters;
+  readonly fault: (sizeBytes: number) => Fault;
+}
+
+export class ReceiveSide {
+  readonly #options: ReceiveOptions;
+  #queue: Frame[] = [];
+  #head = 0;
+  #waitingBytes = 0;
+
+  constructor(options: ReceiveOptions) {
+    this.#options = options;
+  }
+
+  get nrWaiting(): number {
+    return this.#queue.length - this.#head;
+  }
+  get isBroken(): boolean {
+    return this.#options.ring.isBroken;
+  }
+
+  /** Take a frame that the domain can use as it is. */
+  add(frame: Frame): void {
+    if (this.nrWaiting >= FRAMES_MAX || this.#waitingBytes + frame.bytes.length > BYTES_MAX) {
+      this.#options.counters.dropped += 1;
+      return;
+    }
+    this.#queue.push(frame);
+    this.#waitingBytes += frame.bytes.length;
+  }
+
+  /** Fill the pages that the domain has given. True if an injected fault leaves the rest for later. */
+  serve(): boolean {
+    const { ring, counters, fault } = this.#options;
+    while (this.nrWaiting > 0) {
+      const frame = this.#queue[this.#head]!;
+      const slots = Math.ceil(frame.bytes.length / PAGE_SIZE) + (frame.segmentBytes > 0 ? 1 : 0);
+      if (ring.waiting() < slots) {
+        if (ring.isBroken || ring.awaitRequests(slots)) return false;
+        continue;
+      }
+      const injected = fault(frame.bytes.length);
+      if (injected === 'delay') return true;
+      this.#head += 1;
+      this.#waitingBytes -= frame.bytes.length;
+      if (this.#head === this.#queue.length || this.#head === 1024) {
+        this.#queue = this.#queue.slice(this.#head);
+        this.#head = 0;
+      }
+      if (injected === 'lose') counters.dropped += 1;
+      else this.#put(frame, injected === 'fail');
+    }
+    return false;
+  }
+
+  #put(frame: Frame, fails: boolean): void {
+    const { ring, host, domid, counters } = this.#options;
+    const { view } = ring;
+    const { bytes, segmentBytes } = frame;
+    const isLarge = segmentBytes > 0;
+    let isGood = !fails;
+    for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
+      const part = bytes.subarray(at, at + PAGE_SIZE);
+      const request = ring.requestAt(0);
+      const id = view.getUint16(request + RX.id, true);
+      const ref = view.getUint32(request + RX.gref, true);
+      ring.consume(1);
+      const isCopied = !fails && host.copyToGrant(domid, gref(ref), 0, part);
+      isGood &&= isCopied;
+      let flags = at + PAGE_SIZE < bytes.length ? netif.NETRXF_more_data : 0;
+      if (at === 0) {
+        // What came over our cables is as it was sent: the domain need not look at its checksum.
+        flags |= netif.NETRXF_data_validated;
+        if (frame.lacksChecksum) flags |= netif.NETRXF_csum_blank;
+        if (isLarge) flags |= netif.NETRXF_extra_info;
+      }
+      const response = ring.nextResponse();
+      view.setUint16(response + RESPONSE.id, id, true);
+      view.setUint16(response + RESPONSE.offset, 0, true);
+      view.setUint16(response + RESPONSE.flags, flags, true);
+      view.setInt16(response + RESPONSE.status, isCopied ? part.length : netif.NETIF_RSP_ERROR, true);
+      if (at === 0 && isLarge) this.#putExtra(frame);
+    }
+    if (isGood) {
+      counters.frames += 1;
+      counters.bytes += bytes.length;
+    } else {
+      counters.errors += 1;
+    }
+  }
+
+  /** Takes the slot of a request, whose page stays unused. */
+  #putExtra(frame: Frame): void {
+    const { ring } = this.#options;
+    const { view } = ring;
+    ring.consume(1);
+    const at = ring.nextResponse();
+    const isV6 = etherType(frame.bytes) === EtherType.ipv6;
+    view.setUint8(at + EXTRA.type, netif.XEN_NETIF_EXTRA_TYPE_GSO);
+    view.setUint8(at + EXTRA.flags, 0);
+    view.setUint16(at + EXTRA['u.gso.size'], frame.segmentBytes, true);
+    view.setUint8(
+      at + EXTRA['u.gso.type'],
+      isV6 ? netif.XEN_NETIF_GSO_TYPE_TCPV6 : netif.XEN_NETIF_GSO_TYPE_TCPV4,
+    );
+    view.setUint8(at + EXTRA['u.gso.pad'], 0);
+    view.setUint16(at + EXTRA['u.gso.features'], 0, true);
+  }
+}
