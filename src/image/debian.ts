@@ -9,6 +9,7 @@ import { joinPath } from '../platform/node/cache-folder.ts';
 import { aptClient, type PackageClient, type PackageFacts, type Progress, type RunProgram } from './apt.ts';
 import { fileFromDeb } from './archive/deb.ts';
 import type { ImageCache } from './cache.ts';
+import { type KernelModule, modulesFromDeb, packModules, unpackModules } from './modules.ts';
 
 /** The kernel that boots fastest: built for virtual machines, packed with LZ4. */
 export const DEFAULT_KERNEL_PACKAGE = 'linux-image-cloud-amd64';
@@ -34,6 +35,9 @@ export interface PackagedFile {
   readonly fromCache: boolean;
 }
 
+const KERNEL_FILE = /^(boot\/vmlinuz-|usr\/lib\/modules\/[^/]+\/vmlinuz$)/;
+/** Meta-packages lead to packages of this prefix. */
+const KERNEL_PREFIX = 'linux-image-';
 const KERNEL_PACKAGE = /^linux-image-[a-z0-9][a-z0-9+.-]*$/;
 
 /** Whether a `--kernel` value can be the name of a kernel package. */
@@ -48,7 +52,52 @@ export function obtainKernel(options: DebianOptions, name = DEFAULT_KERNEL_PACKA
       'Give a kernel file, or a package such as linux-image-cloud-amd64.',
     );
   }
-  return obtain(options, name, /^(boot\/vmlinuz-|usr\/lib\/modules\/[^/]+\/vmlinuz$)/, 'linux-image-');
+  return obtain(options, name, KERNEL_FILE, KERNEL_PREFIX);
+}
+
+/**
+ * Modules of the kernel that `obtainKernel` gives for the same name, with what they need, in load order. Kernel and
+ * modules always come from one package.
+ * @throws DomusError E_MODULE_MISSING
+ */
+export async function obtainModules(
+  options: DebianOptions,
+  wanted: readonly string[],
+  name = DEFAULT_KERNEL_PACKAGE,
+): Promise<KernelModule[]> {
+  const { cache, progress } = options;
+  const key = `${name} modules ${[...wanted].sort().join(' ')}`;
+  const cached = async (): Promise<KernelModule[] | undefined> => {
+    const found = await cache.lookUp(key);
+    const kernel = found && (await cache.lookUp(name));
+    const isOfOne =
+      kernel?.record.package === found?.record.package && kernel?.record.version === found?.record.version;
+    return found && isOfOne ? unpackModules(found.contents) : undefined;
+  };
+  const before = options.refresh ? undefined : await cached();
+  if (before) return before;
+  return cache.exclusively(
+    name,
+    async () => {
+      const found = options.refresh ? undefined : await cached();
+      if (found) return found;
+      const { facts, file } = await fetchPackage(options, name, KERNEL_PREFIX);
+      progress?.('unpack', `modules of ${facts.name} ${facts.version}`);
+      const modules = modulesFromDeb(file, wanted);
+      const kernel = fileFromDeb(file, path => KERNEL_FILE.test(path));
+      if (!kernel) {
+        throw new DomusError(
+          'E_PACKAGE_CONTENTS',
+          `${facts.name} ${facts.version} does not contain what was expected`,
+        );
+      }
+      const { name: packageName, version } = facts;
+      await cache.store(name, { package: packageName, version, file: kernel.name }, kernel.data);
+      await cache.store(key, { package: packageName, version, file: 'lib/modules' }, packModules(modules));
+      return modules;
+    },
+    () => progress?.('wait', `another process is getting ${name}`),
+  );
 }
 
 /** The static busybox of the guest. */

@@ -8,6 +8,7 @@
 import { DomusError } from '../base/errors.ts';
 import { type CpioEntry, joinCpio, writeCpio } from './archive/cpio.ts';
 import { GUEST_INIT } from './guest-init/init.ts';
+import type { KernelModule } from './modules.ts';
 import { shellQuote } from './shell-quote.ts';
 
 const encoder = new TextEncoder();
@@ -22,9 +23,21 @@ export interface RunDevices {
 /** Xen consoles 1 to 3; console 0 is the kernel's. */
 export const XEN_RUN_DEVICES: RunDevices = { io: '/dev/hvc1', err: '/dev/hvc2', control: '/dev/hvc3' };
 
+/** How the guest's one network interface is set up. */
+export interface GuestNetwork {
+  /** With the number of its network bits: `10.0.2.15/24`. */
+  readonly address: string;
+  readonly mtu: number;
+  readonly gateway?: string;
+  readonly nameserver?: string;
+}
+
 export interface GuestSettings {
   readonly hostname?: string;
   readonly devices?: RunDevices;
+  /** Loaded at the beginning, in this order. */
+  readonly modules?: readonly KernelModule[];
+  readonly network?: GuestNetwork;
 }
 
 /**
@@ -96,6 +109,8 @@ export function baseInitramfs(busybox: Uint8Array): Uint8Array {
 export function settingsInitramfs({
   hostname = 'domus',
   devices = XEN_RUN_DEVICES,
+  modules = [],
+  network,
 }: GuestSettings): Uint8Array {
   const settings = [
     `domus_io=${shellQuote(devices.io)}`,
@@ -103,7 +118,28 @@ export function settingsInitramfs({
     `domus_ctl=${shellQuote(devices.control)}`,
     `domus_hostname=${shellQuote(hostname)}`,
   ];
-  return writeCpio([directory('domus'), file('domus/settings', `${settings.join('\n')}\n`)]);
+  if (network) {
+    settings.push(
+      `domus_address=${shellQuote(network.address)}`,
+      `domus_mtu=${shellQuote(String(network.mtu))}`,
+      `domus_gateway=${shellQuote(network.gateway ?? '')}`,
+      `domus_nameserver=${shellQuote(network.nameserver ?? '')}`,
+    );
+  }
+  return writeCpio([
+    directory('domus'),
+    file('domus/settings', `${settings.join('\n')}\n`),
+    ...(modules.length > 0 ? [directory('domus/modules')] : []),
+    // Numbered, because the shell sorts what it finds.
+    ...modules.map(
+      ({ name, contents }, i): CpioEntry => ({
+        type: 'file',
+        name: `domus/modules/${String(i).padStart(3, '0')}-${name}.ko`,
+        mode: 0o644,
+        data: contents,
+      }),
+    ),
+  ]);
 }
 
 /** The complete initramfs. Equal input gives equal bytes. */

@@ -5,6 +5,7 @@
  * channel: hvc1 carries standard input and output, hvc2 standard error, hvc3 control messages. A guest that the user
  * brings with --initrd has no agent: its console is all there is.
  */
+import type { GuestNetwork } from '../image/initramfs.ts';
 import type { ByteListener, ConsoleStream } from './machine.ts';
 
 /** What is happening now, for people who wait. */
@@ -66,6 +67,10 @@ export interface BootRequest {
   readonly append?: string;
   /** Wanted: a guest that runs commands. Otherwise the initrd is the user's own and left as it is. */
   readonly needsAgent: boolean;
+  /** Modules of the kernel to be loaded at the beginning, as far as the kernel comes from a package. */
+  readonly modules?: readonly string[];
+  /** How the userland's init sets up the network interface. */
+  readonly network?: GuestNetwork;
   /** The guest serves one command and then powers itself off, once its output has been taken. */
   readonly isThrowaway: boolean;
   onPhase(phase: Phase): void;

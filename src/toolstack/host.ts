@@ -9,13 +9,16 @@
  */
 import { DomusError } from '../base/errors.ts';
 import { createNodePlatform } from '../platform/node/platform.ts';
+import { nodeSockets } from '../platform/node/sockets.ts';
 import type { Platform } from '../platform/platform.ts';
 import { createSimulatedPlatform } from '../platform/sim/platform.ts';
+import type { Sockets } from '../platform/sockets.ts';
 import { abortable, abortError, createDeadline } from './abort.ts';
 import type { BootPlan, BootRequest, Phase } from './boot.ts';
 import { type InputSource, readAll } from './byte-io.ts';
 import { checkEngine, checkMemory, checkSeed, checkVcpus, MEMORY_DEFAULT_BYTES } from './config.ts';
-import type { ByteListener, Shutdown, TraceRequest } from './machine.ts';
+import type { ByteListener, MachineConfig, Shutdown, TraceRequest } from './machine.ts';
+import { chosenMode, NETWORK_MODULES, type NetworkOptions, SwitchRoom, VirtualNetwork } from './network.ts';
 import { defaultParts, type Parts } from './parts.ts';
 import { parseSize } from './size.ts';
 import { type ExecOptions, type ExecResult, VirtualMachine } from './virtual-machine.ts';
@@ -24,6 +27,8 @@ export interface HostOptions {
   /** Other implementations of what lies below; for tests and for embedding. */
   readonly parts?: Parts;
   readonly platform?: Platform;
+  /** The outside of the guests' networks; default: the host's own sockets. */
+  readonly sockets?: Sockets;
   /** Hears what is being done for every guest of this host. */
   readonly onPhase?: (phase: Phase) => void;
 }
@@ -44,6 +49,8 @@ export interface MachineOptions {
   readonly deterministic?: { readonly seed: number };
   readonly trace?: TraceRequest;
   readonly gdbPort?: number;
+  /** `none` (the default), `nat`, `switch:NAME`, or with more to say. Ports, rules and faults mean `nat`. */
+  readonly network?: string | NetworkOptions;
   /** Hears the guest's console (hvc0). */
   readonly console?: ByteListener;
   readonly signal?: AbortSignal;
@@ -67,16 +74,31 @@ export interface RunResult extends ExecResult {
   readonly shutdown?: Shutdown;
 }
 
+interface CheckedOptions {
+  readonly memoryBytes: number;
+  readonly vcpus: number;
+  readonly engine: MachineConfig['engine'];
+  readonly platform: Platform;
+  readonly network: VirtualNetwork | undefined;
+  readonly needsAgent: boolean;
+  readonly isThrowaway: boolean;
+}
+
 export class Host implements AsyncDisposable {
   readonly #parts: Parts;
   readonly #platform: Platform;
   readonly #onPhase: (phase: Phase) => void;
   readonly #machines = new Set<VirtualMachine>();
+  readonly #sockets: Sockets;
+  /** The switches of this host's guests. */
+  readonly switches: SwitchRoom;
 
   private constructor(parts: Parts, options: HostOptions) {
     this.#parts = parts;
     this.#platform = options.platform ?? createNodePlatform();
     this.#onPhase = options.onPhase ?? (() => {});
+    this.#sockets = options.sockets ?? nodeSockets;
+    this.switches = new SwitchRoom(this.#platform.clock);
   }
 
   static async open(options: HostOptions = {}): Promise<Host> {
@@ -157,14 +179,58 @@ export class Host implements AsyncDisposable {
     const platform = options.deterministic
       ? createSimulatedPlatform(checkSeed(options.deterministic.seed), this.#platform)
       : this.#platform;
+    const network = await this.#openNetwork(options, platform);
+    try {
+      return await this.#build(options, {
+        memoryBytes,
+        vcpus,
+        engine,
+        platform,
+        network,
+        needsAgent,
+        isThrowaway,
+      });
+    } catch (error) {
+      await network?.close();
+      throw error;
+    }
+  }
+
+  /** @throws DomusError E_NET_* */
+  async #openNetwork(options: MachineOptions, platform: Platform): Promise<VirtualNetwork | undefined> {
+    const wanted = typeof options.network === 'string' ? { mode: options.network } : (options.network ?? {});
+    const mode = chosenMode(wanted);
+    if (mode.kind === 'none') return undefined;
+    if (options.deterministic) {
+      throw new DomusError(
+        'E_NET_DETERMINISTIC',
+        'what comes over a network differs from run to run, so a deterministic run has none',
+        'leave out the network or --deterministic',
+      );
+    }
+    return VirtualNetwork.open(wanted, mode, { platform, sockets: this.#sockets, switches: this.switches });
+  }
+
+  async #build(options: MachineOptions, checked: CheckedOptions): Promise<VirtualMachine> {
+    const { memoryBytes, vcpus, engine, platform, network, needsAgent, isThrowaway } = checked;
     const { kernel, initrd, append, signal } = options;
-    const plan = await this.#plan({ kernel, initrd, append, needsAgent, isThrowaway, signal });
+    const plan = await this.#plan({
+      kernel,
+      initrd,
+      append,
+      needsAgent,
+      isThrowaway,
+      signal,
+      ...(network && { modules: NETWORK_MODULES, network: network.settings }),
+    });
     this.#report({ name: 'create', detail: 'building the machine' });
+    await network?.publish();
     const machine = await this.#parts.createMachine({
       kernel: plan.kernel,
       initrd: plan.initrd,
       commandLine: plan.commandLine,
       nrConsoles: plan.nrConsoles,
+      networks: network ? [network.interface] : [],
       memoryBytes,
       vcpus,
       engine,
@@ -181,6 +247,7 @@ export class Host implements AsyncDisposable {
       platform,
       onPhase: phase => this.#report(phase),
       console: options.console,
+      network,
     });
     this.#machines.add(vm);
     if (options.gdbPort !== undefined) {

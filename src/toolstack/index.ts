@@ -12,4 +12,5 @@ export type {
   TraceRequest,
   VcpuStatus,
 } from './machine.ts';
+export { type NetworkOptions, type SwitchRoom, VirtualNetwork } from './network.ts';
 export { type ExecOptions, type ExecResult, VirtualMachine } from './virtual-machine.ts';

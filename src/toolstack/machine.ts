@@ -4,6 +4,7 @@
  * The implementation lies in the layers below (domain, engine, backends) and is put together in parts.ts. Listeners
  * are called from the machine's run loop, between two slices of guest work, never while guest code executes.
  */
+import type { Station } from '../net/frame.ts';
 import type { Platform } from '../platform/platform.ts';
 
 /** A listener that returns a promise holds its stream back until the promise settles. */
@@ -77,6 +78,17 @@ export interface TraceRequest {
   write(line: string): void;
 }
 
+/** A network device to be. */
+export interface NetworkInterface {
+  readonly mac: Uint8Array;
+  readonly mtu: number;
+  /**
+   * Called once with the device and with what runs a task soon, between two slices of guest work. Returns where the
+   * guest's frames go.
+   */
+  plug(device: Station, defer: (task: () => void) => void): Station;
+}
+
 export interface MachineConfig {
   /** An ELF image. */
   readonly kernel: Uint8Array;
@@ -85,6 +97,7 @@ export interface MachineConfig {
   readonly memoryBytes: number;
   readonly vcpus: number;
   readonly nrConsoles: number;
+  readonly networks?: readonly NetworkInterface[];
   readonly engine: 'interpreter';
   readonly platform: Platform;
   readonly trace?: TraceRequest;

@@ -5,8 +5,15 @@
 import { DomusError } from '../base/errors.ts';
 import { readKernel } from '../image/bzimage.ts';
 import { openImageCache } from '../image/cache.ts';
-import { type DebianOptions, isKernelPackageName, obtainBusybox, obtainKernel } from '../image/debian.ts';
+import {
+  type DebianOptions,
+  isKernelPackageName,
+  obtainBusybox,
+  obtainKernel,
+  obtainModules,
+} from '../image/debian.ts';
 import { buildInitramfs } from '../image/initramfs.ts';
+import type { KernelModule } from '../image/modules.ts';
 import { openRunChannel } from '../image/run-channel.ts';
 import { fileExists } from '../platform/node/cache-folder.ts';
 import { tryReadFile } from '../platform/node/user-files.ts';
@@ -42,6 +49,17 @@ async function kernelFile(kernel: BootRequest['kernel'], options: DebianOptions)
   return readNamedFile('kernel', kernel);
 }
 
+/** The modules that belong to the kernel; a kernel that is a file must have built in what it needs. */
+async function kernelModules(
+  { kernel, modules = [], needsAgent }: BootRequest,
+  options: DebianOptions,
+): Promise<KernelModule[]> {
+  if (modules.length === 0 || !needsAgent) return [];
+  if (kernel === undefined) return obtainModules(options, modules);
+  const isPackage = typeof kernel === 'string' && isKernelPackageName(kernel) && !fileExists(kernel);
+  return isPackage ? obtainModules(options, modules, kernel) : [];
+}
+
 function agentOf(consoles: readonly ConsoleStream[], isThrowaway: boolean) {
   const [, io, err, control] = consoles;
   if (!io || !err || !control) {
@@ -60,6 +78,8 @@ export async function planBoot(request: BootRequest): Promise<BootPlan> {
   });
 
   request.onPhase({ name: 'kernel', detail: 'looking for the kernel' });
+  // Modules first: with them the kernel of the same package comes into the cache.
+  const modules = await kernelModules(request, options('kernel'));
   const file = await kernelFile(request.kernel, options('kernel'));
   request.onPhase({ name: 'kernel', detail: 'unpacking' });
   const kernel = readKernel(file).elf;
@@ -75,7 +95,7 @@ export async function planBoot(request: BootRequest): Promise<BootPlan> {
   }
   request.onPhase({ name: 'userland', detail: 'looking for busybox' });
   const busybox = (await obtainBusybox(options('userland'))).contents;
-  const userland = buildInitramfs(busybox);
+  const userland = buildInitramfs(busybox, { modules, network: request.network });
   return {
     kernel,
     // The kernel unpacks archives one after the other, later files win: the user's files, then our init over them.

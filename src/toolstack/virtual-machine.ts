@@ -12,6 +12,7 @@ import { feed, type InputSource, type Output, type OutputTarget, openOutput } fr
 import { type ConsoleLog, createConsoleLog } from './console-log.ts';
 import { type CrashReport, GuestFailure } from './crash-report.ts';
 import type { ByteListener, ConsoleStream, GuestMachine, MachineStatus, Shutdown } from './machine.ts';
+import type { VirtualNetwork } from './network.ts';
 
 export interface ExecOptions {
   /** Variables of the command's environment, besides those of the guest's init. */
@@ -46,9 +47,12 @@ export interface VirtualMachineOptions {
   onPhase(phase: Phase): void;
   /** Receives what the guest writes to its console (hvc0). */
   readonly console?: ByteListener;
+  readonly network?: VirtualNetwork;
 }
 
 export class VirtualMachine implements AsyncDisposable {
+  /** Undefined for a guest without one. */
+  readonly network: VirtualNetwork | undefined;
   readonly #machine: GuestMachine;
   readonly #platform: Platform;
   readonly #agent: GuestAgent | undefined;
@@ -63,6 +67,7 @@ export class VirtualMachine implements AsyncDisposable {
   /** Take over a machine that has been built and not started. Use Host.create or Host.run. */
   constructor(machine: GuestMachine, options: VirtualMachineOptions) {
     this.#machine = machine;
+    this.network = options.network;
     this.#platform = options.platform;
     if (options.console) this.#consoleListeners.add(options.console);
     machine.consoles[0]?.onData(chunk => this.#onConsole(chunk));
@@ -181,7 +186,11 @@ export class VirtualMachine implements AsyncDisposable {
   /** Stop at once, as if the power were cut, and give everything back. */
   async destroy(): Promise<void> {
     this.#finish({ kind: 'destroyed' });
-    await this.#machine.destroy();
+    try {
+      await this.#machine.destroy();
+    } finally {
+      await this.network?.close();
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {

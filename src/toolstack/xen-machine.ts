@@ -10,6 +10,8 @@ import { createConsoleDevice } from '../backend/console/device.ts';
 import { createBackendHost } from '../backend/console/host.ts';
 import { writePrimaryConsoleKeys } from '../backend/console/keys.ts';
 import { type ConsoleChannel, createPrimaryConsole } from '../backend/console/stream.ts';
+import { NetDevice } from '../backend/net/device.ts';
+import { createNetHost } from '../backend/net/host.ts';
 import { type Gfn, maddr } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
 import type { EngineModules } from '../cpu/engine.ts';
@@ -27,12 +29,20 @@ import { createMachineHost, type MachineHost, TSC_KHZ } from '../hypervisor/mach
 import { addressOfGfn, takeReference } from '../hypervisor/p2m.ts';
 import { runOne } from '../hypervisor/scheduler.ts';
 import { readElfKernel } from '../image/elf/kernel.ts';
+import type { Station } from '../net/frame.ts';
 import { readAsset } from '../platform/node/files.ts';
 import { writeDomainTree } from '../xenstore/domain-tree.ts';
 import { createXenstored, type Xenstored } from '../xenstore/xenstored.ts';
 import { type DebuggedDomain, debugDomain } from './gdb-domain.ts';
 import { type GdbServer, startGdbServer } from './gdb-server.ts';
-import type { ConsoleStream, GuestMachine, MachineConfig, MachineStatus, Shutdown } from './machine.ts';
+import type {
+  ConsoleStream,
+  GuestMachine,
+  MachineConfig,
+  MachineStatus,
+  NetworkInterface,
+  Shutdown,
+} from './machine.ts';
 import { hashMachine } from './machine-hash.ts';
 import { traceEngine, traceNotices } from './trace-machine.ts';
 import { kernelSymbols, vcpuStatus } from './trace-status.ts';
@@ -144,6 +154,22 @@ class XenMachine implements GuestMachine {
 
     this.#xenstored = createXenstored({ wake: () => platform.pacer.wake() });
     this.consoles = [...this.#attachRings(), ...this.#attachConsoles()].map(channel => this.#stream(channel));
+    for (const [devid, network] of (config.networks ?? []).entries()) this.#attachNetwork(network, devid);
+  }
+
+  #attachNetwork(network: NetworkInterface, devid: number): void {
+    let outside: Station | undefined;
+    const device = new NetDevice({
+      xs: this.#xenstored.client(),
+      host: createNetHost(this.#host.hypervisor),
+      defer: this.#defer,
+      domid: this.#domain.id,
+      devid,
+      mac: network.mac,
+      mtu: network.mtu,
+      cable: { receive: frame => outside?.receive(frame) },
+    });
+    outside = network.plug(device, this.#defer);
   }
 
   /** Ring page and event channel of one of the services that every domain has from the start. */

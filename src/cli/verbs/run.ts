@@ -5,6 +5,8 @@
  * out the terminal is restored and the guest destroyed before the process ends.
  */
 import { DomusError } from '../../base/errors.ts';
+import { parseForward } from '../../net/nat/forwards.ts';
+import { parseRule } from '../../net/policy.ts';
 import { tryCreateFileSink } from '../../platform/node/streams.ts';
 import type { ByteSink } from '../../platform/platform.ts';
 import {
@@ -18,6 +20,13 @@ import {
 } from '../../toolstack/config.ts';
 import type { RunOptions, RunResult } from '../../toolstack/host.ts';
 import type { TraceRequest } from '../../toolstack/machine.ts';
+import {
+  checkMtu,
+  chosenMode,
+  type NetworkOptions,
+  parseFaults,
+  parseNetworkMode,
+} from '../../toolstack/network.ts';
 import { parseSize } from '../../toolstack/size.ts';
 import { detachable } from '../detach.ts';
 import { watchInterrupts } from '../interrupt.ts';
@@ -137,6 +146,54 @@ const options = {
     summary: 'trace instructions or hypercalls, to standard error or to a file',
     parse: parseTrace,
   }),
+  net: option({
+    name: 'net',
+    placeholder: 'MODE',
+    summary:
+      'network of the guest: none, nat, or switch:NAME (default: none, or nat when an option below asks for it)',
+    parse: text => {
+      parseNetworkMode(text);
+      return text;
+    },
+  }),
+  publish: list({
+    name: 'publish',
+    short: 'p',
+    placeholder: 'HOST:GUEST',
+    summary: 'forward a port of 127.0.0.1 to the guest; BIND:HOST:GUEST, HOST:GUEST/udp; may be repeated',
+    parse: parseForward,
+  }),
+  allow: list({
+    name: 'allow',
+    placeholder: 'WHERE',
+    summary: 'let the guest reach only this address, range or name (*.NAME: all below it); may be repeated',
+    parse: checkRule,
+  }),
+  deny: list({
+    name: 'deny',
+    placeholder: 'WHERE',
+    summary: 'keep the guest from an address, range or name; may be repeated',
+    parse: checkRule,
+  }),
+  capture: option({
+    name: 'capture',
+    placeholder: 'FILE',
+    summary: "write the guest's network traffic to a pcap file",
+    parse: text => text,
+  }),
+  netFault: option({
+    name: 'net-fault',
+    placeholder: 'FAULTS',
+    summary:
+      'make the network bad: delay=50ms, jitter=10ms, loss=1%, reorder=5%, duplicate=1%, bandwidth=10M, joined by commas',
+    parse: parseFaults,
+  }),
+  mtu: option({
+    name: 'mtu',
+    placeholder: 'BYTES',
+    summary: "longest packet of the guest's network (default 1500)",
+    parse: text => checkMtu(parseInteger('MTU')(text)),
+  }),
   volume: option<never>({
     name: 'volume',
     short: 'v',
@@ -157,6 +214,30 @@ const options = {
 };
 
 type Values = OptionValues<typeof options>;
+
+function checkRule(text: string): string {
+  parseRule(text);
+  return text;
+}
+
+/** What the options say about the network; nothing if they say nothing. */
+function chooseNetwork(values: Values): NetworkOptions | undefined {
+  const chosen: NetworkOptions = {
+    ...(values.net !== undefined && { mode: values.net }),
+    ...(values.publish.length > 0 && { publish: values.publish }),
+    ...(values.allow.length > 0 && { allow: values.allow }),
+    ...(values.deny.length > 0 && { deny: values.deny }),
+    ...(values.capture !== undefined && { capture: values.capture }),
+    ...(values.netFault && { faults: values.netFault.faults, faultSeed: values.netFault.seed }),
+    ...(values.mtu !== undefined && { mtu: values.mtu }),
+  };
+  // Refused before anything is fetched.
+  const isNone = chosenMode(chosen).kind === 'none';
+  const given = Object.keys(chosen).filter(key => key !== 'mode');
+  if (isNone && given.length > 0)
+    throw usage('--net none leaves nothing to set', 'leave out the other network options');
+  return Object.keys(chosen).length > 0 ? chosen : undefined;
+}
 
 /** What to run; a terminal and no COMMAND means a shell. */
 function chooseCommand(
@@ -223,6 +304,7 @@ async function runGuest(
   if (isJson && values.tty) throw usage('-o json cannot be used with -t', 'leave out one of them');
   const isShell = operands.length === 0 && values.initrd === undefined && terminal.isInputTerminal;
   const command = chooseCommand(values, operands, terminal.isInputTerminal);
+  const network = chooseNetwork(values);
   const wantsTerminal = values.tty || (isShell && terminal.isOutputTerminal && !isJson);
   const passesInput = values.interactive || isShell || !terminal.isInputTerminal || command === undefined;
 
@@ -282,6 +364,7 @@ async function runGuest(
     timeoutMs: values.timeout,
     gdbPort: values.gdb,
     signal: interrupts.signal,
+    ...(network && { network }),
     stdin,
     stdout: isJson ? 'collect' : toSink(context.stdout),
     stderr: isJson ? 'collect' : toSink(context.stderr),

@@ -160,8 +160,31 @@ run_command() {
   echo "exit $code" >&7
 }
 
+# Set from outside: no exchange has to be waited for. A guest with a userland of its own may ask by DHCP.
+set_up_network() {
+  tries=0
+  until [ -e /sys/class/net/eth0 ]; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 200 ] || { echo "domus: the kernel shows no network interface"; return; }
+    usleep 10000
+  done
+  ip link set eth0 mtu "$domus_mtu" up
+  ip address add "$domus_address" dev eth0
+  [ -z "$domus_gateway" ] || ip route add default via "$domus_gateway"
+  [ -z "$domus_nameserver" ] || echo "nameserver $domus_nameserver" >/etc/resolv.conf
+  until [ "$(cat /sys/class/net/eth0/carrier)" = 1 ]; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 200 ] || { echo "domus: the network interface has no carrier"; return; }
+    usleep 10000
+  done
+}
+
+for module in /domus/modules/*.ko; do
+  [ ! -e "$module" ] || insmod "$module"
+done
 hostname "$domus_hostname"
 ip link set lo up 2>/dev/null
+[ -z "$domus_address" ] || set_up_network
 mkfifo /run/domus/in /run/domus/out /run/domus/err
 
 await_device "$domus_ctl"
