@@ -168,6 +168,7 @@ test('policies: deny first, then the list of what is allowed', () => {
   for (const address of [
     '127.0.0.1',
     '169.254.169.254',
+    'fd00:ec2::254',
     '0.0.0.0',
     '::1',
     'fe80::1',

@@ -3,7 +3,7 @@
  * (`*.example.com`) or everything (`all`).
  *
  * - `deny` rules come first. With any `allow` rule only what these name is allowed; without one everything is.
- * - Some ranges are protected: the host itself, and the link-local addresses where clouds keep their credentials. Only a
+ * - Some ranges are protected: the host itself, and the addresses where clouds keep their credentials. Only a
  *   rule for an address or range inside of them opens them; `all` and names do not.
  * - An address that the name service has given for an allowed name is allowed for as long as the answer is valid.
  */
@@ -28,6 +28,12 @@ const PROTECTED: readonly Cidr[] = [
   '::ffff:0:0/96',
   '::/96',
   '64:ff9b::/96',
+  // Where other clouds keep credentials, outside of the link-local range.
+  '100.100.100.200',
+  '168.63.129.16',
+  '192.0.0.192',
+  'fd00:ec2::254',
+  'fd20:ce::254',
 ].map(text => parseCidr(text)!);
 
 const NAME =

@@ -1,6 +1,15 @@
-/** Bytes that were given to a connection and not acknowledged yet, as the chunks they came in. Nothing is copied here. */
+/**
+ * Bytes that were given to a connection and not acknowledged yet, as the chunks they came in. Only small ones are copied,
+ * behind one another: a peer that sends single bytes must not fill memory with objects.
+ */
+const SMALL_BYTES = 1024;
+const GATHERED_BYTES = 16_384;
+
 export class SendQueue {
   #chunks: Uint8Array[] = [];
+  /** Where small chunks are gathered; the last chunk is the part of it that is filled. */
+  #gather: Uint8Array | undefined;
+  #gatherEnd = 0;
   /** Of the first chunk, what is acknowledged already. */
   #skip = 0;
   #length = 0;
@@ -11,8 +20,21 @@ export class SendQueue {
 
   push(chunk: Uint8Array): void {
     if (chunk.length === 0) return;
-    this.#chunks.push(chunk);
     this.#length += chunk.length;
+    if (chunk.length >= SMALL_BYTES) {
+      this.#chunks.push(chunk);
+      this.#gather = undefined;
+      return;
+    }
+    const fits = this.#gather && this.#chunks.length > 0 && this.#gatherEnd + chunk.length <= GATHERED_BYTES;
+    if (!this.#gather || !fits) {
+      this.#gather = new Uint8Array(GATHERED_BYTES);
+      this.#gatherEnd = 0;
+      this.#chunks.push(this.#gather.subarray(0, 0));
+    }
+    this.#gather.set(chunk, this.#gatherEnd);
+    this.#gatherEnd += chunk.length;
+    this.#chunks[this.#chunks.length - 1] = this.#gather.subarray(0, this.#gatherEnd);
   }
 
   /** The first `count` bytes are acknowledged. */
@@ -52,6 +74,7 @@ export class SendQueue {
 
   clear(): void {
     this.#chunks = [];
+    this.#gather = undefined;
     this.#skip = 0;
     this.#length = 0;
   }

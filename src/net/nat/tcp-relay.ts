@@ -50,6 +50,7 @@ interface Flow extends Ends {
   /** What is on account of this flow in the budget. */
   heldBytes: number;
   socketIsClosed: boolean;
+  usedAtMs: number;
 }
 
 /** Makes the other side of a connection to a port of the gateway's own. */
@@ -121,10 +122,6 @@ export class TcpRelay {
       remote: destination,
       remotePort: segment.destinationPort,
     };
-    if (this.#flows.size >= CONNECTIONS_MAX) {
-      this.#refuse(packet, segment);
-      return;
-    }
     const service = this.#service(destination, segment.destinationPort);
     if (!service && isInside(addresses, destination) && !isGateway(addresses, destination)) {
       outlet.sendUnreachable(packet, 'host');
@@ -167,7 +164,7 @@ export class TcpRelay {
   forward(guest: IpAddress, guestPort: number, socket: StreamSocket, _from: Peer): StreamEvents {
     const remote = this.#wiring.addresses.gateway;
     const remotePort = this.#freePort(guest, guestPort, remote);
-    if (remotePort === undefined || this.#flows.size >= CONNECTIONS_MAX) {
+    if (remotePort === undefined) {
       socket.destroy();
       return { data() {}, ended() {}, written() {}, closed() {} };
     }
@@ -190,7 +187,25 @@ export class TcpRelay {
 
   // ---- the two halves of a flow ----
 
+  #nowMs(): number {
+    return this.#wiring.clock.monotonicNs() / 1e6;
+  }
+
+  /** Room for one more: the connection that has been silent for longest is reset. */
+  #makeRoom(): void {
+    if (this.#flows.size < CONNECTIONS_MAX) return;
+    let oldest: Flow | undefined;
+    for (const flow of this.#flows.values()) {
+      if (oldest === undefined || flow.usedAtMs < oldest.usedAtMs) oldest = flow;
+    }
+    if (!oldest) return;
+    oldest.socket?.destroy();
+    oldest.socketIsClosed = true;
+    this.#forget(oldest);
+  }
+
   #create(key: string, ends: Ends): Flow {
+    this.#makeRoom();
     const { clock, timers, defer, entropy, mtu } = this.#wiring;
     const tcp = new TcpConnection({
       clock,
@@ -211,6 +226,7 @@ export class TcpRelay {
       isPaused: false,
       heldBytes: 0,
       socketIsClosed: false,
+      usedAtMs: this.#nowMs(),
     };
     this.#flows.set(key, flow);
     return flow;
@@ -302,6 +318,7 @@ export class TcpRelay {
   #settle(flow: Flow): void {
     const { budget } = this.#wiring;
     const { tcp, socket } = flow;
+    flow.usedAtMs = this.#nowMs();
     const queued = tcp.queuedBytes;
     const held = queued + tcp.earlyBytes + (socket?.bufferedBytes ?? 0);
     budget.heldBytes += held - flow.heldBytes;

@@ -275,3 +275,32 @@ test('IPv6 works like IPv4', async () => {
   same(stream.received, data, 'echoed');
   assert.equal(server.connections.length, 1);
 });
+
+test('when there are too many connections, the one that was silent for longest makes room', async () => {
+  const { guest, network, nat, pass } = createTestWorld();
+  const server = await serve(network, WEB);
+  const first = guest.connect(WEB, 1000);
+  const second = guest.connect(WEB, 1001);
+  await pass(50);
+  network.unreachable.set('198.51.100.7', 'silence');
+  for (let port = 1002; port < 1000 + 4096; port++) {
+    const header = { sourcePort: port, destinationPort: 80, sequence: 1, acknowledgement: 0, window: 1000 };
+    guest.sendTcp(ip('198.51.100.7'), { ...header, flags: TcpFlag.syn });
+  }
+  first.tcp.send(Uint8Array.of(1));
+  await pass(10);
+  assert.equal(nat.nrFlows, 4096);
+  guest.sendTcp(ip('198.51.100.7'), {
+    sourcePort: 60_000,
+    destinationPort: 80,
+    sequence: 1,
+    acknowledgement: 0,
+    window: 1000,
+    flags: TcpFlag.syn,
+  });
+  await pass(20);
+  assert.equal(nat.nrFlows, 4096);
+  assert.equal(server.connections[1]?.reason, 'ECONNRESET');
+  assert.equal(second.end, 'broken');
+  assert.equal(first.end, undefined);
+});

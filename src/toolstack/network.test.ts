@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { formatIp } from '../net/packet/address.ts';
+import { createNodePlatform } from '../platform/node/platform.ts';
+import { createSimulatedClock } from '../platform/sim/clock.ts';
+import { createSimulatedSockets } from '../platform/sim/sockets.ts';
+import { createSimulatedTimers } from '../platform/sim/timers.ts';
+import {
+  checkMtu,
+  chosenMode,
+  parseFaults,
+  parseNetworkMode,
+  SwitchRoom,
+  VirtualNetwork,
+} from './network.ts';
+
+test('a network is none unless something asks for one', () => {
+  assert.deepEqual(chosenMode({}), { kind: 'none' });
+  assert.deepEqual(chosenMode({ publish: [], allow: [] }), { kind: 'none' });
+  for (const options of [
+    { publish: ['1:2'] },
+    { allow: ['all'] },
+    { deny: ['10.0.0.0/8'] },
+    { mtu: 9000 },
+    { capture: 'x' },
+  ]) {
+    assert.deepEqual(chosenMode(options), { kind: 'nat' });
+  }
+  assert.deepEqual(chosenMode({ mode: 'switch:lan-1', mtu: 9000 }), { kind: 'switch', name: 'lan-1' });
+  for (const mode of ['none', 'switch:lan']) {
+    assert.throws(() => chosenMode({ mode, allow: ['all'] }), { code: 'E_NET_MODE' });
+  }
+  for (const mode of ['', 'switch:', 'switch:a b', 'bridge', 'NAT']) {
+    assert.throws(() => parseNetworkMode(mode), { code: 'E_NET_MODE' }, mode);
+  }
+});
+
+test('faults are written as text', () => {
+  assert.deepEqual(
+    parseFaults('delay=50ms,jitter=0.1s,loss=1.5%,reorder=0.05,duplicate=2%,bandwidth=10M,seed=3'),
+    {
+      faults: {
+        delayMs: 50,
+        jitterMs: 100,
+        loss: 0.015,
+        reorder: 0.05,
+        duplicate: 0.02,
+        bandwidthBitsPerSecond: 10e6,
+      },
+      seed: 3,
+    },
+  );
+  assert.deepEqual(parseFaults('cut'), { faults: { isCut: true } });
+  for (const text of [
+    '',
+    'delay',
+    'delay=5',
+    'loss=200%',
+    'loss=x',
+    'bandwidth=1T',
+    'speed=1',
+    'loss=-1',
+    'cut=1',
+  ]) {
+    assert.throws(() => parseFaults(text), { code: 'E_NET_FAULT' }, text);
+  }
+});
+
+test('packets are as long as IPv6 needs and the device takes', () => {
+  assert.equal(checkMtu(1500), 1500);
+  for (const mtu of [0, 1279, 65_522, 1500.5, Number.NaN])
+    assert.throws(() => checkMtu(mtu), { code: 'E_NET_MTU' });
+});
+
+test('guests of a switch have addresses of their own, until there are no more', async () => {
+  const platform = createNodePlatform();
+  const switches = new SwitchRoom(platform.clock);
+  const sockets = createSimulatedSockets(createSimulatedTimers(createSimulatedClock()));
+  const options = { mode: 'switch:lan' };
+  const open = () => VirtualNetwork.open(options, chosenMode(options), { platform, sockets, switches });
+  const first = await open();
+  const second = await open();
+  assert.deepEqual([formatIp(first.address), formatIp(second.address)], ['10.0.3.1', '10.0.3.2']);
+  assert.notDeepEqual(first.mac, second.mac);
+  assert.equal(first.settings.gateway, undefined);
+  assert.deepEqual(switches.find('lan').portNames, ['10.0.3.1', '10.0.3.2']);
+  await first.close();
+  assert.deepEqual(switches.find('lan').portNames, ['10.0.3.2']);
+  for (let i = 0; i < 252; i++) await open();
+  await assert.rejects(open(), { code: 'E_NET_ADDRESS' });
+});
+
+test('a capture and faults are on the cable, in both directions', async () => {
+  const platform = createNodePlatform();
+  const switches = new SwitchRoom(platform.clock);
+  const sockets = createSimulatedSockets(createSimulatedTimers(createSimulatedClock()));
+  let captured = 0;
+  const sink = {
+    write: async (chunk: Uint8Array) => {
+      captured += chunk.length;
+    },
+    close: async () => {},
+  };
+  const options = { mode: 'switch:lan', capture: sink };
+  const a = await VirtualNetwork.open(options, chosenMode(options), { platform, sockets, switches });
+  const b = await VirtualNetwork.open(
+    { mode: 'switch:lan' },
+    { kind: 'switch', name: 'lan' },
+    { platform, sockets, switches },
+  );
+  const heard: number[] = [];
+  const out = a.interface.plug({ receive: ({ bytes }) => void heard.push(bytes.length) }, task => task());
+  const other = b.interface.plug({ receive: () => {} }, task => task());
+  const frame = (length: number) => ({
+    bytes: new Uint8Array(length).fill(255, 0, 6),
+    lacksChecksum: false,
+    segmentBytes: 0,
+  });
+  out.receive(frame(100));
+  other.receive(frame(200));
+  a.setFaults({ isCut: true }, 'in');
+  other.receive(frame(300));
+  assert.deepEqual(heard, [200]);
+  assert.equal(a.nrLost, 1);
+  await a.close();
+  assert.equal(captured, 24 + 16 + 100 + 16 + 200 + 16 + 300);
+});
