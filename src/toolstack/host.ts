@@ -16,7 +16,14 @@ import type { Sockets } from '../platform/sockets.ts';
 import { abortable, abortError, createDeadline } from './abort.ts';
 import type { BootPlan, BootRequest, Phase } from './boot.ts';
 import { type InputSource, readAll } from './byte-io.ts';
-import { checkEngine, checkMemory, checkSeed, checkVcpus, MEMORY_DEFAULT_BYTES } from './config.ts';
+import {
+  checkEngine,
+  checkMemory,
+  checkPcpus,
+  checkSeed,
+  checkVcpus,
+  MEMORY_DEFAULT_BYTES,
+} from './config.ts';
 import type { ByteListener, MachineConfig, Shutdown, TraceRequest } from './machine.ts';
 import { chosenMode, NETWORK_MODULES, type NetworkOptions, SwitchRoom, VirtualNetwork } from './network.ts';
 import { defaultParts, type Parts } from './parts.ts';
@@ -44,6 +51,8 @@ export interface MachineOptions {
   readonly memory?: number | string;
   /** Default 1. */
   readonly vcpus?: number;
+  /** Threads that run the vCPUs, each a core's worth. */
+  readonly pcpus?: number;
   readonly engine?: string;
   /** Virtual time and seeded chance: two runs with the same input are identical. */
   readonly deterministic?: { readonly seed: number };
@@ -175,6 +184,7 @@ export class Host implements AsyncDisposable {
         : (options.memory ?? MEMORY_DEFAULT_BYTES),
     );
     const vcpus = checkVcpus(options.vcpus ?? 1);
+    const pcpus = checkPcpus(options.pcpus ?? 1);
     const engine = checkEngine(options.engine ?? 'interpreter');
     const platform = options.deterministic
       ? createSimulatedPlatform(checkSeed(options.deterministic.seed), this.#platform)
@@ -233,6 +243,7 @@ export class Host implements AsyncDisposable {
       networks: network ? [network.interface] : [],
       memoryBytes,
       vcpus,
+      pcpus: Math.min(pcpus, vcpus),
       engine,
       platform,
       trace: options.trace,
