@@ -1,15 +1,17 @@
 /** Test kernels (test/system) with their vCPUs on several pCPUs. */
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { EngineModules } from '../../src/cpu/engine.ts';
 import { buildPvhDomain } from '../../src/hypervisor/builder/domain-builder.ts';
 import { setPvhEntryState } from '../../src/hypervisor/builder/entry-state.ts';
 import { cpuPolicy } from '../../src/hypervisor/cpuid-policy.ts';
 import { createDomain } from '../../src/hypervisor/domain.ts';
 import { builderMemory } from '../../src/hypervisor/guest-physical.ts';
+import type { Domain } from '../../src/hypervisor/hypervisor.ts';
 import { crashReason, pauseDomain, shutdownCode, unpauseDomain } from '../../src/hypervisor/life.ts';
 import { createMachineHost, TSC_KHZ } from '../../src/hypervisor/machine-host.ts';
-import { startPcpus } from '../../src/hypervisor/pcpus.ts';
+import { type Pcpus, startPcpus } from '../../src/hypervisor/pcpus.ts';
 import { readElfKernel } from '../../src/image/elf/kernel.ts';
 import { createNodePlatform } from '../../src/platform/node/platform.ts';
 import type { RunResult } from '../system/harness.ts';
@@ -17,16 +19,26 @@ import type { RunResult } from '../system/harness.ts';
 const DIST = join(import.meta.dirname, '../../dist');
 const MEMORY_BYTES = 64 << 20;
 
-export const isBuilt = (): boolean => existsSync(join(DIST, 'interpreter.wasm'));
+export interface ParallelRun {
+  readonly domain: Domain;
+  readonly threads: Pcpus;
+  /** Hold the hypervisor's lock for a call. */
+  locked<T>(task: () => T): T;
+  /** What the kernel has written to port 0xE9. */
+  output(): string;
+  failure(): unknown;
+  stop(): Promise<void>;
+}
 
-/** Run until the kernel has written `end`. */
-export async function runOnPcpus(
+const moduleOf = (name: string) => new WebAssembly.Module(readFileSync(join(DIST, `${name}.wasm`)));
+
+/** @param pcpuModules what the pCPUs get instead of the modules that this thread has */
+export async function startOnPcpus(
   kernelPath: string,
   vcpus: number,
   pcpus: number,
-  limitMs = 120_000,
-): Promise<RunResult> {
-  const moduleOf = (name: string) => new WebAssembly.Module(readFileSync(join(DIST, `${name}.wasm`)));
+  pcpuModules?: EngineModules,
+): Promise<ParallelRun> {
   const modules = { runtime: moduleOf('runtime'), interpreter: moduleOf('interpreter') };
   const platform = createNodePlatform();
   const policy = cpuPolicy();
@@ -64,7 +76,7 @@ export async function runOnPcpus(
   const threads = startPcpus({
     host,
     count: pcpus,
-    modules,
+    modules: pcpuModules ?? modules,
     policy,
     clock: platform.clock,
     called: () => {},
@@ -76,28 +88,53 @@ export async function runOnPcpus(
     },
   });
   const locked = <T>(task: () => T): T => hypervisor.parallel!.lock.during(task);
+  await threads.ready;
+  if (!failure) locked(() => unpauseDomain(domain));
+  return {
+    domain,
+    threads,
+    locked,
+    output: () => text,
+    failure: () => failure,
+    async stop() {
+      if (!failure) {
+        locked(() => pauseDomain(domain));
+        threads.awaitStopped(domain);
+      }
+      await threads.stop();
+    },
+  };
+}
+
+/** Let it run until the kernel has written `end`; `meanwhile` is called every few milliseconds. */
+export async function runToEnd(
+  run: ParallelRun,
+  meanwhile: () => void = () => {},
+  limitMs = 300_000,
+): Promise<RunResult> {
+  let problem: string | undefined = 'it does not end';
   try {
-    await threads.ready;
-    locked(() => unpauseDomain(domain));
-    let problem: string | undefined = 'it does not end';
     for (const start = performance.now(); performance.now() - start < limitMs; ) {
       await sleep(5);
-      if (failure) throw failure;
-      if (text.endsWith('end\n')) {
+      if (run.failure()) throw run.failure();
+      if (run.output().endsWith('end\n')) {
         problem = undefined;
         break;
       }
-      if (locked(() => shutdownCode(domain)) !== undefined) {
-        problem = `it stopped before its end: ${crashReason(domain)}`;
+      if (run.locked(() => shutdownCode(run.domain)) !== undefined) {
+        problem = `it stopped before its end: ${crashReason(run.domain)}`;
         break;
       }
+      meanwhile();
     }
-    return { lines: text.split('\n').filter(line => line !== ''), problem };
   } finally {
-    if (!failure) {
-      locked(() => pauseDomain(domain));
-      threads.awaitStopped(domain);
-    }
-    await threads.stop();
+    await run.stop();
   }
+  return {
+    lines: run
+      .output()
+      .split('\n')
+      .filter(line => line !== ''),
+    problem,
+  };
 }
