@@ -10,7 +10,10 @@
 #ifndef ROUNDS
 #define ROUNDS 400
 #endif
-enum { LOCATIONS = 64, CPUS = 4 };
+#ifndef PROCESSORS
+#define PROCESSORS 4
+#endif
+enum { LOCATIONS = 64, CPUS = PROCESSORS };
 
 extern char trampoline[], trampoline_end[];
 volatile u32 next_stack;
@@ -24,7 +27,7 @@ static volatile u32 *const apic = (u32 *)0xfee00000;
 
 struct line { volatile u64 value, more[7]; };
 static struct line x[LOCATIONS], y[LOCATIONS];
-static u32 seen[CPUS][LOCATIONS], seen2[CPUS][LOCATIONS];
+static u32 seen[4][LOCATIONS], seen2[4][LOCATIONS];
 
 #define BARRIER() __asm__ volatile("" ::: "memory")
 
@@ -338,4 +341,12 @@ void litmus(void) {
   on_all(alone, 2);
   u64 to = stamp();
   put("busy"); field("one", middle - from); field("two", to - middle); end_line();
+}
+/* All processors busy for ever, each with memory of its own. */
+static void forever(u32 cpu) {
+  for (;;) alone(cpu);
+}
+void litmus_busy(void) {
+  if (CPUS > 1) start_others();
+  on_all(forever, CPUS);
 }
