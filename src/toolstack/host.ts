@@ -86,6 +86,7 @@ export interface RunResult extends ExecResult {
 interface CheckedOptions {
   readonly memoryBytes: number;
   readonly vcpus: number;
+  readonly pcpus: number;
   readonly engine: MachineConfig['engine'];
   readonly platform: Platform;
   readonly network: VirtualNetwork | undefined;
@@ -194,6 +195,7 @@ export class Host implements AsyncDisposable {
       return await this.#build(options, {
         memoryBytes,
         vcpus,
+        pcpus: Math.min(pcpus, vcpus),
         engine,
         platform,
         network,
@@ -222,7 +224,7 @@ export class Host implements AsyncDisposable {
   }
 
   async #build(options: MachineOptions, checked: CheckedOptions): Promise<VirtualMachine> {
-    const { memoryBytes, vcpus, engine, platform, network, needsAgent, isThrowaway } = checked;
+    const { memoryBytes, vcpus, pcpus, engine, platform, network, needsAgent, isThrowaway } = checked;
     const { kernel, initrd, append, signal } = options;
     const plan = await this.#plan({
       kernel,
@@ -243,7 +245,7 @@ export class Host implements AsyncDisposable {
       networks: network ? [network.interface] : [],
       memoryBytes,
       vcpus,
-      pcpus: Math.min(pcpus, vcpus),
+      pcpus,
       engine,
       platform,
       trace: options.trace,
