@@ -14,20 +14,19 @@ import { createMachineHost, TSC_KHZ } from '../src/hypervisor/machine-host.ts';
 import { runOne } from '../src/hypervisor/scheduler.ts';
 import { readElfKernel } from '../src/image/elf/kernel.ts';
 import { createNodePlatform } from '../src/platform/node/platform.ts';
+import { checkEngine } from '../src/toolstack/config.ts';
 
 const MEMORY_BYTES = 64 << 20;
 const PAGE = 4096;
 
 function main(engine: string, file: string, commandLine: string): void {
-  // The only engine that a machine host makes by itself.
-  if (engine !== 'interpreter')
-    throw new Error(`bare programs run on the interpreter only, not on ${engine}`);
   const module = (name: string) =>
     new WebAssembly.Module(readFileSync(new URL(`../dist/${name}.wasm`, import.meta.url)));
   let line = '';
   let retiredAtBegin = 0;
   const host = createMachineHost({
     modules: { runtime: module('runtime'), interpreter: module('interpreter') },
+    translates: checkEngine(engine) === 'translator',
     platform: createNodePlatform(),
     guestBytes: MEMORY_BYTES + (8 << 20),
     vcpus: 1,

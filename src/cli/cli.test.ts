@@ -89,7 +89,7 @@ const MISTAKES: readonly (readonly [args: readonly string[], code: number, line:
   [['run', '-m', 'much', 'true'], 125, /"much" is not a size; write/],
   [['run', '--vcpus', '10000', 'true'], 125, /cannot have 10000 vCPUs; choose a number from 1 to 128/],
   [['run', '--vcpus', '-1', 'true'], 125, /"-1" is not a number of vCPUs/],
-  [['run', '--engine', 'translator', 'true'], 125, /translator engine does not exist yet; use/],
+  [['run', '--engine', 'jit', 'true'], 125, /no engine named "jit"; use/],
   [['run', '-v', '/a:/b', 'true'], 125, /do not exist yet; pass files/],
   [['run', '--timeout', 'soon', 'true'], 125, /"soon" is not a duration; write/],
   [['run', '-e', '=x', 'true'], 125, /sets no variable; write -e NAME=VALUE/],

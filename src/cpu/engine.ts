@@ -14,16 +14,26 @@ import type { Services } from './interpreter/services.ts';
 import { formsDigest } from './isa/forms.ts';
 import { createRuntime } from './runtime/runtime.ts';
 import type { RuntimeExports, RuntimeImports } from './runtime/signatures.ts';
+import { Translator } from './translator/translator.ts';
 import { Exit } from './vcpu/exit.ts';
 import { Seg, VCPU_BLOCK_BYTES, Vcpu } from './vcpu/layout.ts';
 
 /** Machine-dependent behaviour of a processor. */
-export type EngineHost = Services & Omit<RuntimeImports, 'decode'>;
+export type EngineHost = Services & Omit<RuntimeImports, 'decode' | 'codeChanged' | 'codeDiscarded'>;
 
 /** The compiled WebAssembly modules; the same for all engines of a process. */
 export interface EngineModules {
   readonly runtime: WebAssembly.Module;
   readonly interpreter: WebAssembly.Module;
+}
+
+export interface EngineOptions {
+  /** Memory for decoded instructions; when it is full all is decoded again. */
+  readonly codeCacheBytes?: number;
+  /** Translate hot code; else the interpreter runs everything. */
+  readonly translates?: boolean;
+  /** Jumps to a place until it is translated. */
+  readonly hotJumps?: number;
 }
 
 /** Sees every instruction: a trace. The engine then executes one at a time. */
@@ -34,6 +44,8 @@ export interface InstructionObserver {
 }
 
 const V = Vcpu.offsets;
+/** What it costs to translate a place is what the interpreter needs for some ten thousand jumps there. */
+const HOT_JUMPS = 6000;
 const FLAG_TF = 1 << 8;
 const FLAG_IF = 1 << 9;
 
@@ -43,13 +55,19 @@ export class CpuEngine {
   readonly #frames: FrameTable;
   readonly #run: (cpu: number) => void;
 
-  /** @param codeCacheBytes memory for decoded instructions; when it is full all is decoded again */
-  constructor(modules: EngineModules, frames: FrameTable, host: EngineHost, codeCacheBytes = 96 << 20) {
+  constructor(
+    modules: EngineModules,
+    frames: FrameTable,
+    host: EngineHost,
+    { codeCacheBytes = 96 << 20, translates = true, hotJumps = HOT_JUMPS }: EngineOptions = {},
+  ) {
     checkBuild(modules.interpreter);
     this.#frames = frames;
     this.memory = frames.memory;
     const runtime: RuntimeExports = createRuntime(modules.runtime, this.memory, {
       decode: (cpu, hostPage, codePage, offset) => this.#decode(cpu, hostPage >>> 0, codePage >>> 0, offset),
+      codeChanged: (codePage, start, end) => this.translator?.codeChanged(codePage >>> 0, start, end),
+      codeDiscarded: () => this.translator?.codeDiscarded(),
       mmioRead: host.mmioRead,
       mmioWrite: host.mmioWrite,
       rdmsr: host.rdmsr,
@@ -65,9 +83,14 @@ export class CpuEngine {
         random: host.random,
         portIn: host.portIn,
         portOut: host.portOut,
+        hot: (cpu: number, record: number) => this.#hot(cpu >>> 0, record >>> 0),
         breakpoint: (cpu: number) => this.#atBreakpoint(cpu),
       },
     });
+    machineHeader(this.memory).hotJumps = translates ? hotJumps : 0;
+    if (translates) {
+      this.translator = new Translator({ memory: this.memory, runtime, interpreter: interpreter.exports });
+    }
     this.#run = interpreter.exports.run as (cpu: number) => void;
     this.#records = new RecordWriter(this.memory, {
       nextPage: cpu => {
@@ -87,6 +110,13 @@ export class CpuEngine {
   }
 
   readonly #records: RecordWriter;
+  /** Undefined when the interpreter runs everything. */
+  readonly translator: Translator | undefined;
+
+  #hot(cpu: number, record: number): void {
+    // Regions know no breakpoints.
+    if (this.#breakpoints.size === 0) this.translator?.hot(cpu, record);
+  }
 
   #decode(cpu: number, hostPage: number, codePage: number, offset: number): number {
     if (this.#records.hasRoom()) return this.#records.decode(cpu, hostPage, codePage, offset);

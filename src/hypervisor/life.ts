@@ -44,7 +44,6 @@ function stopVcpus(domain: Domain): void {
   for (const vcpu of domain.vcpus) {
     removeFromQueue(vcpu);
     setRunstate(vcpu, RUNSTATE_offline);
-    domain.hypervisor.parallel?.kick(vcpu);
   }
 }
 
@@ -59,7 +58,6 @@ export function pauseDomain(domain: Domain): void {
       removeFromQueue(vcpu);
       setRunstate(vcpu, RUNSTATE_offline);
     }
-    domain.hypervisor.parallel?.kick(vcpu);
   }
 }
 
@@ -104,5 +102,4 @@ export function vcpuDown(vcpu: Vcpu): void {
   vcpu.state.pauseFlags |= Pause.down;
   removeFromQueue(vcpu);
   setRunstate(vcpu, RUNSTATE_offline);
-  vcpu.domain.hypervisor.parallel?.kick(vcpu);
 }

@@ -44,15 +44,10 @@ export function createMachineMemory(sizeBytes: number): MachineMemory {
       { cause },
     );
   }
-  return viewMachineMemory(wasm);
-}
-
-/** Views over a memory that another thread has made. */
-export function viewMachineMemory(wasm: WebAssembly.Memory): MachineMemory {
-  const { buffer } = wasm;
+  const buffer = wasm.buffer;
   return {
     wasm,
-    sizeBytes: buffer.byteLength,
+    sizeBytes: pages * WASM_PAGE,
     view: new DataView(buffer),
     u8: new Uint8Array(buffer),
     u16: new Uint16Array(buffer),

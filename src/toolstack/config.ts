@@ -9,7 +9,7 @@ export const MEMORY_MIN_BYTES = 16 * MIB;
 export const MEMORY_MAX_BYTES = 3584 * MIB;
 /** HVM_MAX_VCPUS (public/hvm/hvm_info_table.h). */
 export const VCPUS_MAX = 128;
-export const ENGINES = ['interpreter'] as const;
+export const ENGINES = ['translator', 'interpreter'] as const;
 export type Engine = (typeof ENGINES)[number];
 
 export function formatSize(bytes: number): string {
@@ -50,16 +50,6 @@ export function checkVcpus(count: number): number {
   );
 }
 
-/** @throws DomusError E_PCPU_COUNT */
-export function checkPcpus(count: number): number {
-  if (Number.isInteger(count) && count >= 1 && count <= VCPUS_MAX) return count;
-  throw new DomusError(
-    'E_PCPU_COUNT',
-    `the vCPUs of a machine cannot run on ${count} threads`,
-    `choose a number from 1 to ${VCPUS_MAX}`,
-  );
-}
-
 /** @throws DomusError E_SEED */
 export function checkSeed(seed: number): number {
   if (Number.isSafeInteger(seed) && seed >= 0) return seed;
@@ -70,10 +60,9 @@ export function checkSeed(seed: number): number {
 export function checkEngine(name: string): Engine {
   const engine = ENGINES.find(each => each === name);
   if (engine) return engine;
-  const isPlanned = name === 'translator';
   throw new DomusError(
     'E_ENGINE',
-    isPlanned ? 'the translator engine does not exist yet' : `there is no engine named "${name}"`,
+    `there is no engine named "${name}"`,
     `use --engine ${ENGINES.join(' or ')}`,
   );
 }

@@ -16,14 +16,7 @@ import type { Sockets } from '../platform/sockets.ts';
 import { abortable, abortError, createDeadline } from './abort.ts';
 import type { BootPlan, BootRequest, Phase } from './boot.ts';
 import { type InputSource, readAll } from './byte-io.ts';
-import {
-  checkEngine,
-  checkMemory,
-  checkPcpus,
-  checkSeed,
-  checkVcpus,
-  MEMORY_DEFAULT_BYTES,
-} from './config.ts';
+import { checkEngine, checkMemory, checkSeed, checkVcpus, MEMORY_DEFAULT_BYTES } from './config.ts';
 import type { ByteListener, MachineConfig, Shutdown, TraceRequest } from './machine.ts';
 import { chosenMode, NETWORK_MODULES, type NetworkOptions, SwitchRoom, VirtualNetwork } from './network.ts';
 import { defaultParts, type Parts } from './parts.ts';
@@ -51,8 +44,6 @@ export interface MachineOptions {
   readonly memory?: number | string;
   /** Default 1. */
   readonly vcpus?: number;
-  /** Threads that run the vCPUs, each a core's worth. */
-  readonly pcpus?: number;
   readonly engine?: string;
   /** Virtual time and seeded chance: two runs with the same input are identical. */
   readonly deterministic?: { readonly seed: number };
@@ -86,7 +77,6 @@ export interface RunResult extends ExecResult {
 interface CheckedOptions {
   readonly memoryBytes: number;
   readonly vcpus: number;
-  readonly pcpus: number;
   readonly engine: MachineConfig['engine'];
   readonly platform: Platform;
   readonly network: VirtualNetwork | undefined;
@@ -185,8 +175,7 @@ export class Host implements AsyncDisposable {
         : (options.memory ?? MEMORY_DEFAULT_BYTES),
     );
     const vcpus = checkVcpus(options.vcpus ?? 1);
-    const pcpus = checkPcpus(options.pcpus ?? 1);
-    const engine = checkEngine(options.engine ?? 'interpreter');
+    const engine = checkEngine(options.engine ?? 'translator');
     const platform = options.deterministic
       ? createSimulatedPlatform(checkSeed(options.deterministic.seed), this.#platform)
       : this.#platform;
@@ -195,7 +184,6 @@ export class Host implements AsyncDisposable {
       return await this.#build(options, {
         memoryBytes,
         vcpus,
-        pcpus: Math.min(pcpus, vcpus),
         engine,
         platform,
         network,
@@ -224,7 +212,7 @@ export class Host implements AsyncDisposable {
   }
 
   async #build(options: MachineOptions, checked: CheckedOptions): Promise<VirtualMachine> {
-    const { memoryBytes, vcpus, pcpus, engine, platform, network, needsAgent, isThrowaway } = checked;
+    const { memoryBytes, vcpus, engine, platform, network, needsAgent, isThrowaway } = checked;
     const { kernel, initrd, append, signal } = options;
     const plan = await this.#plan({
       kernel,
@@ -245,7 +233,6 @@ export class Host implements AsyncDisposable {
       networks: network ? [network.interface] : [],
       memoryBytes,
       vcpus,
-      pcpus,
       engine,
       platform,
       trace: options.trace,

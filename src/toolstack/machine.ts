@@ -6,6 +6,7 @@
  */
 import type { Station } from '../net/frame.ts';
 import type { Platform } from '../platform/platform.ts';
+import type { Engine } from './config.ts';
 
 /** A listener that returns a promise holds its stream back until the promise settles. */
 export type ByteListener = (chunk: Uint8Array) => void | Promise<void>;
@@ -96,11 +97,9 @@ export interface MachineConfig {
   readonly commandLine: string;
   readonly memoryBytes: number;
   readonly vcpus: number;
-  /** Threads that run the vCPUs at the same time; 1: the thread of the caller runs them in turn. */
-  readonly pcpus: number;
   readonly nrConsoles: number;
   readonly networks?: readonly NetworkInterface[];
-  readonly engine: 'interpreter';
+  readonly engine: Engine;
   readonly platform: Platform;
   readonly trace?: TraceRequest;
   /** TCP port on 127.0.0.1 where gdb may attach; the machine then waits for it before its first instruction. */

@@ -110,7 +110,7 @@ export function createGuestCpu(control: { cr0?: bigint; cr4?: bigint; xcr0?: big
       rdmsr: refuse,
       wrmsr: refuse,
     },
-    8 << 20,
+    { codeCacheBytes: 8 << 20, translates: false },
   );
   const { runtime } = engine;
   const cpu = engine.createVcpu(0);

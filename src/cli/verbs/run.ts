@@ -12,7 +12,6 @@ import type { ByteSink } from '../../platform/platform.ts';
 import {
   checkEngine,
   checkMemory,
-  checkPcpus,
   checkSeed,
   checkVcpus,
   formatSize,
@@ -82,12 +81,6 @@ const options = {
     summary: `virtual processors, 1 to ${VCPUS_MAX} (default 1)`,
     parse: text => checkVcpus(parseInteger('number of vCPUs')(text)),
   }),
-  pcpus: option({
-    name: 'pcpus',
-    placeholder: 'N',
-    summary: 'threads that run the virtual processors at the same time (default 1: they take turns)',
-    parse: text => checkPcpus(parseInteger('number of threads')(text)),
-  }),
   kernel: option({
     name: 'kernel',
     placeholder: 'FILE|PACKAGE',
@@ -122,7 +115,7 @@ const options = {
   engine: option({
     name: 'engine',
     placeholder: 'NAME',
-    summary: 'CPU engine: interpreter',
+    summary: 'CPU engine: translator (default) or interpreter',
     parse: checkEngine,
   }),
   console: option({
@@ -363,7 +356,6 @@ async function runGuest(
     command,
     memory: values.memory,
     vcpus: values.vcpus,
-    pcpus: values.pcpus,
     kernel: values.kernel,
     initrd: values.initrd,
     append: values.append,

@@ -43,7 +43,8 @@ export const CodePage = struct('code_page', {
   next: u32,
   mfn: u32,
   mode: u32,
-  pad: u32,
+  /** How many regions of the translator have instructions of this page. */
+  regions: u32,
   /** Bit n is set when a decoded instruction touches bytes n*64 .. n*64+63. */
   granules: u64,
   pad2: array(u64, 5),

@@ -13,6 +13,7 @@ import type { Form } from '../isa/forms.ts';
 import { Seg, Vcpu } from '../vcpu/layout.ts';
 import type { Callee, Code, Label, Local, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
+import { countJump } from './heat.ts';
 
 const R = CodeRecord.offsets;
 
@@ -20,8 +21,8 @@ const R = CodeRecord.offsets;
 const VVVV = R.immediate + 4;
 const IS4 = R.immediate + 6;
 
-/** What a called handler returns. */
-export const Outcome = { next: 0, fault: 1, reload: 2, repeat: 3, exit: 4 } as const;
+/** What a called handler returns. `jump`: go on at the `rip` in the vCPU block, which `checkTarget` has seen. */
+export const Outcome = { next: 0, fault: 1, reload: 2, repeat: 3, exit: 4, jump: 5 } as const;
 
 /** Functions an emitter may call. */
 export interface Functions {
@@ -312,10 +313,13 @@ export class InterpreterEmitter extends Emitter {
   }
   synchronise(): void {
     this.setField('rip', this.#rip());
-    if (this.#loop) this.setField('fuel', this.#loop.fuel);
+    this.synchroniseFuel();
   }
   synchroniseNext(): void {
     this.setField('rip', this.#rip(this.recordLength()));
+    this.synchroniseFuel();
+  }
+  protected synchroniseFuel(): void {
     if (this.#loop) this.setField('fuel', this.#loop.fuel);
   }
 
@@ -367,6 +371,7 @@ export class InterpreterEmitter extends Emitter {
       const link = this.let(w.load('i32', 4, this.#record, LINK_OFFSET));
       this.if(link, () => {
         this.set(this.#record, link);
+        countJump(this.code, this.cpu, this.#record, this.#functions);
         this.code.br((this.#loop as LoopLabels).dispatch);
       });
       this.set(this.#loop.target, this.branchTarget());

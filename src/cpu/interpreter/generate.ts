@@ -10,15 +10,17 @@ import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
 import { Mode } from '../decode/mode.ts';
 import { CodeRecord, CROSSING_RECORDS, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
 import { Vector } from '../isa/emitter.ts';
-import { FIRST_CALLED, FIRST_FORM, FORMS, type Form, formsDigest } from '../isa/forms.ts';
-import { runtimeExports } from '../runtime/signatures.ts';
-import { floatExports } from '../runtime/signatures-float.ts';
+import { FIRST_CALLED, FIRST_FORM, FORMS, type Form, formsDigest, semanticSize } from '../isa/forms.ts';
+import { RUNTIME_SIGNATURES } from '../runtime/signatures-all.ts';
+import { COMPUTE_AUX, generateComputeAux } from '../translator/flag-tracker.ts';
 import { Exit } from '../vcpu/exit.ts';
-import { Seg, TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
+import { Seg, Vcpu } from '../vcpu/layout.ts';
 import * as w from '../wasm/code.ts';
 import { type Callee, Code, type Label, type Value } from '../wasm/code.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { type Functions, InterpreterEmitter, Outcome } from './emitter.ts';
+import { countJump } from './heat.ts';
+import { probe } from './probe.ts';
 import { DIGEST_SECTION, Pseudo } from './pseudo.ts';
 import { SERVICES, type ServiceName } from './services.ts';
 
@@ -38,15 +40,21 @@ export function generateInterpreter(): Uint8Array {
   module.define(enter, generateEnter(functions));
   module.define(run, generateLoop(functions, enter, handlerType));
   for (const { form, callee } of called) module.define(callee, generateCalled(form, functions));
-  module.table(called.map(entry => entry.callee));
+  const computeAux = module.declare(COMPUTE_AUX.params, COMPUTE_AUX.result);
+  module.define(computeAux, generateComputeAux());
+  module.table(
+    called.map(entry => entry.callee),
+    'handlers',
+  );
   module.export('run', run);
+  module.export(COMPUTE_AUX.name, computeAux);
   module.customSection(DIGEST_SECTION, new TextEncoder().encode(String(formsDigest())));
   return module.build();
 }
 
 function importFunctions(module: ModuleBuilder): Functions {
   const callees = new Map<string, Callee>();
-  for (const [name, { params, result }] of Object.entries({ ...runtimeExports, ...floatExports })) {
+  for (const [name, { params, result }] of Object.entries(RUNTIME_SIGNATURES)) {
     callees.set(name, module.importFunction('runtime', name, params, result ?? undefined));
   }
   for (const name of Object.keys(SERVICES) as ServiceName[]) {
@@ -89,20 +97,13 @@ function emitForm(x: InterpreterEmitter, form: Form): void {
 
 function generateCalled(form: Form, functions: Functions): Code {
   const code = new Code(['i32', 'i32']);
-  const shaped = form.definition.operands[0]?.kind === 'X' ? { ...form, size: stringSize(form) } : form;
+  const shaped = { ...form, size: semanticSize(form) };
   const x = new InterpreterEmitter(code, shaped, code.parameter(0), code.parameter(1), functions);
   emitForm(x, shaped);
   code.return(w.i32(Outcome.next));
   code.unreachable();
   return code;
 }
-/** Strings have their element size where others have the operand size. */
-function stringSize(form: Form): number {
-  const size = form.definition.operands[0]?.size;
-  if (size === 1) return 1;
-  return size === 'z' && form.size === 8 ? 4 : form.size;
-}
-
 function generateLoop(functions: Functions, enter: Callee, handlerType: number): Code {
   const code = new Code(['i32']);
   const cpu = code.parameter(0);
@@ -154,6 +155,10 @@ function generateLoop(functions: Functions, enter: Callee, handlerType: number):
               code.brIf(fault, w.eq(outcome, w.i32(Outcome.fault)));
               code.brIf(dispatch, w.eq(outcome, w.i32(Outcome.repeat)));
               code.brIf(exit, w.eq(outcome, w.i32(Outcome.exit)));
+              code.if(w.eq(outcome, w.i32(Outcome.jump)), () => {
+                code.set(target, w.load('i64', 8, cpu, V.rip));
+                code.br(jump);
+              });
               code.set(record, w.add(record, w.i32(RECORD_BYTES)));
               code.br(dispatch);
             });
@@ -180,6 +185,7 @@ function generateLoop(functions: Functions, enter: Callee, handlerType: number):
           // jump: 64-bit code, target in `target`
           probe(code, cpu, target, found => {
             code.set(record, found);
+            countJump(code, cpu, record, functions);
             code.br(dispatch);
           });
           code.store(8, cpu, target, V.rip);
@@ -197,6 +203,7 @@ function generateLoop(functions: Functions, enter: Callee, handlerType: number):
           code.if(w.and(w.and(w.eq(page, codePage()), own), w.eqz(from)), () =>
             code.store(4, origin, record, LINK_OFFSET),
           );
+          countJump(code, cpu, record, functions);
           code.br(dispatch);
         };
         probe(code, cpu, target, found => {
@@ -222,26 +229,6 @@ function generateLoop(functions: Functions, enter: Callee, handlerType: number):
   });
   code.store(4, cpu, fuel, V.fuel);
   return code;
-}
-
-/** Find the record at linear `target` through the execute TLB; `found` must branch away. */
-function probe(code: Code, cpu: Value, target: Value, found: (record: Value) => void): void {
-  const V = Vcpu.offsets;
-  const entry = code.let(
-    w.add(
-      w.load('i32', 4, cpu, V.tlbExec),
-      w.and(w.wrap(w.shrU(target, w.i64(8))), w.i32((TLB_ENTRIES - 1) << 4)),
-    ),
-  );
-  const page = code.let(w.and(target, w.i64(-4096)));
-  code.if(w.eq(w.load('i64', 8, entry, TlbEntry.offsets.tag), page), () => {
-    const slot = w.shl(w.and(w.wrap(target), w.i32(4095)), w.i32(2));
-    const record = code.let(w.load('i32', 4, w.add(w.load('i32', 4, entry, TlbEntry.offsets.addend), slot)));
-    code.if(record, () => {
-      code.store(8, cpu, page, V.codePage);
-      found(record);
-    });
-  });
 }
 
 /** The `br_table` and its cases. Falls out at the end for handlers that are called. */

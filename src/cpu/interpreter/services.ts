@@ -19,6 +19,8 @@ export const SERVICES = {
   portIn: { params: ['i32', 'i32', 'i32'], result: 'i32' },
   /** Port write: vCPU, port, size, value. */
   portOut: { params: ['i32', 'i32', 'i32', 'i32'], result: undefined },
+  /** Many jumps have led to this record: vCPU, record. Answered by the engine itself. */
+  hot: { params: ['i32', 'i32'], result: undefined },
   /** Does the debugger want to stop before the instruction at `Vcpu.rip`? Answered by the engine itself. */
   breakpoint: { params: ['i32'], result: 'i32' },
 } as const satisfies Record<string, Service>;

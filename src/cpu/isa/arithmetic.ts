@@ -113,9 +113,11 @@ const complement: Semantics = (_x, destination) => {
   (destination as Operand).modify(a => truncate(size, w.not(a)));
 };
 
-/** CF and OF say whether the upper half is significant; the other flags are undefined and stay. */
-const productFlags = (x: Emitter, significant: Value): void =>
-  flags.setCarryOverflow(x, significant, significant);
+/** CF and OF say whether the upper half is significant; the others are undefined: they follow from the lower half. */
+function productFlags(x: Emitter, size: number, low: Value, significant: Value): void {
+  const isSignificant = x.let(significant);
+  flags.setFlags(x, size, low, flags.carryOverflow(isSignificant, isSignificant));
+}
 
 const multiply =
   (signed: boolean): Semantics =>
@@ -128,7 +130,7 @@ const multiply =
       const high = x.let(multiplyHigh(x, a, b, signed));
       x.register(RAX, 8).write(low);
       x.register(RDX, 8).write(high);
-      productFlags(x, signed ? w.ne(high, w.shrS(low, w.i64(63))) : w.truth(high));
+      productFlags(x, 8, low, signed ? w.ne(high, w.shrS(low, w.i64(63))) : w.truth(high));
       return;
     }
     const a = x.register(RAX, size).read();
@@ -141,7 +143,7 @@ const multiply =
       x.register(RAX, size).write(low);
       x.register(RDX, size).write(high);
     }
-    productFlags(x, w.ne(extend(low), product));
+    productFlags(x, size, low, w.ne(extend(low), product));
   };
 
 const multiplySigned3: Semantics = (x, destination, source, factor) => {
@@ -152,13 +154,13 @@ const multiplySigned3: Semantics = (x, destination, source, factor) => {
     const low = x.let(w.mul(a, b));
     const high = multiplyHigh(x, a, b, true);
     (destination as Operand).write(low);
-    productFlags(x, w.ne(high, w.shrS(low, w.i64(63))));
+    productFlags(x, 8, low, w.ne(high, w.shrS(low, w.i64(63))));
     return;
   }
   const product = x.let(w.mul(signExtend64(size, a), signExtend64(size, b)));
   const low = x.let(truncate(size, product));
   (destination as Operand).write(low);
-  productFlags(x, w.ne(signExtend64(size, low), product));
+  productFlags(x, size, low, w.ne(signExtend64(size, low), product));
 };
 
 const divide =

@@ -238,6 +238,42 @@ export abstract class Emitter {
 
   // ---- memory: inline TLB, then the runtime ----
 
+  /** The table that accesses are looked up in now. */
+  protected tlbTable(name: 'tlbRead' | 'tlbWrite'): Value {
+    return this.field(name);
+  }
+  /** Devices that a slow path may reach know the time by the fuel that is left: store it. */
+  protected abstract synchroniseFuel(): void;
+  /** A store has gone through `commit`: it may have changed code. */
+  protected committed(): void {}
+
+  /** The entry where `address` would be. */
+  #tlbEntry(table: 'tlbRead' | 'tlbWrite', address: Value): Value {
+    const index = w.and(w.wrap(w.shrU(address, w.i64(8))), w.i32((TLB_ENTRIES - 1) << 4));
+    return this.let(w.add(this.tlbTable(table), index));
+  }
+  /** The last byte's page is compared, so that an access across a page never hits. */
+  #hits(entry: Value, address: Value, bytes: number): Value {
+    const last = bytes === 1 ? address : w.add(address, w.i64(bytes - 1));
+    return w.eq(w.load('i64', 8, entry, TlbEntry.offsets.tag), w.and(last, w.i64(-4096)));
+  }
+  #hostOf(entry: Value, address: Value): Value {
+    return w.add(w.wrap(address), w.load('i32', 4, entry, TlbEntry.offsets.addend));
+  }
+  /** The runtime's slow path, which leaves with the fault if there is one. */
+  #slow(name: string, host: w.Local, address: Value, bytes: number, flags: number): void {
+    this.synchroniseFuel();
+    this.set(host, this.runtime(name, address, w.i32(bytes | flags)));
+    this.faultIf(w.eqz(host));
+  }
+  /** Take what was stored to `scratch` where it belongs. */
+  #commitScratch(host: Value): void {
+    this.if(w.eq(host, w.add(this.cpu, w.i32(Vcpu.offsets.scratch))), () => {
+      this.runtime('commit');
+      this.committed();
+    });
+  }
+
   /** Machine address for an access, or leave with the fault. `fallback` is the runtime's slow path. */
   #machineAddress(
     table: 'tlbRead' | 'tlbWrite',
@@ -247,18 +283,11 @@ export abstract class Emitter {
     flags: number,
   ): w.Local {
     const host = this.local('i32');
-    const entry = this.let(
-      w.add(this.field(table), w.and(w.wrap(w.shrU(address, w.i64(8))), w.i32((TLB_ENTRIES - 1) << 4))),
-    );
-    // The last byte's page is compared, so that an access across a page never hits.
-    const last = bytes === 1 ? address : w.add(address, w.i64(bytes - 1));
+    const entry = this.#tlbEntry(table, address);
     this.if(
-      w.eq(w.load('i64', 8, entry, TlbEntry.offsets.tag), w.and(last, w.i64(-4096))),
-      () => this.set(host, w.add(w.wrap(address), w.load('i32', 4, entry, TlbEntry.offsets.addend))),
-      () => {
-        this.set(host, this.runtime(fallback, address, w.i32(bytes | flags)));
-        this.faultIf(w.eqz(host));
-      },
+      this.#hits(entry, address, bytes),
+      () => this.set(host, this.#hostOf(entry, address)),
+      () => this.#slow(fallback, host, address, bytes, flags),
     );
     return host;
   }
@@ -284,9 +313,23 @@ export abstract class Emitter {
     return w.load('i64', 8, this.cpu, Vcpu.offsets.segBase + segment * 8);
   }
 
-  /** Let `fill` store `bytes` bytes at the machine address that it is given, which stands for linear `address`. */
+  /**
+   * Let `fill` store `bytes` bytes at the machine address that it is given, which stands for linear `address`. It is
+   * called twice: for what the TLB knows, and for the slow path.
+   */
   writable(address: Value, bytes: number, fill: (host: Value) => void, flags = 0): void {
-    this.#through('writeSlow', address, bytes, fill, flags);
+    const at = this.let(address);
+    const entry = this.#tlbEntry('tlbWrite', at);
+    this.if(
+      this.#hits(entry, at, bytes),
+      () => fill(this.#hostOf(entry, at)),
+      () => {
+        const host = this.local('i32');
+        this.#slow('writeSlow', host, at, bytes, flags);
+        fill(host);
+        this.#commitScratch(host);
+      },
+    );
   }
   storeMemory(address: Value, bytes: number, value: Value): void {
     const kept = this.let(value);
@@ -320,6 +363,7 @@ export abstract class Emitter {
     });
     this.if(isScratch, () => {
       this.runtime('commit');
+      this.committed();
     });
   }
   /** Go on only while no other vCPU of the machine can run; else leave for the engine's caller, which sees to that. */
@@ -334,16 +378,11 @@ export abstract class Emitter {
   fence(): void {
     this.code.atomicOr(this.cpu, w.i32(0), Vcpu.offsets.fence);
   }
-  /** Like `writable`, for a `fill` that reads the old bytes first. */
+  /** Like `writable`, for a `fill` that reads the old bytes first and is called once. */
   modifiable(address: Value, bytes: number, fill: (host: Value) => void): void {
-    this.#through('modifySlow', address, bytes, fill);
-  }
-  #through(slow: string, address: Value, bytes: number, fill: (host: Value) => void, flags = 0): void {
-    const host = this.#machineAddress('tlbWrite', this.let(address), bytes, slow, flags);
+    const host = this.#machineAddress('tlbWrite', this.let(address), bytes, 'modifySlow', 0);
     fill(host);
-    this.if(w.eq(host, w.add(this.cpu, w.i32(Vcpu.offsets.scratch))), () => {
-      this.runtime('commit');
-    });
+    this.#commitScratch(host);
   }
 
   // ---- the stack ----

@@ -69,37 +69,44 @@ export function setFlagsIf(x: Emitter, condition: Value, size: number, result: V
   });
 }
 
-/** After r = a + b (+ carry): `r` cut to size. */
-export function addFlags(x: Emitter, size: number, a: Value, b: Value, r: Value, withCarry = false): void {
-  const carry = withCarry ? signBit(size, w.or(w.and(a, b), w.and(w.or(a, b), w.not(r)))) : w.ltU(r, a);
-  x.setFlagState({
-    size,
-    result: r,
-    aux: additionAux(size, a, b, r, carry),
-    carry,
-    ...(withCarry ? {} : { origin: { kind: 'add', a, b } }),
-  });
+/** The flags of r = a + b, `r` cut to size. */
+export function additionState(size: number, a: Value, b: Value, r: Value): FlagState {
+  const carry = w.ltU(r, a);
+  const aux = additionAux(size, a, b, r, carry);
+  return { size, result: r, aux, carry, origin: { kind: 'add', a, b } };
 }
-/** After r = a - b (- borrow). */
-export function subFlags(x: Emitter, size: number, a: Value, b: Value, r: Value, withBorrow = false): void {
-  const carry = withBorrow
-    ? signBit(size, w.or(w.and(w.not(a), b), w.and(w.or(w.not(a), b), r)))
-    : w.ltU(a, b);
-  x.setFlagState({
-    size,
-    result: r,
-    aux: subtractionAux(size, a, b, r, carry),
-    carry,
-    ...(withBorrow ? {} : { origin: { kind: 'sub', a, b } }),
-  });
+/** The flags of r = a - b. */
+export function subtractionState(size: number, a: Value, b: Value, r: Value): FlagState {
+  const carry = w.ltU(a, b);
+  const aux = subtractionAux(size, a, b, r, carry);
+  return { size, result: r, aux, carry, origin: { kind: 'sub', a, b } };
 }
-export function additionAux(size: number, a: Value, b: Value, r: Value, carry: Value): Value {
+function additionAux(size: number, a: Value, b: Value, r: Value, carry: Value): Value {
   const overflow = signToOf(size, w.and(w.xor(a, r), w.xor(b, r)));
   return w.or(w.or(carry, auxiliary(a, b, r)), overflow);
 }
-export function subtractionAux(size: number, a: Value, b: Value, r: Value, carry: Value): Value {
+function subtractionAux(size: number, a: Value, b: Value, r: Value, carry: Value): Value {
   const overflow = signToOf(size, w.and(w.xor(a, b), w.xor(a, r)));
   return w.or(w.or(carry, auxiliary(a, b, r)), overflow);
+}
+
+/** After r = a + b (+ carry): `r` cut to size. */
+export function addFlags(x: Emitter, size: number, a: Value, b: Value, r: Value, withCarry = false): void {
+  if (!withCarry) {
+    x.setFlagState(additionState(size, a, b, r));
+    return;
+  }
+  const carry = signBit(size, w.or(w.and(a, b), w.and(w.or(a, b), w.not(r))));
+  x.setFlagState({ size, result: r, aux: additionAux(size, a, b, r, carry), carry });
+}
+/** After r = a - b (- borrow). */
+export function subFlags(x: Emitter, size: number, a: Value, b: Value, r: Value, withBorrow = false): void {
+  if (!withBorrow) {
+    x.setFlagState(subtractionState(size, a, b, r));
+    return;
+  }
+  const carry = signBit(size, w.or(w.and(w.not(a), b), w.and(w.or(w.not(a), b), r)));
+  x.setFlagState({ size, result: r, aux: subtractionAux(size, a, b, r, carry), carry });
 }
 /** After AND, OR, XOR, TEST: CF and OF clear; AF is undefined and cleared, as processors do. */
 export function logicFlags(x: Emitter, size: number, r: Value): void {

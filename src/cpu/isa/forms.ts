@@ -91,6 +91,9 @@ export const FORMS: readonly Form[] = [...shapes.filter(isHot), ...shapes.filter
 /** Handlers with numbers below this are inside the main loop. */
 export const FIRST_CALLED = FIRST_FORM + shapes.filter(isHot).length;
 
+/** Handlers with numbers from this on are regions of the translator. */
+export const FIRST_REGION = FIRST_FORM + FORMS.length;
+
 /** For each table entry: form id by variant, 0 where there is none. */
 const INDEX = new Map<Definition, Uint16Array>(TABLE.map(d => [d, new Uint16Array(VARIANTS)]));
 for (const form of FORMS) {
@@ -100,6 +103,14 @@ for (const form of FORMS) {
 }
 export const formIndex = (definition: Definition): Uint16Array => INDEX.get(definition) as Uint16Array;
 export const formById = (id: number): Form | undefined => FORMS[id - FIRST_FORM];
+
+/** Operand size that the semantics see: strings have their element's size there. */
+export function semanticSize({ definition, size }: Form): number {
+  const first = definition.operands[0];
+  if (first?.kind !== 'X') return size;
+  if (first.size === 1) return 1;
+  return first.size === 'z' && size === 8 ? 4 : size;
+}
 
 /** Tells tables apart: an interpreter generated from another one would run the wrong handlers. */
 export function formsDigest(): number {

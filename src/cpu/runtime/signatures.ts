@@ -153,6 +153,10 @@ export const runtimeExports = {
 /** Module "host". */
 export const runtimeImports = {
   decode: signature(i32, i32, i32, i32, i32),
+  /** Code page, first byte, byte behind: instructions there were forgotten, of which regions had been made. */
+  codeChanged: signature(null, i32, i32, i32),
+  /** The code cache was thrown away. */
+  codeDiscarded: signature(null),
   mmioRead: signature(null, i32, i32, i32),
   mmioWrite: signature(null, i32, i32, i32),
   rdmsr: signature(i32, i32, i32),

@@ -173,6 +173,8 @@ export const Vcpu = struct('vcpu', {
   gather: aligned(64, bytes(64)),
   /** An x87 environment or state image (108 bytes at most) on its way from or to memory. */
   x87Image: aligned(64, bytes(128)),
+  /** Set when a store has changed code that a region was made of: the region that is running must be left. */
+  regionsChanged: u32,
   /** Exceptions and interrupts delivered so far; tells a single-stepper that the instruction did not complete. */
   deliveries: u32,
 
@@ -183,8 +185,6 @@ export const Vcpu = struct('vcpu', {
   kick: aligned(64, i32),
   /** 1 while other vCPUs of the machine may run at the same time: see `Emitter.requireAlone`. */
   parallel: u32,
-  /** 1 while a worker executes the vCPU: its code, or an exception's delivery (cpu/alone.ts). */
-  engaged: u32,
   /** A word that nobody looks at: an atomic operation on it orders the accesses around it. */
   fence: u32,
   /**
@@ -220,8 +220,11 @@ export const TLB_EXEC_OFFSET = TLB_WRITE_OFFSET + 3 * TLB_BYTES;
 /** Journal of TLB fills that a CR3 load must undo: u16 each, table number * TLB_ENTRIES + index. */
 export const TLB_JOURNAL_OFFSET = TLB_EXEC_OFFSET + 2 * TLB_BYTES;
 export const TLB_JOURNAL_ENTRIES = 2048;
+/** How often jumps led to a record, u16 each, by a hash of its address: finds what is worth translating. */
+export const HEAT_OFFSET = TLB_JOURNAL_OFFSET + TLB_JOURNAL_ENTRIES * 2;
+export const HEAT_ENTRIES = 8192;
 /** Size of the whole block: state and tables, a multiple of the page size. */
-export const VCPU_BLOCK_BYTES = TLB_JOURNAL_OFFSET + TLB_JOURNAL_ENTRIES * 2;
+export const VCPU_BLOCK_BYTES = HEAT_OFFSET + HEAT_ENTRIES * 2;
 
 /** p2m entry: mfn in the low 20 bits, type above. An entry of 0 is not mapped (reads as all ones, writes vanish). */
 export const P2m = { mfnMask: 0xfffff, typeShift: 20, invalid: 0, ram: 1, readOnly: 2, mmio: 3 } as const;

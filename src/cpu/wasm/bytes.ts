@@ -1,7 +1,11 @@
 /** A growing byte buffer with WebAssembly's variable-length integers (core specification 5.2.2, LEB128). */
 export class ByteWriter {
-  #bytes = new Uint8Array(1024);
+  #bytes: Uint8Array;
   length = 0;
+
+  constructor(capacity = 256) {
+    this.#bytes = new Uint8Array(capacity);
+  }
 
   #reserve(count: number): void {
     if (this.length + count <= this.#bytes.length) return;
@@ -26,7 +30,7 @@ export class ByteWriter {
     let rest = value;
     while (rest >= 0x80) {
       this.byte((rest % 0x80) | 0x80);
-      rest = Math.floor(rest / 0x80);
+      rest = rest < 0x8000_0000 ? rest >>> 7 : Math.floor(rest / 0x80);
     }
     this.byte(rest);
   }
@@ -38,6 +42,11 @@ export class ByteWriter {
       return;
     }
     let rest = value;
+    if (rest === (rest | 0)) {
+      for (; rest < -0x40 || rest >= 0x40; rest >>= 7) this.byte((rest & 0x7f) | 0x80);
+      this.byte(rest & 0x7f);
+      return;
+    }
     while (rest < -0x40 || rest >= 0x40) {
       const low = ((rest % 0x80) + 0x80) % 0x80;
       this.byte(low | 0x80);
@@ -47,6 +56,11 @@ export class ByteWriter {
   }
 
   #signedWide(value: bigint): void {
+    const narrow = Number(value);
+    if (Number.isSafeInteger(narrow)) {
+      this.signed(narrow);
+      return;
+    }
     let rest = BigInt.asIntN(64, value);
     while (rest < -0x40n || rest >= 0x40n) {
       this.byte(Number(rest & 0x7fn) | 0x80);

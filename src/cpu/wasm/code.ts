@@ -12,17 +12,18 @@ import * as op from './opcodes.ts';
 
 export type { Type } from './opcodes.ts';
 
-/** A pure typed expression. `immediate` holds what follows the opcode, already encoded. */
+/** A pure typed expression. */
 export interface Value {
   readonly type: Type;
   readonly opcode: number;
   readonly operands: readonly Value[];
-  readonly immediate: readonly number[];
-  /** The number itself for integer constants, for folding. */
-  readonly constant?: number | bigint;
+  /** The number itself for integer constants. */
+  readonly constant: number | bigint | undefined;
+  /** What else follows the opcode: a local's index, the offset of an access, or bytes (a v128, lanes). */
+  readonly immediate: number | readonly number[] | undefined;
 }
 export interface Local extends Value {
-  readonly index: number;
+  readonly immediate: number;
 }
 /** A place to branch to: a nesting depth. */
 export interface Label {
@@ -35,42 +36,27 @@ export interface Callee {
   readonly result?: Type | undefined;
 }
 
-const scratch = new ByteWriter();
-function encoded(write: (writer: ByteWriter) => void): number[] {
-  scratch.clear();
-  write(scratch);
-  return Array.from(scratch.view());
-}
-const NONE: readonly number[] = [];
-
-const node = (type: Type, opcode: number, operands: readonly Value[], immediate = NONE): Value => ({
+const NONE: readonly Value[] = [];
+/** Every value has the same shape, which keeps the code that walks them fast. */
+const node = (
+  type: Type,
+  opcode: number,
+  operands: readonly Value[],
+  immediate?: number | readonly number[],
+): Value => ({ type, opcode, operands, constant: undefined, immediate });
+const constantNode = (type: Type, opcode: number, constant: number | bigint): Value => ({
   type,
   opcode,
-  operands,
-  immediate,
+  operands: NONE,
+  constant,
+  immediate: undefined,
 });
 
-export const i32 = (n: number): Value => ({
-  ...node(
-    'i32',
-    op.I32_CONST,
-    [],
-    encoded(w => w.signed(n | 0)),
-  ),
-  constant: n | 0,
-});
-export const i64 = (n: number | bigint): Value => ({
-  ...node(
-    'i64',
-    op.I64_CONST,
-    [],
-    encoded(w => w.signed(n)),
-  ),
-  constant: n,
-});
+export const i32 = (n: number): Value => constantNode('i32', op.I32_CONST, n | 0);
+export const i64 = (n: number | bigint): Value => constantNode('i64', op.I64_CONST, n);
 /** A constant of the given integer type. */
 export const integer = (type: Type, n: number | bigint): Value => (type === 'i64' ? i64(n) : i32(Number(n)));
-export const v128 = (bytes: readonly number[]): Value => node('v128', op.V128_CONST, [], bytes);
+export const v128 = (bytes: readonly number[]): Value => node('v128', op.V128_CONST, NONE, bytes);
 
 type IntegerType = 'i32' | 'i64';
 const integerType = (v: Value): IntegerType => {
@@ -78,8 +64,9 @@ const integerType = (v: Value): IntegerType => {
   return v.type;
 };
 
+/** Is it this constant? Loosely equal, since constants are numbers or bigints. */
 const isConst = (v: Value, n: number): boolean =>
-  v.constant !== undefined && BigInt(v.constant) === BigInt(n);
+  v.constant === n || (typeof v.constant === 'bigint' && v.constant === BigInt(n));
 
 /** What a constant expression comes to, for the operators that generated code is full of. */
 const FOLD: Readonly<Record<string, (a: bigint, b: bigint, bits: bigint) => bigint>> = {
@@ -175,28 +162,19 @@ export const select = (condition: Value, whenTrue: Value, whenFalse: Value): Val
       : whenTrue
     : node(whenTrue.type, op.SELECT, [whenTrue, whenFalse, condition]);
 
-const memarg = (alignLog2: number, offset: number): number[] =>
-  encoded(w => {
-    w.unsigned(alignLog2);
-    w.unsigned(offset);
-  });
-
 /** An integer load of `width` bytes, zero-extended unless `signed`. It is a pure expression: mind the order of stores. */
 export function load(type: IntegerType, width: number, address: Value, offset = 0, signed = false): Value {
   const row = (op.LOADS[type] as Record<number, { u: number; s: number }>)[width];
   invariant(row, `no load of ${width} bytes to ${type}`);
-  return node(type, signed ? row.s : row.u, [address], memarg(0, offset));
+  return node(type, signed ? row.s : row.u, [address], offset);
 }
-export const loadF32 = (address: Value, offset = 0): Value =>
-  node('f32', op.F32_LOAD, [address], memarg(0, offset));
-export const loadF64 = (address: Value, offset = 0): Value =>
-  node('f64', op.F64_LOAD, [address], memarg(0, offset));
-export const loadV128 = (address: Value, offset = 0): Value =>
-  node('v128', op.V128_LOAD, [address], memarg(0, offset));
+export const loadF32 = (address: Value, offset = 0): Value => node('f32', op.F32_LOAD, [address], offset);
+export const loadF64 = (address: Value, offset = 0): Value => node('f64', op.F64_LOAD, [address], offset);
+export const loadV128 = (address: Value, offset = 0): Value => node('v128', op.V128_LOAD, [address], offset);
 
 /** 4 or 8 bytes into the low lane of a vector, the rest zero. */
 export const loadZeroExtended = (width: 4 | 8, address: Value, offset = 0): Value =>
-  node('v128', width === 8 ? op.V128_LOAD64_ZERO : op.V128_LOAD32_ZERO, [address], memarg(0, offset));
+  node('v128', width === 8 ? op.V128_LOAD64_ZERO : op.V128_LOAD32_ZERO, [address], offset);
 
 function operation(
   operators: ReadonlyMap<string, op.Operator>,
@@ -234,6 +212,12 @@ export const replaceLane = (
 export const instruction = (type: Type, opcode: number, ...operands: Value[]): Value =>
   node(type, opcode, operands);
 
+/** Add the locals that an expression reads to `found`. */
+export function collectLocals(value: Value, found: Set<number>): void {
+  if (value.opcode === op.LOCAL_GET) found.add((value as Local).immediate);
+  for (const operand of value.operands) collectLocals(operand, found);
+}
+
 export class Code {
   readonly #body = new ByteWriter();
   readonly #params: readonly Type[];
@@ -252,15 +236,7 @@ export class Code {
   }
 
   #localValue(type: Type, index: number): Local {
-    return {
-      ...node(
-        type,
-        op.LOCAL_GET,
-        [],
-        encoded(w => w.unsigned(index)),
-      ),
-      index,
-    };
+    return node(type, op.LOCAL_GET, NONE, index) as Local;
   }
 
   /** A fresh local variable with no defined value. */
@@ -271,9 +247,15 @@ export class Code {
     return this.#localValue(type, index);
   }
 
-  /** Give back all locals taken since `mark` (the number of locals taken then): code after this may reuse them. */
-  releaseLocals(mark: number): void {
-    for (const { type, index } of this.#taken.splice(mark)) this.#free[type].push(index);
+  /**
+   * Give back all locals taken since `mark` (the number of locals taken then): code after this may reuse them. Those
+   * in `kept` stay taken.
+   */
+  releaseLocals(mark: number, kept?: ReadonlySet<number>): void {
+    for (const entry of this.#taken.splice(mark)) {
+      if (kept?.has(entry.index)) this.#taken.push(entry);
+      else this.#free[entry.type].push(entry.index);
+    }
   }
   get nrLocalsTaken(): number {
     return this.#taken.length;
@@ -291,7 +273,19 @@ export class Code {
     invariant(local.type === value.type, `local is ${local.type}, value ${value.type}`);
     this.#emit(value);
     this.#body.byte(op.LOCAL_SET);
-    this.#body.unsigned(local.index);
+    this.#body.unsigned(local.immediate);
+  }
+
+  /** Set several locals at once: all values are evaluated before the first local changes. */
+  setAll(...pairs: (readonly [Local, Value])[]): void {
+    for (const [local, value] of pairs) {
+      invariant(local.type === value.type, `local is ${local.type}, value ${value.type}`);
+      this.#emit(value);
+    }
+    for (const [local] of pairs.toReversed()) {
+      this.#body.byte(op.LOCAL_SET);
+      this.#body.unsigned(local.immediate);
+    }
   }
 
   #opcode(opcode: number): void {
@@ -302,9 +296,15 @@ export class Code {
   }
 
   #emit(value: Value): void {
-    for (const operand of value.operands) this.#emit(operand);
+    const { operands, constant, immediate } = value;
+    for (const operand of operands) this.#emit(operand);
     this.#opcode(value.opcode);
-    this.#body.bytes(value.immediate);
+    if (constant !== undefined) this.#body.signed(constant);
+    else if (typeof immediate === 'number') {
+      // A local's index, or an access: alignment (none is promised) and offset.
+      if (operands.length > 0) this.#body.byte(0);
+      this.#body.unsigned(immediate);
+    } else if (immediate !== undefined) this.#body.bytes(immediate);
   }
 
   /** Store the low `width` bytes of an integer, or a whole f32, f64 or v128. */
@@ -321,7 +321,8 @@ export class Code {
             : (op.STORES[value.type] as Record<number, number>)[width];
     invariant(opcode !== undefined, `no store of ${width} bytes from ${value.type}`);
     this.#opcode(opcode);
-    this.#body.bytes(memarg(0, offset));
+    this.#body.byte(0);
+    this.#body.unsigned(offset);
   }
 
   /**
@@ -334,7 +335,8 @@ export class Code {
     invariant(opcode !== undefined, `no compare-and-exchange of ${width} bytes with ${type}`);
     for (const operand of [address, expected, replacement]) this.#emit(operand);
     this.#opcode(opcode);
-    this.#body.bytes(memarg(Math.log2(width), 0));
+    this.#body.byte(Math.log2(width));
+    this.#body.unsigned(0);
     return this.#result(type);
   }
   /** OR an i32 into memory at a multiple of 4, atomically; the old value is not wanted. */
@@ -342,7 +344,8 @@ export class Code {
     this.#emit(address);
     this.#emit(value);
     this.#opcode(op.I32_ATOMIC_RMW_OR);
-    this.#body.bytes(memarg(2, offset));
+    this.#body.byte(2);
+    this.#body.unsigned(offset);
     this.#body.byte(op.DROP);
   }
 
@@ -368,11 +371,20 @@ export class Code {
     return this.#result(result);
   }
 
+  /** Go on in a function of the table instead of this one; it must have the same result type. */
+  returnCallIndirect(typeIndex: number, target: Value, ...args: Value[]): void {
+    for (const arg of args) this.#emit(arg);
+    this.#emit(target);
+    this.#body.byte(op.RETURN_CALL_INDIRECT);
+    this.#body.unsigned(typeIndex);
+    this.#body.unsigned(0);
+  }
+
   #result(type: Type | undefined): Value {
     if (!type) return i32(0);
     const local = this.local(type);
     this.#body.byte(op.LOCAL_SET);
-    this.#body.unsigned(local.index);
+    this.#body.unsigned(local.immediate);
     return local;
   }
 

@@ -5,7 +5,7 @@
 import { invariant } from '../../base/errors.ts';
 import { ByteWriter } from './bytes.ts';
 import type { Callee, Code } from './code.ts';
-import { type Type, ValueType } from './opcodes.ts';
+import { END, I32_CONST, type Type, ValueType } from './opcodes.ts';
 
 interface FunctionEntry {
   typeIndex: number;
@@ -20,6 +20,9 @@ export class ModuleBuilder {
   readonly #functions: FunctionEntry[] = [];
   readonly #exports: { name: string; index: number }[] = [];
   #table: number[] = [];
+  #tableName: string | undefined;
+  #importedTable: { module: string; name: string } | undefined;
+  #tableOffset = 0;
   readonly #custom: { name: string; content: Uint8Array }[] = [];
   readonly #memoryPages: number;
 
@@ -61,8 +64,15 @@ export class ModuleBuilder {
   export(name: string, callee: Callee): void {
     this.#exports.push({ name, index: callee.index });
   }
-  /** The functions that call_indirect reaches, by position. */
-  table(callees: readonly Callee[]): void {
+  /** The functions that call_indirect reaches, by position, in a table that may grow where it is exported. */
+  table(callees: readonly Callee[], exportName?: string): void {
+    this.#table = callees.map(callee => callee.index);
+    this.#tableName = exportName;
+  }
+  /** Use another module's table, and put functions into it from `offset` on when this module is instantiated. */
+  importTable(module: string, name: string, offset: number, callees: readonly Callee[]): void {
+    this.#importedTable = { module, name };
+    this.#tableOffset = offset;
     this.#table = callees.map(callee => callee.index);
   }
 
@@ -85,7 +95,7 @@ export class ModuleBuilder {
       for (const type of this.#types) w.bytes(type.bytes.view());
     });
     section(2, w => {
-      w.unsigned(this.#imports.length + 1);
+      w.unsigned(this.#imports.length + (this.#importedTable ? 2 : 1));
       for (const entry of this.#imports) {
         w.name(entry.module);
         w.name(entry.name);
@@ -97,28 +107,39 @@ export class ModuleBuilder {
       w.bytes([2, 3]);
       w.unsigned(0);
       w.unsigned(this.#memoryPages);
+      if (this.#importedTable) {
+        w.name(this.#importedTable.module);
+        w.name(this.#importedTable.name);
+        w.bytes([1, FUNCREF, 0, 0]);
+      }
     });
     section(3, w => {
       w.unsigned(this.#functions.length);
       for (const entry of this.#functions) w.unsigned(entry.typeIndex);
     });
-    if (this.#table.length > 0) {
+    if (this.#table.length > 0 && !this.#importedTable) {
       section(4, w => {
         w.bytes([1, FUNCREF, 0]);
         w.unsigned(this.#table.length);
       });
     }
     section(7, w => {
-      w.unsigned(this.#exports.length);
+      w.unsigned(this.#exports.length + (this.#tableName ? 1 : 0));
       for (const entry of this.#exports) {
         w.name(entry.name);
         w.byte(0);
         w.unsigned(entry.index);
       }
+      if (this.#tableName) {
+        w.name(this.#tableName);
+        w.bytes([1, 0]);
+      }
     });
     if (this.#table.length > 0) {
       section(9, w => {
-        w.bytes([1, 0, 0x41, 0, 0x0b]);
+        w.bytes([1, 0, I32_CONST]);
+        w.signed(this.#tableOffset);
+        w.byte(END);
         w.unsigned(this.#table.length);
         for (const index of this.#table) w.unsigned(index);
       });

@@ -12,9 +12,7 @@ export function setPending(domain: Domain, port: number, channel: ChannelRecord)
   if (domain.state.isControl) {
     if (channel.pending === 0) {
       channel.pending = 1;
-      const { parallel, pendingCallbacks } = domain.hypervisor;
-      if (parallel && parallel.pcpu !== 0) parallel.callControl();
-      else pendingCallbacks.push(port);
+      domain.hypervisor.pendingCallbacks.push(port);
     }
     return;
   }

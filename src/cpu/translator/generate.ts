@@ -1,0 +1,451 @@
+/**
+ * Writes a region as one WebAssembly function `(cpu, record) -> Outcome`, which the interpreter calls like a handler.
+ *
+ *     prologue    enough fuel? registers and the page's address into locals
+ *     blocks      nested by what dominates what (structure.ts)
+ *     exit        registers, flags, fuel and rip to the vCPU block; on to the next region, or back with an outcome
+ *
+ * Fuel is exact: a block pays for all its instructions at its beginning, and whoever leaves in the middle gets back what was
+ * not executed. It is looked at where a path without loops begins, for the longest such path.
+ */
+import { invariant } from '../../base/errors.ts';
+import { CodePage, CodeRecord } from '../decode/record.ts';
+import { Outcome } from '../interpreter/emitter.ts';
+import { probe } from '../interpreter/probe.ts';
+import { Vector } from '../isa/emitter.ts';
+import type { FlagState } from '../isa/flags.ts';
+import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
+import { TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
+import type { Callee, Label, Local, Value } from '../wasm/code.ts';
+import * as w from '../wasm/code.ts';
+import { Code } from '../wasm/code.ts';
+import { emitSemantics, type Site, TranslatorEmitter } from './emitter.ts';
+import { FlagTracker, type Tracked } from './flag-tracker.ts';
+import type { Instruction } from './instruction.ts';
+import { liveFlags } from './liveness.ts';
+import { type Block, type Edge, PAGE, type Place, type Region, successors } from './region.ts';
+import { RegisterSet, Registers } from './registers.ts';
+import { type Structure, structureOf } from './structure.ts';
+import { calledVectors, touchedBy } from './touched.ts';
+import { traitsOf } from './traits.ts';
+
+const V = Vcpu.offsets;
+/** Taken from the fuel to make the next check fail when the region's own code has changed. */
+const CODE_CHANGED = 1 << 30;
+/** What a region returns where nothing is wrong: go on at `rip`. Never passed on as such by called handlers. */
+const GO_ON = 0;
+
+/** The module's surroundings. */
+export interface Surroundings {
+  runtime(name: string): Callee;
+  /** Function type of handlers and regions. */
+  readonly handlerType: number;
+  readonly computeAux: Callee;
+}
+
+export function generateRegion(region: Region, surroundings: Surroundings): Code {
+  return new RegionGenerator(region, surroundings).generate();
+}
+
+class RegionGenerator implements Site {
+  readonly #region: Region;
+  readonly #surroundings: Surroundings;
+  readonly #structure: Structure;
+  readonly #code = new Code(['i32', 'i32']);
+  readonly #needs: readonly boolean[];
+  readonly #longest: (number | undefined)[] = [];
+  /** All registers of the region. */
+  readonly #touched = new RegisterSet();
+  readonly #flags: FlagTracker;
+  /** What the flags are when a merge is reached, from the edges written so far. */
+  readonly #incoming: (Tracked | undefined)[] = [];
+  readonly #labels: { loop?: Label; merge?: Label }[];
+
+  readonly cpu: Value;
+  readonly registers: Registers;
+  readonly tables: { readonly tlbRead: Local; readonly tlbWrite: Local };
+  readonly #page: Local;
+  readonly #fuel: Local;
+  readonly #target: Local;
+  readonly #outcome: Local;
+  #exit: Label = { depth: 0 };
+  #stackFault: Label = { depth: 0 };
+  #left: Label = { depth: 0 };
+  /** Locals below this belong to what surrounds the blocks being written. */
+  #mark = 0;
+  /** The instruction being written, what comes behind it in its block, and the flags before it. */
+  #at: { block: Block; instruction: Instruction; behind: number; before: Tracked };
+
+  constructor(region: Region, surroundings: Surroundings) {
+    const code = this.#code;
+    this.#region = region;
+    this.#surroundings = surroundings;
+    this.#structure = structureOf(successors(region.blocks));
+    this.#needs = liveFlags(region, block => this.#isLoopHead(block));
+    this.#labels = region.blocks.map(() => ({}));
+    this.cpu = code.parameter(0);
+    this.#page = code.local('i64');
+    this.#fuel = code.local('i32');
+    this.#target = code.local('i64');
+    this.#outcome = code.local('i32');
+    this.tables = { tlbRead: code.local('i32'), tlbWrite: code.local('i32') };
+    this.#flags = new FlagTracker(code, this.cpu, surroundings.computeAux);
+    this.registers = new Registers(code);
+    for (const { instructions } of region.blocks) {
+      for (const instruction of instructions) this.#touched.add(touchedBy(instruction));
+    }
+    this.registers.reserve(this.#touched.read | this.#touched.written);
+    const block = region.blocks[0] as Block;
+    this.#at = {
+      block,
+      instruction: block.instructions[0] as Instruction,
+      behind: 0,
+      before: { where: 'block' },
+    };
+  }
+
+  generate(): Code {
+    const code = this.#code;
+    this.#prologue();
+    this.#mark = code.nrLocalsTaken;
+    code.block(left => {
+      this.#left = left;
+      code.block(exit => {
+        this.#exit = exit;
+        code.block(stackFault => {
+          this.#stackFault = stackFault;
+          this.#tree(0);
+          code.unreachable();
+        });
+        // A #GP(0) for an address that is not canonical is #SS(0) in the stack segment.
+        code.if(w.eq(w.load('i32', 4, this.cpu, V.exHasError), w.i32(2)), () =>
+          code.store(4, this.cpu, w.i32(Vector.SS), V.exVector),
+        );
+      });
+      this.#epilogue();
+    });
+    this.#afterHandler();
+    return code;
+  }
+
+  // ---- into the region and out of it ----
+
+  #prologue(): void {
+    const code = this.#code;
+    // The record that led here has been paid for already.
+    code.set(this.#fuel, w.add(w.load('i32', 4, this.cpu, V.fuel), w.i32(1)));
+    code.if(this.#lacksFuel(this.#longestFrom(this.#region.blocks[0] as Block)), () => {
+      code.store(4, this.cpu, this.#fuel, V.fuel);
+      // Only the interpreter knows the way around: it gave the record, another region gave none.
+      code.return(w.select(code.parameter(1), w.i32(Outcome.next), w.i32(Outcome.jump)));
+    });
+    code.set(this.#page, w.load('i64', 8, this.cpu, V.codePage));
+    this.#loadTables();
+    this.registers.load(this.cpu, this.#touched.read | this.#touched.written);
+  }
+  /** Less fuel than for so many instructions; a kick is more than any fuel. */
+  #lacksFuel(instructions: number): Value {
+    return w.ltS(this.#fuel, w.or(w.load('i32', 4, this.cpu, V.kick), w.i32(instructions)));
+  }
+  #loadTables(): void {
+    for (const name of ['tlbRead', 'tlbWrite'] as const) {
+      this.#code.set(this.tables[name], w.load('i32', 4, this.cpu, V[name]));
+    }
+  }
+
+  /** Everything to the vCPU block; on to another region if there is one at `target`. */
+  #epilogue(): void {
+    const code = this.#code;
+    this.registers.store(this.cpu, this.#touched.written);
+    this.#flags.epilogue();
+    code.if(w.ltS(this.#fuel, w.i32(-CODE_CHANGED / 2)), () => {
+      code.set(this.#fuel, w.add(this.#fuel, w.i32(CODE_CHANGED)));
+      code.store(4, this.cpu, w.i32(0), V.regionsChanged);
+    });
+    code.store(8, this.cpu, this.#target, V.rip);
+    code.if(w.eqz(this.#outcome), () => {
+      code.if(w.gtS(this.#fuel, w.load('i32', 4, this.cpu, V.kick)), () =>
+        probe(code, this.cpu, this.#target, record => {
+          const handler = code.let(w.load('i32', 2, record, CodeRecord.offsets.handler));
+          code.if(w.geU(handler, w.i32(FIRST_REGION)), () => {
+            code.store(4, this.cpu, w.sub(this.#fuel, w.i32(1)), V.fuel);
+            const slot = w.sub(handler, w.i32(FIRST_CALLED));
+            code.returnCallIndirect(this.#surroundings.handlerType, slot, this.cpu, w.i32(0));
+          });
+        }),
+      );
+      code.store(4, this.cpu, this.#fuel, V.fuel);
+      code.return(w.i32(Outcome.jump));
+    });
+    code.store(4, this.cpu, this.#fuel, V.fuel);
+  }
+
+  /** `outcome` is not `next`: a fault is delivered here, with rip at `target`. */
+  #afterHandler(): void {
+    const code = this.#code;
+    code.if(w.eq(this.#outcome, w.i32(Outcome.fault)), () => {
+      code.store(8, this.cpu, this.#target, V.rip);
+      const reason = code.call(this.#surroundings.runtime('deliver'), this.cpu);
+      code.if(w.eqz(reason), () => code.return(w.i32(Outcome.reload)));
+      code.store(4, this.cpu, reason, V.exitReason);
+      code.return(w.i32(Outcome.exit));
+    });
+    code.if(w.eq(this.#outcome, w.i32(Outcome.repeat)), () => {
+      code.store(8, this.cpu, this.#target, V.rip);
+      code.return(w.i32(Outcome.reload));
+    });
+    code.return(this.#outcome);
+    code.unreachable();
+  }
+
+  /** Leave for a known place; `unused` instructions were paid for and not executed. */
+  #leave(place: Place, unused: number): void {
+    const code = this.#code;
+    this.#flags.toEpilogue();
+    code.set(this.#target, this.#address(place));
+    this.#refund(unused);
+    code.set(this.#outcome, w.i32(GO_ON));
+    code.br(this.#exit);
+  }
+  #refund(instructions: number): void {
+    if (instructions > 0) this.#code.set(this.#fuel, w.add(this.#fuel, w.i32(instructions)));
+  }
+
+  // ---- blocks ----
+
+  #isLoopHead(block: Block): boolean {
+    return this.#structure.isLoopHead[block.id] === true;
+  }
+
+  /** Instructions from the beginning of a block to the next look at the fuel, on the longest way. */
+  #longestFrom(block: Block): number {
+    this.#longest[block.id] ??= block.instructions.length + this.#longestBehind(block);
+    return this.#longest[block.id] as number;
+  }
+  #longestBehind(block: Block): number {
+    let longest = 0;
+    for (const edge of [block.taken, block.next]) {
+      if (edge?.block && !this.#isLoopHead(edge.block)) {
+        longest = Math.max(longest, this.#longestFrom(edge.block));
+      }
+    }
+    return longest;
+  }
+
+  /** A block, and all that it dominates. */
+  #tree(id: number): void {
+    const { children, isMerge, isLoopHead } = this.#structure;
+    const merges = (children[id] ?? []).filter(child => isMerge[child]);
+    const block = this.#region.blocks[id] as Block;
+    const labels = this.#labels[id] as { loop?: Label };
+    if (!isLoopHead[id]) {
+      this.#within(block, merges);
+      return;
+    }
+    this.#flags.toLocals();
+    this.#code.loop(label => {
+      labels.loop = label;
+      this.#flags.now = { where: 'locals', kind: undefined };
+      this.#within(block, merges);
+    });
+  }
+
+  /** The block's own code, inside of blocks that lead to the merges behind it. */
+  #within(block: Block, merges: readonly number[]): void {
+    const last = merges.at(-1);
+    if (last === undefined) {
+      this.#block(block);
+      return;
+    }
+    const labels = this.#labels[last] as { merge?: Label };
+    this.#code.block(label => {
+      labels.merge = label;
+      this.#within(block, merges.slice(0, -1));
+    });
+    this.#flags.now = this.#incoming[last] ?? { where: 'locals', kind: undefined };
+    this.#tree(last);
+  }
+
+  #edge(from: Block, edge: Edge): void {
+    const { block } = edge;
+    if (!block) {
+      this.#leave(edge.place, 0);
+      return;
+    }
+    if (edge.crosses) {
+      this.#code.if(w.eqz(this.#isMapped(edge.place.page)), () => this.#leave(edge.place, 0));
+    }
+    const { position, isMerge } = this.#structure;
+    const labels = this.#labels[block.id] as { loop?: Label; merge?: Label };
+    if ((position[block.id] as number) <= (position[from.id] as number)) {
+      this.#flags.toLocals();
+      this.#code.br(labels.loop as Label);
+    } else if (isMerge[block.id]) {
+      this.#meet(block.id);
+      this.#code.br(labels.merge as Label);
+    } else this.#tree(block.id);
+  }
+
+  /** Agree with the other edges to a merge about where the flags are. */
+  #meet(id: number): void {
+    if (!this.#needs[id]) return;
+    const { kind } = this.#flags;
+    const known = this.#incoming[id];
+    const isSame = !known || (known.where === 'locals' && known.kind === kind);
+    this.#incoming[id] = { where: 'locals', kind: isSame ? kind : undefined };
+    this.#flags.toLocals();
+  }
+
+  /** Is the page that is that many pages from the entry's still the frame that it was? */
+  #isMapped(page: number): Value {
+    const code = this.#code;
+    const linear = code.let(this.#address({ page, offset: 0 }));
+    const index = w.and(w.wrap(w.shrU(linear, w.i64(8))), w.i32((TLB_ENTRIES - 1) << 4));
+    const entry = code.let(w.add(w.load('i32', 4, this.cpu, V.tlbExec), index));
+    const table = (this.#region.codePages.get(page) ?? 0) + CodePage.offsets.table;
+    return w.and(
+      w.eq(w.load('i64', 8, entry, TlbEntry.offsets.tag), linear),
+      w.eq(w.load('i32', 4, entry, TlbEntry.offsets.addend), w.i32(table)),
+    );
+  }
+  #address({ page, offset }: Place): Value {
+    return w.add(this.#page, w.i64(page * PAGE + offset));
+  }
+
+  #block(block: Block): void {
+    const code = this.#code;
+    const outerMark = this.#mark;
+    this.#mark = code.nrLocalsTaken;
+    if (this.#isLoopHead(block)) {
+      code.if(this.#lacksFuel(this.#longestFrom(block)), () => this.#leave(block.place, 0));
+    }
+    const count = block.instructions.length;
+    code.set(this.#fuel, w.sub(this.#fuel, w.i32(count)));
+    const lastStore = block.instructions.findLastIndex(
+      (instruction, index) =>
+        traitsOf(instruction.form).isInline &&
+        traitsOf(instruction.form).stores &&
+        (index < count - 1 || block.control === 'next'),
+    );
+    block.instructions.forEach((instruction, index) => {
+      const behind = count - 1 - index;
+      this.#at = { block, instruction, behind, before: this.#flags.now };
+      if (traitsOf(instruction.form).isInline)
+        emitSemantics(new TranslatorEmitter(code, this, instruction), instruction);
+      else this.#callHandler(instruction, behind);
+      if (index === lastStore) {
+        code.if(w.ltS(this.#fuel, w.i32(0)), () => this.#leave(this.#placeBehind(), behind));
+      }
+      code.releaseLocals(this.#mark, this.#flags.pinned());
+    });
+    if (block.next) this.#edge(block, block.next);
+    code.releaseLocals(this.#mark);
+    this.#mark = outerMark;
+  }
+  #placeBehind(): Place {
+    const { block, instruction } = this.#at;
+    const { page } = this.#pageOf(block, instruction);
+    return { page, offset: instruction.offset + instruction.length };
+  }
+  /** Blocks do not cross pages. */
+  #pageOf(block: Block, instruction: Instruction): Place {
+    return { page: block.place.page, offset: instruction.offset };
+  }
+
+  // ---- instructions that the interpreter's handlers run ----
+
+  #callHandler(instruction: Instruction, behind: number): void {
+    const code = this.#code;
+    const { block } = this.#at;
+    const vectors = calledVectors(instruction) & (this.#touched.read | this.#touched.written);
+    const general = 0xffff;
+    // A store before this may have changed the code: handlers must not see what that did to the fuel.
+    code.if(w.ltS(this.#fuel, w.i32(0)), () => this.#leave(this.#pageOf(block, instruction), behind + 1));
+    this.registers.store(this.cpu, this.#touched.written & (general | vectors));
+    this.#flags.toBlock();
+    code.store(4, this.cpu, w.add(this.#fuel, w.i32(behind)), V.fuel);
+    if (this.#region.codePages.size > 1) {
+      code.store(8, this.cpu, this.#address({ page: block.place.page, offset: 0 }), V.codePage);
+    }
+    const slot = w.i32(instruction.form.id - FIRST_CALLED);
+    invariant(instruction.form.id >= FIRST_CALLED, 'forms of the main loop are written inline');
+    const { handlerType } = this.#surroundings;
+    const outcome = code.callIndirect(handlerType, 'i32', slot, this.cpu, w.i32(instruction.record));
+    code.if(outcome, () => {
+      code.set(this.#outcome, outcome);
+      code.set(this.#target, this.#address(this.#pageOf(block, instruction)));
+      code.br(this.#left);
+    });
+    code.set(this.#fuel, w.sub(w.load('i32', 4, this.cpu, V.fuel), w.i32(behind)));
+    const all = this.#touched.read | this.#touched.written;
+    this.registers.load(this.cpu, all & (general | vectors));
+    this.#loadTables();
+    if (block.control === 'stop' && behind === 0) {
+      this.#leave(this.#placeBehind(), 0);
+      return;
+    }
+    code.if(w.load('i32', 4, this.cpu, V.regionsChanged), () => {
+      code.store(4, this.cpu, w.i32(0), V.regionsChanged);
+      this.#leave(this.#placeBehind(), behind);
+    });
+    // The handler may have cut the slice short.
+    code.if(this.#lacksFuel(this.#longestBehind(block)), () => this.#leave(this.#placeBehind(), behind));
+  }
+
+  // ---- what the instruction being written asks for ----
+
+  get page(): Value {
+    return this.#address({ page: this.#at.block.place.page, offset: 0 });
+  }
+  callee(name: string): Callee {
+    return this.#surroundings.runtime(name);
+  }
+  flagState(): FlagState {
+    return this.#flags.read();
+  }
+  setFlagState(state: FlagState): void {
+    this.#flags.now = { where: 'state', state };
+  }
+  fault(inStack: boolean): void {
+    const { block, instruction, behind, before } = this.#at;
+    const code = this.#code;
+    const { now } = this.#flags;
+    this.#flags.now = before;
+    this.#flags.toEpilogue();
+    this.#flags.now = now;
+    code.set(this.#target, this.#address(this.#pageOf(block, instruction)));
+    this.#refund(behind);
+    code.set(this.#outcome, w.i32(Outcome.fault));
+    code.br(inStack ? this.#stackFault : this.#exit);
+  }
+  taken(): void {
+    const at = this.#at;
+    const { now } = this.#flags;
+    const mark = this.#mark;
+    this.#mark = this.#code.nrLocalsTaken;
+    this.#edge(at.block, at.block.taken as Edge);
+    this.#mark = mark;
+    this.#flags.now = now;
+    this.#at = at;
+  }
+  jump(target: Value): void {
+    const { block } = this.#at;
+    const code = this.#code;
+    const known = block.taken;
+    if (known) code.if(w.eq(target, this.#address(known.place)), () => this.taken());
+    this.#flags.toEpilogue();
+    code.set(this.#target, target);
+    code.set(this.#outcome, w.i32(GO_ON));
+    code.br(this.#exit);
+  }
+  synchroniseFuel(): void {
+    this.#code.store(4, this.cpu, w.add(this.#fuel, w.i32(this.#at.behind)), V.fuel);
+  }
+  committed(): void {
+    const code = this.#code;
+    const hasChanged = w.load('i32', 4, this.cpu, V.regionsChanged);
+    code.if(w.and(hasChanged, w.geS(this.#fuel, w.i32(0))), () =>
+      code.set(this.#fuel, w.sub(this.#fuel, w.i32(CODE_CHANGED))),
+    );
+  }
+}

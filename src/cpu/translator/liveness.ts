@@ -1,0 +1,49 @@
+/** Which blocks need the arithmetic flags that control arrives with. */
+import type { Instruction } from './instruction.ts';
+import type { Block, Region } from './region.ts';
+import { traitsOf } from './traits.ts';
+
+/** Shifts whose count turns out to be 0 change no flags. */
+const isIdleShift = ({ form, immediate }: Instruction): boolean => {
+  const { name, operandText } = form.definition;
+  return (
+    /^(sh[lr]d?|sar|ro[lr]|rc[lr])$/.test(name) && operandText.at(-1) === 'Ib' && (immediate & 0x1fn) === 0n
+  );
+};
+
+/** What an instruction sequence does first with the flags it finds. */
+function needsFlags(instructions: readonly Instruction[]): boolean | undefined {
+  for (const instruction of instructions) {
+    const { isInline, readsFlags, writesFlags, mayLeave } = traitsOf(instruction.form);
+    if (!isInline || readsFlags || mayLeave || isIdleShift(instruction)) return true;
+    if (writesFlags) return false;
+  }
+  return undefined;
+}
+
+/**
+ * @param checks blocks that may be left at their very beginning
+ * @returns by block, whether the flags on arrival matter
+ */
+export function liveFlags(region: Region, checks: (block: Block) => boolean): boolean[] {
+  const { blocks } = region;
+  const own = blocks.map(block => (checks(block) ? true : needsFlags(block.instructions)));
+  const live = own.map(needs => needs === true);
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (const block of blocks.toReversed()) {
+      if (own[block.id] !== undefined || live[block.id]) continue;
+      if (leavesRegion(block) || [block.taken, block.next].some(edge => edge?.block && live[edge.block.id])) {
+        live[block.id] = true;
+        changed = true;
+      }
+    }
+  }
+  return live;
+}
+
+/** Some edge goes out of the region, or may: another page may be mapped differently. */
+function leavesRegion({ control, taken, next }: Block): boolean {
+  if (control === 'indirect' || control === 'return' || control === 'stop') return true;
+  return [taken, next].some(edge => edge && (!edge.block || edge.crosses));
+}

@@ -1,0 +1,221 @@
+/**
+ * The translator at work: it is told of hot places, makes regions of them, and takes them back when their code changes.
+ *
+ * A region is entered through an *entry record* in place of its first instruction's record: its handler number is the
+ * region's place in the table of handlers. Behind it lie a copy of the instruction, for when the region cannot be entered,
+ * and the way on. The instruction's old record leads to the entry record, for those who remember it.
+ */
+import { invariant } from '../../base/errors.ts';
+import { machineHeader } from '../../machine/header.ts';
+import type { MachineMemory } from '../../machine/memory.ts';
+import { CodePage, CodeRecord, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
+import { Pseudo } from '../interpreter/pseudo.ts';
+import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
+import type { RuntimeExports } from '../runtime/signatures.ts';
+import { TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
+import { readInstruction } from './instruction.ts';
+import { buildModule } from './module.ts';
+import { type CodeView, formRegion, type Limits, PAGE, type Region } from './region.ts';
+import { traitsOf } from './traits.ts';
+
+const V = Vcpu.offsets;
+const R = CodeRecord.offsets;
+const P = CodePage.offsets;
+
+export interface TranslatorParts {
+  readonly memory: MachineMemory;
+  readonly runtime: RuntimeExports;
+  readonly interpreter: WebAssembly.Exports;
+}
+
+/** A region that is in use. */
+interface Installed {
+  readonly slot: number;
+  readonly entry: number;
+  /** The bytes it was made of: by code page, pairs of first offset and offset behind. */
+  readonly extents: ReadonlyMap<number, readonly (readonly [from: number, to: number])[]>;
+}
+
+export interface TranslatorStatistics {
+  requests: number;
+  regions: number;
+  instructions: number;
+  bytes: number;
+  dropped: number;
+  ns: number;
+}
+
+const LIMITS: Limits = { instructions: 400, callDepth: 4 };
+/** Handler numbers are 16 bits wide. */
+const SLOTS_MAX = 0xffff - FIRST_CALLED;
+const TABLE_STEP = 1024;
+
+export class Translator {
+  readonly #memory: MachineMemory;
+  readonly #parts: TranslatorParts;
+  readonly #table: WebAssembly.Table;
+  readonly #imports: WebAssembly.Imports;
+  readonly #installed = new Map<number, Installed>();
+  /** Regions by code page. */
+  readonly #byPage = new Map<number, Set<Installed>>();
+  readonly #freeSlots: number[] = [];
+  #nextSlot = FIRST_REGION - FIRST_CALLED;
+  readonly statistics: TranslatorStatistics = {
+    requests: 0,
+    regions: 0,
+    instructions: 0,
+    bytes: 0,
+    dropped: 0,
+    ns: 0,
+  };
+
+  constructor(parts: TranslatorParts) {
+    this.#parts = parts;
+    this.#memory = parts.memory;
+    this.#table = parts.interpreter.handlers as WebAssembly.Table;
+    this.#imports = {
+      env: { memory: parts.memory.wasm },
+      runtime: { ...parts.runtime },
+      interpreter: parts.interpreter,
+    };
+  }
+
+  /** Many jumps have led to `record`, in the page that the vCPU executes. */
+  hot(cpu: number, record: number): void {
+    this.statistics.requests += 1;
+    const { u16, u32, view } = this.#memory;
+    const linear = view.getBigUint64(cpu + V.codePage, true);
+    const pageOf = (page: number) => this.#codePage(cpu, linear + BigInt(page * PAGE));
+    const codePage = pageOf(0);
+    if (codePage === 0 || (u16[record >>> 1] as number) >= FIRST_REGION) return;
+    const offset = u16[(record + R.offset) >>> 1] as number;
+    if (u32[(codePage + P.table + offset * 4) >>> 2] !== record) return;
+    const view64: CodeView = {
+      mode: u32[(cpu + V.mode) >>> 2] as number,
+      codePage: pageOf,
+      instruction: (page, at) => this.#instruction(page, at),
+      wasTaken: ({ record: branch }) => u32[(branch + LINK_OFFSET) >>> 2] !== 0,
+    };
+    const region = formRegion(view64, offset, LIMITS);
+    if (!region) return;
+    this.#install(region, codePage, offset, record);
+  }
+
+  /** Code page of a linear page, if the vCPU's execute TLB has it. */
+  #codePage(cpu: number, linear: bigint): number {
+    const { u32, view } = this.#memory;
+    const index = Number((linear >> 12n) & BigInt(TLB_ENTRIES - 1)) * TlbEntry.size;
+    const entry = (u32[(cpu + V.tlbExec) >>> 2] as number) + index;
+    if (view.getBigUint64(entry + TlbEntry.offsets.tag, true) !== BigInt.asUintN(64, linear)) return 0;
+    return (u32[(entry + TlbEntry.offsets.addend) >>> 2] as number) - P.table;
+  }
+
+  #instruction(codePage: number, offset: number) {
+    const { u16, u32 } = this.#memory;
+    let record = u32[(codePage + P.table + offset * 4) >>> 2] as number;
+    if (record === 0) return undefined;
+    const handler = u16[record >>> 1] as number;
+    // Another region's entry: the instruction itself is behind it. The same for one that was taken back.
+    if (handler >= FIRST_REGION || handler === Pseudo.proceed) record += RECORD_BYTES;
+    const instruction = readInstruction(this.#memory, record);
+    if (!instruction || instruction.offset !== offset) return undefined;
+    const isCallable = instruction.form.id >= FIRST_CALLED;
+    return isCallable || traitsOf(instruction.form).isInline ? instruction : undefined;
+  }
+
+  #install(region: Region, codePage: number, offset: number, record: number): void {
+    const { memory } = this.#parts;
+    const header = machineHeader(memory);
+    if (header.codeNext + 3 * RECORD_BYTES > header.codeLimit) return;
+    const slot = this.#takeSlot();
+    if (slot === undefined) return;
+    const bytes = buildModule(region, slot);
+    const module = new WebAssembly.Module(bytes as BufferSource);
+    new WebAssembly.Instance(module, this.#imports);
+    const entry = header.codeNext;
+    header.codeNext = entry + 3 * RECORD_BYTES;
+    const { u8, u16, u32 } = memory;
+    const [copy, onward] = [entry + RECORD_BYTES, entry + 2 * RECORD_BYTES];
+    u8.copyWithin(copy, record, record + RECORD_BYTES);
+    u8.copyWithin(entry, record, record + RECORD_BYTES);
+    u16[entry >>> 1] = FIRST_CALLED + slot;
+    u32.fill(0, onward >>> 2, (onward + RECORD_BYTES) >>> 2);
+    u16[onward >>> 1] = Pseudo.proceed;
+    u16[(onward + R.offset) >>> 1] = offset + (u8[record + R.length] as number);
+    u16[record >>> 1] = Pseudo.proceed;
+    u32[(record + LINK_OFFSET) >>> 2] = entry;
+    u32[(codePage + P.table + offset * 4) >>> 2] = entry;
+    this.#remember(region, slot, entry);
+    this.statistics.regions += 1;
+    this.statistics.instructions += region.nrInstructions;
+    this.statistics.bytes += bytes.length;
+  }
+
+  #takeSlot(): number | undefined {
+    const free = this.#freeSlots.pop();
+    if (free !== undefined) return free;
+    if (this.#nextSlot >= SLOTS_MAX) return undefined;
+    if (this.#nextSlot >= this.#table.length) this.#table.grow(TABLE_STEP);
+    return this.#nextSlot++;
+  }
+
+  #remember(region: Region, slot: number, entry: number): void {
+    const extents = new Map<number, [number, number][]>();
+    for (const block of region.blocks) {
+      const page = region.codePages.get(block.place.page);
+      invariant(page !== undefined, 'a page of the region');
+      const list = extents.get(page) ?? [];
+      extents.set(page, list);
+      for (const { offset, length } of block.instructions) list.push([offset, offset + length]);
+    }
+    const installed: Installed = { slot, entry, extents };
+    this.#installed.set(slot, installed);
+    for (const page of extents.keys()) {
+      const set = this.#byPage.get(page) ?? new Set();
+      this.#byPage.set(page, set.add(installed));
+      this.#memory.u32[(page + P.regions) >>> 2] = set.size;
+    }
+  }
+
+  /** Bytes `start` .. `end - 1` of a code page have changed: its regions with instructions there are over. */
+  codeChanged(codePage: number, start: number, end: number): void {
+    for (const installed of this.#byPage.get(codePage) ?? []) {
+      const ranges = installed.extents.get(codePage) ?? [];
+      if (ranges.some(([from, to]) => from < end && to > start)) this.#drop(installed);
+    }
+  }
+
+  #drop(installed: Installed): void {
+    const { u16, u32 } = this.#memory;
+    const { entry, slot, extents } = installed;
+    // Stale already when its first instruction is what has changed.
+    if (u16[entry >>> 1] === FIRST_CALLED + slot) {
+      u16[entry >>> 1] = Pseudo.proceed;
+      u32[(entry + LINK_OFFSET) >>> 2] = entry + RECORD_BYTES;
+    }
+    for (const page of extents.keys()) {
+      const set = this.#byPage.get(page);
+      set?.delete(installed);
+      u32[(page + P.regions) >>> 2] = set?.size ?? 0;
+      if (set?.size === 0) this.#byPage.delete(page);
+    }
+    this.#release(installed);
+    // A region may be running that has changed itself.
+    const header = machineHeader(this.#memory);
+    for (let cpu = header.firstVcpu; cpu !== 0; cpu = u32[(cpu + V.nextVcpu) >>> 2] as number) {
+      u32[(cpu + V.regionsChanged) >>> 2] = 1;
+    }
+  }
+  #release({ slot }: Installed): void {
+    this.#installed.delete(slot);
+    this.#table.set(slot, null);
+    this.#freeSlots.push(slot);
+    this.statistics.dropped += 1;
+  }
+
+  /** The code cache was thrown away, entry records and all. */
+  codeDiscarded(): void {
+    for (const installed of this.#installed.values()) this.#release(installed);
+    this.#byPage.clear();
+  }
+}
