@@ -9,6 +9,7 @@ import { beginSse, endSse, isPrecisionSettled, RC_NEAREST, rounding, setRaised }
 import { isNan, signBit } from './format';
 import { fusedGood, fusedLanes } from './fused';
 import { softFma } from './sse-arith';
+import { areExact, exactProducts32, exactProducts64, exactSums32, exactSums64 } from './sse-exact';
 import { Add, Div, lane32, lane64, Max, Min, Mul, root32, root64, Sub } from './sse-lane';
 import { f32Lanes, f64Lanes } from './sse-vector';
 
@@ -24,8 +25,20 @@ function scalar64<O>(cpu: usize, a: u64, b: u64): u64 {
   endSse(cpu);
   return r;
 }
+/** Sums and products while no result has been inexact yet, and zeros have the sign of rounding to nearest. */
+function mayBeExact<O>(): bool {
+  return isSigned<O>() && sizeof<O>() <= 4 && !isPrecisionSettled && rounding === RC_NEAREST;
+}
 function packed32<O>(cpu: usize, a: v128, b: v128): v128 {
   beginSse(cpu);
+  if (mayBeExact<O>()) {
+    const negated = sizeof<O>() === 2 ? v128.xor(b, i32x4.splat(0x80000000)) : b;
+    const r = sizeof<O>() === 4 ? exactProducts32(a, b) : exactSums32(a, negated);
+    if (areExact) {
+      endSse(cpu);
+      return r;
+    }
+  }
   const r0 = lane32<O>(i32x4.extract_lane(a, 0), i32x4.extract_lane(b, 0));
   const r1 = lane32<O>(i32x4.extract_lane(a, 1), i32x4.extract_lane(b, 1));
   const r2 = lane32<O>(i32x4.extract_lane(a, 2), i32x4.extract_lane(b, 2));
@@ -35,6 +48,14 @@ function packed32<O>(cpu: usize, a: v128, b: v128): v128 {
 }
 function packed64<O>(cpu: usize, a: v128, b: v128): v128 {
   beginSse(cpu);
+  if (mayBeExact<O>()) {
+    const negated = sizeof<O>() === 2 ? v128.xor(b, i64x2.splat(0x8000000000000000)) : b;
+    const r = sizeof<O>() === 4 ? exactProducts64(a, b) : exactSums64(a, negated);
+    if (areExact) {
+      endSse(cpu);
+      return r;
+    }
+  }
   const r0 = lane64<O>(i64x2.extract_lane(a, 0), i64x2.extract_lane(b, 0));
   const r1 = lane64<O>(i64x2.extract_lane(a, 1), i64x2.extract_lane(b, 1));
   endSse(cpu);
