@@ -41,7 +41,8 @@ function assertNests(graph: number[][]): void {
       else if (!written.has(to)) tree(to, [...merges, ...behind], inside);
     }
     // What follows a block is outside of it, and outside of those that end earlier.
-    behind.forEach((merge, index) => tree(merge, [...merges, ...behind.slice(index + 1)], inside));
+    for (const [index, merge] of behind.entries())
+      tree(merge, [...merges, ...behind.slice(index + 1)], inside);
   };
   tree(0, [], []);
   assert.equal(written.size, reached(graph, -1).size);
