@@ -372,6 +372,8 @@ class RegionGenerator implements Site {
     const { handlerType } = this.#surroundings;
     const outcome = code.callIndirect(handlerType, 'i32', slot, this.cpu, w.i32(instruction.record));
     code.if(outcome, () => {
+      // The way out goes past the epilogue: vectors that the handler had no use for are still in locals alone.
+      this.registers.store(this.cpu, this.#touched.written & ~(general | vectors));
       code.set(this.#outcome, outcome);
       code.set(this.#target, this.#address(this.#pageOf(block, instruction)));
       code.br(this.#left);

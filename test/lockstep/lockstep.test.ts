@@ -1,0 +1,76 @@
+/**
+ * The translator against the interpreter, its oracle: programs run on both, in slices of few and of many instructions, and
+ * after each slice everything must be equal. `DOMUS_TEST_FULL=1` runs many more programs; `DOMUS_LOCKSTEP_SEED` one.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Assembler, type Label } from './assembler.ts';
+import { type LockstepOptions, lockstep } from './lockstep.ts';
+import { CODE, CODE_PAGES, DATA_PAGES, PAGE, type Program } from './machine.ts';
+
+const isFull = process.env.DOMUS_TEST_FULL === '1';
+const only = process.env.DOMUS_LOCKSTEP_SEED;
+/** Programs of each kind. */
+const SEEDS = isFull ? 600 : 12;
+
+const equal = (options: LockstepOptions) => {
+  const result = lockstep(options);
+  if (result.difference !== undefined) assert.fail(result.difference);
+  return result;
+};
+
+const KINDS: readonly [name: string, options: Omit<LockstepOptions, 'seed'>][] = [
+  ['programs that leave their code alone', { instructions: 40_000, changesCode: false }],
+  ['programs that change, alias and remap their code', { instructions: 40_000, changesCode: true }],
+  [
+    'programs in a code cache that overflows',
+    { instructions: 20_000, changesCode: true, codeCacheBytes: 256 << 10 },
+  ],
+  [
+    'programs of which only the hottest places are translated',
+    { instructions: 60_000, changesCode: true, hotJumps: 60 },
+  ],
+];
+KINDS.forEach(([name, options], kind) => {
+  test(name, () => {
+    const total = { regions: 0, dropped: 0, faults: 0 };
+    for (let n = 0; n < SEEDS; n++) {
+      const seed = kind * 10_000 + n + 1;
+      if (only !== undefined && Number(only) !== seed) continue;
+      const { regions, dropped, faults } = equal({ seed, ...options });
+      total.regions += regions;
+      total.dropped += dropped;
+      total.faults += faults;
+    }
+    if (only !== undefined) return;
+    // The comparison means something: code was translated, and faulted, and was changed under the regions.
+    assert.ok(total.regions > SEEDS * 3, `${total.regions} regions`);
+    assert.ok(total.faults > SEEDS * 50, `${total.faults} faults`);
+    if (options.changesCode) assert.ok(total.dropped > SEEDS / 4, `${total.dropped} regions taken back`);
+  });
+});
+
+/** A program for one purpose; it begins with `write` at CODE, which is a loop. */
+function programOf(write: (code: Assembler, start: Label) => void): Program {
+  const code = new Assembler(CODE, CODE_PAGES * PAGE);
+  const start = code.here();
+  write(code, start);
+  code.jump(start);
+  const data = new Uint8Array((DATA_PAGES + 2) * PAGE).map((_, i) => (i * 7919) >> 3);
+  return { code: code.finish(), otherCode: new Uint8Array(PAGE), data, entries: [start.address as number] };
+}
+const same = (name: string, write: (code: Assembler, start: Label) => void) =>
+  test(name, () => {
+    for (let seed = 1; seed <= 3; seed++) {
+      const { regions } = equal({ seed, instructions: 8000, changesCode: false, program: programOf(write) });
+      assert.ok(regions > 0);
+    }
+  });
+
+same('vectors survive a handler that does not come back to its region', code => {
+  code.op({ prefix: 0x66 }, [0x0f, 0x76], 3, 3); // pcmpeqd xmm3, xmm3
+  code.op({ prefix: 0x66 }, [0x0f, 0xfa], 2, 3); // psubd xmm2, xmm3
+  code.bytes(0xb9, 9, 0, 0, 0); // mov ecx, 9
+  code.op({ wide: true }, [0x8d], 6, { base: 3 }); // lea rsi, [rbx]
+  code.bytes(0xf3, 0xac); // rep lodsb
+});
