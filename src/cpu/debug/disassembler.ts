@@ -131,6 +131,8 @@ function operandTexts(d: Decoded, next: bigint, is64: boolean): string[] {
   for (const operand of d.definition.operands) {
     // The vector of indices is shown in the memory operand.
     if (operand.kind === 'X' || operand.kind === 'K') continue;
+    // Implied: the mask of a comparison of strings.
+    if (operand.kind === 'F' && d.definition.name.endsWith('strm')) continue;
     if (operand.kind === 'I') texts.push(immediateText(d, operand, immediates++));
     else texts.push(operandText(d, operand, next, is64));
   }

@@ -219,11 +219,8 @@ const dotProduct =
     const b = (source as Operand).readVector();
     target.writeVector(float.dotProduct(x, type, target.readVector(), b, (immediate as Operand).read()));
   };
-const sumDifferences: Semantics = (x, destination, source, immediate) => {
-  const b = x.let((source as Operand).location());
-  const target = (destination as Operand).location();
-  x.runtime('sumDifferenceWindows', target, b, target, (immediate as Operand).read());
-};
+const sumDifferences: BinaryImmediate = (a, b, immediate, x) =>
+  x.runtime('sumDifferenceWindows', a, b, immediate);
 const move: Semantics = (_x, destination, source) =>
   (destination as Operand).writeVector((source as Operand).readVector());
 
@@ -307,5 +304,5 @@ export const sse4: Definition[] = [
   ]),
   define('dpps', '66 0F 3A 40 /r', 'Vx Wx Ib', dotProduct('f32'), SSE),
   define('dppd', '66 0F 3A 41 /r', 'Vx Wx Ib', dotProduct('f64'), SSE),
-  define('mpsadbw', '66 0F 3A 42 /r', 'Vx Wx Ib', sumDifferences, SSE),
+  ...binaryImmediate('mpsadbw', '66 0F 3A 42 /r', sumDifferences, 3),
 ];

@@ -3,7 +3,6 @@
  * own. The destination changes when nothing faults any more.
  */
 
-import { Vcpu } from '../vcpu/layout.ts';
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { type Definition, define, defineVex, type Options, type Semantics } from './definition.ts';
@@ -97,21 +96,6 @@ const fromInteger =
     const result = float.fromInteger(x, type, value);
     (destination as Operand).writeParts([float.withLowest(type, a, result)]);
   };
-const at = (address: Value, offset: number): Value => w.add(address, w.i32(offset));
-/** MPSADBW: the runtime's as well, three bits of the immediate for each part. */
-const windows: Semantics = (x, destination, first, second, immediate) => {
-  const target = destination as Operand;
-  const b = x.let((second as Operand).location());
-  const a = x.let((first as Operand).location());
-  const temp = x.let(w.add(x.cpu, w.i32(Vcpu.offsets.temp)));
-  const control = (immediate as Operand).read();
-  for (let i = 0; i < target.size / 16; i++) {
-    const field = w.and(w.shrU(control, w.i32(3 * i)), w.i32(7));
-    x.runtime('sumDifferenceWindows', at(a, 16 * i), at(b, 16 * i), at(temp, 16 * i), field);
-  }
-  target.writeParts(target.size === 32 ? [w.loadV128(temp), w.loadV128(temp, 16)] : [w.loadV128(temp)]);
-};
-
 // ---- fused multiplication and addition ----
 
 /** Which operands (0 destination, 1, 2) are multiplied, and which one is added. */
@@ -347,7 +331,6 @@ export const vexFloats: Definition[] = [
     binary((x, a, b, immediate) => float.dotProduct(x, 'f64', a, b, immediate)),
     AVX,
   ),
-  ...defineVex('vmpsadbw', 'VEX.66.0F3A 42 /r', 'Vx Hx Wx Ib', windows),
   ...fusedEntries,
   ...defineVex(
     'vcvtph2ps',

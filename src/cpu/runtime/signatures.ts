@@ -15,6 +15,7 @@ const signature = <R extends ValueType | null, P extends readonly ValueType[]>(r
 });
 const i32 = 'i32';
 const i64 = 'i64';
+const v128 = 'v128';
 
 /** Functions whose first parameter is the address of the vCPU block, unless it says otherwise. */
 export const runtimeExports = {
@@ -131,20 +132,20 @@ export const runtimeExports = {
   readControl: signature(i64, i32, i32),
   writeControl: signature(i32, i32, i32, i64),
 
-  // Vectors. Operands and destinations are machine addresses.
-  aesenc: signature(null, i32, i32, i32, i32),
-  aesenclast: signature(null, i32, i32, i32, i32),
-  aesdec: signature(null, i32, i32, i32, i32),
-  aesdeclast: signature(null, i32, i32, i32, i32),
-  aesimc: signature(null, i32, i32, i32),
-  aeskeygenassist: signature(null, i32, i32, i32, i32),
-  carrylessMultiply: signature(null, i32, i32, i32, i32, i32),
-  sumDifferenceWindows: signature(null, i32, i32, i32, i32, i32),
+  // Vectors.
+  aesenc: signature(v128, i32, v128, v128),
+  aesenclast: signature(v128, i32, v128, v128),
+  aesdec: signature(v128, i32, v128, v128),
+  aesdeclast: signature(v128, i32, v128, v128),
+  aesimc: signature(v128, i32, v128),
+  aeskeygenassist: signature(v128, i32, v128, i32),
+  carrylessMultiply: signature(v128, i32, v128, v128, i32),
+  sumDifferenceWindows: signature(v128, i32, v128, v128, i32),
   checksum: signature(i32, i32, i32, i64, i32),
-  compareImplicit: signature(i32, i32, i32, i32, i32),
-  compareExplicit: signature(i32, i32, i32, i32, i32, i64, i64),
+  compareImplicit: signature(i32, i32, v128, v128, i32),
+  compareExplicit: signature(i32, i32, v128, v128, i32, i64, i64),
   maskToIndex: signature(i32, i32, i32, i32),
-  maskToVector: signature(null, i32, i32, i32),
+  maskToVector: signature(v128, i32, i32, i32),
 
   resetCpu: signature(null, i32),
   sipi: signature(null, i32, i32),

@@ -1,6 +1,5 @@
 /**
- * AES rounds (FIPS 197; SDM vol. 2, AESENC and its relatives), on all 16 bytes at once. Operands are machine addresses; the
- * destination may be an operand. The substitution looks a byte up in sixteen rows, of which its upper half selects one:
+ * AES rounds (FIPS 197; SDM vol. 2, AESENC and its relatives), on all 16 bytes at once. The substitution looks a byte up in sixteen rows, of which its upper half selects one:
  * no table in memory, no timing that depends on data.
  */
 
@@ -111,30 +110,24 @@ function mixColumnsInverse(x: v128): v128 {
   return mixColumns(v128.xor(x, double(double(v128.xor(x, halfRotated(x))))));
 }
 
-export function aesenc(_cpu: usize, state: usize, key: usize, dst: usize): void {
-  v128.store(dst, v128.xor(mixColumns(substitute(shiftRows(v128.load(state)))), v128.load(key)));
+export function aesenc(_cpu: usize, state: v128, key: v128): v128 {
+  return v128.xor(mixColumns(substitute(shiftRows(state))), key);
 }
-export function aesenclast(_cpu: usize, state: usize, key: usize, dst: usize): void {
-  v128.store(dst, v128.xor(substitute(shiftRows(v128.load(state))), v128.load(key)));
+export function aesenclast(_cpu: usize, state: v128, key: v128): v128 {
+  return v128.xor(substitute(shiftRows(state)), key);
 }
-export function aesdec(_cpu: usize, state: usize, key: usize, dst: usize): void {
-  v128.store(
-    dst,
-    v128.xor(mixColumnsInverse(substituteInverse(shiftRowsInverse(v128.load(state)))), v128.load(key)),
-  );
+export function aesdec(_cpu: usize, state: v128, key: v128): v128 {
+  return v128.xor(mixColumnsInverse(substituteInverse(shiftRowsInverse(state))), key);
 }
-export function aesdeclast(_cpu: usize, state: usize, key: usize, dst: usize): void {
-  v128.store(dst, v128.xor(substituteInverse(shiftRowsInverse(v128.load(state))), v128.load(key)));
+export function aesdeclast(_cpu: usize, state: v128, key: v128): v128 {
+  return v128.xor(substituteInverse(shiftRowsInverse(state)), key);
 }
-export function aesimc(_cpu: usize, a: usize, dst: usize): void {
-  v128.store(dst, mixColumnsInverse(v128.load(a)));
+export function aesimc(_cpu: usize, a: v128): v128 {
+  return mixColumnsInverse(a);
 }
 /** Words 1 and 3 substituted; each once as it is and once rotated and with the round constant. */
-export function aeskeygenassist(_cpu: usize, a: usize, dst: usize, constant: i32): void {
-  const s = substitute(v128.load(a));
+export function aeskeygenassist(_cpu: usize, a: v128, constant: i32): v128 {
+  const s = substitute(a);
   const words = v128.shuffle<i8>(s, s, 4, 5, 6, 7, 5, 6, 7, 4, 12, 13, 14, 15, 13, 14, 15, 12);
-  v128.store(
-    dst,
-    v128.xor(words, i32x4.replace_lane(i32x4.replace_lane(i32x4.splat(0), 1, constant), 3, constant)),
-  );
+  return v128.xor(words, i32x4.replace_lane(i32x4.replace_lane(i32x4.splat(0), 1, constant), 3, constant));
 }

@@ -2,7 +2,7 @@
  * PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM (SDM vol. 2, 4.1): compare two strings of bytes or words that lie in
  * vectors. The immediate: bit 0 words, bit 1 signed, bits 2..3 aggregation, bits 4..5 polarity, bit 6 the kind of output.
  */
-import { VCPU_ymm } from './generated/layout';
+import { VCPU_temp } from './generated/layout';
 
 const EQUAL_ANY: i32 = 0;
 const RANGES: i32 = 1;
@@ -79,11 +79,27 @@ function compare(a: usize, lengthA: i32, b: usize, lengthB: i32, imm: i32): i32 
   if (result & 1) flags |= OF;
   return result | (flags << 16);
 }
-export function compareImplicit(_cpu: usize, a: usize, b: usize, imm: i32): i32 {
+/** Both operands where their elements can be addressed. */
+function place(cpu: usize, a: v128, b: v128): usize {
+  v128.store(cpu + VCPU_temp, a);
+  v128.store(cpu + VCPU_temp, b, 16);
+  return cpu + VCPU_temp;
+}
+export function compareImplicit(cpu: usize, first: v128, second: v128, imm: i32): i32 {
+  const a = place(cpu, first, second);
+  const b = a + 16;
   return compare(a, implicitLength(a, imm), b, implicitLength(b, imm), imm);
 }
-export function compareExplicit(_cpu: usize, a: usize, b: usize, imm: i32, lengthA: i64, lengthB: i64): i32 {
-  return compare(a, explicitLength(lengthA, imm), b, explicitLength(lengthB, imm), imm);
+export function compareExplicit(
+  cpu: usize,
+  first: v128,
+  second: v128,
+  imm: i32,
+  lengthA: i64,
+  lengthB: i64,
+): i32 {
+  const a = place(cpu, first, second);
+  return compare(a, explicitLength(lengthA, imm), a + 16, explicitLength(lengthB, imm), imm);
 }
 
 /** Index of the lowest or, with bit 6, the highest bit of the mask; the number of elements when there is none. */
@@ -92,15 +108,15 @@ export function maskToIndex(_cpu: usize, comparison: i32, imm: i32): i32 {
   if (mask === 0) return imm & 1 ? 8 : 16;
   return imm & 0x40 ? 31 - clz(mask) : ctz(mask);
 }
-/** The mask into XMM0: as bits, or with bit 6 as whole elements. */
-export function maskToVector(cpu: usize, comparison: i32, imm: i32): void {
+/** The mask as a vector: as bits, or with bit 6 as whole elements. */
+export function maskToVector(_cpu: usize, comparison: i32, imm: i32): v128 {
   const mask = comparison & 0xffff;
-  const dst = cpu + VCPU_ymm;
-  v128.store(dst, i32x4.splat(0));
-  if (!(imm & 0x40)) store<u16>(dst, <u16>mask);
-  else if (imm & 1) {
-    for (let i = 0; i < 8; i++) store<u16>(dst + (i << 1), mask & (1 << i) ? 0xffff : 0);
-  } else {
-    for (let i = 0; i < 16; i++) store<u8>(dst + i, mask & (1 << i) ? 0xff : 0);
+  if (!(imm & 0x40)) return i32x4.replace_lane(i32x4.splat(0), 0, mask);
+  if (imm & 1) {
+    const bits = i16x8(1, 2, 4, 8, 16, 32, 64, 128);
+    return i16x8.eq(v128.and(i16x8.splat(<i16>mask), bits), bits);
   }
+  const bits = i8x16(1, 2, 4, 8, 16, 32, 64, -128, 1, 2, 4, 8, 16, 32, 64, -128);
+  const bytes = i8x16.swizzle(i16x8.splat(<i16>mask), i8x16(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
+  return i8x16.eq(v128.and(bytes, bits), bits);
 }
