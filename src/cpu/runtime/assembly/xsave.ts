@@ -256,9 +256,16 @@ export function fxrstor(cpu: usize, va: u64, wide: i32): i32 {
   return loadX87(cpu, wide !== 0) || loadHalves(cpu, XMM, 0) ? 1 : 0;
 }
 
-/** Components that are not in their initial state; x87 always counts. */
+function isX87Initial(cpu: usize): bool {
+  if (load<u16>(cpu, VCPU_fcw) !== 0x37f || load<u16>(cpu, VCPU_fsw) !== 0) return false;
+  if (load<u16>(cpu, VCPU_ftw) !== 0xffff || load<u16>(cpu, VCPU_fop) !== 0) return false;
+  let all = load<u64>(cpu, VCPU_fip) | load<u64>(cpu, VCPU_fdp);
+  for (let i = 0; i < 128; i += 8) all |= load<u64>(cpu + i, VCPU_fpr);
+  return all === 0;
+}
+/** Components that are not in their initial state. */
 function inUse(cpu: usize): u64 {
-  return X87 | (anyHalf(cpu, 0) ? SSE : 0) | (anyHalf(cpu, 16) ? AVX : 0);
+  return (isX87Initial(cpu) ? 0 : X87) | (anyHalf(cpu, 0) ? SSE : 0) | (anyHalf(cpu, 16) ? AVX : 0);
 }
 
 /** XSAVE of the components of `mask` (edx:eax). */
