@@ -200,6 +200,12 @@ export abstract class Emitter {
     this.setField('flagAux', aux);
   }
 
+  /** Clear the upper halves of the first vector registers. They lie in the vCPU block, wherever the lower ones are. */
+  zeroUpperHalves(count: number): void {
+    const zeros = w.v128(new Array<number>(16).fill(0));
+    for (let i = 0; i < count; i++) this.code.store(16, this.cpu, zeros, Vcpu.offsets.ymm + 32 * i + 16);
+  }
+
   // ---- exceptions ----
 
   /** Raise an exception, with an error code or without. */

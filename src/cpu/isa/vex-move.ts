@@ -2,7 +2,7 @@
 
 import type { Value } from '../wasm/code.ts';
 import { type Definition, define, defineVex, type Semantics } from './definition.ts';
-import type { Operand } from './emitter.ts';
+import type { Emitter, Operand } from './emitter.ts';
 import { pick, ZERO } from './sse-common.ts';
 import {
   duplicate,
@@ -36,15 +36,12 @@ const join =
     );
   };
 
-const zeroUpper =
-  (all: boolean): Semantics =>
-  x => {
-    // Outside 64-bit mode the registers that cannot be named there keep their values.
-    for (let i = 0; i < (x.mode64 ? 16 : 8); i++) {
-      const register = x.vectorRegister(i);
-      register.writeParts([all ? ZERO : register.readVector()]);
-    }
-  };
+/** Outside 64-bit mode the registers that cannot be named there keep their values. */
+const reached = (x: Emitter): number => (x.mode64 ? 16 : 8);
+const zeroUpper: Semantics = x => x.zeroUpperHalves(reached(x));
+const zeroAll: Semantics = x => {
+  for (let i = 0; i < reached(x); i++) x.vectorRegister(i).writeParts([ZERO]);
+};
 
 const load = (name: string, encoding: string, options = AVX): Definition[] =>
   defineVex(name, encoding, 'Vx Wx', vexMove, options);
@@ -133,6 +130,6 @@ export const vexMoves: Definition[] = [
   }),
   define('vldmxcsr', 'VEX.LZ.0F AE /2', 'Md', loadControl, AVX),
   define('vstmxcsr', 'VEX.LZ.0F AE /3', 'Md', storeControl, AVX),
-  define('vzeroupper', 'VEX.128.0F 77', '', zeroUpper(false), { ...HOT_AVX, modal: true }),
-  define('vzeroall', 'VEX.256.0F 77', '', zeroUpper(true), { ...AVX, modal: true }),
+  define('vzeroupper', 'VEX.128.0F 77', '', zeroUpper, { ...HOT_AVX, modal: true }),
+  define('vzeroall', 'VEX.256.0F 77', '', zeroAll, { ...AVX, modal: true }),
 ];
