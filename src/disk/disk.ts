@@ -47,6 +47,7 @@ export class Disk {
   #gate: Promise<void> | undefined;
   #onQuiet: (() => void) | undefined;
   #isClosed = false;
+  #closing: Promise<void> | undefined;
 
   constructor(path: string, links: ChainLink[], whyReadOnly: string | undefined) {
     this.path = path;
@@ -75,6 +76,10 @@ export class Disk {
   /** Whether giving space back does anything. */
   get canDiscard(): boolean {
     return this.format === 'vhd' && !this.isReadOnly;
+  }
+  /** What a discard gives back: whole units of this size. */
+  get discardUnitBytes(): number {
+    return this.#top.unitBytes;
   }
   get isClosed(): boolean {
     return this.#isClosed;
@@ -273,9 +278,9 @@ export class Disk {
     });
   }
 
-  async close(): Promise<void> {
-    if (this.#isClosed) return;
-    await this.exclusively(async () => {
+  /** Settles when everything is durable, closed and given back; for all who ask. */
+  close(): Promise<void> {
+    this.#closing ??= this.exclusively(async () => {
       this.#isClosed = true;
       const failures: unknown[] = [];
       for (const { layer, release } of this.#links) {
@@ -284,6 +289,7 @@ export class Disk {
       }
       if (failures.length > 0) throw failures[0];
     });
+    return this.#closing;
   }
 }
 

@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import * as blkif from './blkif.ts';
 import * as event from './event-channel.ts';
 import * as grant from './grant-table.ts';
 import * as hvm from './hvm.ts';
@@ -33,6 +34,7 @@ const HEADERS = [
   'hvm/params.h',
   'hvm/hvm_op.h',
   'arch-x86/hvm/start_info.h',
+  'io/blkif.h',
   'io/console.h',
   'io/netif.h',
   'io/xs_wire.h',
@@ -40,7 +42,7 @@ const HEADERS = [
 /** Described for our own use; the headers have no name for them. */
 const WITHOUT_NAME = new Set(['evtchn_status_interdomain', 'xen_memory_domain', 'e820entry']);
 /** What a C expression yields is compared with what we say. */
-const modules = { event, grant, hvm, io, memory, netif, sched, vcpu, version, xen };
+const modules = { blkif, event, grant, hvm, io, memory, netif, sched, vcpu, version, xen };
 const described = Object.values(modules)
   .flatMap(module => Object.values(module) as unknown[])
   .filter((value): value is Described => typeof value === 'object' && value !== null && 'structName' in value)

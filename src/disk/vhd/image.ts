@@ -505,6 +505,7 @@ export class VhdImage implements WritableLayer {
       if (!this.file.isReadOnly && !this.#isSealed) {
         await this.flush();
         if (this.#isPrepared) {
+          this.findEnd();
           await this.#trim();
           await this.file.flush();
         }

@@ -1,0 +1,121 @@
+/**
+ * The xenstore keys of a block device, as libxl and Linux's blkback write them: the domain's area says where its
+ * backend is, the backend's what the device can do.
+ * Source: Xen public/io/blkif.h.
+ */
+import { VDISK_READONLY } from '../../abi/xen/blkif.ts';
+import type { XenstoreAccess, XenstoreClient, XenstoreValue } from '../../xenstore/client.ts';
+import { backendPath, errorPath, frontendPath, XenbusState } from '../console/xenbus.ts';
+import { INDIRECT_SEGMENTS_MAX } from './request.ts';
+
+export const KIND = 'vbd';
+export const SECTOR_BYTES = 512;
+/** A ring of up to 2^4 pages. */
+export const RING_ORDER_MAX = 4;
+
+export interface BlockDeviceKeys {
+  readonly domid: number;
+  /** The device's number, which names it in the domain: see vdev.ts. */
+  readonly devid: number;
+  readonly backendDomid: number;
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly isReadOnly: boolean;
+  readonly canDiscard: boolean;
+  /** What a discard gives back: multiples of this. */
+  readonly discardUnitBytes: number;
+  readonly maxQueues: number;
+  readonly hasPersistentGrants: boolean;
+}
+
+function writeAll(
+  xs: XenstoreAccess,
+  directory: string,
+  values: Readonly<Record<string, XenstoreValue>>,
+  permissions: readonly string[],
+): void {
+  for (const [key, value] of Object.entries(values)) {
+    xs.write(`${directory}/${key}`, value);
+    xs.setPermissions(`${directory}/${key}`, permissions);
+  }
+}
+
+function remake(xs: XenstoreAccess, directory: string, permissions: readonly string[]): void {
+  xs.remove(directory);
+  xs.mkdir(directory);
+  xs.setPermissions(directory, permissions);
+}
+
+export function writeBlockDeviceKeys(xs: XenstoreClient, keys: BlockDeviceKeys): void {
+  const { domid, devid, backendDomid } = keys;
+  const front = frontendPath(domid, KIND, devid);
+  const back = backendPath(backendDomid, KIND, domid, devid);
+  const frontend = [`n${domid}`, `r${backendDomid}`];
+  const backend = [`n${backendDomid}`, `r${domid}`];
+  const state = XenbusState.initialising;
+  xs.transaction(t => {
+    remake(t, front, frontend);
+    remake(t, back, backend);
+    writeAll(
+      t,
+      back,
+      {
+        frontend: front,
+        'frontend-id': domid,
+        online: 1,
+        dev: keys.name,
+        'device-type': 'disk',
+        mode: keys.isReadOnly ? 'r' : 'w',
+        removable: 0,
+        bootable: 1,
+        state,
+        'feature-max-indirect-segments': INDIRECT_SEGMENTS_MAX,
+        'feature-persistent': keys.hasPersistentGrants ? 1 : 0,
+        'feature-flush-cache': keys.isReadOnly ? 0 : 1,
+        'feature-barrier': 0,
+        'feature-discard': keys.canDiscard ? 1 : 0,
+        'discard-granularity': keys.discardUnitBytes,
+        'discard-alignment': 0,
+        'discard-secure': 0,
+        'multi-queue-max-queues': keys.maxQueues,
+        'max-ring-page-order': RING_ORDER_MAX,
+      },
+      backend,
+    );
+    writeAll(t, front, { backend: back, 'backend-id': backendDomid }, frontend);
+    writeAll(t, front, { 'virtual-device': devid, 'device-type': 'disk' }, backend);
+    // The state comes last: it is what makes a running kernel look at the device.
+    writeAll(t, front, { state }, frontend);
+  });
+}
+
+/** What the domain reads when both halves are connected. */
+export function writeDiskFacts(
+  xs: XenstoreClient,
+  back: string,
+  domid: number,
+  backendDomid: number,
+  facts: {
+    readonly sizeBytes: number;
+    readonly isReadOnly: boolean;
+  },
+): void {
+  const values = {
+    sectors: facts.sizeBytes / SECTOR_BYTES,
+    info: facts.isReadOnly ? VDISK_READONLY : 0,
+    'sector-size': SECTOR_BYTES,
+    'physical-sector-size': 4096,
+  };
+  xs.transaction(t => writeAll(t, back, values, [`n${backendDomid}`, `r${domid}`]));
+}
+
+export function removeBlockDeviceKeys(
+  xs: XenstoreClient,
+  { domid, devid, backendDomid }: Pick<BlockDeviceKeys, 'domid' | 'devid' | 'backendDomid'>,
+): void {
+  xs.transaction(t => {
+    t.remove(frontendPath(domid, KIND, devid));
+    t.remove(backendPath(backendDomid, KIND, domid, devid));
+    t.remove(errorPath(backendDomid, KIND, domid, devid).replace(/\/error$/, ''));
+  });
+}

@@ -1,0 +1,307 @@
+/**
+ * Serves the queues of one block device: takes requests, moves their bytes between the domain's pages and the disk, answers.
+ *
+ * What the disk can do at once is answered in the same turn; what takes longer is answered from a deferred task, in the order
+ * in which it ends. Nothing of a request's pages is held while the disk works: a domain that takes them away meanwhile gets
+ * an error. At most so many requests and bytes are on their way; the rest waits in the rings, and the domain with it.
+ */
+import { BLKIF_RSP_ERROR, BLKIF_RSP_OKAY } from '../../abi/xen/blkif.ts';
+import type { DomainId } from '../../base/brand.ts';
+import { InvariantError } from '../../base/errors.ts';
+import type { Disk } from '../../disk/disk.ts';
+import type { Clock, Timers } from '../../platform/platform.ts';
+import type { Defer, Faults } from '../../xenstore/faults.ts';
+import type { BlockHost } from './host.ts';
+import { createLimiter, type Limiter, type RateLimits } from './limits.ts';
+import { type BlockRequest, parseRequest } from './request.ts';
+import { type BlockRing, SLOT_BYTES } from './ring.ts';
+
+export type BlockTransfer = 'block-read' | 'block-write' | 'block-flush' | 'block-discard' | 'block-connect';
+
+const QUEUE_DEPTH_DEFAULT = 128;
+/** Bytes on their way. */
+const BYTES_MAX = 32 << 20;
+/** Requests taken from one queue before others have their turn. */
+const BATCH_MAX = 256;
+
+export interface BlockServerOptions {
+  readonly disk: Disk;
+  readonly host: Pick<BlockHost, 'copyFromGrant' | 'copyToGrant'>;
+  readonly defer: Defer;
+  readonly domid: number;
+  readonly faults?: Faults<BlockTransfer> | undefined;
+  /** Requests on their way. Default 128. */
+  readonly queueDepth?: number | undefined;
+  /** One request after the other, answered in their order: the same in every run. */
+  readonly isSerial?: boolean | undefined;
+  readonly limits?: RateLimits | undefined;
+  readonly clock: Pick<Clock, 'monotonicNs'>;
+  readonly timers: Pick<Timers, 'after'>;
+}
+
+export interface BlockCounters {
+  requests: number;
+  refused: number;
+  errors: number;
+  notifications: number;
+  /** Most requests that were on their way at once. */
+  deepest: number;
+}
+
+/** One ring and the domain's event channel for it. */
+export interface BlockQueue {
+  readonly ring: BlockRing;
+  notify(): void;
+  isClosed: boolean;
+}
+
+const FAULT_NAMES = {
+  read: 'block-read',
+  write: 'block-write',
+  barrier: 'block-write',
+  flush: 'block-flush',
+  discard: 'block-discard',
+} as const;
+
+export class BlockServer {
+  readonly counters: BlockCounters = { requests: 0, refused: 0, errors: 0, notifications: 0, deepest: 0 };
+  /** Settles when the transfer that was begun last has ended; undefined while nothing waits for the disk. */
+  pending: Promise<unknown> | undefined;
+  readonly #options: BlockServerOptions;
+  readonly #queues = new Set<BlockQueue>();
+  readonly #limiter: Limiter | undefined;
+  readonly #depth: number;
+  readonly #copy = new Uint8Array(SLOT_BYTES);
+  #running = 0;
+  #runningBytes = 0;
+  /** A barrier: it waits for what was begun before it, and nothing is begun before it has ended. */
+  #barrier: { readonly request: BlockRequest; readonly begin: () => void; hasBegun: boolean } | undefined;
+  #cancelTimer: (() => void) | undefined;
+
+  constructor(options: BlockServerOptions) {
+    this.#options = options;
+    this.#limiter = createLimiter(options.limits ?? {});
+    this.#depth = options.isSerial ? 1 : (options.queueDepth ?? QUEUE_DEPTH_DEFAULT);
+  }
+
+  get running(): number {
+    return this.#running;
+  }
+
+  add(queue: BlockQueue): void {
+    this.#queues.add(queue);
+  }
+
+  /** The ring is going away: what is on its way for it is not answered. */
+  remove(queue: BlockQueue): void {
+    queue.isClosed = true;
+    this.#queues.delete(queue);
+  }
+
+  close(): void {
+    for (const queue of this.#queues) this.remove(queue);
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+  }
+
+  /** The domain raised a queue's event channel. */
+  serve(queue: BlockQueue): void {
+    for (let left = BATCH_MAX; !queue.isClosed && this.#mayBegin(); left--) {
+      if (left === 0) {
+        this.#options.defer(() => this.serve(queue));
+        break;
+      }
+      if (queue.ring.waiting() === 0 && queue.ring.awaitRequest()) break;
+      if (queue.ring.waiting() === 0) break;
+      this.#takeOne(queue);
+    }
+    this.#publish(queue);
+  }
+
+  /** There is room again: whoever waited goes on. */
+  #serveAll(): void {
+    for (const queue of this.#queues) {
+      if (!this.#mayBegin()) return;
+      this.serve(queue);
+    }
+  }
+
+  #mayBegin(): boolean {
+    if (this.#barrier || this.#running >= this.#depth || this.#runningBytes >= BYTES_MAX) return false;
+    if (!this.#limiter) return true;
+    const waitNs = this.#limiter.waitNs(this.#options.clock.monotonicNs());
+    if (waitNs === 0) return true;
+    this.#cancelTimer ??= this.#options.timers.after(Math.max(1, Math.ceil(waitNs / 1e6)), () => {
+      this.#cancelTimer = undefined;
+      this.#options.defer(() => this.#serveAll());
+    });
+    return false;
+  }
+
+  #takeOne(queue: BlockQueue): void {
+    const { disk, host, domid, clock } = this.#options;
+    queue.ring.take(this.#copy);
+    this.counters.requests += 1;
+    const request = parseRequest(this.#copy, disk, (ref, offset, length) => {
+      const bytes = new Uint8Array(length);
+      return host.copyFromGrant(domid as DomainId, ref, offset, bytes) ? bytes : undefined;
+    });
+    if ('status' in request) {
+      this.counters.refused += 1;
+      queue.ring.respond(request.id, request.operation, request.status);
+      return;
+    }
+    this.#limiter?.take(request.sizeBytes, clock.monotonicNs());
+    this.#running += 1;
+    this.#runningBytes += request.sizeBytes;
+    this.counters.deepest = Math.max(this.counters.deepest, this.#running);
+    if (request.kind === 'barrier') {
+      const hasBegun = this.#running === 1;
+      this.#barrier = { request, begin: () => this.#begin(queue, request), hasBegun };
+      if (!hasBegun) return;
+    }
+    this.#begin(queue, request);
+  }
+
+  #begin(queue: BlockQueue, request: BlockRequest): void {
+    const { faults, domid, defer } = this.#options;
+    const fault = faults?.onTransfer(FAULT_NAMES[request.kind], domid, request.sizeBytes) ?? 'none';
+    if (fault === 'delay') {
+      defer(() => {
+        this.#begin(queue, request);
+        this.#publish(queue);
+        this.#serveAll();
+      });
+      return;
+    }
+    if (fault === 'lose') {
+      this.#ended(request);
+      return;
+    }
+    if (fault === 'fail') {
+      this.#answer(queue, request, BLKIF_RSP_ERROR);
+      return;
+    }
+    let status: number | Promise<number>;
+    try {
+      status = this.#perform(queue, request);
+    } catch (error) {
+      status = this.#failed(error);
+    }
+    if (typeof status === 'number') {
+      this.#answer(queue, request, status);
+      return;
+    }
+    const transfer = status.then(
+      known => () => known,
+      error => () => this.#failed(error),
+    );
+    const settled = transfer.then(outcome => {
+      if (this.pending === settled) this.pending = undefined;
+      defer(() => {
+        this.#answer(queue, request, outcome());
+        this.#publish(queue);
+        this.#serveAll();
+      });
+    });
+    this.pending = settled;
+  }
+
+  /** The disk's errors are the domain's; broken invariants are ours. */
+  #failed(error: unknown): number {
+    if (error instanceof InvariantError) throw error;
+    return BLKIF_RSP_ERROR;
+  }
+
+  #answer(queue: BlockQueue, request: BlockRequest, status: number): void {
+    if (status !== BLKIF_RSP_OKAY) this.counters.errors += 1;
+    if (!queue.isClosed) queue.ring.respond(request.id, request.operation, status);
+    this.#ended(request);
+  }
+
+  #ended(request: BlockRequest): void {
+    this.#running -= 1;
+    this.#runningBytes -= request.sizeBytes;
+    const barrier = this.#barrier;
+    if (!barrier) return;
+    if (barrier.request === request) {
+      this.#barrier = undefined;
+      return;
+    }
+    if (barrier.hasBegun || this.#running > 1) return;
+    // What is left is the barrier itself. It begins in a task of its own: we may be inside the loop of a queue.
+    barrier.hasBegun = true;
+    this.#options.defer(() => {
+      barrier.begin();
+      for (const queue of this.#queues) this.#publish(queue);
+      this.#serveAll();
+    });
+  }
+
+  #publish(queue: BlockQueue): void {
+    if (queue.isClosed || !queue.ring.publish()) return;
+    this.counters.notifications += 1;
+    queue.notify();
+  }
+
+  #perform(queue: BlockQueue, request: BlockRequest): number | Promise<number> {
+    const { disk } = this.#options;
+    const { kind, offset, sizeBytes } = request;
+    switch (kind) {
+      case 'read': {
+        const bytes = new Uint8Array(sizeBytes);
+        const read = disk.read(offset, bytes);
+        const finish = () =>
+          !queue.isClosed && this.#scatter(request, bytes) ? BLKIF_RSP_OKAY : BLKIF_RSP_ERROR;
+        return read instanceof Promise ? read.then(finish) : finish();
+      }
+      case 'write': {
+        const bytes = this.#gather(request);
+        if (!bytes) return BLKIF_RSP_ERROR;
+        const written = disk.write(offset, bytes);
+        return written instanceof Promise ? written.then(() => BLKIF_RSP_OKAY) : BLKIF_RSP_OKAY;
+      }
+      case 'discard': {
+        const done = disk.discard(offset, sizeBytes);
+        return done instanceof Promise ? done.then(() => BLKIF_RSP_OKAY) : BLKIF_RSP_OKAY;
+      }
+      default:
+        return this.#writeAndFlush(request);
+    }
+  }
+
+  async #writeAndFlush(request: BlockRequest): Promise<number> {
+    const { disk } = this.#options;
+    if (request.sizeBytes > 0) {
+      const bytes = this.#gather(request);
+      if (!bytes) return BLKIF_RSP_ERROR;
+      await disk.write(request.offset, bytes);
+    }
+    await disk.flush();
+    return BLKIF_RSP_OKAY;
+  }
+
+  /** Copy out of the domain's pages, once. */
+  #gather({ segments, sizeBytes }: BlockRequest): Uint8Array | undefined {
+    const { host, domid } = this.#options;
+    const bytes = new Uint8Array(sizeBytes);
+    let done = 0;
+    for (const { ref, offset, length } of segments) {
+      const part = bytes.subarray(done, done + length);
+      if (!host.copyFromGrant(domid as DomainId, ref, offset, part)) return undefined;
+      done += length;
+    }
+    return bytes;
+  }
+
+  #scatter({ segments }: BlockRequest, bytes: Uint8Array): boolean {
+    const { host, domid } = this.#options;
+    let done = 0;
+    for (const { ref, offset, length } of segments) {
+      const part = bytes.subarray(done, done + length);
+      if (!host.copyToGrant(domid as DomainId, ref, offset, part)) return false;
+      done += length;
+    }
+    return true;
+  }
+}
