@@ -38,6 +38,8 @@ export interface GuestSettings {
   /** Loaded at the beginning, in this order. */
   readonly modules?: readonly KernelModule[];
   readonly network?: GuestNetwork;
+  /** Names of disks that are there before anything runs: `xvda`. */
+  readonly disks?: readonly string[];
 }
 
 /**
@@ -111,6 +113,7 @@ export function settingsInitramfs({
   devices = XEN_RUN_DEVICES,
   modules = [],
   network,
+  disks = [],
 }: GuestSettings): Uint8Array {
   const settings = [
     `domus_io=${shellQuote(devices.io)}`,
@@ -126,6 +129,7 @@ export function settingsInitramfs({
       `domus_nameserver=${shellQuote(network.nameserver ?? '')}`,
     );
   }
+  if (disks.length > 0) settings.push(`domus_disks=${shellQuote(disks.join(' '))}`);
   return writeCpio([
     directory('domus'),
     file('domus/settings', `${settings.join('\n')}\n`),

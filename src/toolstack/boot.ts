@@ -69,6 +69,8 @@ export interface BootRequest {
   readonly needsAgent: boolean;
   /** Modules of the kernel to be loaded at the beginning, as far as the kernel comes from a package. */
   readonly modules?: readonly string[];
+  /** Disks that must be there before anything runs: `xvda`. */
+  readonly disks?: readonly string[];
   /** How the userland's init sets up the network interface. */
   readonly network?: GuestNetwork;
   /** The guest serves one command and then powers itself off, once its output has been taken. */

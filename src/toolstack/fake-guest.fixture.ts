@@ -105,6 +105,8 @@ function createFakeMachine(
   };
   const machine: GuestMachine = {
     consoles: Array.from({ length: config.nrConsoles }, () => console),
+    disks: [],
+    attachDisk: () => ({ resized() {}, detach: async () => {}, breathe: async () => {} }),
     start: onStart,
     pause: async () => {},
     resume() {},

@@ -17,7 +17,10 @@ import { abortable, abortError, createDeadline } from './abort.ts';
 import type { BootPlan, BootRequest, Phase } from './boot.ts';
 import { type InputSource, readAll } from './byte-io.ts';
 import { checkEngine, checkMemory, checkSeed, checkVcpus, MEMORY_DEFAULT_BYTES } from './config.ts';
-import type { ByteListener, MachineConfig, Shutdown, TraceRequest } from './machine.ts';
+import { nodeDiskHost } from './disk-host.ts';
+import type { DiskSpec } from './disk-spec.ts';
+import { closeDisks, DISK_MODULES, openDisks } from './guest-disk.ts';
+import type { ByteListener, MachineConfig, MachineDisk, Shutdown, TraceRequest } from './machine.ts';
 import { chosenMode, NETWORK_MODULES, type NetworkOptions, SwitchRoom, VirtualNetwork } from './network.ts';
 import { defaultParts, type Parts } from './parts.ts';
 import { parseSize } from './size.ts';
@@ -51,6 +54,8 @@ export interface MachineOptions {
   readonly gdbPort?: number;
   /** `none` (the default), `nat`, `switch:NAME`, or with more to say. Ports, rules and faults mean `nat`. */
   readonly network?: string | NetworkOptions;
+  /** Image files, as `--disk` takes them or with their settings. They are xvda, xvdb, ... */
+  readonly disks?: readonly (string | DiskSpec)[];
   /** Hears the guest's console (hvc0). */
   readonly console?: ByteListener;
   readonly signal?: AbortSignal;
@@ -80,6 +85,7 @@ interface CheckedOptions {
   readonly engine: MachineConfig['engine'];
   readonly platform: Platform;
   readonly network: VirtualNetwork | undefined;
+  readonly disks: readonly MachineDisk[];
   readonly needsAgent: boolean;
   readonly isThrowaway: boolean;
 }
@@ -180,8 +186,12 @@ export class Host implements AsyncDisposable {
       ? createSimulatedPlatform(checkSeed(options.deterministic.seed), this.#platform)
       : this.#platform;
     const network = await this.#openNetwork(options, platform);
+    let disks: readonly MachineDisk[] = [];
     try {
+      disks = await openDisks(nodeDiskHost(), options.disks ?? []);
+      checkLimits(disks, platform);
       return await this.#build(options, {
+        disks,
         memoryBytes,
         vcpus,
         engine,
@@ -192,6 +202,7 @@ export class Host implements AsyncDisposable {
       });
     } catch (error) {
       await network?.close();
+      await closeDisks(disks);
       throw error;
     }
   }
@@ -212,7 +223,7 @@ export class Host implements AsyncDisposable {
   }
 
   async #build(options: MachineOptions, checked: CheckedOptions): Promise<VirtualMachine> {
-    const { memoryBytes, vcpus, engine, platform, network, needsAgent, isThrowaway } = checked;
+    const { memoryBytes, vcpus, engine, platform, network, disks, needsAgent, isThrowaway } = checked;
     const { kernel, initrd, append, signal } = options;
     const plan = await this.#plan({
       kernel,
@@ -221,7 +232,9 @@ export class Host implements AsyncDisposable {
       needsAgent,
       isThrowaway,
       signal,
-      ...(network && { modules: NETWORK_MODULES, network: network.settings }),
+      modules: [...(network ? NETWORK_MODULES : []), ...(disks.length > 0 ? DISK_MODULES : [])],
+      ...(network && { network: network.settings }),
+      disks: disks.map(({ name }) => name),
     });
     this.#report({ name: 'create', detail: 'building the machine' });
     await network?.publish();
@@ -231,6 +244,7 @@ export class Host implements AsyncDisposable {
       commandLine: plan.commandLine,
       nrConsoles: plan.nrConsoles,
       networks: network ? [network.interface] : [],
+      disks,
       memoryBytes,
       vcpus,
       engine,
@@ -248,6 +262,7 @@ export class Host implements AsyncDisposable {
       onPhase: phase => this.#report(phase),
       console: options.console,
       network,
+      disks,
     });
     this.#machines.add(vm);
     if (options.gdbPort !== undefined) {
@@ -273,4 +288,15 @@ export class Host implements AsyncDisposable {
       throw new DomusError(error.code, `${error.message} while ${current}`, error.remedy, { cause: error });
     }
   }
+}
+
+/** A limit in real time would make two runs differ. */
+function checkLimits(disks: readonly MachineDisk[], platform: Platform): void {
+  const limited = disks.find(({ limits }) => limits?.requestsPerSecond || limits?.bytesPerSecond);
+  if (!limited || !platform.isDeterministic) return;
+  throw new DomusError(
+    'E_USAGE',
+    `the rate limits of ${limited.name} count in real time, which a deterministic run does not have`,
+    'leave out iops and bps, or --deterministic',
+  );
 }

@@ -1,8 +1,11 @@
 /** The library, as `import { Host } from 'domus'` sees it. */
+
 export { DomusError } from '../base/errors.ts';
 export type { Phase, TerminalSize } from './boot.ts';
 export type { InputSource, OutputTarget } from './byte-io.ts';
 export { type CrashReport, formatCrashReport, GuestFailure } from './crash-report.ts';
+export type { DiskSpec } from './disk-spec.ts';
+export { GuestDisk } from './guest-disk.ts';
 export { Host, type HostOptions, type MachineOptions, type RunOptions, type RunResult } from './host.ts';
 export type {
   ByteListener,

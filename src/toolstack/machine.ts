@@ -4,6 +4,8 @@
  * The implementation lies in the layers below (domain, engine, backends) and is put together in parts.ts. Listeners
  * are called from the machine's run loop, between two slices of guest work, never while guest code executes.
  */
+import type { RateLimits } from '../backend/block/limits.ts';
+import type { Disk } from '../disk/disk.ts';
 import type { Station } from '../net/frame.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { Engine } from './config.ts';
@@ -67,6 +69,10 @@ export interface GuestMachine {
   status(): MachineStatus;
   /** Hash of the guest's memory and registers, as hexadecimal digits; for comparing deterministic runs. */
   stateHash(): string;
+  /** Plug a disk into the running guest. */
+  attachDisk(disk: MachineDisk): AttachedDisk;
+  /** The disks of the configuration, in its order. */
+  readonly disks: readonly AttachedDisk[];
   /** Stop and give back everything. Safe to call twice. */
   destroy(): Promise<void>;
 }
@@ -90,6 +96,25 @@ export interface NetworkInterface {
   plug(device: Station, defer: (task: () => void) => void): Station;
 }
 
+/** A disk to be attached. Its machine closes it. */
+export interface MachineDisk {
+  readonly disk: Disk;
+  /** As the guest calls it: `xvda`. */
+  readonly name: string;
+  readonly devid: number;
+  readonly queueDepth?: number | undefined;
+  readonly limits?: RateLimits | undefined;
+}
+
+export interface AttachedDisk {
+  /** The disk has another size: tell the guest. */
+  resized(): void;
+  /** Settles when the guest has given the disk back and it is closed. */
+  detach(): Promise<void>;
+  /** Lets the guest run on. */
+  breathe(): Promise<void>;
+}
+
 export interface MachineConfig {
   /** An ELF image. */
   readonly kernel: Uint8Array;
@@ -99,6 +124,7 @@ export interface MachineConfig {
   readonly vcpus: number;
   readonly nrConsoles: number;
   readonly networks?: readonly NetworkInterface[];
+  readonly disks?: readonly MachineDisk[];
   readonly engine: Engine;
   readonly platform: Platform;
   readonly trace?: TraceRequest;

@@ -95,7 +95,7 @@ export async function planBoot(request: BootRequest): Promise<BootPlan> {
   }
   request.onPhase({ name: 'userland', detail: 'looking for busybox' });
   const busybox = (await obtainBusybox(options('userland'))).contents;
-  const userland = buildInitramfs(busybox, { modules, network: request.network });
+  const userland = buildInitramfs(busybox, { modules, network: request.network, disks: request.disks });
   return {
     kernel,
     // The kernel unpacks archives one after the other, later files win: the user's files, then our init over them.

@@ -11,7 +11,17 @@ import type { BootPlan, CommandSpec, GuestAgent, Phase, RunningCommand, Terminal
 import { feed, type InputSource, type Output, type OutputTarget, openOutput } from './byte-io.ts';
 import { type ConsoleLog, createConsoleLog } from './console-log.ts';
 import { type CrashReport, GuestFailure } from './crash-report.ts';
-import type { ByteListener, ConsoleStream, GuestMachine, MachineStatus, Shutdown } from './machine.ts';
+import { nodeDiskHost } from './disk-host.ts';
+import type { DiskSpec } from './disk-spec.ts';
+import { closeDisks, GuestDisk, openDisks } from './guest-disk.ts';
+import type {
+  ByteListener,
+  ConsoleStream,
+  GuestMachine,
+  MachineDisk,
+  MachineStatus,
+  Shutdown,
+} from './machine.ts';
 import type { VirtualNetwork } from './network.ts';
 
 export interface ExecOptions {
@@ -48,12 +58,15 @@ export interface VirtualMachineOptions {
   /** Receives what the guest writes to its console (hvc0). */
   readonly console?: ByteListener;
   readonly network?: VirtualNetwork;
+  /** Those of the machine's configuration. */
+  readonly disks?: readonly MachineDisk[];
 }
 
 export class VirtualMachine implements AsyncDisposable {
   /** Undefined for a guest without one. */
   readonly network: VirtualNetwork | undefined;
   readonly #machine: GuestMachine;
+  readonly #disks = new Map<string, GuestDisk>();
   readonly #platform: Platform;
   readonly #agent: GuestAgent | undefined;
   readonly #log: ConsoleLog = createConsoleLog();
@@ -68,6 +81,10 @@ export class VirtualMachine implements AsyncDisposable {
   constructor(machine: GuestMachine, options: VirtualMachineOptions) {
     this.#machine = machine;
     this.network = options.network;
+    for (const [i, disk] of (options.disks ?? []).entries()) {
+      const attached = machine.disks[i];
+      if (attached) this.#disks.set(disk.name, new GuestDisk(nodeDiskHost(), disk, attached));
+    }
     this.#platform = options.platform;
     if (options.console) this.#consoleListeners.add(options.console);
     machine.consoles[0]?.onData(chunk => this.#onConsole(chunk));
@@ -105,6 +122,38 @@ export class VirtualMachine implements AsyncDisposable {
 
   status(): MachineStatus {
     return this.#machine.status();
+  }
+
+  /** By the names that the guest has for them. */
+  get disks(): ReadonlyMap<string, GuestDisk> {
+    return this.#disks;
+  }
+
+  /** Plug another disk in while the guest runs. */
+  async attachDisk(spec: DiskSpec | string): Promise<GuestDisk> {
+    const host = nodeDiskHost();
+    const [disk] = await openDisks(host, [spec], new Set(this.#disks.keys()));
+    if (!disk) throw new DomusError('E_USAGE', 'there is no disk to attach', 'name an image file');
+    if (this.#end) {
+      await closeDisks([disk]);
+      throw new DomusError('E_DESTROYED', 'the guest has stopped', 'start another one');
+    }
+    const guestDisk = new GuestDisk(host, disk, this.#machine.attachDisk(disk));
+    this.#disks.set(disk.name, guestDisk);
+    return guestDisk;
+  }
+
+  /** Ask the guest to give a disk back. Settles when it has, and the image is closed. */
+  async detachDisk(name: string): Promise<void> {
+    const disk = this.#disks.get(name);
+    if (!disk)
+      throw new DomusError(
+        'E_USAGE',
+        `the guest has no disk ${name}`,
+        `it has ${[...this.#disks.keys()].join(', ') || 'none'}`,
+      );
+    await this.#untilStopped(disk.detach());
+    this.#disks.delete(name);
   }
 
   /** Hash of memory and registers; equal for equal deterministic runs. */

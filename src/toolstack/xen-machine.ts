@@ -6,6 +6,8 @@
  */
 import { HvmParam } from '../abi/xen/hvm.ts';
 import * as sched from '../abi/xen/sched.ts';
+import { type BlockDevice, createBlockDevice } from '../backend/block/device.ts';
+import { createBlockHost } from '../backend/block/host.ts';
 import { createConsoleDevice } from '../backend/console/device.ts';
 import { createBackendHost } from '../backend/console/host.ts';
 import { writePrimaryConsoleKeys } from '../backend/console/keys.ts';
@@ -36,9 +38,11 @@ import { createXenstored, type Xenstored } from '../xenstore/xenstored.ts';
 import { type DebuggedDomain, debugDomain } from './gdb-domain.ts';
 import { type GdbServer, startGdbServer } from './gdb-server.ts';
 import type {
+  AttachedDisk,
   ConsoleStream,
   GuestMachine,
   MachineConfig,
+  MachineDisk,
   MachineStatus,
   NetworkInterface,
   Shutdown,
@@ -86,6 +90,8 @@ export async function createXenMachine(config: MachineConfig): Promise<GuestMach
 
 class XenMachine implements GuestMachine {
   readonly consoles: readonly ConsoleStream[];
+  readonly disks: readonly AttachedDisk[];
+  readonly #blockDevices = new Set<BlockDevice>();
   readonly #config: MachineConfig;
   readonly #host: MachineHost;
   readonly #domain: Domain;
@@ -156,6 +162,55 @@ class XenMachine implements GuestMachine {
     this.#xenstored = createXenstored({ wake: () => platform.pacer.wake() });
     this.consoles = [...this.#attachRings(), ...this.#attachConsoles()].map(channel => this.#stream(channel));
     for (const [devid, network] of (config.networks ?? []).entries()) this.#attachNetwork(network, devid);
+    this.disks = (config.disks ?? []).map(disk => this.attachDisk(disk));
+  }
+
+  attachDisk({ disk, name, devid, queueDepth, limits }: MachineDisk): AttachedDisk {
+    const { platform } = this.#config;
+    const { promise: gone, resolve } = Promise.withResolvers<void>();
+    const device = createBlockDevice({
+      xs: this.#xenstored.client(),
+      host: createBlockHost(this.#host.hypervisor),
+      defer: this.#defer,
+      domid: this.#domain.id,
+      devid,
+      disk,
+      name,
+      queueDepth,
+      limits,
+      isSerial: platform.isDeterministic,
+      maxQueues: this.#config.vcpus,
+      clock: platform.clock,
+      timers: platform.timers,
+      onRemoved: () => {
+        this.#blockDevices.delete(device);
+        resolve(disk.close());
+      },
+    });
+    this.#blockDevices.add(device);
+    platform.pacer.wake();
+    return {
+      resized: () => {
+        device.resized();
+        platform.pacer.wake();
+      },
+      detach: () => {
+        device.remove();
+        platform.pacer.wake();
+        return gone;
+      },
+      breathe: () => platform.pacer.breathe(),
+    };
+  }
+
+  /** In virtual time the guest does not run on while its disk works: every run is the same. */
+  async #awaitDisks(): Promise<void> {
+    for (const device of this.#blockDevices) {
+      while (device.pending) {
+        await device.pending;
+        this.#serveBackends();
+      }
+    }
   }
 
   #attachNetwork(network: NetworkInterface, devid: number): void {
@@ -293,6 +348,7 @@ class XenMachine implements GuestMachine {
         for (let slice = 0; slice < SLICES_A_TURN && idleNs < 0 && !this.#shutdown; slice++) {
           const outcome = runOne(this.#host.hypervisor);
           this.#serveBackends();
+          if (platform.isDeterministic && this.#blockDevices.size > 0) await this.#awaitDisks();
           if (outcome.kind === 'idle' && !this.#hasWork()) idleNs = outcome.waitNs;
           if (outcome.kind === 'ran' && outcome.exit === Exit.breakpoint) {
             this.#isPaused = true;
@@ -380,6 +436,10 @@ class XenMachine implements GuestMachine {
     this.#config.platform.pacer.wake();
     await this.#loop;
     await this.#gdb?.close();
+    for (const device of [...this.#blockDevices]) {
+      device.remove(true);
+      await device.disk.close();
+    }
     // The machine's memory goes with this object: nothing else refers to it.
     for (const channel of this.#channels) channel.close();
   }

@@ -18,6 +18,7 @@ import {
   MEMORY_DEFAULT_BYTES,
   VCPUS_MAX,
 } from '../../toolstack/config.ts';
+import { parseDiskSpec } from '../../toolstack/disk-spec.ts';
 import type { RunOptions, RunResult } from '../../toolstack/host.ts';
 import type { TraceRequest } from '../../toolstack/machine.ts';
 import {
@@ -203,6 +204,12 @@ const options = {
       throw usage('shared folders (-v) do not exist yet', 'pass files through standard input');
     },
   }),
+  disk: list({
+    name: 'disk',
+    placeholder: 'FILE[,ro]...',
+    summary: 'attach an image: FILE[,ro][,format=vhd|raw|qcow2|vhdx][,dev=xvda]; may be repeated',
+    parse: parseDiskSpec,
+  }),
   output: option({
     name: 'output',
     short: 'o',
@@ -359,6 +366,7 @@ async function runGuest(
     kernel: values.kernel,
     initrd: values.initrd,
     append: values.append,
+    disks: values.disk,
     engine: values.engine,
     env: Object.fromEntries(values.env),
     timeoutMs: values.timeout,

@@ -179,6 +179,18 @@ set_up_network() {
   done
 }
 
+# A disk appears when its two halves have met.
+await_disks() {
+  for disk in $domus_disks; do
+    tries=0
+    until [ -b "/dev/$disk" ]; do
+      tries=$((tries + 1))
+      [ "$tries" -lt 500 ] || fail "the kernel shows no disk $disk: it may lack the driver xen-blkfront"
+      usleep 10000
+    done
+  done
+}
+
 for module in /domus/modules/*.ko; do
   [ ! -e "$module" ] || insmod "$module"
 done
@@ -198,6 +210,7 @@ await_device "$domus_err"
 exec 6<>"$domus_err"
 stty raw -echo <&6
 
+await_disks
 echo ready >&7
 while read -r verb terminal input rows columns mark length; do
   case "$verb" in

@@ -1,0 +1,229 @@
+/**
+ * Disks of a real guest, end to end: Debian's cloud kernel with its own block driver and ext4, over images that e2fsprogs made
+ * and examine afterwards.
+ */
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { DomusError } from '../src/base/errors.ts';
+import { checkImage } from '../src/disk/check.ts';
+import { convertDisk } from '../src/disk/convert.ts';
+import { createImage } from '../src/disk/create.ts';
+import { openDisk } from '../src/disk/open.ts';
+import { nodeDiskHost } from '../src/toolstack/disk-host.ts';
+import { Host, type RunOptions } from '../src/toolstack/index.ts';
+
+const DOMUS = fileURLToPath(new URL('../bin/domus.js', import.meta.url));
+const TIMEOUT_MS = 300_000;
+const MIB = 2 ** 20;
+const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+const folder = mkdtempSync(join(tmpdir(), 'domus-disk-test-'));
+const path = (name: string) => join(folder, name);
+const disks = nodeDiskHost();
+
+let host: Host;
+let unavailable: string | undefined;
+before(async () => {
+  host = await Host.open();
+  try {
+    execFileSync('mke2fs', ['-V'], { stdio: 'ignore' });
+    await createImage(disks, path('probe.vhd'), { format: 'vhd', sizeBytes: MIB });
+    await host.run({ command: ['true'], disks: [path('probe.vhd')], timeoutMs: TIMEOUT_MS });
+  } catch (error) {
+    if (error instanceof DomusError && !/^E_(NO_PACKAGE_CLIENT|PACKAGE_)/.test(error.code)) throw error;
+    unavailable = `no Debian kernel or no e2fsprogs: ${(error as Error).message}`;
+  }
+});
+after(async () => {
+  await host[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const guest = (name: string, run: () => Promise<void>) =>
+  test(name, async t => {
+    if (unavailable !== undefined) t.skip(unavailable);
+    else await run();
+  });
+const run = (command: string, options: RunOptions = {}) =>
+  host.run({ command, timeoutMs: TIMEOUT_MS, ...options });
+
+/** A VHD with an empty file system. */
+async function formatted(name: string, sizeBytes: number, type = 'ext4'): Promise<string> {
+  const raw = path(`${name}.fs.raw`);
+  writeFileSync(raw, '');
+  truncateSync(raw, sizeBytes);
+  execFileSync('mke2fs', ['-q', '-t', type, '-L', name, raw]);
+  const source = await openDisk(disks, raw);
+  await convertDisk(disks, source, path(name), { format: 'vhd' });
+  await source.close();
+  rmSync(raw);
+  return path(name);
+}
+
+/** What `e2fsck` says; it repairs (replays the journal) only where `mayReplay`. */
+async function examine(image: string, mayReplay = false): Promise<string> {
+  const check = await checkImage(disks, image);
+  assert.deepEqual(
+    check.findings.filter(finding => finding.kind === 'damage'),
+    [],
+  );
+  const flat = `${image}.flat.raw`;
+  rmSync(flat, { force: true });
+  const disk = await openDisk(disks, image, { isReadOnly: true });
+  await convertDisk(disks, disk, flat, { format: 'raw' });
+  await disk.close();
+  if (mayReplay) {
+    // 1: it has repaired something; the journal is replayed without asking.
+    try {
+      execFileSync('e2fsck', ['-p', flat], { stdio: 'pipe' });
+    } catch (error) {
+      assert.equal((error as { status?: number }).status, 1);
+    }
+  }
+  execFileSync('e2fsck', ['-fn', flat], { stdio: 'pipe' });
+  return flat;
+}
+
+guest('a guest mounts, writes, flushes, reads; the image is sound and its file system clean', async () => {
+  const image = await formatted('one.vhd', 64 * MIB);
+  const written = await run(
+    'mkdir /mnt && mount -t ext4 /dev/xvda /mnt && seq 1 200000 >/mnt/numbers && mkdir /mnt/d && ' +
+      'dd if=/dev/urandom of=/mnt/d/random bs=64k count=200 2>/dev/null && sync && md5sum /mnt/numbers /mnt/d/random && umount /mnt',
+    { disks: [image], vcpus: 2 },
+  );
+  assert.equal(written.exitCode, 0);
+  const read = await run(
+    'mkdir /mnt && mount -t ext4 -o ro /dev/xvdb /mnt && md5sum /mnt/numbers /mnt/d/random',
+    {
+      disks: [{ path: image, isReadOnly: true, device: 'xvdb' }],
+    },
+  );
+  assert.equal(text(read.stdout), text(written.stdout));
+  await examine(image);
+  // A disk that may only be read cannot be mounted for writing.
+  const refused = await run('mkdir /mnt; mount -t ext4 -o rw /dev/xvda /mnt && touch /mnt/x', {
+    disks: [`${image},ro`],
+  });
+  assert.notEqual(refused.exitCode, 0);
+});
+
+guest('kept and cloned while the guest writes, grown, merged, taken away', async () => {
+  const image = await formatted('live.vhd', 48 * MIB);
+  await using vm = await host.create({ disks: [image] });
+  const exec = async (command: string) => {
+    const result = await vm.exec(command);
+    assert.equal(result.exitCode, 0, text(result.stderr));
+    return text(result.stdout);
+  };
+  await exec('mkdir /mnt && mount -t ext4 /dev/xvda /mnt && echo first >/mnt/file && sync');
+  const disk = vm.disks.get('xvda');
+  assert.ok(disk);
+  await disk.snapshot(path('first.vhd'));
+  await exec('echo second >/mnt/file; seq 1 100000 >/mnt/more; sync');
+  await disk.snapshot(path('second.vhd'));
+  await disk.clone(path('clone.vhd'));
+  assert.equal(disk.files.length, 4 - 1);
+  await Promise.all([
+    exec('for i in $(seq 1 30); do seq 1 1000 >/mnt/f$i; done; sync'),
+    // The clone builds on this file: it must stay.
+    assert.rejects(disk.coalesce(path('second.vhd')), { code: 'E_DISK_SHARED' }),
+  ]);
+  rmSync(path('clone.vhd'));
+  await Promise.all([
+    exec('for i in $(seq 1 30); do seq 1 1000 >/mnt/g$i; done; sync'),
+    disk.coalesce(path('second.vhd')),
+  ]);
+  assert.equal(disk.files.length, 2);
+  await disk.resize('64M');
+  assert.equal(await exec('cat /sys/block/xvda/size; cat /mnt/file'), `${(64 * MIB) / 512}\nsecond\n`);
+
+  await createImage(disks, path('hot.vhd'), { format: 'vhd', sizeBytes: 16 * MIB });
+  const hot = await vm.attachDisk(path('hot.vhd'));
+  assert.equal(hot.name, 'xvdb');
+  await exec(
+    'until [ -b /dev/xvdb ]; do usleep 10000; done; echo hello | dd of=/dev/xvdb conv=fsync,sync 2>/dev/null',
+  );
+  await vm.detachDisk('xvdb');
+  await exec('until [ ! -b /dev/xvdb ]; do usleep 10000; done');
+  const closed = await openDisk(disks, path('hot.vhd'));
+  const sector = new Uint8Array(512);
+  await closed.read(0, sector);
+  assert.equal(text(sector.subarray(0, 5)), 'hello');
+  await closed.close();
+
+  await exec('umount /mnt');
+  await vm.destroy();
+  const flat = await examine(image);
+  assert.equal(
+    execFileSync('debugfs', ['-R', 'cat /file', flat], { encoding: 'utf8', stdio: 'pipe' }),
+    'second\n',
+  );
+  assert.match(
+    execFileSync('debugfs', ['-R', 'ls -p /', flat], { encoding: 'utf8', stdio: 'pipe' }),
+    /\/g30\//,
+  );
+});
+
+guest('two deterministic runs with a disk are identical', async () => {
+  const results = [];
+  for (let i = 0; i < 2; i++) {
+    const image = path('twin.vhd');
+    rmSync(image, { force: true });
+    await createImage(disks, image, { format: 'vhd', sizeBytes: 8 * MIB });
+    const result = await run(
+      'dd if=/dev/urandom of=/dev/xvda bs=4k count=300 conv=fsync 2>/dev/null; md5sum </dev/xvda',
+      { disks: [image], deterministic: { seed: 4 } },
+    );
+    results.push({ hash: result.stateHash, stdout: text(result.stdout), instructions: result.instructions });
+  }
+  assert.deepEqual(results[0], results[1]);
+});
+
+guest('the host is killed while a guest writes: what it was told is durable is there', async () => {
+  const rounds = process.env.DOMUS_TEST_FULL ? 20 : 2;
+  for (let round = 0; round < rounds; round++) {
+    const image = await formatted(`killed-${round}.vhd`, 32 * MIB);
+    const script =
+      'mkdir /mnt && mount -t ext4 /dev/xvda /mnt && i=0; while true; do i=$((i+1)); ' +
+      'echo content $i >/mnt/$i; dd if=/dev/zero of=/mnt/big$((i%7)) bs=16k count=20 2>/dev/null; sync; echo $i; done';
+    const child = spawn(process.execPath, [DOMUS, 'run', '-q', '--disk', image, '--', 'sh', '-c', script], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let told = '';
+    const enough = 3 + round * 4;
+    await new Promise<void>(resolve => {
+      child.stdout.on('data', chunk => {
+        told += chunk;
+        // In the middle of whatever comes next.
+        if (told.split('\n').length > enough) setTimeout(() => child.kill('SIGKILL'), (round * 37) % 200);
+      });
+      child.on('close', () => resolve());
+    });
+    const last = Number(told.split('\n').at(-2));
+    assert.ok(last >= 1, told);
+    const flat = await examine(image, true);
+    for (let i = 1; i <= last; i++) {
+      const found = execFileSync('debugfs', ['-R', `cat /${i}`, flat], { encoding: 'utf8', stdio: 'pipe' });
+      assert.equal(found, `content ${i}\n`);
+    }
+  }
+  assert.ok(readFileSync(path('killed-0.vhd')).length > 0);
+});
+
+guest('a disk that cannot be used is refused before anything boots', async () => {
+  const image = await formatted('busy.vhd', 8 * MIB);
+  const holder = await openDisk(disks, image);
+  await assert.rejects(run('true', { disks: [image] }), { code: 'E_DISK_IN_USE' });
+  await holder.close();
+  await assert.rejects(run('true', { disks: [path('none.vhd')] }), { code: 'E_DISK_NOT_FOUND' });
+  await assert.rejects(run('true', { disks: [`${image},dev=xvdb`, `${image},dev=xvdb`] }), {
+    code: 'E_USAGE',
+  });
+  await assert.rejects(run('true', { disks: [`${image},iops=10`], deterministic: { seed: 1 } }), {
+    code: 'E_USAGE',
+  });
+});
