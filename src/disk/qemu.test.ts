@@ -15,6 +15,7 @@ import { openDisk } from './open.ts';
 import { resizeDisk } from './resize.ts';
 import { cloneDisk, snapshotDisk } from './snapshot.ts';
 import { chance, simulatedHost } from './testing.fixture.ts';
+import { crc32c } from './vhdx/crc32c.ts';
 
 const MIB = 2 ** 20;
 
@@ -270,4 +271,143 @@ test('damaged qcow2 images are refused or read, within bounds', { skip }, async 
   }
   assert.ok(refused > 200 && refused < 1500, `${refused} refused`);
   assert.ok(host.files);
+});
+
+test('VHDX images are read, also those that were not closed', { skip }, async () => {
+  using world = setUp();
+  const { folder, host } = world;
+  const rng = chance(6);
+  const model = new Uint8Array(40 * MIB);
+  for (let i = 0; i < 60; i++) {
+    const bytes = rng.bytes(40_000);
+    model.set(bytes, rng.below(model.length - bytes.length));
+  }
+  const raw = join(folder, 'model.raw');
+  writeFileSync(raw, model);
+  const compare = async (path: string, what: string) => {
+    const disk = await openDisk(host, path);
+    assert.equal(disk.format, 'vhdx');
+    const bytes = new Uint8Array(disk.sizeBytes);
+    await disk.read(0, bytes);
+    assert.ok(Buffer.compare(bytes, model) === 0, what);
+    await disk.close();
+  };
+  for (const options of [
+    'subformat=dynamic',
+    'subformat=fixed',
+    'subformat=dynamic,block_size=1M,log_size=2M',
+  ]) {
+    const path = join(folder, 'image.vhdx');
+    rmSync(path, { force: true });
+    qemuImg('convert', '-f', 'raw', '-O', 'vhdx', '-o', options, raw, path);
+    await compare(path, options);
+  }
+  // New blocks, and then the writer dies: the BAT's changes may be in the log alone.
+  const path = join(folder, 'cut.vhdx');
+  qemuImg('create', '-f', 'vhdx', '-o', 'block_size=1M', path, String(40 * MIB));
+  model.fill(0);
+  const commands: string[] = [];
+  for (let i = 0; i < 30; i++) {
+    const at = 512 * rng.below((38 * MIB) / 512);
+    const count = 512 * (1 + rng.below(2000));
+    model.fill(i + 1, at, at + count);
+    commands.push('-c', `write -P ${i + 1} ${at} ${count}`);
+  }
+  try {
+    execFileSync('qemu-io', ['-f', 'vhdx', ...commands, '-c', 'abort', path], { stdio: 'pipe' });
+  } catch {
+    // As was asked for.
+  }
+  await compare(path, 'not closed');
+});
+
+test('what only the log of a VHDX image has is read', { skip }, async () => {
+  using world = setUp();
+  const { folder, host } = world;
+  const path = join(folder, 'cut.vhdx');
+  qemuImg('create', '-f', 'vhdx', '-o', 'block_size=1M,log_size=1M', path, String(4 * MIB));
+  try {
+    execFileSync('qemu-io', ['-f', 'vhdx', '-c', 'write -P 3 0 2M', '-c', 'abort', path], { stdio: 'pipe' });
+  } catch {
+    // As was asked for.
+  }
+  const bytes = new Uint8Array(readFileSync(path));
+  const view = new DataView(bytes.buffer);
+  // QEMU empties the log when it has flushed: put it in force again, and wipe what it has changed.
+  let wiped = 0;
+  for (let at = 0x10_0000; at < 0x20_0000; at += 4096) {
+    if (view.getUint32(at, true) !== 0x6567_6f6c) continue;
+    for (const header of [0x1_0000, 0x2_0000]) {
+      bytes.copyWithin(header + 48, at + 32, at + 48);
+      view.setUint32(header + 4, crc32c(bytes.subarray(header, header + 4096), 4), true);
+    }
+    for (let i = 0; i < view.getUint32(at + 24, true); i++) {
+      const target = Number(view.getBigUint64(at + 64 + i * 32 + 16, true));
+      bytes.fill(0, target, target + 4096);
+      wiped += 1;
+    }
+  }
+  assert.ok(wiped > 0);
+  writeFileSync(path, bytes);
+  const disk = await openDisk(host, path);
+  const got = new Uint8Array(4 * MIB);
+  await disk.read(0, got);
+  assert.equal(
+    got.findIndex(byte => byte !== 3),
+    2 * MIB,
+  );
+  assert.ok(got.subarray(2 * MIB).every(byte => byte === 0));
+  await disk.close();
+});
+
+test('damaged VHDX images are refused or read, within bounds', { skip }, async () => {
+  using world = setUp();
+  const path = join(world.folder, 'good.vhdx');
+  qemuImg('create', '-f', 'vhdx', '-o', 'block_size=1M,log_size=1M', path, String(4 * MIB));
+  try {
+    const commands = ['-c', 'write -P 3 0 2M', '-c', 'abort'];
+    execFileSync('qemu-io', ['-f', 'vhdx', ...commands, path], { stdio: 'pipe' });
+  } catch {
+    // As was asked for.
+  }
+  const good = new Uint8Array(readFileSync(path));
+  const interesting = [0x1_0000, 0x2_0000, 0x3_0000, 0x4_0000, 0x10_0000, 0x20_0000, 0x21_0000, 0x30_0000];
+  let refused = 0;
+  for (let seed = 1; seed <= 250; seed++) {
+    const rng = chance(seed);
+    const simulated = simulatedHost(seed);
+    const bytes = good.slice(0, rng.below(10) === 0 ? rng.below(good.length) : good.length);
+    for (let i = 1 + rng.below(6); i > 0; i--) {
+      const at = (interesting[rng.below(interesting.length)] as number) + rng.below(200);
+      if (at < bytes.length) bytes[at] = rng.below(256);
+    }
+    const view = new DataView(bytes.buffer);
+    const logGuid = 0x10_2000 + 32;
+    if (rng.below(2) === 0 && bytes.length > logGuid + 16) {
+      for (const header of [0x1_0000, 0x2_0000]) bytes.copyWithin(header + 48, logGuid, logGuid + 16);
+    }
+    // Half of the time the checksums are right again.
+    if (rng.below(2) === 0) {
+      for (const [start, length] of [
+        [0x1_0000, 4096],
+        [0x2_0000, 4096],
+        [0x3_0000, 0x1_0000],
+        [0x4_0000, 0x1_0000],
+      ] as const) {
+        if (start + length > bytes.length) continue;
+        view.setUint32(start + 4, crc32c(bytes.subarray(start, start + length), 4), true);
+      }
+    }
+    simulated.files.put('/d/image.vhdx', bytes);
+    try {
+      const disk = await openDisk(simulated, '/d/image.vhdx', { format: 'vhdx' });
+      await disk.read(0, new Uint8Array(Math.min(disk.sizeBytes, MIB)));
+      await disk.read(disk.sizeBytes - 512, new Uint8Array(512));
+      await disk.close();
+    } catch (error) {
+      assert.ok(error instanceof DomusError, `seed ${seed}: ${(error as Error).stack}`);
+      refused += 1;
+    }
+  }
+  assert.ok(refused > 50 && refused < 250, `${refused} refused`);
 });
