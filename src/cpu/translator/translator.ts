@@ -119,8 +119,21 @@ export class Translator {
     if (handler >= FIRST_REGION || handler === Pseudo.proceed) record += RECORD_BYTES;
     const instruction = readInstruction(this.#memory, record);
     if (!instruction || instruction.offset !== offset) return undefined;
-    const isCallable = instruction.form.id >= FIRST_CALLED;
-    return isCallable || traitsOf(instruction.form).isInline ? instruction : undefined;
+    if (traitsOf(instruction.form).isInline) return instruction;
+    const own = instruction.form.id >= FIRST_CALLED ? this.#ownRecord(record) : undefined;
+    return own === undefined ? undefined : { ...instruction, record: own };
+  }
+  /**
+   * A copy for the handler that a region calls: part of the shared record's immediate is overwritten when that becomes the
+   * way to another region, or to this one.
+   */
+  #ownRecord(record: number): number | undefined {
+    const header = machineHeader(this.#memory);
+    const copy = header.codeNext;
+    if (copy + RECORD_BYTES > header.codeLimit) return undefined;
+    header.codeNext = copy + RECORD_BYTES;
+    this.#memory.u8.copyWithin(copy, record, record + RECORD_BYTES);
+    return copy;
   }
 
   #install(region: Region, codePage: number, offset: number, record: number): void {
