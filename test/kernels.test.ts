@@ -45,6 +45,18 @@ for (const kernel of isFull ? KERNELS : KERNELS.slice(0, 1)) {
   }
 }
 
+for (const [vcpus, pcpus] of [
+  [2, 2],
+  [4, 2],
+] as const) {
+  guest(`${vcpus} vCPUs at the same time on ${pcpus} threads`, async () => {
+    const work = 'seq 1 2000 | sort -n | md5sum';
+    const result = await run(`nproc; for i in 1 2 3 4; do (${work}) & done; wait`, { vcpus, pcpus });
+    assert.equal(text(result.stdout), `${vcpus}\n${'ea4d0a24dabcaa11f9aa979b872d162b  -\n'.repeat(4)}`);
+    assert.equal(result.exitCode, 0);
+  });
+}
+
 guest('streams are binary-safe and apart, and the exit code is the command’s', async () => {
   const bytes = Uint8Array.from({ length: 70_000 }, (_, i) => (i * 7919) >> 3);
   const result = await run('cat; echo complaint >&2; exit 7', { stdin: bytes });

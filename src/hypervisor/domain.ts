@@ -47,7 +47,7 @@ export function createHypervisor(options: HypervisorOptions): Hypervisor {
       at = layout.DomainState.at(options.memory.view, at).nextDomain;
     }
     for (const address of addresses) adopt(hypervisor, address);
-    requeueCallbacks(hypervisor);
+    if (!options.parallel) requeueCallbacks(hypervisor);
     return hypervisor;
   }
   state.magic = layout.HYPERVISOR_MAGIC;
@@ -58,8 +58,8 @@ export function createHypervisor(options: HypervisorOptions): Hypervisor {
   return hypervisor;
 }
 
-/** Events for the control domain that were not delivered yet. */
-function requeueCallbacks(hypervisor: Hypervisor): void {
+/** Events for the control domain that were not delivered yet: those of other threads, or from before a restore. */
+export function requeueCallbacks(hypervisor: Hypervisor): void {
   const control = hypervisor.domains.get(0);
   for (let port = 1; control && port < control.state.nrPorts; port++) {
     if (channelAt(control, port).pending !== 0) hypervisor.pendingCallbacks.push(port);

@@ -40,8 +40,10 @@ export interface ProcessorOptions {
 export interface Processors {
   readonly services: CpuServices;
   readonly engineHost: EngineHost;
-  /** Give a new domain's vCPUs their APICs and MSRs. */
-  attach(domain: Domain): void;
+  /** Give a new domain's vCPUs their APICs and MSRs; an adopted one has them, and gets handles in this thread. */
+  attach(domain: Domain, isAdopted?: boolean): void;
+  /** A vCPU that got its start-up IPI (`VcpuState.startUp`) has left its pCPU: start it. */
+  startLate(vcpu: Vcpu): void;
   detach(domain: Domain): void;
   /** A local APIC's timer is due. */
   timerFired(vcpuAddress: number): void;
@@ -76,7 +78,7 @@ export function createProcessors(options: ProcessorOptions): Processors {
   return {
     services,
     engineHost,
-    attach(domain) {
+    attach(domain, isAdopted = false) {
       const count = domain.vcpus.length;
       const vcpuBlocks = domain.vcpus.map(vcpu => vcpu.state.block);
       const at = (id: number) => domain.vcpus[id] as Vcpu;
@@ -89,11 +91,14 @@ export function createProcessors(options: ProcessorOptions): Processors {
           tsc: () => clock.tsc(),
           nsAtTsc: (_id, tsc) => nsAtTsc(domain, tsc),
           setTimer: (id, atNs) => setApicTimer(at(id), atNs),
-          initVcpu: id => vcpuDown(at(id)),
+          initVcpu: id => {
+            at(id).state.startUp = 0;
+            vcpuDown(at(id));
+          },
           startVcpu: (id, vector) => {
-            options.startProcessor(at(id).state.block, vector);
-            at(id).state.isInitialised = 1;
-            vcpuUp(at(id));
+            // Its pCPU may not have seen the INIT yet: then it starts it.
+            if (at(id).state.runningOn !== 0) at(id).state.startUp = vector + 1;
+            else startVcpu(at(id), vector);
           },
           // Nothing sends NMIs to a PVH guest yet, and a guest's own NMI IPIs (backtraces) are not delivered.
           nmi: () => {},
@@ -107,9 +112,11 @@ export function createProcessors(options: ProcessorOptions): Processors {
         setTsc: () => {},
         writeGuestPage: (frame, page) => writeGuestPage(domain, frame, page),
       });
-      lapics.initialise();
-      msrs.initialise();
-      mapMmio(domain, gfn(LOCAL_APIC_BASE / PAGE_SIZE));
+      if (!isAdopted) {
+        lapics.initialise();
+        msrs.initialise();
+        mapMmio(domain, gfn(LOCAL_APIC_BASE / PAGE_SIZE));
+      }
       services.attach({
         domainId: domain.id,
         vcpuBlocks,
@@ -123,6 +130,11 @@ export function createProcessors(options: ProcessorOptions): Processors {
       });
       domains.set(domain.id, { domain, timerFired: id => lapics.timerFired(id) });
     },
+    startLate(vcpu) {
+      const vector = vcpu.state.startUp - 1;
+      vcpu.state.startUp = 0;
+      startVcpu(vcpu, vector);
+    },
     detach(domain) {
       services.detach(domain.id);
       domains.delete(domain.id);
@@ -133,6 +145,12 @@ export function createProcessors(options: ProcessorOptions): Processors {
       if (vcpu) entry.timerFired(vcpu.id);
     },
   };
+
+  function startVcpu(vcpu: Vcpu, vector: number): void {
+    options.startProcessor(vcpu.state.block, vector);
+    vcpu.state.isInitialised = 1;
+    vcpuUp(vcpu);
+  }
 
   function nsAtTsc(domain: Domain, tsc: bigint): number {
     const ahead = tsc - clock.tsc();

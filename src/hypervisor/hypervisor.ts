@@ -7,6 +7,7 @@
 import type { DomainId } from '../base/brand.ts';
 import type { Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
 import type { FrameTable } from '../machine/frames.ts';
+import type { Lock } from '../machine/lock.ts';
 import type { MachineMemory } from '../machine/memory.ts';
 import type { DomainState, HypervisorState, VcpuState } from './state.ts';
 
@@ -29,6 +30,8 @@ export interface InterruptSink {
   refresh?(vcpuAddress: number): void;
   /** The timer set by `setApicTimer` is due. */
   timerFired?(vcpuAddress: number): void;
+  /** The vCPU has left its pCPU after a start-up IPI (`VcpuState.startUp`). */
+  startLate?(vcpu: Vcpu): void;
 }
 
 /** What the hypervisor needs of the CPU engine. */
@@ -41,6 +44,26 @@ export interface CpuEngine {
   p2mChanged?(domain: Domain): void;
   /** The hypervisor wrote to a frame whose instructions are decoded (`FrameFlag.code`). */
   codeWritten?(machineAddress: number, sizeBytes: number): void;
+}
+
+/**
+ * What a thread needs where several run vCPUs of one machine at the same time. All of the hypervisor's state is under one
+ * lock, which is held whenever hypervisor code runs and let go while guest code does.
+ */
+export interface Parallel {
+  /** Number of this thread's pCPU, from 1; 0 is the control domain's thread, which runs no vCPU. */
+  readonly pcpu: number;
+  readonly lock: Lock;
+  /** Something about the vCPU has changed: if it executes, let it come out and see. */
+  kick(vcpu: Vcpu): void;
+  /** A vCPU became runnable: an idle pCPU should take it. */
+  wakePcpu(): void;
+  /** Wait for work, with the lock let go; `waitNs` at most. */
+  sleep(waitNs: number): void;
+  /** Tell the control domain's thread that there is something for it. */
+  callControl(): void;
+  /** Do something while no vCPU executes. The lock is let go before and held again while `task` runs. */
+  alone<T>(task: () => T): T;
 }
 
 /** Notices to the toolstack. None may call back into the hypervisor's run loop. */
@@ -84,6 +107,8 @@ export interface Hypervisor {
   readonly interrupts: InterruptSink;
   readonly engine: CpuEngine;
   readonly notices: Notices;
+  /** Undefined where one thread runs all vCPUs in turn. */
+  readonly parallel?: Parallel | undefined;
   readonly domains: Map<number, Domain>;
   /** vCPU handles by the address of their VcpuState. */
   readonly vcpus: Map<number, Vcpu>;
@@ -101,4 +126,5 @@ export interface HypervisorOptions {
   interrupts: InterruptSink;
   engine: CpuEngine;
   notices?: Notices;
+  parallel?: Parallel | undefined;
 }

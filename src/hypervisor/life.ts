@@ -44,6 +44,7 @@ function stopVcpus(domain: Domain): void {
   for (const vcpu of domain.vcpus) {
     removeFromQueue(vcpu);
     setRunstate(vcpu, RUNSTATE_offline);
+    domain.hypervisor.parallel?.kick(vcpu);
   }
 }
 
@@ -58,6 +59,7 @@ export function pauseDomain(domain: Domain): void {
       removeFromQueue(vcpu);
       setRunstate(vcpu, RUNSTATE_offline);
     }
+    domain.hypervisor.parallel?.kick(vcpu);
   }
 }
 
@@ -102,4 +104,5 @@ export function vcpuDown(vcpu: Vcpu): void {
   vcpu.state.pauseFlags |= Pause.down;
   removeFromQueue(vcpu);
   setRunstate(vcpu, RUNSTATE_offline);
+  vcpu.domain.hypervisor.parallel?.kick(vcpu);
 }

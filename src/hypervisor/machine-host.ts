@@ -6,16 +6,19 @@
  * that vCPUs retire, including those of the slice that is under way.
  */
 import { type MachineAddress, maddr } from '../base/brand.ts';
-import { CpuEngine, type EngineModules } from '../cpu/engine.ts';
+import { createAlone } from '../cpu/alone.ts';
+import { CpuEngine, type EngineHost, type EngineModules } from '../cpu/engine.ts';
 import { VCPU_BLOCK_BYTES, Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
 import { FrameTable } from '../machine/frames.ts';
-import { createMachineMemory } from '../machine/memory.ts';
+import type { Lock } from '../machine/lock.ts';
+import { createMachineMemory, viewMachineMemory } from '../machine/memory.ts';
 import type { Platform } from '../platform/platform.ts';
 import { NS_PER_INSTRUCTION } from '../platform/sim/clock.ts';
 import { type CpuPolicy, cpuPolicy } from './cpuid-policy.ts';
 import { createHypervisor } from './domain.ts';
 import { createProcessors, type Processors } from './guest-processor.ts';
 import type { Clock, Domain, Hypervisor, Notices } from './hypervisor.ts';
+import { createGuestEntry, createParallel } from './parallel.ts';
 
 /** The guest's time-stamp counter runs at 1 GHz: a tick is a nanosecond. */
 export const TSC_KHZ = 1_000_000;
@@ -41,19 +44,33 @@ export interface MachineHostOptions {
   readonly notices?: Notices;
   readonly policy?: CpuPolicy;
   readonly earlyConsole?: (domain: Domain, character: number) => void;
+  /** This thread is one of several that run vCPUs of the machine, or serves those that do. */
+  readonly parallel?: {
+    /** See `Parallel.pcpu`. */
+    readonly pcpu: number;
+    /** Tell the control domain's thread to look. */
+    readonly call?: () => void;
+    /** The machine, when another thread has made it. */
+    readonly adopt?: { readonly memory: WebAssembly.Memory; readonly wallStartNs: bigint };
+  };
 }
 
 export interface MachineHost {
   readonly hypervisor: Hypervisor;
   readonly engine: CpuEngine;
   readonly processors: Processors;
+  /** The time of day when the machine's clock was at 0. */
+  readonly wallStartNs: bigint;
 }
 
 export function createMachineHost(options: MachineHostOptions): MachineHost {
   const { platform } = options;
-  const memory = createMachineMemory(
-    options.guestBytes + CODE_CACHE_BYTES + OVERHEAD_BYTES + options.vcpus * VCPU_BYTES,
-  );
+  const adopt = options.parallel?.adopt;
+  const memory = adopt
+    ? viewMachineMemory(adopt.memory)
+    : createMachineMemory(
+        options.guestBytes + CODE_CACHE_BYTES + OVERHEAD_BYTES + options.vcpus * VCPU_BYTES,
+      );
   const frames = new FrameTable(memory);
   const { view } = memory;
   let running = 0;
@@ -63,7 +80,8 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
   const now = platform.isDeterministic
     ? () => platform.clock.monotonicNs() + untold() * NS_PER_INSTRUCTION
     : () => Math.floor(platform.clock.monotonicNs());
-  const wallStart = platform.clock.wallNs() - BigInt(Math.floor(platform.clock.monotonicNs()));
+  const wallStart =
+    adopt?.wallStartNs ?? platform.clock.wallNs() - BigInt(Math.floor(platform.clock.monotonicNs()));
   const clock: Clock = {
     systemTimeNs: now,
     tsc: () => BigInt(now()),
@@ -80,11 +98,18 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
     earlyConsole: options.earlyConsole,
     startProcessor: (block, vector) => engine.runtime.sipi(block, vector),
   });
-  const engine: CpuEngine = new CpuEngine(options.modules, frames, processors.engineHost, {
+  const alone = createAlone(memory);
+  const parallel =
+    options.parallel &&
+    createParallel(memory, alone, options.parallel.pcpu, options.parallel.call ?? (() => {}));
+  const engineHost = parallel ? lockedServices(processors.engineHost, parallel.lock) : processors.engineHost;
+  const engine: CpuEngine = new CpuEngine(options.modules, frames, engineHost, {
     codeCacheBytes: CODE_CACHE_BYTES,
-    translates: options.translates ?? true,
+    // Regions are made for one thread: where several run, they interpret.
+    translates: !parallel && (options.translates ?? true),
     ...(options.hotJumps !== undefined && { hotJumps: options.hotJumps }),
   });
+  const enterGuest = parallel && createGuestEntry(engine, alone, parallel);
 
   /** Deliver the interrupt that waits, if the vCPU takes one. Returns an exit reason when that failed. */
   function acceptInterrupt(block: MachineAddress): number | undefined {
@@ -100,13 +125,16 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
     frames,
     clock,
     notices: options.notices ?? {},
+    parallel,
     interrupts: {
       upcall: (block, vector) => processors.services.upcall(block, vector),
       refresh: block => processors.services.refresh(block),
       timerFired: block => processors.timerFired(block),
+      startLate: vcpu => processors.startLate(vcpu),
     },
     engine: {
       run(address, fuel) {
+        if (enterGuest) return enterGuest(address, fuel);
         const block = maddr(address);
         const before = view.getBigUint64(block + V.retired, true);
         const failed = acceptInterrupt(block);
@@ -125,5 +153,21 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
         engine.runtime.invalidateCode(address >>> 12, address & 4095, sizeBytes),
     },
   });
-  return { hypervisor, engine, processors };
+  if (adopt) {
+    for (const domain of hypervisor.domains.values()) {
+      if (!domain.state.isControl) processors.attach(domain, true);
+    }
+  }
+  return { hypervisor, engine, processors, wallStartNs: wallStart };
+}
+
+/** The services that touch the hypervisor's state, which guest code needs in the middle of an instruction. */
+function lockedServices(host: EngineHost, lock: Lock): EngineHost {
+  return {
+    ...host,
+    mmioRead: (cpu, gpa, size) => lock.during(() => host.mmioRead(cpu, gpa, size)),
+    mmioWrite: (cpu, gpa, size) => lock.during(() => host.mmioWrite(cpu, gpa, size)),
+    rdmsr: (cpu, index) => lock.during(() => host.rdmsr(cpu, index)),
+    wrmsr: (cpu, index) => lock.during(() => host.wrmsr(cpu, index)),
+  };
 }

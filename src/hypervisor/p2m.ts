@@ -34,9 +34,13 @@ const entryAddress = (frame: number): number => FRAME_TABLE_BASE + frame * Frame
 export const frameOwner = (hypervisor: Hypervisor, frame: number): number =>
   hypervisor.memory.u16[(entryAddress(frame) + FrameEntry.offsets.owner) >>> 1]!;
 
-/** Are instructions of this frame decoded (`FrameFlag.code`)? */
+/**
+ * Are instructions of this frame decoded (`FrameFlag.code`)? Asked after something was written to it. The atomic
+ * operation keeps the order: whoever sets the mark later finds what was written.
+ */
 export const holdsCode = (hypervisor: Hypervisor, frame: number): boolean =>
-  (hypervisor.memory.u8[entryAddress(frame) + FrameEntry.offsets.flags]! & FrameFlag.code) !== 0;
+  (Atomics.or(hypervisor.memory.u8, entryAddress(frame) + FrameEntry.offsets.flags, 0) & FrameFlag.code) !==
+  0;
 
 /** Frame behind a gfn if it is ordinary writable RAM of the domain's own, else 0. */
 export function ramOfGfn(domain: Domain, gfn: number): number {

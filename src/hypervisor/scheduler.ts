@@ -10,7 +10,7 @@ import { type MachineAddress, maddr } from '../base/brand.ts';
 import { Exit, Unsupported } from '../cpu/vcpu/exit.ts';
 import { deliverEvents } from './event/backend.ts';
 import { assertCallbackVector } from './event/upcall.ts';
-import { hypercall } from './hypercall/dispatch.ts';
+import { hypercall, mayChangeMap } from './hypercall/dispatch.ts';
 import type { Hypervisor, Vcpu } from './hypervisor.ts';
 import { domainCrash, domainShutdown, vcpuDown } from './life.ts';
 import { flushStale } from './p2m.ts';
@@ -48,7 +48,13 @@ export function runOne(hypervisor: Hypervisor, sliceFuel: number = SLICE_FUEL): 
   if (vcpu === undefined) return idle(hypervisor);
   setRunstate(vcpu, RUNSTATE_running);
   updateRunstateArea(vcpu);
+  const { parallel } = hypervisor;
+  if (parallel) vcpu.state.runningOn = parallel.pcpu;
   const exit = slice(vcpu, sliceFuel);
+  if (parallel) {
+    vcpu.state.runningOn = 0;
+    if (vcpu.state.startUp !== 0) hypervisor.interrupts.startLate?.(vcpu);
+  }
   if (vcpu.state.onRunQueue === 0) leave(vcpu);
   deliverEvents(hypervisor);
   return { kind: 'ran', vcpu, exit };
@@ -129,9 +135,10 @@ function measurePace({ pace }: Hypervisor, elapsedNs: number, used: number): voi
 function handleExit(vcpu: Vcpu, exit: number): boolean {
   switch (exit) {
     case Exit.hypercall:
-      return hypercall(vcpu);
+      return doHypercall(vcpu);
     case Exit.fuel:
     case Exit.interruptWindow:
+    case Exit.kick:
       return true;
     case Exit.halt:
       return halt(vcpu);
@@ -154,6 +161,20 @@ function handleExit(vcpu: Vcpu, exit: number): boolean {
       return false;
     }
   }
+}
+
+/**
+ * What changes the p2m is done while no vCPU executes, and their TLBs are flushed before one does: a frame that the
+ * guest gives up may be used for something else at once.
+ */
+function doHypercall(vcpu: Vcpu): boolean {
+  const { parallel } = vcpu.domain.hypervisor;
+  if (!parallel || !mayChangeMap(vcpu)) return hypercall(vcpu);
+  return parallel.alone(() => {
+    const goesOn = hypercall(vcpu);
+    flushStale(vcpu.domain);
+    return goesOn;
+  });
 }
 
 /** HLT: sleep until an interrupt. With interrupts disabled nothing could wake it: the guest has switched it off. */

@@ -148,6 +148,10 @@ export const VcpuState = struct('vcpu_state', {
   pauseFlags: u32,
   isInitialised: u32,
   onRunQueue: u32,
+  /** Several pCPUs: the one that has the vCPU now (from 1), 0 if none. */
+  runningOn: u32,
+  /** A start-up IPI that came before the vCPU had left its pCPU: its vector + 1, else 0. */
+  startUp: u32,
   runNext: u32,
   /** Machine address of this vCPU's vcpu_info. */
   vcpuInfo: u32,

@@ -20,9 +20,13 @@ export function isRunnable(vcpu: Vcpu): boolean {
 /** Put a vCPU that may run on the run queue. */
 export function wake(vcpu: Vcpu): void {
   if (!isRunnable(vcpu) || vcpu.state.onRunQueue !== 0) return;
+  // Its pCPU will see that it may go on.
+  if (vcpu.state.runningOn !== 0) return;
   enqueue(vcpu);
   setRunstate(vcpu, RUNSTATE_runnable);
-  vcpu.domain.hypervisor.notices.wake?.();
+  const { parallel, notices } = vcpu.domain.hypervisor;
+  if (parallel) parallel.wakePcpu();
+  else notices.wake?.();
 }
 
 /** An event or interrupt has come: end HLT, SCHEDOP_block and SCHEDOP_poll. */
@@ -54,5 +58,7 @@ export function vcpuOfBlock(hypervisor: Hypervisor, blockAddress: number): Vcpu 
 /** The interrupt controller has an interrupt for this vCPU: end its HLT. */
 export function interruptArrived(hypervisor: Hypervisor, blockAddress: number): void {
   const vcpu = vcpuOfBlock(hypervisor, blockAddress);
-  if (vcpu !== undefined) unblock(vcpu);
+  if (vcpu === undefined) return;
+  unblock(vcpu);
+  hypervisor.parallel?.kick(vcpu);
 }

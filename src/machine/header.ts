@@ -1,7 +1,7 @@
 /**
  * The machine header: roots of everything that is found by following addresses, at a fixed place in machine memory.
  */
-import { struct, u32 } from '../base/struct.ts';
+import { aligned, struct, u32 } from '../base/struct.ts';
 import type { MachineMemory } from './memory.ts';
 
 export const MACHINE_HEADER = 0x8000;
@@ -16,6 +16,22 @@ export const MachineHeader = struct('machine', {
   codeGeneration: u32,
   /** After how many jumps to a place the translator is told of it; 0 = never. */
   hotJumps: u32,
+
+  // Each on a cache line of its own.
+  /** Lock of the code cache, held while code is decoded or forgotten (cpu/runtime/assembly/code/lock.ts). */
+  codeLock: aligned(64, u32),
+  /** Lock of whoever executes while no vCPU of the machine does (cpu/alone.ts). */
+  aloneLock: aligned(64, u32),
+  /** Lock of the hypervisor's state (hypervisor/pcpu.ts). */
+  hypervisorLock: aligned(64, u32),
+  /** Goes up whenever a vCPU becomes runnable; pCPUs without work wait for it. */
+  workCount: aligned(64, u32),
+  /** pCPUs that wait for work. */
+  idlePcpus: u32,
+  /** 1 when the pCPUs are to end. */
+  stopPcpus: u32,
+  /** 1 while the control domain's thread has been told that there is something for it, and has not looked yet. */
+  controlCalled: aligned(64, u32),
 });
 
 export const machineHeader = (memory: MachineMemory) => MachineHeader.at(memory.view, MACHINE_HEADER);

@@ -44,10 +44,15 @@ export function createMachineMemory(sizeBytes: number): MachineMemory {
       { cause },
     );
   }
-  const buffer = wasm.buffer;
+  return viewMachineMemory(wasm);
+}
+
+/** Views over a memory that another thread has made. */
+export function viewMachineMemory(wasm: WebAssembly.Memory): MachineMemory {
+  const { buffer } = wasm;
   return {
     wasm,
-    sizeBytes: pages * WASM_PAGE,
+    sizeBytes: buffer.byteLength,
     view: new DataView(buffer),
     u8: new Uint8Array(buffer),
     u16: new Uint16Array(buffer),

@@ -50,6 +50,16 @@ export function checkVcpus(count: number): number {
   );
 }
 
+/** @throws DomusError E_PCPU_COUNT */
+export function checkPcpus(count: number): number {
+  if (Number.isInteger(count) && count >= 1 && count <= VCPUS_MAX) return count;
+  throw new DomusError(
+    'E_PCPU_COUNT',
+    `the vCPUs of a machine cannot run on ${count} threads`,
+    `choose a number from 1 to ${VCPUS_MAX}`,
+  );
+}
+
 /** @throws DomusError E_SEED */
 export function checkSeed(seed: number): number {
   if (Number.isSafeInteger(seed) && seed >= 0) return seed;

@@ -16,7 +16,14 @@ import type { Sockets } from '../platform/sockets.ts';
 import { abortable, abortError, createDeadline } from './abort.ts';
 import type { BootPlan, BootRequest, Phase } from './boot.ts';
 import { type InputSource, readAll } from './byte-io.ts';
-import { checkEngine, checkMemory, checkSeed, checkVcpus, MEMORY_DEFAULT_BYTES } from './config.ts';
+import {
+  checkEngine,
+  checkMemory,
+  checkPcpus,
+  checkSeed,
+  checkVcpus,
+  MEMORY_DEFAULT_BYTES,
+} from './config.ts';
 import { nodeDiskHost } from './disk-host.ts';
 import type { DiskSpec } from './disk-spec.ts';
 import { closeDisks, DISK_MODULES, openDisks } from './guest-disk.ts';
@@ -47,6 +54,8 @@ export interface MachineOptions {
   readonly memory?: number | string;
   /** Default 1. */
   readonly vcpus?: number;
+  /** Threads that run the vCPUs, each a core's worth. */
+  readonly pcpus?: number;
   readonly engine?: string;
   /** Virtual time and seeded chance: two runs with the same input are identical. */
   readonly deterministic?: { readonly seed: number };
@@ -82,6 +91,7 @@ export interface RunResult extends ExecResult {
 interface CheckedOptions {
   readonly memoryBytes: number;
   readonly vcpus: number;
+  readonly pcpus: number;
   readonly engine: MachineConfig['engine'];
   readonly platform: Platform;
   readonly network: VirtualNetwork | undefined;
@@ -181,6 +191,7 @@ export class Host implements AsyncDisposable {
         : (options.memory ?? MEMORY_DEFAULT_BYTES),
     );
     const vcpus = checkVcpus(options.vcpus ?? 1);
+    const pcpus = checkPcpus(options.pcpus ?? 1);
     const engine = checkEngine(options.engine ?? 'translator');
     const platform = options.deterministic
       ? createSimulatedPlatform(checkSeed(options.deterministic.seed), this.#platform)
@@ -194,6 +205,7 @@ export class Host implements AsyncDisposable {
         disks,
         memoryBytes,
         vcpus,
+        pcpus: Math.min(pcpus, vcpus),
         engine,
         platform,
         network,
@@ -223,7 +235,7 @@ export class Host implements AsyncDisposable {
   }
 
   async #build(options: MachineOptions, checked: CheckedOptions): Promise<VirtualMachine> {
-    const { memoryBytes, vcpus, engine, platform, network, disks, needsAgent, isThrowaway } = checked;
+    const { memoryBytes, vcpus, pcpus, engine, platform, network, disks, needsAgent, isThrowaway } = checked;
     const { kernel, initrd, append, signal } = options;
     const plan = await this.#plan({
       kernel,
@@ -247,6 +259,7 @@ export class Host implements AsyncDisposable {
       disks,
       memoryBytes,
       vcpus,
+      pcpus,
       engine,
       platform,
       trace: options.trace,

@@ -122,6 +122,8 @@ export interface MachineConfig {
   readonly commandLine: string;
   readonly memoryBytes: number;
   readonly vcpus: number;
+  /** Threads that run the vCPUs at the same time; 1: the thread of the caller runs them in turn. */
+  readonly pcpus: number;
   readonly nrConsoles: number;
   readonly networks?: readonly NetworkInterface[];
   readonly disks?: readonly MachineDisk[];

@@ -21,14 +21,16 @@ import { Exit } from '../cpu/vcpu/exit.ts';
 import { buildPvhDomain } from '../hypervisor/builder/domain-builder.ts';
 import { setPvhEntryState } from '../hypervisor/builder/entry-state.ts';
 import { SpecialPage } from '../hypervisor/builder/layout.ts';
+import { cpuPolicy } from '../hypervisor/cpuid-policy.ts';
 import { createDomain } from '../hypervisor/domain.ts';
-import { allocUnboundFor, bindToGuest, deliverEvents, notify } from '../hypervisor/event/backend.ts';
+import { allocUnboundFor, bindToGuest, deliverEvents, locked, notify } from '../hypervisor/event/backend.ts';
 import { seedGrant } from '../hypervisor/grant/table.ts';
 import { builderMemory, setMemoryMap } from '../hypervisor/guest-physical.ts';
 import type { Domain } from '../hypervisor/hypervisor.ts';
-import { crashReason, domainCrash, pauseDomain, unpauseDomain } from '../hypervisor/life.ts';
+import { crashReason, domainCrash, pauseDomain, shutdownCode, unpauseDomain } from '../hypervisor/life.ts';
 import { createMachineHost, type MachineHost, TSC_KHZ } from '../hypervisor/machine-host.ts';
 import { addressOfGfn, takeReference } from '../hypervisor/p2m.ts';
+import { type Pcpus, startPcpus } from '../hypervisor/pcpus.ts';
 import { runOne } from '../hypervisor/scheduler.ts';
 import { readElfKernel } from '../image/elf/kernel.ts';
 import type { Station } from '../net/frame.ts';
@@ -81,6 +83,16 @@ const REASONS: Record<number, Shutdown['reason']> = {
   [sched.SHUTDOWN_soft_reset]: 'soft-reset',
 };
 
+/**
+ * Do several threads run the vCPUs? Not where every step is to be seen or to be the same again: a debugger, a trace, virtual time.
+ */
+const isParallel = (config: MachineConfig): boolean =>
+  config.pcpus > 1 &&
+  config.vcpus > 1 &&
+  !config.platform.isDeterministic &&
+  config.gdbPort === undefined &&
+  config.trace === undefined;
+
 /** Build a domain from the configuration; nothing runs before `start`. @throws DomusError */
 export async function createXenMachine(config: MachineConfig): Promise<GuestMachine> {
   const machine = new XenMachine(config);
@@ -103,6 +115,10 @@ class XenMachine implements GuestMachine {
   #isRunning = false;
   #isPaused = false;
   #isDestroyed = false;
+  #hasFailed = false;
+  /** The threads that run the vCPUs; undefined where this one does, in turn. */
+  #pcpus: Pcpus | undefined;
+  readonly #policy = cpuPolicy();
   readonly #debug: DebuggedDomain;
   #gdb: GdbServer | undefined;
   /** Settles when the loop has come to rest. */
@@ -118,6 +134,8 @@ class XenMachine implements GuestMachine {
       platform,
       guestBytes: config.memoryBytes + EXTRA_FRAMES * PAGE,
       vcpus: config.vcpus,
+      policy: this.#policy,
+      ...(isParallel(config) && { parallel: { pcpu: 0 } }),
       notices: {
         ...traceNotices(config.trace),
         shutdown: (domain, code) => this.#stopped(domain, code),
@@ -318,7 +336,7 @@ class XenMachine implements GuestMachine {
     return {
       onData: listener => void channel.onData(listener),
       write: chunk => {
-        const taken = channel.write(chunk);
+        const taken = locked(this.#host.hypervisor, () => channel.write(chunk));
         if (taken > 0) this.#config.platform.pacer.wake();
         return taken;
       },
@@ -332,12 +350,60 @@ class XenMachine implements GuestMachine {
   start(): void {
     this.#isRunning = true;
     this.#isPaused = true;
+    if (isParallel(this.#config)) {
+      const { platform } = this.#config;
+      this.#pcpus = startPcpus({
+        host: this.#host,
+        count: this.#config.pcpus,
+        modules: engineModules(),
+        policy: this.#policy,
+        clock: platform.clock,
+        called: () => platform.pacer.wake(),
+        failed: error => this.#fail(error),
+      });
+    }
     // With a debugger the first instruction is its to allow.
     if (!this.#gdb) this.resume();
   }
 
   async listenForGdb(port: number): Promise<void> {
     this.#gdb = await startGdbServer(this.#debug, port);
+  }
+
+  /** Serve the guest while pCPUs run it. */
+  async #serve(pcpus: Pcpus): Promise<void> {
+    const { pacer } = this.#config.platform;
+    const { hypervisor } = this.#host;
+    try {
+      await pcpus.ready;
+      if (!this.#isRunning) return;
+      locked(hypervisor, () => unpauseDomain(this.#domain));
+      while (this.#isRunning && !this.#isPaused) {
+        locked(hypervisor, () => {
+          pcpus.answer();
+          this.#serveBackends();
+          const code = shutdownCode(this.#domain);
+          if (code !== undefined) this.#stopped(this.#domain, code);
+        });
+        if (this.#shutdown) {
+          pcpus.awaitStopped(this.#domain);
+          await this.#finish(this.#shutdown);
+          return;
+        }
+        if (this.#hasWork()) await pacer.breathe();
+        else await pacer.idle(Number.POSITIVE_INFINITY);
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.#hasFailed = true;
+    if (!this.#isRunning) return;
+    this.#isRunning = false;
+    this.#config.platform.pacer.wake();
+    this.#onFailure(error);
   }
 
   async #run(): Promise<void> {
@@ -365,8 +431,7 @@ class XenMachine implements GuestMachine {
         else await platform.pacer.breathe();
       }
     } catch (error) {
-      this.#isRunning = false;
-      this.#onFailure(error);
+      this.#fail(error);
     }
   }
 
@@ -390,7 +455,10 @@ class XenMachine implements GuestMachine {
   /** Everything that the guest wrote goes out before its end is reported. */
   async #finish(shutdown: Shutdown): Promise<void> {
     this.#isRunning = false;
-    this.#serveBackends();
+    locked(this.#host.hypervisor, () => {
+      this.#pcpus?.answer();
+      this.#serveBackends();
+    });
     for (const channel of this.#channels) channel.drain();
     await this.#config.platform.pacer.breathe();
     this.#debug.stopped({ kind: 'shutdown', isCrash: shutdown.reason === 'crash' });
@@ -402,11 +470,16 @@ class XenMachine implements GuestMachine {
     this.#isPaused = true;
     this.#config.platform.pacer.wake();
     await this.#loop;
-    pauseDomain(this.#domain);
+    locked(this.#host.hypervisor, () => pauseDomain(this.#domain));
+    this.#pcpus?.awaitStopped(this.#domain);
   }
   resume(): void {
     if (!this.#isPaused || !this.#isRunning) return;
     this.#isPaused = false;
+    if (this.#pcpus) {
+      this.#loop = this.#serve(this.#pcpus);
+      return;
+    }
     unpauseDomain(this.#domain);
     this.#loop = this.#run();
   }
@@ -429,12 +502,23 @@ class XenMachine implements GuestMachine {
     return hashMachine(this.#host.hypervisor.memory, this.#domain);
   }
 
+  async #stopPcpus(): Promise<void> {
+    if (!this.#pcpus) return;
+    if (!this.#hasFailed) {
+      locked(this.#host.hypervisor, () => pauseDomain(this.#domain));
+      this.#pcpus.awaitStopped(this.#domain);
+    }
+    await this.#pcpus.stop();
+    this.#pcpus = undefined;
+  }
+
   async destroy(): Promise<void> {
     if (this.#isDestroyed) return;
     this.#isDestroyed = true;
     this.#isRunning = false;
     this.#config.platform.pacer.wake();
     await this.#loop;
+    await this.#stopPcpus();
     await this.#gdb?.close();
     for (const device of [...this.#blockDevices]) {
       device.remove(true);

@@ -60,9 +60,13 @@ test('a kick comes before the next instruction, and nothing is counted', { skip 
 });
 
 test('locked instructions over aligned memory run beside others', { skip }, () => {
-  const { block, run, word } = start([...lockInc(DATA), 0xf4]);
+  const { block, run, word } = start([0x90, ...lockInc(DATA), 0xf4]);
   block.parallel = 1;
-  assert.equal(run(2), Exit.halt, 'it needs nobody else to stop');
+  assert.equal(run(3), Exit.exclusive, 'others may have the page in their write tables');
+  block.parallel = 0;
+  assert.equal(run(1), Exit.fuel);
+  block.parallel = 1;
+  assert.equal(run(2), Exit.halt);
   assert.equal(word(DATA), 1);
 });
 
@@ -82,7 +86,8 @@ test('a locked instruction over two pages or two words runs alone', { skip }, ()
 });
 
 test('CMPXCHG8B is one access of eight bytes', { skip }, () => {
-  const { block, run, word } = start([0xf0, 0x0f, 0xc7, 0x0d, 0, 0x30, 0, 0, 0xf4]);
+  const { block, run, word } = start([0x90, 0xf0, 0x0f, 0xc7, 0x0d, 0, 0x30, 0, 0, 0xf4]);
+  assert.equal(run(1), Exit.fuel);
   block.parallel = 1;
   block.gpr.set(0, 0n);
   block.gpr.set(2, 0n);

@@ -46,10 +46,12 @@ export interface KernelOptions {
   readonly cases: string;
   /** Width of the kernel's own code, 64 when missing. */
   readonly bits?: 32 | 64 | undefined;
+  /** More options for gcc. */
+  readonly defines?: readonly string[];
 }
 
 /** @throws Error with gcc's words */
-export function buildKernel({ sources, cases, bits = 64 }: KernelOptions): TestKernel {
+export function buildKernel({ sources, cases, bits = 64, defines = [] }: KernelOptions): TestKernel {
   const folder = mkdtempSync(join(tmpdir(), 'domus-system-'));
   const path = join(folder, 'kernel.elf');
   const flags = ['-ffreestanding', '-nostdlib', '-static', '-fno-pic', '-no-pie', '-fno-stack-protector'];
@@ -66,7 +68,7 @@ export function buildKernel({ sources, cases, bits = 64 }: KernelOptions): TestK
   const mode = bits === 64 ? ['-m64', '-mno-red-zone'] : ['-m32'];
   execFileSync(
     'gcc',
-    [...mode, ...flags, ...code, ...strict, `-DCASES=${cases}`, ...link, '-o', path, ...files],
+    [...mode, ...flags, ...code, ...strict, ...defines, `-DCASES=${cases}`, ...link, '-o', path, ...files],
     { stdio: ['ignore', 'pipe', 'pipe'], timeout: 60_000 },
   );
   return { path, remove: () => rmSync(folder, { recursive: true, force: true }) };

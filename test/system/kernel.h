@@ -100,6 +100,9 @@ void modes(void);
 void privileges(void);
 void code_changes(void);
 void processors(void);
+void litmus(void);
+void litmus_in_turns(void);
+void litmus_busy(void);
 extern int is_full;
 extern u32 cpu_count;
 #endif

@@ -12,6 +12,7 @@ import type { ByteSink } from '../../platform/platform.ts';
 import {
   checkEngine,
   checkMemory,
+  checkPcpus,
   checkSeed,
   checkVcpus,
   formatSize,
@@ -81,6 +82,12 @@ const options = {
     placeholder: 'N',
     summary: `virtual processors, 1 to ${VCPUS_MAX} (default 1)`,
     parse: text => checkVcpus(parseInteger('number of vCPUs')(text)),
+  }),
+  pcpus: option({
+    name: 'pcpus',
+    placeholder: 'N',
+    summary: 'threads that run the virtual processors at the same time (default 1: they take turns)',
+    parse: text => checkPcpus(parseInteger('number of threads')(text)),
   }),
   kernel: option({
     name: 'kernel',
@@ -363,6 +370,7 @@ async function runGuest(
     command,
     memory: values.memory,
     vcpus: values.vcpus,
+    pcpus: values.pcpus,
     kernel: values.kernel,
     initrd: values.initrd,
     append: values.append,

@@ -42,6 +42,9 @@ export class RecordWriter {
   readonly #services: CodeServices;
   /** Where the next record goes. */
   #at = 0;
+  /** Offsets in the page of the run's instructions, and their records. */
+  readonly #positions = new Uint16Array(RUN_LIMIT);
+  readonly #addresses = new Uint32Array(RUN_LIMIT);
   /**
    * Where in a page the debugger has a breakpoint (1 for each such offset). A code page serves every linear address
    * that its frame is mapped at, so only the offset counts here; the breakpoint's handler asks for the whole address.
@@ -73,6 +76,7 @@ export class RecordWriter {
     const table = (codePage + P.table) >> 2;
     let position = offset;
     let ended = false;
+    let decoded = 0;
     for (let count = 0; count < RUN_LIMIT && position < PAGE; count++) {
       const known = u32[table + position] as number;
       if (known !== 0) {
@@ -86,7 +90,9 @@ export class RecordWriter {
         break;
       }
       const length = failure ? 1 : this.#decoder.result.length;
-      u32[table + position] = this.#at;
+      this.#positions[count] = position;
+      this.#addresses[count] = this.#at;
+      decoded = count + 1;
       this.#cover(codePage, position, failure ? Math.min(15, PAGE - position) : length);
       this.#write(failure, position, mode);
       position += length;
@@ -99,6 +105,10 @@ export class RecordWriter {
     }
     if (!ended) this.#proceed(position, 0);
     header.codeNext = this.#at;
+    // Other vCPUs may find them from here on, so all of the run must be there.
+    for (let i = 0; i < decoded; i++) {
+      Atomics.store(u32, table + (this.#positions[i] as number), this.#addresses[i] as number);
+    }
     const frame = (FRAME_TABLE_BASE + (hostPage >>> 12) * FrameEntry.size + FrameEntry.offsets.flags) >>> 0;
     if (((u8[frame] as number) & FrameFlag.code) === 0) this.#services.markCode(hostPage >>> 12);
     return first;

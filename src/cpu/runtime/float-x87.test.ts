@@ -372,16 +372,6 @@ add({
   memory: memoryInteger,
   run: m => void call(m, 'fldcw', m.view.getUint16(M, true)),
 });
-add({ name: 'emms', code: [0x0f, 0x77], run: m => void call(m, 'emms') });
-// movq mm0, mm0
-add({
-  name: 'mmx',
-  code: [0x0f, 0x6f, 0xc0],
-  run: m => {
-    call(m, 'mmxEnter');
-    call(m, 'mmxWritten', 0);
-  },
-});
 /** Exponents of ST(0) and ST(1) from these ranges (biased from, count). */
 const exponents =
   (from0: number, count0: number, from1?: number, count1?: number): State['shape'] =>

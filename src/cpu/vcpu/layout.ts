@@ -185,6 +185,8 @@ export const Vcpu = struct('vcpu', {
   kick: aligned(64, i32),
   /** 1 while other vCPUs of the machine may run at the same time: see `Emitter.requireAlone`. */
   parallel: u32,
+  /** 1 while a worker executes the vCPU: its code, or an exception's delivery (cpu/alone.ts). */
+  engaged: u32,
   /** A word that nobody looks at: an atomic operation on it orders the accesses around it. */
   fence: u32,
   /**

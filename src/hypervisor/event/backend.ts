@@ -10,6 +10,12 @@ import { Channel } from '../state.ts';
 import { allocUnbound, bindInterdomain, closePort, send } from './channel.ts';
 import { channelOf } from './table.ts';
 
+/** Touch the hypervisor's state: backends act whenever their own input comes, and vCPUs may run at the same time. */
+export function locked<T>(hypervisor: Hypervisor, task: () => T): T {
+  const { parallel } = hypervisor;
+  return parallel ? parallel.lock.during(task) : task();
+}
+
 export function controlDomain(hypervisor: Hypervisor): Domain {
   const domain = hypervisor.domains.get(0);
   invariant(domain?.state.isControl, 'there is no control domain');
@@ -17,14 +23,17 @@ export function controlDomain(hypervisor: Hypervisor): Domain {
 }
 
 /** A port of `guest` that domain 0 may bind: what the toolstack puts into STORE_EVTCHN and CONSOLE_EVTCHN. */
-export const allocUnboundFor = (guest: Domain): number => allocUnbound(guest, 0);
+export const allocUnboundFor = (guest: Domain): number =>
+  locked(guest.hypervisor, () => allocUnbound(guest, 0));
 
 /** Bind a new port of the control domain to a guest's unbound port. Negative errno if that is none. */
 export function bindToGuest(guest: Domain, guestPort: number, callback?: () => void): number {
-  const control = controlDomain(guest.hypervisor);
-  const port = bindInterdomain(control, guest, guestPort);
-  if (port > 0 && callback) onEvent(guest.hypervisor, port, callback);
-  return port;
+  return locked(guest.hypervisor, () => {
+    const control = controlDomain(guest.hypervisor);
+    const port = bindInterdomain(control, guest, guestPort);
+    if (port > 0 && callback) onEvent(guest.hypervisor, port, callback);
+    return port;
+  });
 }
 
 /** Call `callback` whenever the port has been notified (once for any number of notifications in between). */
@@ -33,11 +42,12 @@ export function onEvent(hypervisor: Hypervisor, port: number, callback: () => vo
 }
 
 /** Notify the guest at the other end. Returns 0 or a negative errno. */
-export const notify = (hypervisor: Hypervisor, port: number): number => send(controlDomain(hypervisor), port);
+export const notify = (hypervisor: Hypervisor, port: number): number =>
+  locked(hypervisor, () => send(controlDomain(hypervisor), port));
 
 export function unbind(hypervisor: Hypervisor, port: number): void {
   hypervisor.callbacks.delete(port);
-  closePort(controlDomain(hypervisor), port);
+  locked(hypervisor, () => closePort(controlDomain(hypervisor), port));
 }
 
 /** Run the callbacks of all notified ports. Notifications that these cause are delivered too, up to a bound. */

@@ -12,7 +12,9 @@ export function setPending(domain: Domain, port: number, channel: ChannelRecord)
   if (domain.state.isControl) {
     if (channel.pending === 0) {
       channel.pending = 1;
-      domain.hypervisor.pendingCallbacks.push(port);
+      const { parallel, pendingCallbacks } = domain.hypervisor;
+      if (parallel && parallel.pcpu !== 0) parallel.callControl();
+      else pendingCallbacks.push(port);
     }
     return;
   }

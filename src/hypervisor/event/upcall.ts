@@ -25,6 +25,7 @@ export function injectUpcall(vcpu: Vcpu): void {
   if (vector !== 0) vcpu.domain.hypervisor.interrupts.upcall(vcpu.state.block, vector);
   else assertCallbackVector(vcpu);
   unblock(vcpu);
+  vcpu.domain.hypervisor.parallel?.kick(vcpu);
 }
 
 /**

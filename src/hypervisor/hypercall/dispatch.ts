@@ -139,6 +139,16 @@ const RAX = 0;
 /** VMCALL and VMMCALL are three bytes long, and so is what the hypercall page's stubs end in. */
 const INSTRUCTION_BYTES = 3n;
 
+/** May the hypercall that a vCPU has just issued change the p2m, or take pages back? */
+export function mayChangeMap({ block }: Vcpu): boolean {
+  const number = BigInt.asUintN(32, block.gpr.get(RAX));
+  return (
+    number === BigInt(Hypercall.memory_op) ||
+    number === BigInt(Hypercall.grant_table_op) ||
+    number === BigInt(Hypercall.multicall)
+  );
+}
+
 /** Do the hypercall that a vCPU has just issued. Returns whether it may go on with its slice. */
 export function hypercall(vcpu: Vcpu): boolean {
   const { block, domain } = vcpu;

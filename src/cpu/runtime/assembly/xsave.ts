@@ -4,6 +4,7 @@
  * AVX state follows the header directly, so the standard and the compacted form have it at the same place.
  * Functions return nonzero with an exception pending; nothing is loaded then.
  */
+import { fninit } from './float/x87-move';
 import {
   VCPU_cr0,
   VCPU_cr4,
@@ -121,15 +122,6 @@ function abridgedTags(cpu: usize): u64 {
   return abridged;
 }
 
-/** The full tag of a register that is not empty: 0 valid, 1 zero, 2 special. */
-function tagOf(register: usize): u32 {
-  const exponent = load<u16>(register, 8) & 0x7fff;
-  const significand = load<u64>(register);
-  if (exponent === 0) return significand === 0 ? 1 : 2;
-  if (exponent === 0x7fff) return 2;
-  return significand >> 63 !== 0 ? 0 : 2;
-}
-
 function saveX87(cpu: usize, wide: bool): i32 {
   const control: u64 = load<u16>(cpu, VCPU_fcw);
   const status: u64 = load<u16>(cpu, VCPU_fsw);
@@ -194,22 +186,14 @@ function loadX87(cpu: usize, wide: bool): i32 {
   const abridged = (first >> 32) as u32;
   let tags: u32 = 0;
   for (let i = 0; i < 8; i++) {
-    const tag: u32 = ((abridged >> i) & 1) === 0 ? 3 : tagOf(cpu + VCPU_fpr + (i << 4));
-    tags |= tag << (i << 1);
+    if (((abridged >> i) & 1) === 0) tags |= 3 << (i << 1);
   }
   store<u16>(cpu, tags as u16, VCPU_ftw);
   return 0;
 }
 
 function initX87(cpu: usize): void {
-  store<u16>(cpu, 0x37f, VCPU_fcw);
-  store<u16>(cpu, 0, VCPU_fsw);
-  store<u16>(cpu, 0xffff, VCPU_ftw);
-  store<u16>(cpu, 0, VCPU_fop);
-  store<u64>(cpu, 0, VCPU_fip);
-  store<u64>(cpu, 0, VCPU_fdp);
-  store<u16>(cpu, 0, VCPU_fcs);
-  store<u16>(cpu, 0, VCPU_fds);
+  fninit(cpu);
   memory.fill(cpu + VCPU_fpr, 0, 128);
 }
 

@@ -25,16 +25,24 @@ import {
 import { codeChanged, codeDiscarded } from '../host';
 import { frameEntry } from '../mmu/physical';
 import { firstVcpu, flushExec, flushFrame, nextVcpu } from '../mmu/tlb';
+import { lockCode, unlockCode } from './lock';
 
 /** Longest instruction, less one: how far before a written byte an instruction that contains it may start. */
 const LOOK_BACK: i32 = 14;
 
-/** Instructions of the frame are about to be decoded: from now on every store to it is watched. */
+/** Is every store to the frame watched? */
+export function isCodeMarked(mfn: u32): bool {
+  return (load<u8>(frameEntry(mfn), FRAME_ENTRY_flags) & FRAME_FLAG_code) !== 0;
+}
+
+/**
+ * Instructions of the frame are about to be decoded: from now on every store to it is watched. As it takes the frame
+ * out of other vCPUs' write tables, none of them may be executing, and none stores to it before it has looked there.
+ * The hypervisor looks at the mark after it has written: so the mark is there for it before a byte is decoded.
+ */
 export function markCode(mfn: u32): void {
-  const frame = frameEntry(mfn);
-  const flags = load<u8>(frame, FRAME_ENTRY_flags);
-  if ((flags & FRAME_FLAG_code) !== 0) return;
-  store<u8>(frame, flags | FRAME_FLAG_code, FRAME_ENTRY_flags);
+  if (isCodeMarked(mfn)) return;
+  atomic.or<u8>(frameEntry(mfn) + FRAME_ENTRY_flags, FRAME_FLAG_code as u8);
   flushFrame(mfn);
 }
 
@@ -52,6 +60,12 @@ function lengthOf(record: usize): i32 {
 
 /** Bytes `offset .. offset + size - 1` of a frame were written: forget the instructions that contain one of them. */
 export function invalidateCode(mfn: u32, offset: i32, size: i32): void {
+  lockCode();
+  invalidateLocked(mfn, offset, size);
+  unlockCode();
+}
+
+function invalidateLocked(mfn: u32, offset: i32, size: i32): void {
   const frame = frameEntry(mfn);
   const written = granulesOf(offset, offset + size - 1);
   let remaining: u64 = 0;
@@ -68,7 +82,7 @@ export function invalidateCode(mfn: u32, offset: i32, size: i32): void {
     remaining |= load<u64>(page, CODE_PAGE_granules);
   }
   if (changed && remaining === 0) {
-    store<u8>(frame, load<u8>(frame, FRAME_ENTRY_flags) & ~FRAME_FLAG_code, FRAME_ENTRY_flags);
+    atomic.and<u8>(frame + FRAME_ENTRY_flags, ~FRAME_FLAG_code as u8);
   }
 }
 
@@ -106,7 +120,7 @@ function granuleInUse(table: usize, granule: i32): bool {
   return false;
 }
 
-/** Throw the whole code cache away: all code pages and records of all domains. */
+/** Throw the whole code cache away: all code pages and records of all domains. No vCPU may be executing. */
 export function discardCode(): void {
   const header = MACHINE_HEADER as usize;
   store<u32>(header, load<u32>(header, MACHINE_HEADER_codeBase), MACHINE_HEADER_codeNext);

@@ -9,11 +9,13 @@ import {
   MACHINE_HEADER,
   MACHINE_HEADER_codeLimit,
   MACHINE_HEADER_codeNext,
+  PENDING_EXCLUSIVE,
   SEG_cs,
   TLB_CLASS_supervisor,
   TLB_CLASS_user,
   VCPU_codePage,
   VCPU_mode,
+  VCPU_parallel,
   VCPU_rip,
   VCPU_tlbExec,
 } from '../generated/layout';
@@ -32,7 +34,8 @@ import {
   raisePageFault,
 } from '../state';
 import { UD } from '../x86';
-import { discardCode, markCode } from './invalidate';
+import { discardCode, isCodeMarked, markCode } from './invalidate';
+import { lockCode, unlockCode } from './lock';
 
 /** Room that the decoder finds in the code cache at each call, at least. */
 export const DECODE_HEADROOM: u32 = 0x10000;
@@ -58,6 +61,22 @@ export function lookup(cpu: usize): usize {
     va = (baseOf(cpu, SEG_cs) + rip) & 0xffff_ffff;
   }
   const entry = slot(load<u32>(cpu, VCPU_tlbExec), va);
+  if (hits(entry, va)) {
+    const record: usize = load<u32>(addendOf(entry) + (((va & 0xfff) as usize) << 2));
+    if (record !== 0) {
+      store<u64>(cpu, va & PAGE_MASK, VCPU_codePage);
+      return record;
+    }
+  }
+  lockCode();
+  const record = find(cpu, va);
+  unlockCode();
+  return record;
+}
+
+/** The record at linear address `va`, with the code cache locked; 0 = exception pending. */
+function find(cpu: usize, va: u64): usize {
+  const entry = slot(load<u32>(cpu, VCPU_tlbExec), va);
   let table = addendOf(entry);
   if (!hits(entry, va)) {
     table = enterCodePage(cpu, va);
@@ -69,6 +88,7 @@ export function lookup(cpu: usize): usize {
   if (record !== 0) return record;
 
   if (!hasRoom(DECODE_HEADROOM)) {
+    if (needsOthersToStop(cpu)) return 0;
     discardCode();
     table = enterCodePage(cpu, va);
     if (table === 0) return 0;
@@ -76,8 +96,18 @@ export function lookup(cpu: usize): usize {
   const page = table - CODE_PAGE_table;
   const mfn = load<u32>(page, CODE_PAGE_mfn);
   // The mark is dropped when the last instruction of a frame is invalidated, while this page stays in the TLB.
-  markCode(mfn);
+  if (!isCodeMarked(mfn)) {
+    if (needsOthersToStop(cpu)) return 0;
+    markCode(mfn);
+  }
   return decode(cpu, mfn << 12, page, offset);
+}
+
+/** What is to be done touches other vCPUs: true, with Exit.exclusive to come, when they may be executing. */
+function needsOthersToStop(cpu: usize): bool {
+  if (load<u32>(cpu, VCPU_parallel) === 0) return false;
+  raiseNoError(cpu, PENDING_EXCLUSIVE);
+  return true;
 }
 
 function hasRoom(bytes: u32): bool {
@@ -92,7 +122,9 @@ function enterCodePage(cpu: usize, va: u64): usize {
   // Found before anything else is called: these are results of the walk.
   const global = walkGlobal;
   const shift = walkShift;
-  const table = codePageOf(cpu, address >> 12) + CODE_PAGE_table;
+  const page = codePageOf(cpu, address >> 12);
+  if (page === 0) return 0;
+  const table = page + CODE_PAGE_table;
   fill(cpu, load<u32>(cpu, VCPU_tlbExec), va, table, global, shift);
   return table;
 }
@@ -114,7 +146,7 @@ export function fetchAddress(cpu: usize, va: u64): usize {
   return resolvedPage + ((va & 0xfff) as usize);
 }
 
-/** Find or create the code page of a frame for the vCPU's mode. */
+/** Find or create the code page of a frame for the vCPU's mode; 0 = the others must stop first. */
 function codePageOf(cpu: usize, mfn: u32): usize {
   const mode = load<u32>(cpu, VCPU_mode);
   const frame = frameEntry(mfn);
@@ -122,7 +154,10 @@ function codePageOf(cpu: usize, mfn: u32): usize {
   for (; page !== 0; page = load<u32>(page, CODE_PAGE_next)) {
     if (load<u32>(page, CODE_PAGE_mode) === mode) return page;
   }
-  if (!hasRoom((CODE_PAGE_BYTES as u32) + DECODE_HEADROOM)) discardCode();
+  if (!hasRoom((CODE_PAGE_BYTES as u32) + DECODE_HEADROOM)) {
+    if (needsOthersToStop(cpu)) return 0;
+    discardCode();
+  }
   const header = MACHINE_HEADER as usize;
   page = load<u32>(header, MACHINE_HEADER_codeNext);
   store<u32>(header, (page + CODE_PAGE_BYTES) as u32, MACHINE_HEADER_codeNext);

@@ -20,7 +20,7 @@ export {
   fxam,
   fxtract,
 } from './x87-arith';
-export * from './x87-image';
+export { fldenv, fnsave, fnstenv, frstor } from './x87-image';
 export * from './x87-log';
 export * from './x87-move';
 export * from './x87-trig';

@@ -1,7 +1,7 @@
 /**
  * x87 arithmetic and comparison instructions. `op` is the number that the instruction encoding has for an operation: 0 add,
  * 1 mul, 2 com, 3 comp, 4 sub, 5 subr, 6 div, 7 divr. Registers are stack-relative. Exceptions are left pending in
- * FSW: see x87Pending().
+ * FSW, for the next waiting instruction.
  */
 
 import { PE, raise, raised, ZE } from './control';
@@ -20,6 +20,7 @@ import {
   invalid,
   LEADING,
   LESS,
+  memoryDenormal,
   mul80,
   noteDenormals,
   packDropping,
@@ -49,6 +50,7 @@ import {
 } from './format';
 import { inexact, roundedUp as integerRoundedUp, roundMagnitude } from './integer';
 import { divide128, remainder } from './wide';
+import { quickArithmetic, quickArithmeticWith, quickSign } from './x87-quick';
 import {
   begin,
   blocked,
@@ -136,6 +138,7 @@ function compareWith(cpu: usize, empty: bool, se: u32, sig: u64, quiet: bool, po
 
 /** ST(dst) = ST(dst) op ST(src), for the operations but com and comp; then `pop` pops (0 or 1). */
 export function farith(cpu: usize, op: u32, dst: u32, src: u32, pop: u32): void {
+  if (quickArithmetic(cpu, op, dst, src, pop)) return;
   begin(cpu);
   if (isEmpty(cpu, dst) || isEmpty(cpu, src)) underflow();
   else operate(op, stSe(cpu, dst), stSig(cpu, dst), stSe(cpu, src), stSig(cpu, src));
@@ -157,17 +160,20 @@ function withMemory(cpu: usize, op: u32): void {
 export function farithMem32(cpu: usize, op: u32, bits: u32): void {
   begin(cpu);
   widen<f32>(<u64>bits);
+  if (!memoryDenormal && quickArithmeticWith(cpu, op, rSe, rSig)) return;
   withMemory(cpu, op);
 }
 export function farithMem64(cpu: usize, op: u32, bits: u64): void {
   begin(cpu);
   widen<f64>(bits);
+  if (!memoryDenormal && quickArithmeticWith(cpu, op, rSe, rSig)) return;
   withMemory(cpu, op);
 }
 /** The integer forms (fiadd ...): a 16-bit operand comes sign-extended. */
 export function farithInt(cpu: usize, op: u32, value: i32): void {
   begin(cpu);
   widenInteger(value);
+  if (quickArithmeticWith(cpu, op, rSe, rSig)) return;
   withMemory(cpu, op);
 }
 
@@ -237,12 +243,14 @@ export function fsqrt(cpu: usize): void {
   finish(cpu, 0, 0);
 }
 export function fchs(cpu: usize): void {
+  if (quickSign(cpu, 0xffff, 0x8000)) return;
   begin(cpu);
   if (isEmpty(cpu, 0)) underflow();
   else result(stSe(cpu, 0) ^ 0x8000, stSig(cpu, 0));
   finish(cpu, 0, 0);
 }
 export function fabs(cpu: usize): void {
+  if (quickSign(cpu, 0x7fff, 0)) return;
   begin(cpu);
   if (isEmpty(cpu, 0)) underflow();
   else result(stSe(cpu, 0) & 0x7fff, stSig(cpu, 0));

@@ -20,7 +20,7 @@ import { fninit } from './x87-move';
 import { slot, summarize } from './x87-stack';
 
 /** The tag word with the classes of the registers worked out: 0 valid, 1 zero, 2 special, 3 empty. */
-export function fullTags(cpu: usize): u32 {
+function fullTags(cpu: usize): u32 {
   const tags = <u32>load<u16>(cpu, VCPU_ftw);
   let full: u32 = 0;
   for (let i: u32 = 0; i < 8; i++) {

@@ -12,7 +12,6 @@ import {
   VCPU_fds,
   VCPU_fip,
   VCPU_fop,
-  VCPU_fpr,
   VCPU_fsw,
   VCPU_ftw,
   VCPU_temp,
@@ -40,6 +39,15 @@ import { defaultNan, infinity, precision, quietBit, roundedAway, roundPack } fro
 import { inexact, roundedUp as integerRoundedUp, roundMagnitude } from './integer';
 import { widen, widenInteger } from './x87-arith';
 import {
+  quickCopy,
+  quickDuplicate,
+  quickExchange,
+  quickLoad32,
+  quickLoad64,
+  quickPush,
+  quickStore,
+} from './x87-quick';
+import {
   anyUnmasked,
   begin,
   blocked,
@@ -60,10 +68,6 @@ import {
   underflow,
 } from './x87-stack';
 
-/** Nonzero when an unmasked exception is pending: the next waiting instruction raises #MF. */
-export function x87Pending(cpu: usize): i32 {
-  return i32(status(cpu) & 0x80);
-}
 export function popX87(cpu: usize): void {
   popStack(cpu);
 }
@@ -81,17 +85,20 @@ function pushWidened(cpu: usize): void {
   push(cpu);
 }
 export function fld32(cpu: usize, bits: u32): void {
+  if (quickLoad32(cpu, bits)) return;
   begin(cpu);
   widen<f32>(<u64>bits);
   pushWidened(cpu);
 }
 export function fld64(cpu: usize, bits: u64): void {
+  if (quickLoad64(cpu, bits)) return;
   begin(cpu);
   widen<f64>(bits);
   pushWidened(cpu);
 }
 /** Load the 10 bytes at an address as they are. */
 export function fld80(cpu: usize, address: usize): void {
+  if (quickPush(cpu, <u32>load<u16>(address, 8), load<u64>(address))) return;
   begin(cpu);
   result(<u32>load<u16>(address, 8), load<u64>(address));
   push(cpu);
@@ -103,6 +110,7 @@ export function fild(cpu: usize, value: i64): void {
 }
 /** FLD ST(i). */
 export function fldSt(cpu: usize, src: u32): void {
+  if (quickDuplicate(cpu, src)) return;
   begin(cpu);
   if (isEmpty(cpu, src)) {
     // The missing operand is found before the missing room.
@@ -151,6 +159,7 @@ export function fldConst(cpu: usize, which: u32): void {
 
 /** ST(0) rounded to a memory format, the pattern in temp[0]. */
 function storeAs<T>(cpu: usize): i32 {
+  if (quickStore<T>(cpu)) return 1;
   begin(cpu);
   const se = stSe(cpu, 0);
   const sig = stSig(cpu, 0);
@@ -205,6 +214,7 @@ export function fst80(cpu: usize): i32 {
 }
 /** FST ST(i) and FSTP ST(i). */
 export function fstSt(cpu: usize, dst: u32, pop: u32): void {
+  if (quickCopy(cpu, dst, pop)) return;
   begin(cpu);
   if (isEmpty(cpu, 0)) underflow();
   else result(stSe(cpu, 0), stSig(cpu, 0));
@@ -301,6 +311,7 @@ export function fbst(cpu: usize): i32 {
 }
 
 export function fxch(cpu: usize, i: u32): void {
+  if (quickExchange(cpu, i)) return;
   begin(cpu);
   const emptyTop = isEmpty(cpu, 0);
   const emptyOther = isEmpty(cpu, i);
@@ -357,18 +368,4 @@ export function fnclex(cpu: usize): void {
 export function fldcw(cpu: usize, value: u32): void {
   store<u16>(cpu, <u16>((value & 0x1f3f) | 0x40), VCPU_fcw);
   summarize(cpu);
-}
-
-/** An MMX instruction begins: TOP becomes 0 and all registers valid. */
-export function mmxEnter(cpu: usize): void {
-  setStatus(cpu, status(cpu) & ~(<u32>0x3800));
-  store<u16>(cpu, 0, VCPU_ftw);
-}
-/** An MMX register was written: sign and exponent of the register under it become ones. */
-export function mmxWritten(cpu: usize, register: u32): void {
-  store<u16>(cpu + VCPU_fpr + ((register & 7) << 4), 0xffff, 8);
-}
-export function emms(cpu: usize): void {
-  setStatus(cpu, status(cpu) & ~(<u32>0x3800));
-  store<u16>(cpu, 0xffff, VCPU_ftw);
 }

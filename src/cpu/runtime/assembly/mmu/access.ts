@@ -89,11 +89,22 @@ export function checkAlignment(cpu: usize, va: u64, size: i32): i32 {
   return raise(cpu, AC, 0);
 }
 
-/** For the few bytes of one access a loop is faster than the block instruction. */
+/**
+ * For the few bytes of one access a loop is faster than the block instruction. Two, four and eight bytes are stored at
+ * once: other vCPUs must not see half of an aligned store to a page with code.
+ */
 function copyBytes(to: usize, from: usize, size: i32): void {
   let i: usize = 0;
   for (; i + 8 <= (size as usize); i += 8) store<u64>(to + i, load<u64>(from + i));
-  for (; i < (size as usize); i++) store<u8>(to + i, load<u8>(from + i));
+  if ((size & 4) !== 0) {
+    store<u32>(to + i, load<u32>(from + i));
+    i += 4;
+  }
+  if ((size & 2) !== 0) {
+    store<u16>(to + i, load<u16>(from + i));
+    i += 2;
+  }
+  if ((size & 1) !== 0) store<u8>(to + i, load<u8>(from + i));
 }
 
 /** Address at which `size` bytes can be read, 0 = exception pending. */

@@ -1,0 +1,48 @@
+/** A pCPU: the thread that runs whatever vCPU the scheduler gives it, until it is told to stop. Started by pcpus.ts. */
+import { nodeEntropy } from '../platform/node/entropy.ts';
+import { createClockAt, post, threadData } from '../platform/node/threads.ts';
+import type { Platform } from '../platform/platform.ts';
+import { createMachineHost } from './machine-host.ts';
+import { isStopRequested } from './parallel.ts';
+import type { PcpuMessage, PcpuStart } from './pcpus.ts';
+import { runOne } from './scheduler.ts';
+
+const start = threadData() as PcpuStart;
+const send = (message: PcpuMessage): void => post(message);
+const nothing = async (): Promise<void> => {};
+const platform: Platform = {
+  clock: createClockAt(start.origin),
+  entropy: nodeEntropy,
+  // It waits for work in machine memory; the host's event loop has no part in this thread.
+  pacer: { breathe: nothing, idle: nothing, wake: () => {}, retired: () => {} },
+  timers: { after: () => () => {}, every: () => () => {} },
+  isDeterministic: false,
+};
+const { hypervisor } = createMachineHost({
+  modules: start.modules,
+  platform,
+  guestBytes: 0,
+  vcpus: 0,
+  policy: start.policy,
+  notices: { shutdown: () => hypervisor.parallel?.callControl() },
+  earlyConsole: (domain, character) => send({ kind: 'early', domain: domain.id, character }),
+  parallel: {
+    pcpu: start.pcpu,
+    call: () => send({ kind: 'call' }),
+    adopt: { memory: start.memory, wallStartNs: start.wallStartNs },
+  },
+});
+
+const { parallel, memory } = hypervisor;
+if (parallel) {
+  send({ kind: 'ready' });
+  parallel.lock.acquire();
+  try {
+    while (!isStopRequested(memory)) {
+      const outcome = runOne(hypervisor);
+      if (outcome.kind === 'idle') parallel.sleep(outcome.waitNs);
+    }
+  } finally {
+    while (parallel.lock.isHeld) parallel.lock.release();
+  }
+}
