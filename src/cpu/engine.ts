@@ -234,8 +234,10 @@ export class CpuEngine {
       this.#settle(cpu, left);
       const reason = view.getUint32(cpu + V.exitReason, true);
       if (reason === Exit.breakpoint || reason === Exit.kick || reason === Exit.exclusive) {
-        // What was to happen around the instruction that has not been executed is still to come.
-        if (shadowed && done === 0) view.setUint32(cpu + V.interruptShadow, 1, true);
+        // What was to happen around the instruction that has not been executed is still to come: also where STI has just cut the
+        // slice so that one more instruction runs.
+        const isDelayed = budget < slice && budget - done === 1;
+        if ((shadowed && done === 0) || isDelayed) view.setUint32(cpu + V.interruptShadow, 1, true);
         // After one instruction of two there is a trap first.
         if (!stepping || done === 0) return reason;
       }

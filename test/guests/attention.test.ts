@@ -96,3 +96,19 @@ test('CMPXCHG8B is one access of eight bytes', { skip }, () => {
   assert.equal(run(10), Exit.halt);
   assert.deepEqual([word(DATA), word(DATA + 4)], [0x1234, 0x5678]);
 });
+
+test('the instruction after STI comes before an interrupt, also when it has to wait for its turn', {
+  skip,
+}, () => {
+  const { block, run, word } = start([0x90, 0xfb, ...lockInc(DATA + 1), 0xf4]);
+  assert.equal(run(1), Exit.fuel);
+  block.parallel = 1;
+  block.pendingInterrupt = 0x40;
+  assert.equal(run(10), Exit.exclusive);
+  assert.equal(block.rip, BigInt(CODE + 2));
+  assert.equal(block.interruptShadow, 1, 'interrupts are held off still');
+  block.parallel = 0;
+  assert.equal(run(10), Exit.interruptWindow);
+  assert.equal(word(DATA + 1), 1);
+  assert.equal(block.rip, BigInt(CODE + 2 + 7));
+});

@@ -1,5 +1,6 @@
 /** What the block backend needs of the hypervisor: that of every backend, and copies from and to granted pages. */
 import { type DomainId, frameAddress, type GrantRef, mfn, PAGE_SIZE } from '../../base/brand.ts';
+import { locked } from '../../hypervisor/event/backend.ts';
 import { acquireGrant, releaseGrant } from '../../hypervisor/grant/table.ts';
 import { wroteTo } from '../../hypervisor/guest-memory.ts';
 import type { Hypervisor } from '../../hypervisor/hypervisor.ts';
@@ -20,23 +21,27 @@ export function createBlockHost(hypervisor: Hypervisor): BlockHost {
     copyFromGrant(domid, ref, offset, target) {
       const domain = hypervisor.domains.get(domid);
       if (!domain || offset + target.length > PAGE_SIZE) return false;
-      const frame = acquireGrant(domain, ref, 0, false);
-      if (frame < 0) return false;
-      const start = frameAddress(mfn(frame)) + offset;
-      target.set(u8.subarray(start, start + target.length));
-      releaseGrant(domain, ref, false, frame);
-      return true;
+      return locked(hypervisor, () => {
+        const frame = acquireGrant(domain, ref, 0, false);
+        if (frame < 0) return false;
+        const start = frameAddress(mfn(frame)) + offset;
+        target.set(u8.subarray(start, start + target.length));
+        releaseGrant(domain, ref, false, frame);
+        return true;
+      });
     },
     copyToGrant(domid, ref, offset, source) {
       const domain = hypervisor.domains.get(domid);
       if (!domain || offset + source.length > PAGE_SIZE) return false;
-      const frame = acquireGrant(domain, ref, 0, true);
-      if (frame < 0) return false;
-      const start = frameAddress(mfn(frame)) + offset;
-      u8.set(source, start);
-      wroteTo(hypervisor, start, source.length);
-      releaseGrant(domain, ref, true, frame);
-      return true;
+      return locked(hypervisor, () => {
+        const frame = acquireGrant(domain, ref, 0, true);
+        if (frame < 0) return false;
+        const start = frameAddress(mfn(frame)) + offset;
+        u8.set(source, start);
+        wroteTo(hypervisor, start, source.length);
+        releaseGrant(domain, ref, true, frame);
+        return true;
+      });
     },
   };
 }
