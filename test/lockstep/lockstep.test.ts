@@ -78,20 +78,21 @@ same('vectors survive a handler that does not come back to its region', code => 
 same('handlers see all of an immediate where a region begins: nested ENTER', code => {
   code.op({ wide: true }, [0x8d], 5, { base: 4, displacement: -64 }); // lea rbp, [rsp-64]
   const loop = code.here();
-  code.bytes(0xc8, 16, 0, 3, 0xc9); // enter 16, 3; leave
+  code.bytes(0xc8, 16, 0, 3); // enter 16, 3
+  code.op({ wide: true }, [0x89], 4, { base: 3, displacement: 512 }); // mov [rbx+512], rsp
+  code.bytes(0xc9); // leave
   code.op({}, [0xff], 1, 1); // dec ecx
   code.jumpIf(5, loop);
   code.bytes(0xb9, 9, 0, 0, 0); // mov ecx, 9
 });
 
 same('handlers see all of an immediate where a region begins: the second source of VEX', code => {
+  code.op({ prefix: 0x66 }, [0x0f, 0xef], 2, 2); // pxor xmm2, xmm2
   const loop = code.here();
-  code.bytes(0xc5, 0xe9, 0x58, 0xcb); // vaddpd xmm1, xmm2, xmm3
-  code.bytes(0xc4, 0xe3, 0x69, 0x0f, 0xc9, 3); // vpalignr xmm1, xmm2, xmm1, 3
-  code.bytes(0xc4, 0xe2, 0x69, 0xdc, 0xcb); // vaesenc xmm1, xmm2, xmm3
+  code.bytes(0xc4, 0xe2, 0x61, 0x90, 0x0c, 0x93); // vpgatherdd xmm1, [rbx+xmm2*4], xmm3
+  code.op({ prefix: 0x66 }, [0x0f, 0x76], 3, 3); // pcmpeqd xmm3, xmm3
+  code.op({ prefix: 0x66 }, [0x0f, 0xfa], 2, 3); // psubd xmm2, xmm3
   code.op({}, [0xff], 1, 1); // dec ecx
   code.jumpIf(5, loop);
-  code.bytes(0xc5, 0xe1, 0xfe, 0xd1); // vpaddd xmm2, xmm3, xmm1
-  code.bytes(0x66, 0x48, 0x0f, 0x6e, 0xd9); // movq xmm3, rcx
   code.bytes(0xb9, 9, 0, 0, 0); // mov ecx, 9
 });
