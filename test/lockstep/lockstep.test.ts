@@ -50,7 +50,10 @@ KINDS.forEach(([name, options], kind) => {
   });
 });
 
-/** A program for one purpose; it begins with `write` at CODE, which is a loop. */
+/**
+ * A program for one purpose; it begins with `write` at CODE, which is a loop. What is to be seen must add up: the end of
+ * a slice is always the interpreter's.
+ */
 function programOf(write: (code: Assembler, start: Label) => void): Program {
   const code = new Assembler(CODE, CODE_PAGES * PAGE);
   const start = code.here();
@@ -79,7 +82,7 @@ same('handlers see all of an immediate where a region begins: nested ENTER', cod
   code.op({ wide: true }, [0x8d], 5, { base: 4, displacement: -64 }); // lea rbp, [rsp-64]
   const loop = code.here();
   code.bytes(0xc8, 16, 0, 3); // enter 16, 3
-  code.op({ wide: true }, [0x89], 4, { base: 3, displacement: 512 }); // mov [rbx+512], rsp
+  code.op({ wide: true }, [0x01], 4, { base: 3, displacement: 512 }); // add [rbx+512], rsp
   code.bytes(0xc9); // leave
   code.op({}, [0xff], 1, 1); // dec ecx
   code.jumpIf(5, loop);
@@ -90,6 +93,7 @@ same('handlers see all of an immediate where a region begins: the second source 
   code.op({ prefix: 0x66 }, [0x0f, 0xef], 2, 2); // pxor xmm2, xmm2
   const loop = code.here();
   code.bytes(0xc4, 0xe2, 0x61, 0x90, 0x0c, 0x93); // vpgatherdd xmm1, [rbx+xmm2*4], xmm3
+  code.op({ prefix: 0x66 }, [0x0f, 0xfe], 4, 1); // paddd xmm4, xmm1
   code.op({ prefix: 0x66 }, [0x0f, 0x76], 3, 3); // pcmpeqd xmm3, xmm3
   code.op({ prefix: 0x66 }, [0x0f, 0xfa], 2, 3); // psubd xmm2, xmm3
   code.op({}, [0xff], 1, 1); // dec ecx
