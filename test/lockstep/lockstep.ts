@@ -23,7 +23,7 @@ const V = Vcpu.offsets;
 const NAMES = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi'].concat(
   Array.from({ length: 8 }, (_, i) => `r${i + 8}`),
 );
-const FUELS = [1, 1, 2, 3, 5, 7, 20, 100, 333, 1000, 3000];
+const FUELS = [1, 1, 2, 3, 5, 7, 20, 100, 333, 1000, 3000, 3000];
 /** Of the vCPU block: all that is the guest's, and the counts. */
 const FIELDS: readonly [name: string, offset: number, sizeBytes: number][] = [
   ...NAMES.map((name, i) => [name, V.gpr + i * 8, 8] as [string, number, number]),
@@ -210,6 +210,7 @@ export function lockstep(options: LockstepOptions): LockstepResult {
     const event = isLost || choices.oneIn(12) ? 1 : choices.pick([0, 0, 0, 0, 0, 0, 2, 3]);
     const step: Step = { fuel: choices.pick(FUELS), event, seed: choices.u32() };
     steps.push(step);
+    const faults = plain.vcpu.deliveries;
     const reasons = runs.map(run => slice(run, step.fuel, step.event, random(step.seed)));
     const found = differences(plain, fast);
     if (reasons[0] !== reasons[1]) found.unshift(`exit: ${reasons[0]}, ${reasons[1]}`);
@@ -231,7 +232,13 @@ export function lockstep(options: LockstepOptions): LockstepResult {
         ].join('\n  '),
       );
     }
-    isLost = reasons[0] === Exit.halt || reasons[0] === Exit.tripleFault || reasons[0] === Exit.unsupported;
+    // Faults and nothing but faults: the program has lost its way.
+    const isFaulting = (plain.vcpu.deliveries - faults) * 80 > step.fuel && step.fuel >= 100;
+    isLost =
+      isFaulting ||
+      reasons[0] === Exit.halt ||
+      reasons[0] === Exit.tripleFault ||
+      reasons[0] === Exit.unsupported;
   }
   return result(undefined);
 }

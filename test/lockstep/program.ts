@@ -59,9 +59,19 @@ export function createProgram(random: Random, options: ProgramOptions): Program 
   };
   const target = (): number => random.pick(TARGETS);
   const register = (): number => (random.oneIn(8) ? random.pick([RBX, RSP, R12, R14, R15]) : target());
+  /** Behind the instruction that is being written; now and then into the middle of another. */
+  let behind: Label | undefined;
   const fixup = (): void => {
-    // Four instructions' room at most: what lies between is skipped or run again, all the same.
-    code.lea(R15, { address: code.address + 7 + 3 + random.below(12) });
+    if (random.oneIn(40)) {
+      code.lea(R15, { address: code.address + 7 + 3 + random.below(12) });
+      return;
+    }
+    behind ??= code.label();
+    code.lea(R15, behind);
+  };
+  const settle = (): void => {
+    if (behind) code.bind(behind);
+    behind = undefined;
   };
 
   function memory(bytes: number, aligned = false): Memory {
@@ -355,10 +365,14 @@ export function createProgram(random: Random, options: ProgramOptions): Program 
     code.bind(past);
   }
 
+  /** More often one that is an instruction's already than one that may become it. */
+  const patch = (): Label =>
+    bound.size > 0 && !random.oneIn(3) ? random.pick([...bound]) : random.pick(patches);
+
   function change(): void {
     const displacement = random.oneIn(4) ? ALIAS - CODE : 0;
     const isBranch = branches.length > 0 && random.oneIn(3);
-    const place = { label: isBranch ? random.pick(branches) : random.pick(patches), displacement };
+    const place = { label: isBranch ? random.pick(branches) : patch(), displacement };
     const write = () => {
       if (isBranch) code.op({}, [0x80], 6, place, [1]);
       else
@@ -382,8 +396,8 @@ export function createProgram(random: Random, options: ProgramOptions): Program 
             code.op({}, [0x89], RAX, place);
         }
     };
-    if (random.oneIn(3)) write();
-    else rarely(60, write);
+    if (random.oneIn(8)) write();
+    else rarely(random.pick([4, 20, 90]), write);
   }
 
   function remap(): void {
@@ -417,11 +431,13 @@ export function createProgram(random: Random, options: ProgramOptions): Program 
           vectorInstruction(generator);
           break;
         case 5:
+        case 6:
           if (options.changesCode) patchable();
           break;
         default:
           plain();
       }
+      settle();
     }
   }
 
@@ -532,7 +548,7 @@ export function createProgram(random: Random, options: ProgramOptions): Program 
             code.bind(past);
           }
       }
-      if (options.changesCode && random.oneIn(5)) change();
+      if (options.changesCode && random.oneIn(3)) change();
       if (options.changesCode && random.oneIn(30)) remap();
       if (random.oneIn(30)) unmap();
       if (random.oneIn(3)) call(self);
