@@ -120,3 +120,15 @@ guest('a panic is reported with its reason, registers, call trace and last lines
     return true;
   });
 });
+
+guest('both engines in lockstep, to the command’s end', async () => {
+  const options: RunOptions = { deterministic: { seed: 3 }, vcpus: 2 };
+  const command = 'head -c 100000 /dev/urandom | md5sum; cat';
+  const stdin = new TextEncoder().encode('typed\n');
+  const both = await run(command, { ...options, stdin, engine: 'lockstep' });
+  assert.match(text(both.stdout), /^[0-9a-f]{32} {2}-\ntyped\n$/);
+  // The pair is the same machine as one alone.
+  const { stateHash, instructions } = await run(command, { ...options, stdin });
+  assert.deepEqual([both.stateHash, both.instructions], [stateHash, instructions]);
+  await assert.rejects(run('true', { engine: 'lockstep' }), { code: 'E_LOCKSTEP' });
+});

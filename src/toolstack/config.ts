@@ -9,7 +9,7 @@ export const MEMORY_MIN_BYTES = 16 * MIB;
 export const MEMORY_MAX_BYTES = 3584 * MIB;
 /** HVM_MAX_VCPUS (public/hvm/hvm_info_table.h). */
 export const VCPUS_MAX = 128;
-export const ENGINES = ['translator', 'interpreter'] as const;
+export const ENGINES = ['translator', 'interpreter', 'lockstep'] as const;
 export type Engine = (typeof ENGINES)[number];
 
 export function formatSize(bytes: number): string {

@@ -7,6 +7,18 @@ export interface CrashReport {
   readonly status?: MachineStatus;
   /** The last lines of the guest's console, oldest first. */
   readonly consoleLines: readonly string[];
+  /** What a MachineFailure has to show. */
+  readonly details?: readonly string[];
+}
+
+/** The machine itself gives up, for a reason that needs more than a line. */
+export class MachineFailure extends DomusError {
+  readonly details: readonly string[];
+
+  constructor(code: string, message: string, remedy: string, details: readonly string[]) {
+    super(code, message, remedy);
+    this.details = details;
+  }
 }
 
 /** A guest did not do what was asked of it. Carries what can be known about it. */
@@ -28,7 +40,7 @@ function frameText(frame: StackFrame): string {
 
 /** The report as indented lines for people. */
 export function formatCrashReport(report: CrashReport): string[] {
-  const lines: string[] = [];
+  const lines = (report.details ?? []).map(line => `  ${line}`);
   for (const vcpu of report.status?.vcpus ?? []) {
     if (vcpu.state === 'offline') continue;
     lines.push(`  vCPU ${vcpu.id}, ${vcpu.state}:`);

@@ -27,7 +27,14 @@ import {
 import { nodeDiskHost } from './disk-host.ts';
 import type { DiskSpec } from './disk-spec.ts';
 import { closeDisks, DISK_MODULES, openDisks } from './guest-disk.ts';
-import type { ByteListener, MachineConfig, MachineDisk, Shutdown, TraceRequest } from './machine.ts';
+import type {
+  ByteListener,
+  MachineConfig,
+  MachineDisk,
+  Shutdown,
+  TraceRequest,
+  TwinPlatform,
+} from './machine.ts';
 import { chosenMode, NETWORK_MODULES, type NetworkOptions, SwitchRoom, VirtualNetwork } from './network.ts';
 import { defaultParts, type Parts } from './parts.ts';
 import { parseSize } from './size.ts';
@@ -219,6 +226,12 @@ export class Host implements AsyncDisposable {
     }
   }
 
+  /** Time and chance for the second machine of two in lockstep. */
+  #twin({ deterministic }: MachineOptions): TwinPlatform {
+    const platform = createSimulatedPlatform(checkSeed(deterministic?.seed ?? 0), this.#platform);
+    return { platform, advanceTo: timeNs => platform.clock.advanceTo(timeNs) };
+  }
+
   /** @throws DomusError E_NET_* */
   async #openNetwork(options: MachineOptions, platform: Platform): Promise<VirtualNetwork | undefined> {
     const wanted = typeof options.network === 'string' ? { mode: options.network } : (options.network ?? {});
@@ -262,6 +275,7 @@ export class Host implements AsyncDisposable {
       pcpus,
       engine,
       platform,
+      ...(engine === 'lockstep' && { twin: this.#twin(options) }),
       trace: options.trace,
       gdbPort: options.gdbPort,
     });

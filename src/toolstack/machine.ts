@@ -115,6 +115,12 @@ export interface AttachedDisk {
   breathe(): Promise<void>;
 }
 
+/** A deterministic platform whose time another one leads. */
+export interface TwinPlatform {
+  readonly platform: Platform;
+  advanceTo(timeNs: number): void;
+}
+
 export interface MachineConfig {
   /** An ELF image. */
   readonly kernel: Uint8Array;
@@ -129,6 +135,8 @@ export interface MachineConfig {
   readonly disks?: readonly MachineDisk[];
   readonly engine: Engine;
   readonly platform: Platform;
+  /** With engine `lockstep`: another platform that begins as `platform` does, for the second machine. */
+  readonly twin?: TwinPlatform;
   readonly trace?: TraceRequest;
   /** TCP port on 127.0.0.1 where gdb may attach; the machine then waits for it before its first instruction. */
   readonly gdbPort?: number;

@@ -3,6 +3,7 @@
  * knows which domain builder, engine and backends there are is reached from `defaultParts`.
  */
 import type { BootPlan, BootRequest } from './boot.ts';
+import { createLockstepMachine } from './lockstep-machine.ts';
 import type { GuestMachine, MachineConfig } from './machine.ts';
 import { planBoot } from './plan-boot.ts';
 import { createXenMachine } from './xen-machine.ts';
@@ -15,5 +16,9 @@ export interface Parts {
 }
 
 export async function defaultParts(): Promise<Parts> {
-  return { planBoot, createMachine: createXenMachine };
+  return {
+    planBoot,
+    createMachine: config =>
+      config.engine === 'lockstep' ? createLockstepMachine(config) : createXenMachine(config),
+  };
 }

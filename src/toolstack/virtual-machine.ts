@@ -10,7 +10,7 @@ import { abortable } from './abort.ts';
 import type { BootPlan, CommandSpec, GuestAgent, Phase, RunningCommand, TerminalSize } from './boot.ts';
 import { feed, type InputSource, type Output, type OutputTarget, openOutput } from './byte-io.ts';
 import { type ConsoleLog, createConsoleLog } from './console-log.ts';
-import { type CrashReport, GuestFailure } from './crash-report.ts';
+import { type CrashReport, GuestFailure, MachineFailure } from './crash-report.ts';
 import { nodeDiskHost } from './disk-host.ts';
 import type { DiskSpec } from './disk-spec.ts';
 import { closeDisks, GuestDisk, openDisks } from './guest-disk.ts';
@@ -340,11 +340,12 @@ export class VirtualMachine implements AsyncDisposable {
     if (end.kind === 'failure') {
       const { error } = end;
       const reason = error instanceof Error ? error.message : String(error);
+      const failure = error instanceof MachineFailure ? error : undefined;
       return new GuestFailure(
-        'E_MACHINE_FAILED',
+        failure?.code ?? 'E_MACHINE_FAILED',
         `the machine could not go on: ${reason}`,
         error instanceof DomusError ? error.remedy : 'this is a defect of Domus: please report it',
-        this.#report(reason),
+        { ...this.#report(reason), ...(failure && { details: failure.details }) },
         error,
       );
     }

@@ -16,7 +16,7 @@ import { NetDevice } from '../backend/net/device.ts';
 import { createNetHost } from '../backend/net/host.ts';
 import { type Gfn, maddr } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
-import type { EngineModules } from '../cpu/engine.ts';
+import type { CpuEngine, EngineModules } from '../cpu/engine.ts';
 import { Exit } from '../cpu/vcpu/exit.ts';
 import { buildPvhDomain } from '../hypervisor/builder/domain-builder.ts';
 import { setPvhEntryState } from '../hypervisor/builder/entry-state.ts';
@@ -100,7 +100,15 @@ export async function createXenMachine(config: MachineConfig): Promise<GuestMach
   return machine;
 }
 
-class XenMachine implements GuestMachine {
+/** A machine that does the same as another one, slice by slice. */
+export interface Companion {
+  /** The other machine has run a slice and served its backends. @throws DomusError E_LOCKSTEP */
+  ranSlice(): void;
+  /** The other machine has been idle, or let the host have a turn; that is its time now. */
+  waited(nowNs: number): void;
+}
+
+export class XenMachine implements GuestMachine {
   readonly consoles: readonly ConsoleStream[];
   readonly disks: readonly AttachedDisk[];
   readonly #blockDevices = new Set<BlockDevice>();
@@ -414,6 +422,7 @@ class XenMachine implements GuestMachine {
         for (let slice = 0; slice < SLICES_A_TURN && idleNs < 0 && !this.#shutdown; slice++) {
           const outcome = runOne(this.#host.hypervisor);
           this.#serveBackends();
+          this.companion?.ranSlice();
           if (platform.isDeterministic && this.#blockDevices.size > 0) await this.#awaitDisks();
           if (outcome.kind === 'idle' && !this.#hasWork()) idleNs = outcome.waitNs;
           if (outcome.kind === 'ran' && outcome.exit === Exit.breakpoint) {
@@ -429,10 +438,34 @@ class XenMachine implements GuestMachine {
         }
         if (idleNs > 0) await platform.pacer.idle(platform.clock.monotonicNs() + idleNs);
         else await platform.pacer.breathe();
+        this.companion?.waited(platform.clock.monotonicNs());
       }
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** Set before the start. */
+  companion: Companion | undefined;
+  /** What a companion does instead of its own run loop. */
+  runSlice(): void {
+    runOne(this.#host.hypervisor);
+    this.#serveBackends();
+  }
+  /** Its last words. */
+  settle(): void {
+    this.#serveBackends();
+    for (const channel of this.#channels) channel.drain();
+  }
+  get engine(): CpuEngine {
+    return this.#host.engine;
+  }
+  get domain(): Domain {
+    return this.#domain;
+  }
+  /** How the guest ended, once it has. */
+  get ended(): Shutdown | undefined {
+    return this.#shutdown;
   }
 
   #hasWork(): boolean {

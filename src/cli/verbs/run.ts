@@ -123,7 +123,7 @@ const options = {
   engine: option({
     name: 'engine',
     placeholder: 'NAME',
-    summary: 'CPU engine: translator (default) or interpreter',
+    summary: 'CPU engine: translator (default), interpreter, or lockstep (both, compared)',
     parse: checkEngine,
   }),
   console: option({
