@@ -45,7 +45,7 @@ export interface InstructionObserver {
 
 const V = Vcpu.offsets;
 /** What it costs to translate a place is what the interpreter needs for some ten thousand jumps there. */
-const HOT_JUMPS = 6000;
+const HOT_JUMPS = 16_000;
 const FLAG_TF = 1 << 8;
 const FLAG_IF = 1 << 9;
 

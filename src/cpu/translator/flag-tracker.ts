@@ -47,12 +47,17 @@ export class FlagTracker {
   /** The flags as a state, for instructions that read them. */
   read(): FlagState {
     const { now } = this;
+    const aux = w.load('i32', 4, this.#cpu, V.flagAux);
     if (now.where === 'state') return now.state;
     if (now.where === 'block') {
+      const normalise = () => this.normalise();
       return {
         size: 8,
         result: w.load('i64', 8, this.#cpu, V.flagRes),
-        aux: w.load('i32', 4, this.#cpu, V.flagAux),
+        get aux() {
+          normalise();
+          return aux;
+        },
       };
     }
     if (now.kind !== undefined) return stateOf(now.kind, this.#result, this.#source);
@@ -79,9 +84,30 @@ export class FlagTracker {
     return aux;
   }
 
+  /** Compute the aux word in the vCPU block if that is still to be done. */
+  normalise(): void {
+    const code = this.#code;
+    const kind = code.let(w.load('i32', 4, this.#cpu, V.flagKind));
+    code.if(kind, () => {
+      const result = w.load('i64', 8, this.#cpu, V.flagRes);
+      const source = w.load('i64', 8, this.#cpu, V.flagSource);
+      code.store(4, this.#cpu, code.call(this.#computeAux, kind, result, source), V.flagAux);
+      code.store(4, this.#cpu, w.i32(0), V.flagKind);
+    });
+  }
+
   /** Bring the flags into the locals. */
   toLocals(): void {
     const { now } = this;
+    if (now.where === 'block') {
+      const kind = w.load('i32', 4, this.#cpu, V.flagKind);
+      const source = w.load('i64', 8, this.#cpu, V.flagSource);
+      const aux = w.extendU(w.load('i32', 4, this.#cpu, V.flagAux));
+      this.#code.set(this.#result, w.load('i64', 8, this.#cpu, V.flagRes));
+      this.#code.set(this.#source, w.select(kind, source, aux));
+      this.#code.set(this.#kind, kind);
+      return;
+    }
     if (now.where === 'locals') {
       if (now.kind !== undefined) this.#code.set(this.#kind, w.i32(now.kind));
       return;
@@ -93,7 +119,7 @@ export class FlagTracker {
   get kind(): number | undefined {
     const { now } = this;
     if (now.where === 'locals') return now.kind;
-    return now.where === 'block' ? KIND_AUX : canonical(now.state)[0];
+    return now.where === 'block' ? undefined : canonical(now.state)[0];
   }
 
   /** Before leaving the region by its epilogue, in a branch of its own. */
@@ -101,19 +127,24 @@ export class FlagTracker {
     if (this.now.where === 'block') this.#code.set(this.#kind, w.i32(KIND_IN_BLOCK));
     else this.toLocals();
   }
-  /** In the epilogue: flags to the vCPU block. */
+  /** In the epilogue: flags to the vCPU block, as they are. */
   epilogue(): void {
     const code = this.#code;
     code.if(w.geS(this.#kind, w.i32(0)), () => {
       code.store(8, this.#cpu, this.#result, V.flagRes);
-      code.store(4, this.#cpu, this.#auxOfLocals(), V.flagAux);
+      code.store(8, this.#cpu, this.#source, V.flagSource);
+      code.store(4, this.#cpu, this.#kind, V.flagKind);
+      code.if(w.eqz(this.#kind), () => code.store(4, this.#cpu, w.wrap(this.#source), V.flagAux));
     });
   }
   /** Bring the flags to the vCPU block, where they then are. */
   toBlock(): void {
     const { now } = this;
     const code = this.#code;
-    if (now.where === 'block') return;
+    if (now.where === 'block') {
+      this.normalise();
+      return;
+    }
     const { size, result } = this.read();
     let aux: Value;
     if (now.where === 'locals' && now.kind === undefined) aux = this.#auxOfLocals();
@@ -123,6 +154,7 @@ export class FlagTracker {
     }
     code.store(8, this.#cpu, signExtend64(size, result), V.flagRes);
     code.store(4, this.#cpu, aux, V.flagAux);
+    code.store(4, this.#cpu, w.i32(0), V.flagKind);
     this.now = { where: 'block' };
   }
 

@@ -23,7 +23,7 @@ import { emitSemantics, type Site, TranslatorEmitter } from './emitter.ts';
 import { FlagTracker, type Tracked } from './flag-tracker.ts';
 import type { Instruction } from './instruction.ts';
 import { liveFlags } from './liveness.ts';
-import { type Block, type Edge, PAGE, type Place, type Region, successors } from './region.ts';
+import { type Block, displaced, type Edge, PAGE, type Place, type Region, successors } from './region.ts';
 import { RegisterSet, Registers } from './registers.ts';
 import { type Structure, structureOf } from './structure.ts';
 import { calledVectors, touchedBy } from './touched.ts';
@@ -68,6 +68,8 @@ class RegionGenerator implements Site {
   readonly #fuel: Local;
   readonly #target: Local;
   readonly #outcome: Local;
+  /** Where the code page has the record of `target`, when that is known to be mapped; else 0. */
+  readonly #slot: Local;
   #exit: Label = { depth: 0 };
   #stackFault: Label = { depth: 0 };
   #left: Label = { depth: 0 };
@@ -86,6 +88,7 @@ class RegionGenerator implements Site {
     this.cpu = code.parameter(0);
     this.#page = code.local('i64');
     this.#fuel = code.local('i32');
+    this.#slot = code.local('i32');
     this.#target = code.local('i64');
     this.#outcome = code.local('i32');
     this.tables = { tlbRead: code.local('i32'), tlbWrite: code.local('i32') };
@@ -135,6 +138,7 @@ class RegionGenerator implements Site {
     // The record that led here has been paid for already.
     code.set(this.#fuel, w.add(w.load('i32', 4, this.cpu, V.fuel), w.i32(1)));
     code.if(this.#lacksFuel(this.#longestFrom(this.#region.blocks[0] as Block)), () => {
+      this.#flags.normalise();
       code.store(4, this.cpu, this.#fuel, V.fuel);
       // Only the interpreter knows the way around: it gave the record, another region gave none.
       code.return(w.select(code.parameter(1), w.i32(Outcome.next), w.i32(Outcome.jump)));
@@ -164,20 +168,33 @@ class RegionGenerator implements Site {
     });
     code.store(8, this.cpu, this.#target, V.rip);
     code.if(w.eqz(this.#outcome), () => {
-      code.if(w.gtS(this.#fuel, w.load('i32', 4, this.cpu, V.kick)), () =>
-        probe(code, this.cpu, this.#target, record => {
-          const handler = code.let(w.load('i32', 2, record, CodeRecord.offsets.handler));
-          code.if(w.geU(handler, w.i32(FIRST_REGION)), () => {
-            code.store(4, this.cpu, w.sub(this.#fuel, w.i32(1)), V.fuel);
-            const slot = w.sub(handler, w.i32(FIRST_CALLED));
-            code.returnCallIndirect(this.#surroundings.handlerType, slot, this.cpu, w.i32(0));
-          });
-        }),
-      );
+      code.if(w.gtS(this.#fuel, w.load('i32', 4, this.cpu, V.kick)), () => {
+        code.if(
+          this.#slot,
+          () => {
+            code.store(8, this.cpu, w.and(this.#target, w.i64(-PAGE)), V.codePage);
+            const record = code.let(w.load('i32', 4, this.#slot));
+            code.if(record, () => this.#chain(record));
+          },
+          () => probe(code, this.cpu, this.#target, record => this.#chain(record)),
+        );
+      });
+      this.#flags.normalise();
       code.store(4, this.cpu, this.#fuel, V.fuel);
       code.return(w.i32(Outcome.jump));
     });
+    this.#flags.normalise();
     code.store(4, this.cpu, this.#fuel, V.fuel);
+  }
+  /** Go on in the region that `record` is the entry of, if it is one. */
+  #chain(record: Value): void {
+    const code = this.#code;
+    const handler = code.let(w.load('i32', 2, record, CodeRecord.offsets.handler));
+    code.if(w.geU(handler, w.i32(FIRST_REGION)), () => {
+      code.store(4, this.cpu, w.sub(this.#fuel, w.i32(1)), V.fuel);
+      const slot = w.sub(handler, w.i32(FIRST_CALLED));
+      code.returnCallIndirect(this.#surroundings.handlerType, slot, this.cpu, w.i32(0));
+    });
   }
 
   /** `outcome` is not `next`: a fault is delivered here, with rip at `target`. */
@@ -198,10 +215,16 @@ class RegionGenerator implements Site {
     code.unreachable();
   }
 
-  /** Leave for a known place; `unused` instructions were paid for and not executed. */
-  #leave(place: Place, unused: number): void {
+  /**
+   * Leave for a known place; `unused` instructions were paid for and not executed.
+   * @param from page of the block that is left, which is mapped for certain
+   */
+  #leave(place: Place, unused: number, from = this.#at.block.place.page): void {
     const code = this.#code;
     this.#flags.toEpilogue();
+    const codePage = place.page === from ? this.#region.codePages.get(from) : undefined;
+    const slot = codePage === undefined ? 0 : codePage + CodePage.offsets.table + place.offset * 4;
+    code.set(this.#slot, w.i32(slot));
     code.set(this.#target, this.#address(place));
     this.#refund(unused);
     code.set(this.#outcome, w.i32(GO_ON));
@@ -275,6 +298,10 @@ class RegionGenerator implements Site {
     if (edge.crosses) {
       this.#code.if(w.eqz(this.#isMapped(edge.place.page)), () => this.#leave(edge.place, 0));
     }
+    // A store may have changed code of this region. Heads of loops look at the fuel anyway.
+    if (!this.#isLoopHead(block) && from.instructions.some(mayChangeCode)) {
+      this.#code.if(w.ltS(this.#fuel, w.i32(0)), () => this.#leave(edge.place, 0));
+    }
     const { position, isMerge } = this.#structure;
     const labels = this.#labels[block.id] as { loop?: Label; merge?: Label };
     if ((position[block.id] as number) <= (position[from.id] as number)) {
@@ -317,25 +344,16 @@ class RegionGenerator implements Site {
     const outerMark = this.#mark;
     this.#mark = code.nrLocalsTaken;
     if (this.#isLoopHead(block)) {
-      code.if(this.#lacksFuel(this.#longestFrom(block)), () => this.#leave(block.place, 0));
+      code.if(this.#lacksFuel(this.#longestFrom(block)), () => this.#leave(block.place, 0, block.place.page));
     }
     const count = block.instructions.length;
     code.set(this.#fuel, w.sub(this.#fuel, w.i32(count)));
-    const lastStore = block.instructions.findLastIndex(
-      (instruction, index) =>
-        traitsOf(instruction.form).isInline &&
-        traitsOf(instruction.form).stores &&
-        (index < count - 1 || block.control === 'next'),
-    );
     block.instructions.forEach((instruction, index) => {
       const behind = count - 1 - index;
       this.#at = { block, instruction, behind, before: this.#flags.now };
       if (traitsOf(instruction.form).isInline)
         emitSemantics(new TranslatorEmitter(code, this, instruction), instruction);
       else this.#callHandler(instruction, behind);
-      if (index === lastStore) {
-        code.if(w.ltS(this.#fuel, w.i32(0)), () => this.#leave(this.#placeBehind(), behind));
-      }
       code.releaseLocals(this.#mark, this.#flags.pinned());
     });
     if (block.next) this.#edge(block, block.next);
@@ -345,7 +363,7 @@ class RegionGenerator implements Site {
   #placeBehind(): Place {
     const { block, instruction } = this.#at;
     const { page } = this.#pageOf(block, instruction);
-    return { page, offset: instruction.offset + instruction.length };
+    return displaced({ page, offset: instruction.offset }, instruction.length);
   }
   /** Blocks do not cross pages. */
   #pageOf(block: Block, instruction: Instruction): Place {
@@ -436,6 +454,7 @@ class RegionGenerator implements Site {
     const known = block.taken;
     if (known) code.if(w.eq(target, this.#address(known.place)), () => this.taken());
     this.#flags.toEpilogue();
+    code.set(this.#slot, w.i32(0));
     code.set(this.#target, target);
     code.set(this.#outcome, w.i32(GO_ON));
     code.br(this.#exit);
@@ -450,4 +469,10 @@ class RegionGenerator implements Site {
       code.set(this.#fuel, w.sub(this.#fuel, w.i32(CODE_CHANGED))),
     );
   }
+}
+
+/** It is written inline and stores to memory. */
+function mayChangeCode({ form }: Instruction): boolean {
+  const { isInline, stores } = traitsOf(form);
+  return isInline && stores;
 }

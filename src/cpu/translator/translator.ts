@@ -45,7 +45,7 @@ export interface TranslatorStatistics {
   ns: number;
 }
 
-const LIMITS: Limits = { instructions: 400, callDepth: 4 };
+const LIMITS: Limits = { instructions: 120, callDepth: 2 };
 /** Handler numbers are 16 bits wide. */
 const SLOTS_MAX = 0xffff - FIRST_CALLED;
 const TABLE_STEP = 1024;

@@ -173,6 +173,12 @@ export const Vcpu = struct('vcpu', {
   gather: aligned(64, bytes(64)),
   /** An x87 environment or state image (108 bytes at most) on its way from or to memory. */
   x87Image: aligned(64, bytes(128)),
+  /**
+   * Between two regions of the translator: not 0 when `flagAux` is still to be computed, from `flagRes` and `flagSource`
+   * (translator/flag-tracker.ts). Always 0 elsewhere.
+   */
+  flagKind: u32,
+  flagSource: u64,
   /** Set when a store has changed code that a region was made of: the region that is running must be left. */
   regionsChanged: u32,
   /** Exceptions and interrupts delivered so far; tells a single-stepper that the instruction did not complete. */
