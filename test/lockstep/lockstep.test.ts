@@ -4,6 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { analyse } from '../oracle/analysis.ts';
+import { icedForms } from '../oracle/iced-forms.ts';
+import type { Random } from '../oracle/random.ts';
 import { Assembler, type Label } from './assembler.ts';
 import { type LockstepOptions, lockstep } from './lockstep.ts';
 import { CODE, CODE_PAGES, DATA_PAGES, PAGE, type Program } from './machine.ts';
@@ -19,7 +22,7 @@ const equal = (options: LockstepOptions) => {
   return result;
 };
 
-const KINDS: readonly [name: string, options: Omit<LockstepOptions, 'seed'>][] = [
+const KINDS: [name: string, options: Omit<LockstepOptions, 'seed'>][] = [
   ['programs that leave their code alone', { instructions: 40_000, changesCode: false }],
   ['programs that change, alias and remap their code', { instructions: 40_000, changesCode: true }],
   [
@@ -31,6 +34,28 @@ const KINDS: readonly [name: string, options: Omit<LockstepOptions, 'seed'>][] =
     { instructions: 60_000, changesCode: true, hotJumps: 60 },
   ],
 ];
+/** Any form of any instruction that works on registers alone, as the oracle of single instructions draws them. */
+const BASES = new Set([3, 4, 12, 14, 15]);
+const EXCLUDED =
+  /^(j|loop|call|ret|iret|int|sys|hlt|popf|push|pop|enter|leave|in|out|rd|wr|xchg|xadd|cmpxchg|ud|std|xbegin)/;
+const usable = (bytes: Uint8Array): boolean => {
+  const analysis = analyse(bytes, 64, 0n);
+  if (!analysis || analysis.privileged || analysis.hasMemoryOperand || analysis.memory.length > 0)
+    return false;
+  return !BASES.has(analysis.register0) && !EXCLUDED.test(analysis.mnemonic);
+};
+const anyInstruction = (random: Random): Uint8Array => {
+  for (;;) {
+    const form = random.pick(icedForms());
+    const bytes = form.modes.includes(64) ? form.generate(random, 64)?.code : undefined;
+    if (bytes && usable(bytes)) return bytes;
+  }
+};
+KINDS.push([
+  'programs with instructions of all kinds',
+  { instructions: 40_000, changesCode: false, instruction: anyInstruction },
+]);
+
 KINDS.forEach(([name, options], kind) => {
   test(name, () => {
     const total = { regions: 0, dropped: 0, faults: 0 };

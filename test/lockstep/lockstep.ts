@@ -49,6 +49,8 @@ export interface LockstepOptions {
   readonly changesCode: boolean;
   readonly hotJumps?: number;
   readonly codeCacheBytes?: number;
+  /** See ProgramOptions. */
+  readonly instruction?: (random: Random) => Uint8Array;
   /** Instead of a random program. */
   readonly program?: Program;
 }
@@ -69,10 +71,10 @@ interface Run {
 function begin(options: LockstepOptions, translates: boolean): Run {
   const { hotJumps = 2, codeCacheBytes } = options;
   const machine = createLockstepMachine({ translates, hotJumps, ...(codeCacheBytes && { codeCacheBytes }) });
-  const { changesCode } = options;
+  const { changesCode, instruction } = options;
   const program =
     options.program ??
-    createProgram(random(options.seed), { changesCode, entryAddress: machine.entryAddress });
+    createProgram(random(options.seed), { changesCode, instruction, entryAddress: machine.entryAddress });
   loadProgram(machine, program);
   return { machine, options, entries: program.entries };
 }

@@ -32,6 +32,8 @@ const LAST_PAGE = CODE + (CODE_PAGES - 1) * PAGE;
 export interface ProgramOptions {
   /** Stores into code, code under two addresses, remapping. */
   readonly changesCode: boolean;
+  /** Instructions from elsewhere, mixed in half and half. */
+  readonly instruction?: ((random: Random) => Uint8Array) | undefined;
   /** Machine address of page table entries as the program sees them. */
   entryAddress(linear: number): bigint;
 }
@@ -420,6 +422,12 @@ export function createProgram(random: Random, options: ProgramOptions): Program 
   function some(most: number): void {
     const count = random.below(most) + 1;
     for (let n = 0; n < count; n++) {
+      if (options.instruction && random.oneIn(2)) {
+        fixup();
+        code.bytes(...options.instruction(random));
+        settle();
+        continue;
+      }
       switch (random.below(24)) {
         case 0:
           string();
