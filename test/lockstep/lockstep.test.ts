@@ -125,3 +125,15 @@ same('handlers see all of an immediate where a region begins: the second source 
   code.jumpIf(5, loop);
   code.bytes(0xb9, 9, 0, 0, 0); // mov ecx, 9
 });
+
+same('a store changes the instruction behind it, in the same block', code => {
+  const loop = code.here();
+  const number = code.label();
+  code.op({}, [0xff], 0, { label: number }); // inc dword [number]
+  code.bytes(0x81, 0xc2); // add edx, number
+  code.bind(number);
+  code.u32(5);
+  code.op({}, [0xff], 1, 1); // dec ecx
+  code.jumpIf(5, loop);
+  code.bytes(0xb9, 9, 0, 0, 0); // mov ecx, 9
+});

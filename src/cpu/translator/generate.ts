@@ -354,6 +354,10 @@ class RegionGenerator implements Site {
       if (traitsOf(instruction.form).isInline)
         emitSemantics(new TranslatorEmitter(code, this, instruction), instruction);
       else this.#callHandler(instruction, behind);
+      // The very next instruction may be what a store has changed.
+      if (behind > 0 && traitsOf(instruction.form).isInline && mayChangeCode(instruction)) {
+        code.if(w.ltS(this.#fuel, w.i32(0)), () => this.#leave(this.#placeBehind(), behind));
+      }
       code.releaseLocals(this.#mark, this.#flags.pinned());
     });
     if (block.next) this.#edge(block, block.next);
