@@ -66,6 +66,8 @@ export interface Platform {
   readonly clock: Clock;
   readonly entropy: Entropy;
   readonly pacer: Pacer;
+  /** A pacer for a further run loop: one that two loops shared would wake only one of them. */
+  newPacer?(): Pacer;
   readonly timers: Timers;
   /** Time and chance depend on the guest's own work only. */
   readonly isDeterministic: boolean;

@@ -202,7 +202,7 @@ export class Host implements AsyncDisposable {
     const engine = checkEngine(options.engine ?? 'translator');
     const platform = options.deterministic
       ? createSimulatedPlatform(checkSeed(options.deterministic.seed), this.#platform)
-      : this.#platform;
+      : { ...this.#platform, pacer: this.#platform.newPacer?.() ?? this.#platform.pacer };
     const network = await this.#openNetwork(options, platform);
     let disks: readonly MachineDisk[] = [];
     try {

@@ -9,6 +9,7 @@ export function createNodePlatform(): Platform {
     clock,
     entropy: nodeEntropy,
     pacer: createNodePacer(clock),
+    newPacer: () => createNodePacer(clock),
     timers: nodeTimers,
     isDeterministic: false,
   };

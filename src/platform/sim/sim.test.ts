@@ -70,6 +70,19 @@ test('the real pacer ends an idle on a wake and on a deadline', async () => {
   assert.ok(clock.monotonicNs() >= deadlineNs);
 });
 
+test('a wake for one run loop is none for another', async () => {
+  const platform = createNodePlatform();
+  const [a, b] = [platform.newPacer!(), platform.newPacer!()];
+  const ended: string[] = [];
+  const idleA = a.idle(Number.POSITIVE_INFINITY).then(() => ended.push('a'));
+  const idleB = b.idle(Number.POSITIVE_INFINITY).then(() => ended.push('b'));
+  a.wake();
+  await idleA;
+  assert.deepEqual(ended, ['a']);
+  b.wake();
+  await idleB;
+});
+
 test('a simulated platform says so and keeps the timers of the host', () => {
   const host = createNodePlatform();
   const platform = createSimulatedPlatform(1, host);
