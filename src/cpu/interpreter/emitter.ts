@@ -7,8 +7,9 @@
 import { invariant } from '../../base/errors.ts';
 import { CodeRecord, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
 import { type OperandSpec, sizeOf } from '../isa/definition.ts';
-import { Emitter, type Operand, truncate, typeOf, unsupportedAccess, Vector } from '../isa/emitter.ts';
+import { Emitter, type Operand, truncate, typeOf, unsupportedAccess } from '../isa/emitter.ts';
 import type { Form } from '../isa/forms.ts';
+import { memoryOperand, refusingOperand } from '../isa/memory-operand.ts';
 
 import { Seg, Vcpu } from '../vcpu/layout.ts';
 import type { Callee, Code, Label, Local, Value } from '../wasm/code.ts';
@@ -195,56 +196,7 @@ export class InterpreterEmitter extends Emitter {
 
   #memory(size: number, form: Form): Operand {
     const address = () => this.let(w.add(this.offsetAddress(), this.segmentBase()));
-    const { unaligned, aligned } = form.definition.options;
-    const mustAlign = form.definition.vex ? aligned === true : size === 16 && !unaligned;
-    const checked = () => {
-      const at = address();
-      if (mustAlign) this.raiseIf(w.and(w.wrap(at), w.i32(size - 1)), Vector.GP, w.i32(0));
-      return at;
-    };
-    const readWide = () => {
-      const host = this.readable(checked(), 32);
-      return [this.let(w.loadV128(host)), this.let(w.loadV128(host, 16))];
-    };
-    const writeWide = (parts: readonly Value[]) => {
-      const kept = parts.map(part => this.let(part));
-      this.writable(checked(), 32, host =>
-        kept.forEach((part, i) => {
-          this.code.store(16, host, part, 16 * i);
-        }),
-      );
-    };
-    return {
-      ...noAccess,
-      size,
-      isMemory: true,
-      address,
-      read: () => this.loadMemory(address(), size),
-      write: value => this.storeMemory(address(), size, value),
-      modify: change => this.modifyMemory(address(), size, change),
-      location: () => this.readable(checked(), size),
-      readVector: () => {
-        const host = this.readable(checked(), size);
-        if (size === 16) return this.let(w.loadV128(host));
-        if (size >= 4) return this.let(w.loadZeroExtended(size as 4 | 8, host));
-        return this.let(w.replaceLane('i16x8', w.v128(new Array(16).fill(0)), 0, w.load('i32', size, host)));
-      },
-      readParts() {
-        return size === 32 ? readWide() : [this.readVector()];
-      },
-      writeParts(parts) {
-        if (parts.length === 2) writeWide(parts);
-        else this.writeVector(parts[0] as Value);
-      },
-      writeVector: value => {
-        const kept = this.let(value);
-        this.writable(checked(), size, host => {
-          if (size === 16) this.code.store(16, host, kept);
-          else if (size === 8) this.code.store(8, host, w.extractLane('i64x2', kept, 0));
-          else this.code.store(size, host, w.extractLane('i32x4', kept, 0));
-        });
-      },
-    };
+    return memoryOperand(this, form.definition, size, address, noAccess);
   }
 
   #vector(location: Value, size: number, vex: boolean): Operand {
@@ -408,17 +360,4 @@ export class InterpreterEmitter extends Emitter {
   }
 }
 
-const noAccess: Operand = {
-  size: 0,
-  isMemory: false,
-  read: () => unsupportedAccess('read'),
-  write: () => unsupportedAccess('write'),
-  modify: () => unsupportedAccess('modify'),
-  readVector: () => unsupportedAccess('readVector'),
-  writeVector: () => unsupportedAccess('writeVector'),
-  readParts: () => unsupportedAccess('readParts'),
-  writeParts: () => unsupportedAccess('writeParts'),
-  address: () => unsupportedAccess('address'),
-  location: () => unsupportedAccess('location'),
-  number: () => unsupportedAccess('number'),
-};
+const noAccess = refusingOperand(unsupportedAccess);

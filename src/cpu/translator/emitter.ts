@@ -3,9 +3,10 @@
  * instruction; what surrounds it (locals, ways out, state of the flags) is its `Site`.
  */
 import { type OperandSpec, sizeOf } from '../isa/definition.ts';
-import { Emitter, type Operand, Vector } from '../isa/emitter.ts';
+import { Emitter, type Operand } from '../isa/emitter.ts';
 import type { FlagState } from '../isa/flags.ts';
 import { semanticSize } from '../isa/forms.ts';
+import { memoryOperand, refusingOperand } from '../isa/memory-operand.ts';
 import { Seg, Vcpu } from '../vcpu/layout.ts';
 import type { Callee, Code, Label, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
@@ -172,56 +173,8 @@ export class TranslatorEmitter extends Emitter {
   }
 
   #memory(size: number): Operand {
-    const { vex, options } = this.#instruction.form.definition;
-    const x = this;
-    const mustAlign = vex ? options.aligned === true : size === 16 && !options.unaligned;
     const address = () => this.let(w.add(this.#effectiveAddress(), this.segmentBase()));
-    const checked = () => {
-      const at = address();
-      if (mustAlign) this.raiseIf(w.and(w.wrap(at), w.i32(size - 1)), Vector.GP, w.i32(0));
-      return at;
-    };
-    const writeWide = (parts: readonly Value[]) => {
-      const kept = parts.map(part => this.let(part));
-      this.writable(checked(), 32, host =>
-        kept.forEach((part, i) => {
-          this.code.store(16, host, part, 16 * i);
-        }),
-      );
-    };
-    return {
-      ...NO_ACCESS,
-      size,
-      isMemory: true,
-      address,
-      read: () => this.loadMemory(address(), size),
-      write: value => this.storeMemory(address(), size, value),
-      modify: change => this.modifyMemory(address(), size, change),
-      location: () => this.readable(checked(), size),
-      readVector: () => {
-        const host = this.readable(checked(), size);
-        if (size === 16) return this.let(w.loadV128(host));
-        if (size >= 4) return this.let(w.loadZeroExtended(size as 4 | 8, host));
-        return this.let(w.replaceLane('i16x8', w.v128(new Array(16).fill(0)), 0, w.load('i32', size, host)));
-      },
-      readParts() {
-        if (size !== 32) return [this.readVector()];
-        const host = x.readable(checked(), 32);
-        return [x.let(w.loadV128(host)), x.let(w.loadV128(host, 16))];
-      },
-      writeParts(parts) {
-        if (parts.length === 2) writeWide(parts);
-        else this.writeVector(parts[0] as Value);
-      },
-      writeVector: value => {
-        const kept = this.let(value);
-        this.writable(checked(), size, host => {
-          if (size === 16) this.code.store(16, host, kept);
-          else if (size === 8) this.code.store(8, host, w.extractLane('i64x2', kept, 0));
-          else this.code.store(size, host, w.extractLane('i32x4', kept, 0));
-        });
-      },
-    };
+    return memoryOperand(this, this.#instruction.form.definition, size, address, NO_ACCESS);
   }
 
   /** base + index * scale + displacement. */
@@ -348,20 +301,7 @@ const isVector = ({ form }: Instruction): boolean =>
 export const vvvvOf = ({ immediate }: Instruction): number => Number((immediate >> 32n) & 0xffffn);
 export const selectedOf = ({ immediate }: Instruction): number => Number((immediate >> 48n) & 0xffffn);
 
-const NO_ACCESS: Operand = {
-  size: 0,
-  isMemory: false,
-  read: notInline,
-  write: notInline,
-  modify: notInline,
-  readVector: notInline,
-  writeVector: notInline,
-  readParts: notInline,
-  writeParts: notInline,
-  address: notInline,
-  location: notInline,
-  number: notInline,
-};
+const NO_ACCESS = refusingOperand(notInline);
 
 function constant(size: number, value: bigint): Operand {
   const read = () =>
