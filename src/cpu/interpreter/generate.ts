@@ -12,13 +12,13 @@ import { CodeRecord, CROSSING_RECORDS, LINK_OFFSET, RECORD_BYTES } from '../deco
 import { Vector } from '../isa/emitter.ts';
 import { FIRST_CALLED, FIRST_FORM, FORMS, type Form, formsDigest, semanticSize } from '../isa/forms.ts';
 import { RUNTIME_SIGNATURES } from '../runtime/signatures-all.ts';
-import { COMPUTE_AUX, generateComputeAux } from '../translator/flag-tracker.ts';
 import { Exit } from '../vcpu/exit.ts';
 import { Seg, Vcpu } from '../vcpu/layout.ts';
 import * as w from '../wasm/code.ts';
 import { type Callee, Code, type Label, type Value } from '../wasm/code.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { type Functions, InterpreterEmitter, Outcome } from './emitter.ts';
+import { COMPUTE_AUX, generateComputeAux } from './flag-kinds.ts';
 import { countJump } from './heat.ts';
 import { probe } from './probe.ts';
 import { DIGEST_SECTION, Pseudo } from './pseudo.ts';

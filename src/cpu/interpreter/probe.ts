@@ -1,17 +1,13 @@
 /** From an address to the decoded instruction there, by the execute TLB alone. */
-import { TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
+import { tlbEntry } from '../isa/tlb.ts';
+import { TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import type { Code, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 
-/** Find the record at linear `target` through the execute TLB; `found` must branch away. */
+/** Find the record at linear `target` through the execute TLB; where there is none, or `found` goes on, so does the code. */
 export function probe(code: Code, cpu: Value, target: Value, found: (record: Value) => void): void {
   const V = Vcpu.offsets;
-  const entry = code.let(
-    w.add(
-      w.load('i32', 4, cpu, V.tlbExec),
-      w.and(w.wrap(w.shrU(target, w.i64(8))), w.i32((TLB_ENTRIES - 1) << 4)),
-    ),
-  );
+  const entry = code.let(tlbEntry(w.load('i32', 4, cpu, V.tlbExec), target));
   const page = code.let(w.and(target, w.i64(-4096)));
   code.if(w.eq(w.load('i64', 8, entry, TlbEntry.offsets.tag), page), () => {
     const slot = w.shl(w.and(w.wrap(target), w.i32(4095)), w.i32(2));

@@ -11,18 +11,11 @@
  * point where the instruction can fault.
  */
 import { invariant } from '../../base/errors.ts';
-import {
-  PENDING_EXCLUSIVE,
-  Seg,
-  Segment,
-  STACK_ACCESS,
-  TLB_ENTRIES,
-  TlbEntry,
-  Vcpu,
-} from '../vcpu/layout.ts';
+import { PENDING_EXCLUSIVE, Seg, Segment, STACK_ACCESS, TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import type { Code, Label, Type, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import type { FlagState } from './flags.ts';
+import { tlbEntry } from './tlb.ts';
 
 export const RAX = 0;
 export const RCX = 1;
@@ -253,11 +246,6 @@ export abstract class Emitter {
   /** A store has gone through `commit`: it may have changed code. */
   protected committed(): void {}
 
-  /** The entry where `address` would be. */
-  #tlbEntry(table: 'tlbRead' | 'tlbWrite', address: Value): Value {
-    const index = w.and(w.wrap(w.shrU(address, w.i64(8))), w.i32((TLB_ENTRIES - 1) << 4));
-    return this.let(w.add(this.tlbTable(table), index));
-  }
   /** The last byte's page is compared, so that an access across a page never hits. */
   #hits(entry: Value, address: Value, bytes: number): Value {
     const last = bytes === 1 ? address : w.add(address, w.i64(bytes - 1));
@@ -289,7 +277,7 @@ export abstract class Emitter {
     flags: number,
   ): w.Local {
     const host = this.local('i32');
-    const entry = this.#tlbEntry(table, address);
+    const entry = this.let(tlbEntry(this.tlbTable(table), address));
     this.if(
       this.#hits(entry, address, bytes),
       () => this.set(host, this.#hostOf(entry, address)),
@@ -325,7 +313,7 @@ export abstract class Emitter {
    */
   writable(address: Value, bytes: number, fill: (host: Value) => void, flags = 0): void {
     const at = this.let(address);
-    const entry = this.#tlbEntry('tlbWrite', at);
+    const entry = this.let(tlbEntry(this.tlbTable('tlbWrite'), at));
     this.if(
       this.#hits(entry, at, bytes),
       () => fill(this.#hostOf(entry, at)),

@@ -5,20 +5,17 @@
  * The locals hold `flagRes`, a source, and which kind the source is of: the aux word itself, or the second operand of an
  * addition or subtraction, from which the aux word is computed only when somebody asks.
  */
-import { type IntegerSize, signExtend64, truncate } from '../isa/emitter.ts';
-import { additionState, type FlagState, subtractionState } from '../isa/flags.ts';
+import { canonical, KIND_AUX, stateOf } from '../interpreter/flag-kinds.ts';
+import { signExtend64 } from '../isa/emitter.ts';
+import type { FlagState } from '../isa/flags.ts';
 import { Vcpu } from '../vcpu/layout.ts';
-import type { Callee, Local, Value } from '../wasm/code.ts';
+import type { Callee, Code, Local, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
-import { Code, collectLocals } from '../wasm/code.ts';
+import { collectLocals } from '../wasm/code.ts';
 
 const V = Vcpu.offsets;
-/** Kinds of the source. `inBlock`: the flags are in the vCPU block, the locals say nothing. */
+/** The flags are in the vCPU block, the locals say nothing. */
 const KIND_IN_BLOCK = -1;
-const KIND_AUX = 0;
-const KIND_SUB = 1;
-const KIND_ADD = 5;
-const SIZES: readonly IntegerSize[] = [1, 2, 4, 8];
 
 export type Tracked =
   | { readonly where: 'block' }
@@ -167,45 +164,3 @@ export class FlagTracker {
     return found;
   }
 }
-
-/** Kind, sign-extended result and source of a state. */
-function canonical({ size, result, aux, origin }: FlagState): [number, Value, Value] {
-  const wide = signExtend64(size, result);
-  if (!origin || origin.kind === 'logic') return [KIND_AUX, wide, w.extendU(aux)];
-  const first = origin.kind === 'sub' ? KIND_SUB : KIND_ADD;
-  return [first + SIZES.indexOf(size as IntegerSize), wide, w.extendU(origin.b)];
-}
-
-/** The state that a result and a source of one kind stand for. */
-function stateOf(kind: number, result: Value, source: Value): FlagState {
-  if (kind === KIND_AUX) return { size: 8, result, aux: w.wrap(source) };
-  const isSub = kind < KIND_ADD;
-  const size = SIZES[kind - (isSub ? KIND_SUB : KIND_ADD)] as IntegerSize;
-  const r = truncate(size, result);
-  const b = truncate(size, source);
-  return isSub
-    ? subtractionState(size, truncate(size, w.add(r, b)), b, r)
-    : additionState(size, truncate(size, w.sub(r, b)), b, r);
-}
-
-/** The function (kind, result, source) -> aux word that regions call when flags must be known after all. */
-export function generateComputeAux(): Code {
-  const code = new Code(['i32', 'i64', 'i64']);
-  const [kind, result, source] = [0, 1, 2].map(index => code.parameter(index)) as [Local, Local, Local];
-  for (const first of [KIND_SUB, KIND_ADD]) {
-    for (const [index, size] of SIZES.entries()) {
-      code.if(w.eq(kind, w.i32(first + index)), () => {
-        const state = stateOf(
-          first + index,
-          code.let(truncate(size, result)),
-          code.let(truncate(size, source)),
-        );
-        code.return(state.aux);
-      });
-    }
-  }
-  code.return(w.wrap(source));
-  code.unreachable();
-  return code;
-}
-export const COMPUTE_AUX = { name: 'computeAux', params: ['i32', 'i64', 'i64'], result: 'i32' } as const;

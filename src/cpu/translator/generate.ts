@@ -15,7 +15,8 @@ import { probe } from '../interpreter/probe.ts';
 import { Vector } from '../isa/emitter.ts';
 import type { FlagState } from '../isa/flags.ts';
 import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
-import { TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
+import { tlbEntry } from '../isa/tlb.ts';
+import { TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import type { Callee, Label, Local, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { Code } from '../wasm/code.ts';
@@ -298,8 +299,8 @@ class RegionGenerator implements Site {
     if (edge.crosses) {
       this.#code.if(w.eqz(this.#isMapped(edge.place.page)), () => this.#leave(edge.place, 0));
     }
-    // A store may have changed code of this region. Heads of loops look at the fuel anyway.
-    if (!this.#isLoopHead(block) && from.instructions.some(mayChangeCode)) {
+    // The last store may have changed code of this region. Heads of loops look at the fuel anyway.
+    if (!this.#isLoopHead(block) && mayChangeCode(from.instructions.at(-1))) {
       this.#code.if(w.ltS(this.#fuel, w.i32(0)), () => this.#leave(edge.place, 0));
     }
     const { position, isMerge } = this.#structure;
@@ -327,8 +328,7 @@ class RegionGenerator implements Site {
   #isMapped(page: number): Value {
     const code = this.#code;
     const linear = code.let(this.#address({ page, offset: 0 }));
-    const index = w.and(w.wrap(w.shrU(linear, w.i64(8))), w.i32((TLB_ENTRIES - 1) << 4));
-    const entry = code.let(w.add(w.load('i32', 4, this.cpu, V.tlbExec), index));
+    const entry = code.let(tlbEntry(w.load('i32', 4, this.cpu, V.tlbExec), linear));
     const table = (this.#region.codePages.get(page) ?? 0) + CodePage.offsets.table;
     return w.and(
       w.eq(w.load('i64', 8, entry, TlbEntry.offsets.tag), linear),
@@ -355,7 +355,7 @@ class RegionGenerator implements Site {
         emitSemantics(new TranslatorEmitter(code, this, instruction), instruction);
       else this.#callHandler(instruction, behind);
       // The very next instruction may be what a store has changed.
-      if (behind > 0 && traitsOf(instruction.form).isInline && mayChangeCode(instruction)) {
+      if (behind > 0 && mayChangeCode(instruction)) {
         code.if(w.ltS(this.#fuel, w.i32(0)), () => this.#leave(this.#placeBehind(), behind));
       }
       code.releaseLocals(this.#mark, this.#flags.pinned());
@@ -364,14 +364,12 @@ class RegionGenerator implements Site {
     code.releaseLocals(this.#mark);
     this.#mark = outerMark;
   }
-  #placeBehind(): Place {
-    const { block, instruction } = this.#at;
-    const { page } = this.#pageOf(block, instruction);
-    return displaced({ page, offset: instruction.offset }, instruction.length);
+  /** Where the instruction being written is: blocks do not cross pages. */
+  #place(): Place {
+    return { page: this.#at.block.place.page, offset: this.#at.instruction.offset };
   }
-  /** Blocks do not cross pages. */
-  #pageOf(block: Block, instruction: Instruction): Place {
-    return { page: block.place.page, offset: instruction.offset };
+  #placeBehind(): Place {
+    return displaced(this.#place(), this.#at.instruction.length);
   }
 
   // ---- instructions that the interpreter's handlers run ----
@@ -381,8 +379,6 @@ class RegionGenerator implements Site {
     const { block } = this.#at;
     const vectors = calledVectors(instruction) & (this.#touched.read | this.#touched.written);
     const general = 0xffff;
-    // A store before this may have changed the code: handlers must not see what that did to the fuel.
-    code.if(w.ltS(this.#fuel, w.i32(0)), () => this.#leave(this.#pageOf(block, instruction), behind + 1));
     this.registers.store(this.cpu, this.#touched.written & (general | vectors));
     this.#flags.toBlock();
     code.store(4, this.cpu, w.add(this.#fuel, w.i32(behind)), V.fuel);
@@ -397,7 +393,7 @@ class RegionGenerator implements Site {
       // The way out goes past the epilogue: vectors that the handler had no use for are still in locals alone.
       this.registers.store(this.cpu, this.#touched.written & ~(general | vectors));
       code.set(this.#outcome, outcome);
-      code.set(this.#target, this.#address(this.#pageOf(block, instruction)));
+      code.set(this.#target, this.#address(this.#place()));
       code.br(this.#left);
     });
     code.set(this.#fuel, w.sub(w.load('i32', 4, this.cpu, V.fuel), w.i32(behind)));
@@ -431,13 +427,13 @@ class RegionGenerator implements Site {
     this.#flags.now = { where: 'state', state };
   }
   fault(inStack: boolean): void {
-    const { block, instruction, behind, before } = this.#at;
+    const { behind, before } = this.#at;
     const code = this.#code;
     const { now } = this.#flags;
     this.#flags.now = before;
     this.#flags.toEpilogue();
     this.#flags.now = now;
-    code.set(this.#target, this.#address(this.#pageOf(block, instruction)));
+    code.set(this.#target, this.#address(this.#place()));
     this.#refund(behind);
     code.set(this.#outcome, w.i32(Outcome.fault));
     code.br(inStack ? this.#stackFault : this.#exit);
@@ -453,9 +449,8 @@ class RegionGenerator implements Site {
     this.#at = at;
   }
   jump(target: Value): void {
-    const { block } = this.#at;
     const code = this.#code;
-    const known = block.taken;
+    const known = this.#at.block.taken;
     if (known) code.if(w.eq(target, this.#address(known.place)), () => this.taken());
     this.#flags.toEpilogue();
     code.set(this.#slot, w.i32(0));
@@ -476,7 +471,8 @@ class RegionGenerator implements Site {
 }
 
 /** It is written inline and stores to memory. */
-function mayChangeCode({ form }: Instruction): boolean {
-  const { isInline, stores } = traitsOf(form);
+function mayChangeCode(instruction: Instruction | undefined): boolean {
+  if (!instruction) return false;
+  const { isInline, stores } = traitsOf(instruction.form);
   return isInline && stores;
 }

@@ -1,8 +1,9 @@
 /** The WebAssembly module around a region: what it imports, and its place in the table of handlers. */
+
+import { COMPUTE_AUX } from '../interpreter/flag-kinds.ts';
 import { signatureOf } from '../runtime/signatures-all.ts';
 import type { Callee } from '../wasm/code.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
-import { COMPUTE_AUX } from './flag-tracker.ts';
 import { generateRegion, type Surroundings } from './generate.ts';
 import type { Region } from './region.ts';
 

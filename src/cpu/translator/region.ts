@@ -49,7 +49,6 @@ export interface Region {
   readonly blocks: readonly Block[];
   /** Machine addresses of the code pages by `Place.page`. */
   readonly codePages: ReadonlyMap<number, number>;
-  readonly nrInstructions: number;
 }
 
 /** What formation asks of the decoded code. */
@@ -92,7 +91,7 @@ export function formRegion(view: CodeView, offset: number, limits: Limits): Regi
   const graph = new InstructionGraph(view, limits);
   const entry = graph.explore({ page: 0, offset });
   if (!entry) return undefined;
-  return { blocks: reducible(graph.blocks(entry)), codePages: graph.codePages, nrInstructions: graph.size };
+  return { blocks: reducible(graph.blocks(entry)), codePages: graph.codePages };
 }
 
 class InstructionGraph {
@@ -106,10 +105,6 @@ class InstructionGraph {
     this.#view = view;
     this.#limits = limits;
   }
-  get size(): number {
-    return this.#nodes.size;
-  }
-
   /** Breadth first, so that what is near the entry comes in before the limit is reached. */
   explore(start: Place): Node | undefined {
     const entry = this.#node(start, undefined);

@@ -36,13 +36,10 @@ interface Installed {
   readonly extents: ReadonlyMap<number, readonly (readonly [from: number, to: number])[]>;
 }
 
+/** Regions made so far, and those of them that were taken back. */
 export interface TranslatorStatistics {
-  requests: number;
   regions: number;
-  instructions: number;
-  bytes: number;
   dropped: number;
-  ns: number;
 }
 
 const LIMITS: Limits = { instructions: 120, callDepth: 2 };
@@ -52,7 +49,6 @@ const TABLE_STEP = 1024;
 
 export class Translator {
   readonly #memory: MachineMemory;
-  readonly #parts: TranslatorParts;
   readonly #table: WebAssembly.Table;
   readonly #imports: WebAssembly.Imports;
   readonly #installed = new Map<number, Installed>();
@@ -60,17 +56,9 @@ export class Translator {
   readonly #byPage = new Map<number, Set<Installed>>();
   readonly #freeSlots: number[] = [];
   #nextSlot = FIRST_REGION - FIRST_CALLED;
-  readonly statistics: TranslatorStatistics = {
-    requests: 0,
-    regions: 0,
-    instructions: 0,
-    bytes: 0,
-    dropped: 0,
-    ns: 0,
-  };
+  readonly statistics: TranslatorStatistics = { regions: 0, dropped: 0 };
 
   constructor(parts: TranslatorParts) {
-    this.#parts = parts;
     this.#memory = parts.memory;
     this.#table = parts.interpreter.handlers as WebAssembly.Table;
     this.#imports = {
@@ -82,7 +70,6 @@ export class Translator {
 
   /** Many jumps have led to `record`, in the page that the vCPU executes. */
   hot(cpu: number, record: number): void {
-    this.statistics.requests += 1;
     const { u16, u32, view } = this.#memory;
     const linear = view.getBigUint64(cpu + V.codePage, true);
     const pageOf = (page: number) => this.#codePage(cpu, linear + BigInt(page * PAGE));
@@ -90,13 +77,13 @@ export class Translator {
     if (codePage === 0 || (u16[record >>> 1] as number) >= FIRST_REGION) return;
     const offset = u16[(record + R.offset) >>> 1] as number;
     if (u32[(codePage + P.table + offset * 4) >>> 2] !== record) return;
-    const view64: CodeView = {
+    const code: CodeView = {
       mode: u32[(cpu + V.mode) >>> 2] as number,
       codePage: pageOf,
       instruction: (page, at) => this.#instruction(page, at),
       wasTaken: ({ record: branch }) => u32[(branch + LINK_OFFSET) >>> 2] !== 0,
     };
-    const region = formRegion(view64, offset, LIMITS);
+    const region = formRegion(code, offset, LIMITS);
     if (!region) return;
     this.#install(region, codePage, offset, record);
   }
@@ -137,17 +124,15 @@ export class Translator {
   }
 
   #install(region: Region, codePage: number, offset: number, record: number): void {
-    const { memory } = this.#parts;
-    const header = machineHeader(memory);
+    const header = machineHeader(this.#memory);
     if (header.codeNext + 3 * RECORD_BYTES > header.codeLimit) return;
     const slot = this.#takeSlot();
     if (slot === undefined) return;
-    const bytes = buildModule(region, slot);
-    const module = new WebAssembly.Module(bytes as BufferSource);
+    const module = new WebAssembly.Module(buildModule(region, slot) as BufferSource);
     new WebAssembly.Instance(module, this.#imports);
     const entry = header.codeNext;
     header.codeNext = entry + 3 * RECORD_BYTES;
-    const { u8, u16, u32 } = memory;
+    const { u8, u16, u32 } = this.#memory;
     const [copy, onward] = [entry + RECORD_BYTES, entry + 2 * RECORD_BYTES];
     u8.copyWithin(copy, record, record + RECORD_BYTES);
     u8.copyWithin(entry, record, record + RECORD_BYTES);
@@ -160,8 +145,6 @@ export class Translator {
     u32[(codePage + P.table + offset * 4) >>> 2] = entry;
     this.#remember(region, slot, entry);
     this.statistics.regions += 1;
-    this.statistics.instructions += region.nrInstructions;
-    this.statistics.bytes += bytes.length;
   }
 
   #takeSlot(): number | undefined {

@@ -25,7 +25,6 @@ export { deliver, interrupt, singleStep } from './exceptions';
 export { farCall, farJump, farReturn, iret } from './far';
 export { getFlags, setFlags, setSystemFlags } from './flags';
 export * from './float/index';
-export * from './float/index';
 export {
   addStackLegacy,
   checkCode,
@@ -63,34 +62,21 @@ export { repCmps, repMovs, repScas, repStos } from './strings';
 export { swapgs, syscall, sysenter, sysexit, sysret } from './syscall';
 export {
   aesdec,
-  aesdec,
-  aesdeclast,
   aesdeclast,
   aesenc,
-  aesenc,
-  aesenclast,
   aesenclast,
   aesimc,
-  aesimc,
-  aeskeygenassist,
   aeskeygenassist,
 } from './vector-aes';
 export {
   carrylessMultiply,
-  carrylessMultiply,
   checksum,
-  checksum,
-  sumDifferenceWindows,
   sumDifferenceWindows,
 } from './vector-misc';
 export {
   compareExplicit,
-  compareExplicit,
-  compareImplicit,
   compareImplicit,
   maskToIndex,
-  maskToIndex,
-  maskToVector,
   maskToVector,
 } from './vector-strings';
 export { fxrstor, fxsave, xrstor, xsave, xsavec, xsaveopt } from './xsave';
