@@ -7,13 +7,11 @@
 import { HvmParam } from '../abi/xen/hvm.ts';
 import * as sched from '../abi/xen/sched.ts';
 import { type BlockDevice, createBlockDevice } from '../backend/block/device.ts';
-import { createBlockHost } from '../backend/block/host.ts';
 import { createConsoleDevice } from '../backend/console/device.ts';
-import { createBackendHost } from '../backend/console/host.ts';
 import { writePrimaryConsoleKeys } from '../backend/console/keys.ts';
 import { type ConsoleChannel, createPrimaryConsole } from '../backend/console/stream.ts';
+import { createBackendHost } from '../backend/host.ts';
 import { NetDevice } from '../backend/net/device.ts';
-import { createNetHost } from '../backend/net/host.ts';
 import { type Gfn, maddr } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
 import type { CpuEngine, EngineModules } from '../cpu/engine.ts';
@@ -196,7 +194,7 @@ export class XenMachine implements GuestMachine {
     const { promise: gone, resolve } = Promise.withResolvers<void>();
     const device = createBlockDevice({
       xs: this.#xenstored.client(),
-      host: createBlockHost(this.#host.hypervisor),
+      host: createBackendHost(this.#host.hypervisor),
       defer: this.#defer,
       domid: this.#domain.id,
       devid,
@@ -243,7 +241,7 @@ export class XenMachine implements GuestMachine {
     let outside: Station | undefined;
     const device = new NetDevice({
       xs: this.#xenstored.client(),
-      host: createNetHost(this.#host.hypervisor),
+      host: createBackendHost(this.#host.hypervisor),
       defer: this.#defer,
       domid: this.#domain.id,
       devid,

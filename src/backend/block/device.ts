@@ -8,24 +8,10 @@
 import { domid as domainId, gref, type MachineAddress, port } from '../../base/brand.ts';
 import type { Disk } from '../../disk/disk.ts';
 import type { XenstoreClient } from '../../xenstore/client.ts';
-import { XenstoreError } from '../../xenstore/wire.ts';
-import {
-  backendPath,
-  errorPath,
-  frontendPath,
-  parseState,
-  parseUnsigned,
-  XenbusState,
-} from '../console/xenbus.ts';
-import type { BlockHost } from './host.ts';
-import {
-  type BlockDeviceKeys,
-  KIND,
-  RING_ORDER_MAX,
-  removeBlockDeviceKeys,
-  writeBlockDeviceKeys,
-  writeDiskFacts,
-} from './keys.ts';
+import { BackendHalf } from '../half.ts';
+import type { CopyingHost } from '../host.ts';
+import { parseUnsigned, XenbusState } from '../xenbus.ts';
+import { type BlockDeviceKeys, KIND, RING_ORDER_MAX, writeBlockDeviceKeys, writeDiskFacts } from './keys.ts';
 import { BlockRing } from './ring.ts';
 import { type BlockCounters, type BlockQueue, BlockServer, type BlockServerOptions } from './server.ts';
 import { vdevName } from './vdev.ts';
@@ -35,7 +21,7 @@ export const MAX_QUEUES_DEFAULT = 4;
 export interface BlockDeviceOptions extends Omit<BlockServerOptions, 'host'> {
   /** A client of the backend's domain. */
   readonly xs: XenstoreClient;
-  readonly host: BlockHost;
+  readonly host: CopyingHost;
   /** See vdev.ts. */
   readonly devid: number;
   /** Told to tools. */
@@ -64,14 +50,9 @@ interface Link {
 export class BlockDevice {
   readonly #options: BlockDeviceOptions;
   readonly #keys: BlockDeviceKeys;
-  readonly #front: string;
-  readonly #back: string;
   readonly #server: BlockServer;
-  readonly #unwatch: () => void;
+  readonly #half: BackendHalf;
   #link: Link | undefined;
-  #state: number = XenbusState.initialising;
-  #removing = false;
-  #removed = false;
 
   /** Writes the device's keys and waits for the domain. */
   constructor(options: BlockDeviceOptions) {
@@ -90,16 +71,25 @@ export class BlockDevice {
       maxQueues: options.maxQueues ?? MAX_QUEUES_DEFAULT,
       hasPersistentGrants: options.hasPersistentGrants === true,
     };
-    this.#front = frontendPath(domid, KIND, devid);
-    this.#back = backendPath(backendDomid, KIND, domid, devid);
+    const device = this;
+    this.#half = new BackendHalf({ kind: KIND, domid, devid, backendDomid }, options, {
+      get isConnected() {
+        return device.#link !== undefined;
+      },
+      connect: state => this.#connect(state),
+      disconnect: () => this.#disconnect(),
+      removed: () => {
+        this.#server.close();
+        options.onRemoved?.();
+      },
+    });
     writeBlockDeviceKeys(xs, this.#keys);
-    this.#switch(XenbusState.initWait);
-    this.#unwatch = xs.watch(`${this.#front}/state`, () => this.#frontendChanged());
+    this.#half.start();
   }
 
   /** The backend's `XenbusState`. */
   get state(): number {
-    return this.#state;
+    return this.#half.state;
   }
   get disk(): Disk {
     return this.#options.disk;
@@ -112,58 +102,15 @@ export class BlockDevice {
     return this.#server.pending;
   }
 
-  #switch(state: number): void {
-    if (this.#state === state) return;
-    this.#state = state;
-    this.#options.xs.write(`${this.#back}/state`, state);
-  }
-
-  /** A key of the domain's. It may have taken it away, or the right to read it. */
-  #read(key: string): string | undefined {
-    try {
-      return this.#options.xs.read(`${this.#front}/${key}`);
-    } catch (error) {
-      if (error instanceof XenstoreError) return undefined;
-      throw error;
-    }
-  }
-
-  #frontendChanged(): void {
-    if (this.#removed) return;
-    switch (parseState(this.#read('state'))) {
-      case XenbusState.initialising:
-        // A kernel that starts anew; before the first one this changes nothing.
-        this.#disconnect();
-        if (!this.#removing) this.#switch(XenbusState.initWait);
-        return;
-      case XenbusState.initialised:
-      case XenbusState.connected:
-        if (!this.#removing) this.#connect();
-        return;
-      case XenbusState.closing:
-        this.#disconnect();
-        this.#switch(XenbusState.closing);
-        return;
-      case XenbusState.closed:
-      case XenbusState.unknown:
-        this.#disconnect();
-        this.#switch(XenbusState.closed);
-        if (this.#removing) this.#finish();
-        return;
-      default:
-        return;
-    }
-  }
-
   /** The queues that the domain describes, or why they cannot be used. */
   #readQueues(): QueueKeys[] | string {
-    const protocol = this.#read('protocol') ?? 'x86_64-abi';
+    const protocol = this.#half.read('protocol') ?? 'x86_64-abi';
     if (protocol !== 'x86_64-abi') return `the protocol ${protocol.slice(0, 40)} is not spoken here`;
-    const countText = this.#read('multi-queue-num-queues');
+    const countText = this.#half.read('multi-queue-num-queues');
     const count = countText === undefined ? 1 : parseUnsigned(countText);
     if (count === undefined || count < 1 || count > this.#keys.maxQueues)
       return 'the number of queues is impossible';
-    const orderText = this.#read('ring-page-order');
+    const orderText = this.#half.read('ring-page-order');
     const order = orderText === undefined ? 0 : parseUnsigned(orderText);
     if (order === undefined || order > RING_ORDER_MAX) return 'the ring-page-order is impossible';
     const queues: QueueKeys[] = [];
@@ -173,8 +120,8 @@ export class BlockDevice {
         orderText === undefined
           ? [`${prefix}ring-ref`]
           : Array.from({ length: 2 ** order }, (_, page) => `${prefix}ring-ref${page}`);
-      const refs = names.map(name => parseUnsigned(this.#read(name)));
-      const channel = parseUnsigned(this.#read(`${prefix}event-channel`));
+      const refs = names.map(name => parseUnsigned(this.#half.read(name)));
+      const channel = parseUnsigned(this.#half.read(`${prefix}event-channel`));
       if (channel === undefined || refs.some(ref => ref === undefined)) {
         return 'ring-ref and event-channel are not both numbers';
       }
@@ -183,27 +130,18 @@ export class BlockDevice {
     return queues;
   }
 
-  #connect(): void {
+  #connect(frontendState: number): void {
     const { domid, faults } = this.#options;
-    if (this.#link && parseState(this.#read('state')) === XenbusState.connected) return;
+    if (this.#link && frontendState === XenbusState.connected) return;
     const queues = this.#readQueues();
     if (typeof queues === 'string') {
-      this.#fail(queues);
+      this.#half.fail(queues);
       return;
     }
     const key = JSON.stringify(queues);
     if (this.#link?.key === key) return;
     this.#disconnect();
-    const fault = faults?.onTransfer('block-connect', domid, 0) ?? 'none';
-    if (fault === 'lose') return;
-    if (fault === 'fail') {
-      this.#fail('injected fault');
-      return;
-    }
-    if (fault === 'delay') {
-      this.#options.defer(() => this.#frontendChanged());
-      return;
-    }
+    if (!this.#half.mayConnect(faults?.onTransfer('block-connect', domid, 0) ?? 'none')) return;
     const undo: (() => void)[] = [];
     const disconnect = () => {
       for (const step of undo.reverse()) step();
@@ -213,15 +151,15 @@ export class BlockDevice {
       const found = this.#openQueue(queue, undo);
       if (typeof found === 'string') {
         disconnect();
-        this.#fail(found);
+        this.#half.fail(found);
         return;
       }
       opened.push(found);
     }
     this.#link = { key, disconnect };
     const { xs, backendDomid = 0, disk } = this.#options;
-    writeDiskFacts(xs, this.#back, domid, backendDomid, disk);
-    this.#switch(XenbusState.connected);
+    writeDiskFacts(xs, this.#half.path, domid, backendDomid, disk);
+    this.#half.switch(XenbusState.connected);
     for (const queue of opened) this.#server.serve(queue);
   }
 
@@ -248,14 +186,8 @@ export class BlockDevice {
 
   #onEvent(queue: BlockQueue): void {
     this.#server.serve(queue);
-    if (queue.ring.isBroken && !queue.isClosed) this.#fail('a ring with more requests than it has room for');
-  }
-
-  #fail(reason: string): void {
-    const { xs, domid, devid, backendDomid = 0 } = this.#options;
-    this.#disconnect();
-    xs.write(errorPath(backendDomid, KIND, domid, devid), reason);
-    this.#switch(XenbusState.closing);
+    if (queue.ring.isBroken && !queue.isClosed)
+      this.#half.fail('a ring with more requests than it has room for');
   }
 
   #disconnect(): void {
@@ -266,35 +198,15 @@ export class BlockDevice {
 
   /** The disk has another size by now: tell the domain, whose kernel looks again when it sees the state written. */
   resized(): void {
-    if (this.#state !== XenbusState.connected) return;
+    if (this.#half.state !== XenbusState.connected) return;
     const { xs, domid, backendDomid = 0, disk } = this.#options;
-    writeDiskFacts(xs, this.#back, domid, backendDomid, disk);
-    xs.write(`${this.#back}/state`, this.#state);
+    writeDiskFacts(xs, this.#half.path, domid, backendDomid, disk);
+    this.#half.announce();
   }
 
-  /** Take the device away: ask the domain to close it, or (`force`) without asking, as when the domain is gone. */
+  /** See BackendHalf.remove. */
   remove(force = false): void {
-    if (this.#removed) return;
-    this.#removing = true;
-    if (force) {
-      this.#finish();
-      return;
-    }
-    this.#options.xs.write(`${this.#back}/online`, 0);
-    const state = parseState(this.#read('state'));
-    const neverUsed = state === XenbusState.initialising && !this.#link;
-    if (neverUsed || state === XenbusState.closed || state === XenbusState.unknown) this.#finish();
-    else this.#switch(XenbusState.closing);
-  }
-
-  #finish(): void {
-    this.#removed = true;
-    this.#unwatch();
-    this.#disconnect();
-    this.#server.close();
-    this.#state = XenbusState.closed;
-    removeBlockDeviceKeys(this.#options.xs, this.#keys);
-    this.#options.onRemoved?.();
+    this.#half.remove(force);
   }
 }
 

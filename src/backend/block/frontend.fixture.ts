@@ -7,8 +7,8 @@ import type { Fault } from '../../xenstore/faults.ts';
 import { TestGuest } from '../../xenstore/guest-fixture.ts';
 import { TaskQueue } from '../../xenstore/queue.ts';
 import { createXenstored } from '../../xenstore/xenstored.ts';
+import type { CopyingHost } from '../host.ts';
 import { type BlockDevice, createBlockDevice } from './device.ts';
-import type { BlockHost } from './host.ts';
 import type { RateLimits } from './limits.ts';
 import { SLOT_BYTES, slotsOf } from './ring.ts';
 import type { BlockTransfer } from './server.ts';
@@ -179,7 +179,7 @@ export function setUpFrontend({ disk, fault = () => 'none', ...rest }: FrontendO
   const rings: FrontRing[] = [];
   const addressOf = (ref: number): MachineAddress | undefined =>
     ref < FIRST_PAGE || ref > LAST_PAGE || revoked.has(ref) ? undefined : maddr(ref * PAGE_SIZE);
-  const host: BlockHost = {
+  const host: CopyingHost = {
     memory,
     mapGrant(_, ref) {
       const address = addressOf(ref);

@@ -4,8 +4,9 @@
  * Source: Xen public/io/blkif.h.
  */
 import { VDISK_READONLY } from '../../abi/xen/blkif.ts';
-import type { XenstoreAccess, XenstoreClient, XenstoreValue } from '../../xenstore/client.ts';
-import { backendPath, errorPath, frontendPath, XenbusState } from '../console/xenbus.ts';
+import type { XenstoreClient } from '../../xenstore/client.ts';
+import { deviceAreas, remake, writeAll } from '../keys.ts';
+import { XenbusState } from '../xenbus.ts';
 import { INDIRECT_SEGMENTS_MAX } from './request.ts';
 
 export const KIND = 'vbd';
@@ -28,30 +29,9 @@ export interface BlockDeviceKeys {
   readonly hasPersistentGrants: boolean;
 }
 
-function writeAll(
-  xs: XenstoreAccess,
-  directory: string,
-  values: Readonly<Record<string, XenstoreValue>>,
-  permissions: readonly string[],
-): void {
-  for (const [key, value] of Object.entries(values)) {
-    xs.write(`${directory}/${key}`, value);
-    xs.setPermissions(`${directory}/${key}`, permissions);
-  }
-}
-
-function remake(xs: XenstoreAccess, directory: string, permissions: readonly string[]): void {
-  xs.remove(directory);
-  xs.mkdir(directory);
-  xs.setPermissions(directory, permissions);
-}
-
 export function writeBlockDeviceKeys(xs: XenstoreClient, keys: BlockDeviceKeys): void {
   const { domid, devid, backendDomid } = keys;
-  const front = frontendPath(domid, KIND, devid);
-  const back = backendPath(backendDomid, KIND, domid, devid);
-  const frontend = [`n${domid}`, `r${backendDomid}`];
-  const backend = [`n${backendDomid}`, `r${domid}`];
+  const { front, back, frontend, backend } = deviceAreas({ kind: KIND, domid, devid, backendDomid });
   const state = XenbusState.initialising;
   xs.transaction(t => {
     remake(t, front, frontend);
@@ -107,15 +87,4 @@ export function writeDiskFacts(
     'physical-sector-size': 4096,
   };
   xs.transaction(t => writeAll(t, back, values, [`n${backendDomid}`, `r${domid}`]));
-}
-
-export function removeBlockDeviceKeys(
-  xs: XenstoreClient,
-  { domid, devid, backendDomid }: Pick<BlockDeviceKeys, 'domid' | 'devid' | 'backendDomid'>,
-): void {
-  xs.transaction(t => {
-    t.remove(frontendPath(domid, KIND, devid));
-    t.remove(backendPath(backendDomid, KIND, domid, devid));
-    t.remove(errorPath(backendDomid, KIND, domid, devid).replace(/\/error$/, ''));
-  });
 }

@@ -11,7 +11,7 @@ import { InvariantError } from '../../base/errors.ts';
 import type { Disk } from '../../disk/disk.ts';
 import type { Clock, Timers } from '../../platform/platform.ts';
 import type { Defer, Faults } from '../../xenstore/faults.ts';
-import type { BlockHost } from './host.ts';
+import type { CopyingHost } from '../host.ts';
 import { createLimiter, type Limiter, type RateLimits } from './limits.ts';
 import { type BlockRequest, parseRequest } from './request.ts';
 import { type BlockRing, SLOT_BYTES } from './ring.ts';
@@ -26,7 +26,7 @@ const BATCH_MAX = 256;
 
 export interface BlockServerOptions {
   readonly disk: Disk;
-  readonly host: Pick<BlockHost, 'copyFromGrant' | 'copyToGrant'>;
+  readonly host: Pick<CopyingHost, 'copyFromGrant' | 'copyToGrant'>;
   readonly defer: Defer;
   readonly domid: number;
   readonly faults?: Faults<BlockTransfer> | undefined;

@@ -5,7 +5,8 @@ import { createMachineMemory } from '../../machine/memory.ts';
 import type { Fault } from '../../xenstore/faults.ts';
 import { TestGuest } from '../../xenstore/guest-fixture.ts';
 import { createXenstored } from '../../xenstore/xenstored.ts';
-import { type BackendHost, createConsoleDevice } from './device.ts';
+import type { BackendHost } from '../host.ts';
+import { createConsoleDevice } from './device.ts';
 import { writePrimaryConsoleKeys } from './keys.ts';
 import { ConsoleRing, IN_BYTES, OUT_BYTES } from './ring.ts';
 

@@ -6,36 +6,14 @@
  * half may close, and a kernel may come back (another driver, a kernel started by the first) with another ring.
  * What the domain writes is checked: nonsense ends in state Closing with the reason under `error/`.
  */
-import {
-  type DomainId,
-  domid as domainId,
-  type EventPort,
-  type GrantRef,
-  gref,
-  type MachineAddress,
-  port,
-} from '../../base/brand.ts';
-import type { MachineMemory } from '../../machine/memory.ts';
+import { domid as domainId, type EventPort, type GrantRef, gref, port } from '../../base/brand.ts';
 import type { XenstoreClient } from '../../xenstore/client.ts';
 import type { Defer, Faults } from '../../xenstore/faults.ts';
-import { XenstoreError } from '../../xenstore/wire.ts';
-import { removeConsoleDeviceKeys, writeConsoleDeviceKeys } from './keys.ts';
+import { BackendHalf } from '../half.ts';
+import type { BackendHost } from '../host.ts';
+import { parseUnsigned, XenbusState } from '../xenbus.ts';
+import { KIND, writeConsoleDeviceKeys } from './keys.ts';
 import { ConsoleChannel, type ConsoleTransfer } from './stream.ts';
-import { backendPath, errorPath, frontendPath, parseState, parseUnsigned, XenbusState } from './xenbus.ts';
-
-const KIND = 'console';
-
-/** What a backend needs of the hypervisor. `undefined` means that the domain has given nothing valid. */
-export interface BackendHost {
-  readonly memory: MachineMemory;
-  mapGrant(domid: DomainId, ref: GrantRef): MachineAddress | undefined;
-  unmapGrant(domid: DomainId, ref: GrantRef, address: MachineAddress): void;
-  bindInterdomain(
-    domid: DomainId,
-    remotePort: EventPort,
-    onEvent: () => void,
-  ): { notify(): void; close(): void } | undefined;
-}
 
 export interface ConsoleDeviceOptions {
   /** A client of the backend's domain. */
@@ -61,27 +39,29 @@ interface Link {
 
 export class ConsoleDevice {
   readonly #options: ConsoleDeviceOptions;
-  readonly #keys: Parameters<typeof writeConsoleDeviceKeys>[1];
-  readonly #front: string;
-  readonly #back: string;
   readonly #channel: ConsoleChannel;
-  readonly #unwatch: () => void;
+  readonly #half: BackendHalf;
   #link: Link | undefined;
-  #state: number = XenbusState.initialising;
-  #removing = false;
-  #removed = false;
 
   /** Writes the device's keys and waits for the domain. */
   constructor(options: ConsoleDeviceOptions) {
     const { xs, domid, devid, backendDomid = 0, name } = options;
     this.#options = options;
-    this.#keys = { domid, devid, backendDomid, name };
-    this.#front = frontendPath(domid, KIND, devid);
-    this.#back = backendPath(backendDomid, KIND, domid, devid);
     this.#channel = new ConsoleChannel(options);
-    writeConsoleDeviceKeys(xs, this.#keys);
-    this.#switch(XenbusState.initWait);
-    this.#unwatch = xs.watch(`${this.#front}/state`, () => this.#frontendChanged());
+    const device = this;
+    this.#half = new BackendHalf({ kind: KIND, domid, devid, backendDomid }, options, {
+      get isConnected() {
+        return device.#link !== undefined;
+      },
+      connect: state => this.#connect(state),
+      disconnect: () => this.#disconnect(),
+      removed: () => {
+        this.#channel.close();
+        options.onRemoved?.();
+      },
+    });
+    writeConsoleDeviceKeys(xs, { domid, devid, backendDomid, name });
+    this.#half.start();
   }
 
   get stream(): ConsoleChannel {
@@ -90,85 +70,32 @@ export class ConsoleDevice {
 
   /** The backend's `XenbusState`. */
   get state(): number {
-    return this.#state;
-  }
-
-  #switch(state: number): void {
-    if (this.#state === state) return;
-    this.#state = state;
-    this.#options.xs.write(`${this.#back}/state`, state);
-  }
-
-  /** A key of the domain's. It may have taken it away, or the right to read it. */
-  #read(key: string): string | undefined {
-    try {
-      return this.#options.xs.read(`${this.#front}/${key}`);
-    } catch (error) {
-      if (error instanceof XenstoreError) return undefined;
-      throw error;
-    }
-  }
-
-  #frontendChanged(): void {
-    if (this.#removed) return;
-    const state = parseState(this.#read('state'));
-    switch (state) {
-      case XenbusState.initialising:
-        // A kernel that starts anew; before the first one this changes nothing.
-        this.#disconnect();
-        if (!this.#removing) this.#switch(XenbusState.initWait);
-        return;
-      case XenbusState.initialised:
-      case XenbusState.connected:
-        if (!this.#removing) this.#connect(state);
-        return;
-      case XenbusState.closing:
-        this.#disconnect();
-        this.#switch(XenbusState.closing);
-        return;
-      case XenbusState.closed:
-      case XenbusState.unknown:
-        this.#disconnect();
-        this.#switch(XenbusState.closed);
-        if (this.#removing) this.#finish();
-        return;
-      default:
-        return;
-    }
+    return this.#half.state;
   }
 
   #connect(frontendState: number): void {
     const { host, domid, faults } = this.#options;
     if (this.#link && frontendState === XenbusState.connected) return;
-    const ringRef = parseUnsigned(this.#read('ring-ref'));
-    const remotePort = parseUnsigned(this.#read('port'));
+    const ringRef = parseUnsigned(this.#half.read('ring-ref'));
+    const remotePort = parseUnsigned(this.#half.read('port'));
     if (ringRef === undefined || remotePort === undefined) {
-      this.#fail('ring-ref and port are not both numbers');
+      this.#half.fail('ring-ref and port are not both numbers');
       return;
     }
     if (this.#link?.ref === ringRef && this.#link.port === remotePort) return;
     this.#disconnect();
-    const fault = faults?.onTransfer('connect', domid, 0) ?? 'none';
-    if (fault === 'lose') return;
-    if (fault === 'fail') {
-      this.#fail('injected fault');
-      return;
-    }
-    if (fault === 'delay') {
-      this.#options.defer(() => this.#frontendChanged());
-      return;
-    }
+    if (!this.#half.mayConnect(faults?.onTransfer('connect', domid, 0) ?? 'none')) return;
     const owner = domainId(domid);
     const ref = gref(ringRef);
     const address = host.mapGrant(owner, ref);
     if (address === undefined) {
-      this.#fail(`cannot map grant ${ringRef}`);
+      this.#half.fail(`cannot map grant ${ringRef}`);
       return;
     }
     const channel = host.bindInterdomain(owner, port(remotePort), () => this.#channel.onEvent());
     if (!channel) {
       host.unmapGrant(owner, ref, address);
-      this.#fail(`cannot bind event channel ${remotePort}`);
+      this.#half.fail(`cannot bind event channel ${remotePort}`);
       return;
     }
     this.#link = {
@@ -180,15 +107,8 @@ export class ConsoleDevice {
         host.unmapGrant(owner, ref, address);
       },
     };
-    this.#switch(XenbusState.connected);
+    this.#half.switch(XenbusState.connected);
     this.#channel.attach(host.memory, address, () => channel.notify());
-  }
-
-  #fail(reason: string): void {
-    const { xs, domid, devid, backendDomid = 0 } = this.#options;
-    this.#disconnect();
-    xs.write(errorPath(backendDomid, KIND, domid, devid), reason);
-    this.#switch(XenbusState.closing);
   }
 
   #disconnect(): void {
@@ -197,30 +117,9 @@ export class ConsoleDevice {
     link?.disconnect();
   }
 
-  /** Take the device away: ask the domain to close it, or (`force`) without asking, as when the domain is gone. */
+  /** See BackendHalf.remove. */
   remove(force = false): void {
-    if (this.#removed) return;
-    this.#removing = true;
-    if (force) {
-      this.#finish();
-      return;
-    }
-    const { xs } = this.#options;
-    xs.write(`${this.#back}/online`, 0);
-    const state = parseState(this.#read('state'));
-    const neverUsed = state === XenbusState.initialising && !this.#link;
-    if (neverUsed || state === XenbusState.closed || state === XenbusState.unknown) this.#finish();
-    else this.#switch(XenbusState.closing);
-  }
-
-  #finish(): void {
-    this.#removed = true;
-    this.#unwatch();
-    this.#disconnect();
-    this.#state = XenbusState.closed;
-    this.#channel.close();
-    removeConsoleDeviceKeys(this.#options.xs, this.#keys);
-    this.#options.onRemoved?.();
+    this.#half.remove(force);
   }
 }
 

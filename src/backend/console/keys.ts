@@ -5,33 +5,15 @@
  * Further ones are split devices: `/local/domain/N/device/console/K` belongs to the domain, except for keys that it
  * may only read, and `/local/domain/0/backend/console/N/K` to the backend.
  */
-import type { XenstoreAccess, XenstoreClient, XenstoreValue } from '../../xenstore/client.ts';
+import type { XenstoreClient } from '../../xenstore/client.ts';
 import { domainPath } from '../../xenstore/path.ts';
-import { backendPath, errorPath, frontendPath, XenbusState } from './xenbus.ts';
+import { deviceAreas, remake, writeAll } from '../keys.ts';
+import { backendPath, XenbusState } from '../xenbus.ts';
 
 /** Bytes of output that tools may keep. */
 const LIMIT_BYTES = 1048576;
 const PROTOCOL = 'vt100';
-const KIND = 'console';
-
-function writeAll(
-  xs: XenstoreAccess,
-  directory: string,
-  values: Readonly<Record<string, XenstoreValue>>,
-  permissions: readonly string[],
-): void {
-  for (const [key, value] of Object.entries(values)) {
-    xs.write(`${directory}/${key}`, value);
-    xs.setPermissions(`${directory}/${key}`, permissions);
-  }
-}
-
-/** Start a directory anew. */
-function remake(xs: XenstoreAccess, directory: string, permissions: readonly string[]): void {
-  xs.remove(directory);
-  xs.mkdir(directory);
-  xs.setPermissions(directory, permissions);
-}
+export const KIND = 'console';
 
 export interface PrimaryConsoleKeys {
   readonly domid: number;
@@ -69,10 +51,7 @@ export interface ConsoleDeviceKeys {
 
 export function writeConsoleDeviceKeys(xs: XenstoreClient, keys: ConsoleDeviceKeys): void {
   const { domid, devid, backendDomid, name } = keys;
-  const front = frontendPath(domid, KIND, devid);
-  const back = backendPath(backendDomid, KIND, domid, devid);
-  const frontend = [`n${domid}`, `r${backendDomid}`];
-  const backend = [`n${backendDomid}`, `r${domid}`];
+  const { front, back, frontend, backend } = deviceAreas({ kind: KIND, domid, devid, backendDomid });
   const state = XenbusState.initialising;
   const named: Record<string, string> = name === undefined ? {} : { name };
   xs.transaction(t => {
@@ -85,16 +64,5 @@ export function writeConsoleDeviceKeys(xs: XenstoreClient, keys: ConsoleDeviceKe
     writeAll(t, front, fixed, backend);
     // The state comes last: it is what makes a running kernel look at the device.
     writeAll(t, front, { protocol: PROTOCOL, state }, frontend);
-  });
-}
-
-export function removeConsoleDeviceKeys(
-  xs: XenstoreClient,
-  { domid, devid, backendDomid }: ConsoleDeviceKeys,
-): void {
-  xs.transaction(t => {
-    t.remove(frontendPath(domid, KIND, devid));
-    t.remove(backendPath(backendDomid, KIND, domid, devid));
-    t.remove(errorPath(backendDomid, KIND, domid, devid).replace(/\/error$/, ''));
   });
 }

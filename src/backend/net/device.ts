@@ -15,18 +15,11 @@ import { EtherType, etherType } from '../../net/packet/ethernet.ts';
 import { Protocol } from '../../net/packet/ip.ts';
 import type { XenstoreClient } from '../../xenstore/client.ts';
 import type { Defer, Faults } from '../../xenstore/faults.ts';
-import { XenstoreError } from '../../xenstore/wire.ts';
-import { backendPath, errorPath, frontendPath, parseState, XenbusState } from '../console/xenbus.ts';
+import { BackendHalf } from '../half.ts';
+import type { CopyingHost } from '../host.ts';
 import { BackRing } from '../ring.ts';
-import type { NetHost } from './host.ts';
-import {
-  type FrontendKeys,
-  KIND,
-  type QueueKeys,
-  readFrontendKeys,
-  removeNetDeviceKeys,
-  writeNetDeviceKeys,
-} from './keys.ts';
+import { XenbusState } from '../xenbus.ts';
+import { type FrontendKeys, KIND, type QueueKeys, readFrontendKeys, writeNetDeviceKeys } from './keys.ts';
 import { ReceiveSide } from './receive.ts';
 import { serveTransmit } from './transmit.ts';
 
@@ -35,7 +28,7 @@ export type NetTransfer = 'net-transmit' | 'net-receive' | 'net-connect';
 export interface NetDeviceOptions {
   /** A client of the backend's domain. */
   readonly xs: XenstoreClient;
-  readonly host: NetHost;
+  readonly host: CopyingHost;
   readonly defer: Defer;
   readonly domid: number;
   readonly devid: number;
@@ -66,15 +59,9 @@ interface Queue {
 export class NetDevice implements Station {
   readonly #options: NetDeviceOptions;
   readonly #maxQueues: number;
-  readonly #backendDomid: number;
-  readonly #front: string;
-  readonly #back: string;
-  readonly #unwatch: () => void;
+  readonly #half: BackendHalf;
   #queues: readonly Queue[] = [];
   #frontend: FrontendKeys | undefined;
-  #state: number = XenbusState.initialising;
-  #removing = false;
-  #removed = false;
   readonly counters = {
     transmit: { frames: 0, bytes: 0, errors: 0, dropped: 0 },
     receive: { frames: 0, bytes: 0, errors: 0, dropped: 0 },
@@ -82,86 +69,39 @@ export class NetDevice implements Station {
 
   /** Writes the device's keys and waits for the domain. */
   constructor(options: NetDeviceOptions) {
-    const { xs, domid, devid, mac, mtu } = options;
+    const { xs, domid, devid, backendDomid = 0, mac, mtu } = options;
     this.#options = options;
     this.#maxQueues = options.maxQueues ?? MAX_QUEUES_DEFAULT;
-    this.#backendDomid = options.backendDomid ?? 0;
-    this.#front = frontendPath(domid, KIND, devid);
-    this.#back = backendPath(this.#backendDomid, KIND, domid, devid);
-    const backendDomid = this.#backendDomid;
+    const device = this;
+    this.#half = new BackendHalf({ kind: KIND, domid, devid, backendDomid }, options, {
+      get isConnected() {
+        return device.nrQueues > 0;
+      },
+      connect: () => this.#connect(),
+      disconnect: () => this.#disconnect(),
+      removed: () => {
+        options.onRemoved?.();
+      },
+    });
     writeNetDeviceKeys(xs, { domid, devid, backendDomid, mac, mtu, maxQueues: this.#maxQueues });
-    this.#switch(XenbusState.initWait);
-    this.#unwatch = xs.watch(`${this.#front}/state`, () => this.#frontendChanged());
+    this.#half.start();
   }
 
   /** The backend's `XenbusState`. */
   get state(): number {
-    return this.#state;
+    return this.#half.state;
   }
   get nrQueues(): number {
     return this.#queues.length;
   }
 
-  #switch(state: number): void {
-    if (this.#state === state) return;
-    this.#state = state;
-    this.#options.xs.write(`${this.#back}/state`, state);
-  }
-
-  /** A key of the domain's. It may have taken it away, or the right to read it. */
-  #read(key: string): string | undefined {
-    try {
-      return this.#options.xs.read(`${this.#front}/${key}`);
-    } catch (error) {
-      if (error instanceof XenstoreError) return undefined;
-      throw error;
-    }
-  }
-
-  #frontendChanged(): void {
-    if (this.#removed) return;
-    const state = parseState(this.#read('state'));
-    switch (state) {
-      case XenbusState.initialising:
-        // A kernel that starts anew; before the first one this changes nothing.
-        this.#disconnect();
-        if (!this.#removing) this.#switch(XenbusState.initWait);
-        return;
-      case XenbusState.initialised:
-      case XenbusState.connected:
-        if (!this.#removing) this.#connect();
-        return;
-      case XenbusState.closing:
-        this.#disconnect();
-        this.#switch(XenbusState.closing);
-        return;
-      case XenbusState.closed:
-      case XenbusState.unknown:
-        this.#disconnect();
-        this.#switch(XenbusState.closed);
-        if (this.#removing) this.#finish();
-        return;
-      default:
-        return;
-    }
-  }
-
   #connect(): void {
     if (this.#queues.length > 0) return;
-    const { domid, faults, defer } = this.#options;
-    const fault = faults?.onTransfer('net-connect', domid, 0) ?? 'none';
-    if (fault === 'lose') return;
-    if (fault === 'fail') {
-      this.#fail('injected fault');
-      return;
-    }
-    if (fault === 'delay') {
-      defer(() => this.#frontendChanged());
-      return;
-    }
-    const frontend = readFrontendKeys(key => this.#read(key), this.#maxQueues);
+    const { domid, faults } = this.#options;
+    if (!this.#half.mayConnect(faults?.onTransfer('net-connect', domid, 0) ?? 'none')) return;
+    const frontend = readFrontendKeys(key => this.#half.read(key), this.#maxQueues);
     if ('reason' in frontend) {
-      this.#fail(frontend.reason);
+      this.#half.fail(frontend.reason);
       return;
     }
     const queues: Queue[] = [];
@@ -169,14 +109,14 @@ export class NetDevice implements Station {
       const queue = this.#openQueue(keys);
       if (typeof queue === 'string') {
         for (const open of queues) open.close();
-        this.#fail(queue);
+        this.#half.fail(queue);
         return;
       }
       queues.push(queue);
     }
     this.#frontend = frontend;
     this.#queues = queues;
-    this.#switch(XenbusState.connected);
+    this.#half.switch(XenbusState.connected);
     // What the domain did before we listened.
     for (const queue of queues) {
       queue.serveTx();
@@ -225,7 +165,7 @@ export class NetDevice implements Station {
         send: frame => cable.receive(frame),
       });
       if (tx.publish()) txChannel?.notify();
-      if (outcome === 'broken') this.#fail('the transmit ring is broken');
+      if (outcome === 'broken') this.#half.fail('the transmit ring is broken');
       else if (outcome === 'delayed') defer(serveTx);
     });
     const receiver = new ReceiveSide({
@@ -238,7 +178,7 @@ export class NetDevice implements Station {
     const serveRx = whileOpen(() => {
       const isDelayed = receiver.serve();
       if (rx.publish()) rxChannel?.notify();
-      if (receiver.isBroken) this.#fail('the receive ring is broken');
+      if (receiver.isBroken) this.#half.fail('the receive ring is broken');
       else if (isDelayed) defer(serveRx);
     });
     const serveBoth = () => {
@@ -261,13 +201,6 @@ export class NetDevice implements Station {
         failed('');
       },
     };
-  }
-
-  #fail(reason: string): void {
-    const { xs, domid, devid } = this.#options;
-    this.#disconnect();
-    xs.write(errorPath(this.#backendDomid, KIND, domid, devid), reason);
-    this.#switch(XenbusState.closing);
   }
 
   #disconnect(): void {
@@ -302,29 +235,9 @@ export class NetDevice implements Station {
 
   // ---- the end ----
 
-  /** Take the device away: ask the domain to close it, or (`force`) without asking, as when the domain is gone. */
+  /** See BackendHalf.remove. */
   remove(force = false): void {
-    if (this.#removed) return;
-    this.#removing = true;
-    if (force) {
-      this.#finish();
-      return;
-    }
-    this.#options.xs.write(`${this.#back}/online`, 0);
-    const state = parseState(this.#read('state'));
-    const neverUsed = state === XenbusState.initialising && this.#queues.length === 0;
-    if (neverUsed || state === XenbusState.closed || state === XenbusState.unknown) this.#finish();
-    else this.#switch(XenbusState.closing);
-  }
-
-  #finish(): void {
-    const { xs, domid, devid } = this.#options;
-    this.#removed = true;
-    this.#unwatch();
-    this.#disconnect();
-    this.#state = XenbusState.closed;
-    removeNetDeviceKeys(xs, { domid, devid, backendDomid: this.#backendDomid });
-    this.#options.onRemoved?.();
+    this.#half.remove(force);
   }
 }
 

@@ -7,8 +7,8 @@ import type { Frame } from '../../net/frame.ts';
 import type { Fault } from '../../xenstore/faults.ts';
 import { TestGuest } from '../../xenstore/guest-fixture.ts';
 import { createXenstored } from '../../xenstore/xenstored.ts';
+import type { CopyingHost } from '../host.ts';
 import { NetDevice, type NetTransfer } from './device.ts';
-import type { NetHost } from './host.ts';
 
 export const FRONT = 'device/vif/0';
 export const BACK = '/local/domain/0/backend/vif/5/0';
@@ -173,7 +173,7 @@ export function setUp(
   const ports = new Map<number, () => void>();
   const log: string[] = [];
   const isGranted = (ref: number) => ref >= 2 && ref < nrPages;
-  const host: NetHost = {
+  const host: CopyingHost = {
     memory,
     mapGrant: (_, ref) => (isGranted(ref) ? maddr(ref * PAGE_SIZE) : undefined),
     unmapGrant: (_, ref) => void log.push(`unmap ${ref}`),
@@ -185,9 +185,10 @@ export function setUp(
         close: () => void ports.delete(remotePort),
       };
     },
-    copyFromGrant(_, ref, offset, target, at, length) {
-      if (!isGranted(ref) || offset + length > PAGE_SIZE) return false;
-      target.set(memory.u8.subarray(ref * PAGE_SIZE + offset, ref * PAGE_SIZE + offset + length), at);
+    copyFromGrant(_, ref, offset, target) {
+      if (!isGranted(ref) || offset + target.length > PAGE_SIZE) return false;
+      const start = ref * PAGE_SIZE + offset;
+      target.set(memory.u8.subarray(start, start + target.length));
       return true;
     },
     copyToGrant(_, ref, offset, source) {

@@ -1,7 +1,8 @@
 /** The xenstore keys of a network device, as libxl writes them, and those that the domain writes. */
 import { formatMac, type MacAddress } from '../../net/packet/address.ts';
-import type { XenstoreClient, XenstoreValue } from '../../xenstore/client.ts';
-import { backendPath, errorPath, frontendPath, parseUnsigned, XenbusState } from '../console/xenbus.ts';
+import type { XenstoreClient } from '../../xenstore/client.ts';
+import { deviceAreas, remake, writeAll } from '../keys.ts';
+import { parseUnsigned, XenbusState } from '../xenbus.ts';
 
 export const KIND = 'vif';
 
@@ -27,26 +28,12 @@ const FEATURES: Readonly<Record<string, number>> = {
 
 export function writeNetDeviceKeys(xs: XenstoreClient, keys: NetDeviceKeys): void {
   const { domid, devid, backendDomid, mac, mtu, maxQueues } = keys;
-  const front = frontendPath(domid, KIND, devid);
-  const back = backendPath(backendDomid, KIND, domid, devid);
-  const frontend = [`n${domid}`, `r${backendDomid}`];
-  const backend = [`n${backendDomid}`, `r${domid}`];
+  const { front, back, frontend, backend } = deviceAreas({ kind: KIND, domid, devid, backendDomid });
   const state = XenbusState.initialising;
   xs.transaction(t => {
-    const fill = (
-      directory: string,
-      permissions: readonly string[],
-      values: Readonly<Record<string, XenstoreValue>>,
-    ) => {
-      t.remove(directory);
-      t.mkdir(directory);
-      t.setPermissions(directory, permissions);
-      for (const [key, value] of Object.entries(values)) {
-        t.write(`${directory}/${key}`, value);
-        t.setPermissions(`${directory}/${key}`, permissions);
-      }
-    };
-    fill(back, backend, {
+    remake(t, front, frontend);
+    remake(t, back, backend);
+    const described = {
       frontend: front,
       'frontend-id': domid,
       online: 1,
@@ -58,27 +45,18 @@ export function writeNetDeviceKeys(xs: XenstoreClient, keys: NetDeviceKeys): voi
       'multi-queue-max-queues': maxQueues,
       'hotplug-status': 'connected',
       state,
-    });
+    };
+    writeAll(t, back, described, backend);
     // The state comes last: it is what makes a running kernel look at the device.
-    fill(front, frontend, {
+    const address = {
       backend: back,
       'backend-id': backendDomid,
       handle: devid,
       mac: formatMac(mac),
       mtu,
       state,
-    });
-  });
-}
-
-export function removeNetDeviceKeys(
-  xs: XenstoreClient,
-  { domid, devid, backendDomid }: Pick<NetDeviceKeys, 'domid' | 'devid' | 'backendDomid'>,
-): void {
-  xs.transaction(t => {
-    t.remove(frontendPath(domid, KIND, devid));
-    t.remove(backendPath(backendDomid, KIND, domid, devid));
-    t.remove(errorPath(backendDomid, KIND, domid, devid).replace(/\/error$/, ''));
+    };
+    writeAll(t, front, address, frontend);
   });
 }
 

@@ -7,8 +7,8 @@ import { type DomainId, gref, PAGE_SIZE } from '../../base/brand.ts';
 import type { Frame } from '../../net/frame.ts';
 import { EtherType, etherType } from '../../net/packet/ethernet.ts';
 import type { Fault } from '../../xenstore/faults.ts';
+import type { CopyingHost } from '../host.ts';
 import type { BackRing } from '../ring.ts';
-import type { NetHost } from './host.ts';
 
 const FRAMES_MAX = 4096;
 const BYTES_MAX = 8 << 20;
@@ -27,7 +27,7 @@ export interface ReceiveCounters {
 
 export interface ReceiveOptions {
   readonly ring: BackRing;
-  readonly host: NetHost;
+  readonly host: CopyingHost;
   readonly domid: DomainId;
   readonly counters: ReceiveCounters;
   readonly fault: (sizeBytes: number) => Fault;

@@ -11,8 +11,8 @@ import { type Frame, packetOf } from '../../net/frame.ts';
 import { ETHERNET_BYTES } from '../../net/packet/ethernet.ts';
 import { Protocol } from '../../net/packet/ip.ts';
 import type { Fault } from '../../xenstore/faults.ts';
+import type { CopyingHost } from '../host.ts';
 import type { BackRing } from '../ring.ts';
-import type { NetHost } from './host.ts';
 
 /** More slots than this for one packet, and the domain is not in its senses. */
 const SLOTS_FATAL = 64;
@@ -33,7 +33,7 @@ export interface TransmitCounters {
 
 export interface TransmitOptions {
   readonly ring: BackRing;
-  readonly host: NetHost;
+  readonly host: CopyingHost;
   readonly domid: DomainId;
   readonly counters: TransmitCounters;
   /** Asked before each packet. */
@@ -155,7 +155,12 @@ export function serveTransmit(options: TransmitOptions): 'done' | 'delayed' | 'b
     const bytes = new Uint8Array(isGood ? packet.totalBytes : 0);
     for (let i = 0, at = 0; isGood && i < packet.refs.length; i++) {
       const size = packet.sizes[i]!;
-      isGood = host.copyFromGrant(domid, gref(packet.refs[i]!), packet.offsets[i]!, bytes, at, size);
+      isGood = host.copyFromGrant(
+        domid,
+        gref(packet.refs[i]!),
+        packet.offsets[i]!,
+        bytes.subarray(at, at + size),
+      );
       at += size;
     }
     // Whoever gets it relies on what it claims to be.

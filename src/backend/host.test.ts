@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { domid, gref, port } from '../../base/brand.ts';
-import { allocUnboundFor, deliverEvents } from '../../hypervisor/event/backend.ts';
-import { send } from '../../hypervisor/event/channel.ts';
-import { seedGrant } from '../../hypervisor/grant/table.ts';
-import { guestAddress, testDomain, testMachine } from '../../hypervisor/testing.ts';
-import { createXenstored } from '../../xenstore/xenstored.ts';
-import { createConsoleDevice } from './device.ts';
+import { domid, gref, port } from '../base/brand.ts';
+import { allocUnboundFor, deliverEvents } from '../hypervisor/event/backend.ts';
+import { send } from '../hypervisor/event/channel.ts';
+import { seedGrant } from '../hypervisor/grant/table.ts';
+import { guestAddress, testDomain, testMachine } from '../hypervisor/testing.ts';
+import { createXenstored } from '../xenstore/xenstored.ts';
+import { createConsoleDevice } from './console/device.ts';
+import { ConsoleRing, OUT_BYTES } from './console/ring.ts';
 import { createBackendHost } from './host.ts';
-import { ConsoleRing, OUT_BYTES } from './ring.ts';
 
 test('a console device over the real grant table and event channels', () => {
   const machine = testMachine();

@@ -3,7 +3,7 @@
  * area and watches that of the other.
  * Sources: Xen public/io/xenbus.h, docs/misc/xenstore-paths.pandoc.
  */
-import { domainPath } from '../../xenstore/path.ts';
+import { domainPath } from '../xenstore/path.ts';
 
 export const XenbusState = {
   unknown: 0,
