@@ -165,8 +165,8 @@ export abstract class Emitter {
   set(local: w.Local, value: Value): void {
     this.code.set(local, value);
   }
-  if(condition: Value, then: (label: Label) => void, otherwise?: () => void): void {
-    this.code.if(condition, then, otherwise);
+  if(condition: Value, then: (label: Label) => void, otherwise?: () => void, likely?: boolean): void {
+    this.code.if(condition, then, otherwise, likely);
   }
 
   // ---- the vCPU block ----
@@ -209,11 +209,11 @@ export abstract class Emitter {
     this.leaveFault();
   }
   raiseIf(condition: Value, vector: number, errorCode?: Value): void {
-    this.if(condition, () => this.raise(vector, errorCode));
+    this.if(condition, () => this.raise(vector, errorCode), undefined, false);
   }
   /** Leave with the pending exception when a runtime function says that there is one. */
   faultIf(condition: Value): void {
-    this.if(condition, () => this.leaveFault());
+    this.if(condition, () => this.leaveFault(), undefined, false);
   }
   /** Branches fault themselves when their target is no address that code can have. */
   checkTarget(rip: Value): void {
@@ -282,6 +282,7 @@ export abstract class Emitter {
       this.#hits(entry, address, bytes),
       () => this.set(host, this.#hostOf(entry, address)),
       () => this.#slow(fallback, host, address, bytes, flags),
+      true,
     );
     return host;
   }
@@ -323,6 +324,7 @@ export abstract class Emitter {
         fill(host);
         this.#commitScratch(host);
       },
+      true,
     );
   }
   storeMemory(address: Value, bytes: number, value: Value): void {

@@ -226,9 +226,14 @@ export class TranslatorEmitter extends Emitter {
     if (this.#nesting > 0) notInline();
     this.#site.setFlagState(state);
   }
-  override if(condition: Value, then: (label: Label) => void, otherwise?: () => void): void {
+  override if(
+    condition: Value,
+    then: (label: Label) => void,
+    otherwise?: () => void,
+    likely?: boolean,
+  ): void {
     this.#nesting += 1;
-    super.if(condition, then, otherwise);
+    super.if(condition, then, otherwise, likely);
     this.#nesting -= 1;
   }
   protected override tlbTable(name: 'tlbRead' | 'tlbWrite'): Value {

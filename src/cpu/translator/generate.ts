@@ -297,11 +297,16 @@ class RegionGenerator implements Site {
       return;
     }
     if (edge.crosses) {
-      this.#code.if(w.eqz(this.#isMapped(edge.place.page)), () => this.#leave(edge.place, 0));
+      this.#code.if(
+        w.eqz(this.#isMapped(edge.place.page)),
+        () => this.#leave(edge.place, 0),
+        undefined,
+        false,
+      );
     }
     // The last store may have changed code of this region. Heads of loops look at the fuel anyway.
     if (!this.#isLoopHead(block) && mayChangeCode(from.instructions.at(-1))) {
-      this.#code.if(w.ltS(this.#fuel, w.i32(0)), () => this.#leave(edge.place, 0));
+      this.#code.if(w.ltS(this.#fuel, w.i32(0)), () => this.#leave(edge.place, 0), undefined, false);
     }
     const { position, isMerge } = this.#structure;
     const labels = this.#labels[block.id] as { loop?: Label; merge?: Label };
@@ -344,7 +349,12 @@ class RegionGenerator implements Site {
     const outerMark = this.#mark;
     this.#mark = code.nrLocalsTaken;
     if (this.#isLoopHead(block)) {
-      code.if(this.#lacksFuel(this.#longestFrom(block)), () => this.#leave(block.place, 0, block.place.page));
+      code.if(
+        this.#lacksFuel(this.#longestFrom(block)),
+        () => this.#leave(block.place, 0, block.place.page),
+        undefined,
+        false,
+      );
     }
     const count = block.instructions.length;
     code.set(this.#fuel, w.sub(this.#fuel, w.i32(count)));
@@ -356,7 +366,12 @@ class RegionGenerator implements Site {
       else this.#callHandler(instruction, behind);
       // The very next instruction may be what a store has changed.
       if (behind > 0 && mayChangeCode(instruction)) {
-        code.if(w.ltS(this.#fuel, w.i32(0)), () => this.#leave(this.#placeBehind(), behind));
+        code.if(
+          w.ltS(this.#fuel, w.i32(0)),
+          () => this.#leave(this.#placeBehind(), behind),
+          undefined,
+          false,
+        );
       }
       code.releaseLocals(this.#mark, this.#flags.pinned());
     });
@@ -409,7 +424,12 @@ class RegionGenerator implements Site {
       this.#leave(this.#placeBehind(), behind);
     });
     // The handler may have cut the slice short.
-    code.if(this.#lacksFuel(this.#longestBehind(block)), () => this.#leave(this.#placeBehind(), behind));
+    code.if(
+      this.#lacksFuel(this.#longestBehind(block)),
+      () => this.#leave(this.#placeBehind(), behind),
+      undefined,
+      false,
+    );
   }
 
   // ---- what the instruction being written asks for ----

@@ -36,6 +36,12 @@ export interface Callee {
   readonly result?: Type | undefined;
 }
 
+/** Whether the branch at an offset of a function's body is usually taken. */
+export interface BranchHint {
+  readonly offset: number;
+  readonly isLikely: boolean;
+}
+
 const NONE: readonly Value[] = [];
 /** Every value has the same shape, which keeps the code that walks them fast. */
 const node = (
@@ -226,6 +232,8 @@ export class Code {
   readonly #free: Record<Type, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   #taken: { type: Type; index: number }[] = [];
   #depth = 0;
+  readonly #hints: BranchHint[] = [];
+  #headerBytes = 0;
 
   constructor(params: readonly Type[]) {
     this.#params = params;
@@ -399,12 +407,14 @@ export class Code {
     this.#depth -= 1;
   }
 
-  if(condition: Value, then: (label: Label) => void, otherwise?: () => void): void {
+  /** @param likely what the compiler may assume of the condition: code for the other case then goes out of the way */
+  if(condition: Value, then: (label: Label) => void, otherwise?: () => void, likely?: boolean): void {
     if (condition.constant !== undefined && isConst(condition, 0)) {
       otherwise?.();
       return;
     }
     this.#emit(condition);
+    if (likely !== undefined) this.#hints.push({ offset: this.#body.length, isLikely: likely });
     this.#nest(op.IF, then);
     if (otherwise) {
       this.#body.byte(op.ELSE);
@@ -445,6 +455,11 @@ export class Code {
     this.#body.byte(op.UNREACHABLE);
   }
 
+  /** Of a finished function. */
+  get hints(): readonly BranchHint[] {
+    return this.#hints.map(({ offset, isLikely }) => ({ offset: offset + this.#headerBytes, isLikely }));
+  }
+
   /** The function body as it goes into the code section. */
   finish(): ByteWriter {
     invariant(this.#depth === 0, 'a block is still open');
@@ -454,6 +469,7 @@ export class Code {
       out.unsigned(1);
       out.byte(op.ValueType[type]);
     }
+    this.#headerBytes = out.length;
     out.bytes(this.#body.view());
     out.byte(op.END);
     return out;

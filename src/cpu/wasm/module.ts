@@ -4,12 +4,13 @@
  */
 import { invariant } from '../../base/errors.ts';
 import { ByteWriter } from './bytes.ts';
-import type { Callee, Code } from './code.ts';
+import type { BranchHint, Callee, Code } from './code.ts';
 import { END, I32_CONST, type Type, ValueType } from './opcodes.ts';
 
 interface FunctionEntry {
   typeIndex: number;
   body?: ByteWriter;
+  hints?: readonly BranchHint[];
 }
 const FUNCTION_TYPE = 0x60;
 const FUNCREF = 0x70;
@@ -60,6 +61,7 @@ export class ModuleBuilder {
     const entry = this.#functions[callee.index - this.#imports.length];
     invariant(entry && !entry.body, 'function defined twice');
     entry.body = code.finish();
+    entry.hints = code.hints;
   }
   export(name: string, callee: Callee): void {
     this.#exports.push({ name, index: callee.index });
@@ -144,6 +146,7 @@ export class ModuleBuilder {
         for (const index of this.#table) w.unsigned(index);
       });
     }
+    this.#branchHints(section);
     section(10, w => {
       w.unsigned(this.#functions.length);
       for (const entry of this.#functions) {
@@ -158,5 +161,25 @@ export class ModuleBuilder {
       });
     }
     return out.view().slice();
+  }
+
+  /** Which way branches usually go (WebAssembly branch hinting, section "Branch hint section"): must come before the code. */
+  #branchHints(section: (id: number, write: (w: ByteWriter) => void) => void): void {
+    const hinted = this.#functions.flatMap(({ hints = [] }, position) =>
+      hints.length > 0 ? [{ index: this.#imports.length + position, hints }] : [],
+    );
+    if (hinted.length === 0) return;
+    section(0, w => {
+      w.name('metadata.code.branch_hint');
+      w.unsigned(hinted.length);
+      for (const { index, hints } of hinted) {
+        w.unsigned(index);
+        w.unsigned(hints.length);
+        for (const { offset, isLikely } of hints) {
+          w.unsigned(offset);
+          w.bytes([1, isLikely ? 1 : 0]);
+        }
+      }
+    });
   }
 }
