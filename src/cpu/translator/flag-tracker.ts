@@ -23,6 +23,8 @@ export type Tracked =
   /** In the locals, of one known kind, or of several. */
   | { readonly where: 'locals'; readonly kind: number | undefined };
 
+const NONE: ReadonlySet<number> = new Set();
+
 export class FlagTracker {
   readonly #code: Code;
   readonly #cpu: Value;
@@ -31,6 +33,8 @@ export class FlagTracker {
   readonly #source: Local;
   readonly #kind: Local;
   now: Tracked = { where: 'block' };
+  #pinned: ReadonlySet<number> = NONE;
+  #pinnedBy: FlagState | undefined;
 
   constructor(code: Code, cpu: Value, computeAux: Callee) {
     this.#code = code;
@@ -156,11 +160,16 @@ export class FlagTracker {
   }
 
   /** Locals that the unevaluated state still needs. */
-  pinned(): Set<number> {
-    const found = new Set<number>();
-    if (this.now.where !== 'state') return found;
-    const { result, aux, carry, origin } = this.now.state;
-    for (const value of [result, aux, carry, origin?.a, origin?.b]) if (value) collectLocals(value, found);
-    return found;
+  pinned(): ReadonlySet<number> {
+    if (this.now.where !== 'state') return NONE;
+    const { state } = this.now;
+    const { result, aux, carry, origin } = state;
+    if (this.#pinnedBy !== state) {
+      const found = new Set<number>();
+      for (const value of [result, aux, carry, origin?.a, origin?.b]) if (value) collectLocals(value, found);
+      this.#pinnedBy = state;
+      this.#pinned = found;
+    }
+    return this.#pinned;
   }
 }

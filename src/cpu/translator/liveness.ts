@@ -1,15 +1,18 @@
 /** Which blocks need the arithmetic flags that control arrives with. */
+import { FORMS } from '../isa/forms.ts';
 import type { Instruction } from './instruction.ts';
 import type { Block, Region } from './region.ts';
 import { traitsOf } from './traits.ts';
 
+const shifts = new Set(
+  FORMS.filter(
+    ({ definition: { name, operandText } }) =>
+      /^(sh[lr]d?|sar|ro[lr]|rc[lr])$/.test(name) && operandText.at(-1) === 'Ib',
+  ),
+);
 /** Shifts whose count turns out to be 0 change no flags. */
-const isIdleShift = ({ form, immediate }: Instruction): boolean => {
-  const { name, operandText } = form.definition;
-  return (
-    /^(sh[lr]d?|sar|ro[lr]|rc[lr])$/.test(name) && operandText.at(-1) === 'Ib' && (immediate & 0x1fn) === 0n
-  );
-};
+const isIdleShift = ({ form, immediate }: Instruction): boolean =>
+  (immediate & 0x1fn) === 0n && shifts.has(form);
 
 /** What an instruction sequence does first with the flags it finds. */
 function needsFlags(instructions: readonly Instruction[]): boolean | undefined {

@@ -4,23 +4,22 @@ import type { Instruction } from './instruction.ts';
 import { generalBit, RegisterSet, registerAt, vectorBit } from './registers.ts';
 import { SAMPLE, traitsOf } from './traits.ts';
 
+const bitsOf = (number: number): number => generalBit(number) | vectorBit(number);
+const SAMPLED = Object.values(SAMPLE).reduce((set, number) => set | bitsOf(number), 0);
 const ALL_VECTORS = 0xffff0000 | 0;
 
 /** Registers of the sample instruction become those of this one. */
 function substituted(set: number, instruction: Instruction): number {
   const { form, reg, rm, base, index } = instruction;
-  let result = set;
-  for (const number of Object.values(SAMPLE)) result &= ~(generalBit(number) | vectorBit(number));
+  let result = set & ~SAMPLED;
+  if (result === set) return set;
   const put = (sampleBits: number, place: number) => {
     if (set & sampleBits) result |= registerAt(place)?.bit ?? 0;
   };
-  const sampled = [
-    [SAMPLE.reg, reg],
-    [SAMPLE.rm, rm],
-  ] as const;
-  for (const [number, place] of sampled) put(generalBit(number) | vectorBit(number), place);
+  put(bitsOf(SAMPLE.reg), reg);
+  put(bitsOf(SAMPLE.rm), rm);
   if (form.definition.vex) {
-    put(generalBit(SAMPLE.vvvv) | vectorBit(SAMPLE.vvvv), vvvvOf(instruction));
+    put(bitsOf(SAMPLE.vvvv), vvvvOf(instruction));
     put(vectorBit(SAMPLE.selected), selectedOf(instruction));
   }
   if (form.memory) {

@@ -128,7 +128,7 @@ export class Translator {
     if (header.codeNext + 3 * RECORD_BYTES > header.codeLimit) return;
     const slot = this.#takeSlot();
     if (slot === undefined) return;
-    const module = new WebAssembly.Module(buildModule(region, slot) as BufferSource);
+    const module = new WebAssembly.Module(buildModule([region], slot) as BufferSource);
     new WebAssembly.Instance(module, this.#imports);
     const entry = header.codeNext;
     header.codeNext = entry + 3 * RECORD_BYTES;

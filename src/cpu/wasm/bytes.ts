@@ -1,3 +1,6 @@
+/** Names that modules are full of, as bytes. */
+const encodedNames = new Map<string, Uint8Array>();
+
 /** A growing byte buffer with WebAssembly's variable-length integers (core specification 5.2.2, LEB128). */
 export class ByteWriter {
   #bytes: Uint8Array;
@@ -17,6 +20,11 @@ export class ByteWriter {
   byte(value: number): void {
     if (this.length === this.#bytes.length) this.#reserve(1);
     this.#bytes[this.length++] = value;
+  }
+
+  /** Replace a byte that has been written. */
+  patch(at: number, value: number): void {
+    this.#bytes[at] = value;
   }
 
   bytes(values: ArrayLike<number>): void {
@@ -71,7 +79,11 @@ export class ByteWriter {
 
   /** A name: its UTF-8 length, then its bytes. */
   name(text: string): void {
-    const encoded = new TextEncoder().encode(text);
+    let encoded = encodedNames.get(text);
+    if (!encoded) {
+      encoded = new TextEncoder().encode(text);
+      encodedNames.set(text, encoded);
+    }
     this.unsigned(encoded.length);
     this.bytes(encoded);
   }

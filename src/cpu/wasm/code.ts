@@ -224,8 +224,11 @@ export function collectLocals(value: Value, found: Set<number>): void {
   for (const operand of value.operands) collectLocals(operand, found);
 }
 
+/** Buffers of functions that are finished, for the next ones: fresh memory costs more than what is written to it. */
+const spareBodies: ByteWriter[] = [];
+
 export class Code {
-  readonly #body = new ByteWriter();
+  readonly #body = spareBodies.pop() ?? new ByteWriter();
   readonly #params: readonly Type[];
   readonly #localTypes: Type[] = [];
   /** Locals that `release` gave back, by type. */
@@ -234,6 +237,8 @@ export class Code {
   #depth = 0;
   readonly #hints: BranchHint[] = [];
   #headerBytes = 0;
+  /** The last `local.set`: where it ends, and which local. Read at once, it becomes a `local.tee`. */
+  #lastSet = { end: -1, start: -1, local: -1 };
 
   constructor(params: readonly Type[]) {
     this.#params = params;
@@ -260,6 +265,7 @@ export class Code {
    * in `kept` stay taken.
    */
   releaseLocals(mark: number, kept?: ReadonlySet<number>): void {
+    if (this.#taken.length === mark) return;
     for (const entry of this.#taken.splice(mark)) {
       if (kept?.has(entry.index)) this.#taken.push(entry);
       else this.#free[entry.type].push(entry.index);
@@ -280,8 +286,15 @@ export class Code {
   set(local: Local, value: Value): void {
     invariant(local.type === value.type, `local is ${local.type}, value ${value.type}`);
     this.#emit(value);
+    this.#setLocal(local.immediate);
+  }
+  #setLocal(index: number): void {
+    const last = this.#lastSet;
+    last.start = this.#body.length;
+    last.local = index;
     this.#body.byte(op.LOCAL_SET);
-    this.#body.unsigned(local.immediate);
+    this.#body.unsigned(index);
+    last.end = this.#body.length;
   }
 
   /** Set several locals at once: all values are evaluated before the first local changes. */
@@ -290,10 +303,7 @@ export class Code {
       invariant(local.type === value.type, `local is ${local.type}, value ${value.type}`);
       this.#emit(value);
     }
-    for (const [local] of pairs.toReversed()) {
-      this.#body.byte(op.LOCAL_SET);
-      this.#body.unsigned(local.immediate);
-    }
+    for (let i = pairs.length - 1; i >= 0; i--) this.#setLocal((pairs[i] as [Local, Value])[0].immediate);
   }
 
   #opcode(opcode: number): void {
@@ -305,6 +315,14 @@ export class Code {
 
   #emit(value: Value): void {
     const { operands, constant, immediate } = value;
+    if (value.opcode === op.LOCAL_GET) {
+      const last = this.#lastSet;
+      if (last.end === this.#body.length && last.local === immediate) {
+        this.#body.patch(last.start, op.LOCAL_TEE);
+        last.end = -1;
+        return;
+      }
+    }
     for (const operand of operands) this.#emit(operand);
     this.#opcode(value.opcode);
     if (constant !== undefined) this.#body.signed(constant);
@@ -391,8 +409,7 @@ export class Code {
   #result(type: Type | undefined): Value {
     if (!type) return i32(0);
     const local = this.local(type);
-    this.#body.byte(op.LOCAL_SET);
-    this.#body.unsigned(local.immediate);
+    this.#setLocal(local.immediate);
     return local;
   }
 
@@ -460,18 +477,26 @@ export class Code {
     return this.#hints.map(({ offset, isLikely }) => ({ offset: offset + this.#headerBytes, isLikely }));
   }
 
-  /** The function body as it goes into the code section. */
+  /** The function body as it goes into the code section. The function is done with then. */
   finish(): ByteWriter {
     invariant(this.#depth === 0, 'a block is still open');
-    const out = new ByteWriter();
-    out.unsigned(this.#localTypes.length);
+    const out = new ByteWriter(this.#body.length + 4 * this.#localTypes.length + 16);
+    const runs: { type: Type; count: number }[] = [];
     for (const type of this.#localTypes) {
-      out.unsigned(1);
+      const last = runs.at(-1);
+      if (last?.type === type) last.count += 1;
+      else runs.push({ type, count: 1 });
+    }
+    out.unsigned(runs.length);
+    for (const { type, count } of runs) {
+      out.unsigned(count);
       out.byte(op.ValueType[type]);
     }
     this.#headerBytes = out.length;
     out.bytes(this.#body.view());
     out.byte(op.END);
+    this.#body.clear();
+    spareBodies.push(this.#body);
     return out;
   }
 }

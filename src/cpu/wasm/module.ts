@@ -12,6 +12,8 @@ interface FunctionEntry {
   body?: ByteWriter;
   hints?: readonly BranchHint[];
 }
+/** Room for what comes before the code of a small module. */
+const HEAD_BYTES = 1024;
 const FUNCTION_TYPE = 0x60;
 const FUNCREF = 0x70;
 
@@ -84,10 +86,11 @@ export class ModuleBuilder {
   }
 
   build(): Uint8Array {
-    const out = new ByteWriter();
+    const codeBytes = this.#functions.reduce((sum, { body }) => sum + (body?.length ?? 0) + 5, 0);
+    const out = new ByteWriter(codeBytes + HEAD_BYTES);
     out.bytes([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]);
-    const section = (id: number, write: (w: ByteWriter) => void) => {
-      const content = new ByteWriter();
+    const section = (id: number, write: (w: ByteWriter) => void, capacity = HEAD_BYTES) => {
+      const content = new ByteWriter(capacity);
       write(content);
       out.byte(id);
       out.sized(content);
@@ -147,13 +150,17 @@ export class ModuleBuilder {
       });
     }
     this.#branchHints(section);
-    section(10, w => {
-      w.unsigned(this.#functions.length);
-      for (const entry of this.#functions) {
-        invariant(entry.body, 'a declared function has no body');
-        w.sized(entry.body);
-      }
-    });
+    section(
+      10,
+      w => {
+        w.unsigned(this.#functions.length);
+        for (const entry of this.#functions) {
+          invariant(entry.body, 'a declared function has no body');
+          w.sized(entry.body);
+        }
+      },
+      codeBytes,
+    );
     for (const { name, content } of this.#custom) {
       section(0, w => {
         w.name(name);

@@ -21,6 +21,7 @@ export const DROP = 0x1a;
 export const SELECT = 0x1b;
 export const LOCAL_GET = 0x20;
 export const LOCAL_SET = 0x21;
+export const LOCAL_TEE = 0x22;
 export const I32_CONST = 0x41;
 export const I64_CONST = 0x42;
 export const F32_CONST = 0x43;
