@@ -15,6 +15,7 @@ import { PENDING_EXCLUSIVE, Seg, Segment, STACK_ACCESS, TlbEntry, Vcpu } from '.
 import type { Code, Label, Type, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import type { FlagState } from './flags.ts';
+import { precisionOf } from './float-range.ts';
 import { tlbEntry } from './tlb.ts';
 
 export const RAX = 0;
@@ -181,6 +182,19 @@ export abstract class Emitter {
     const size = Vcpu.fields[name].size;
     const width = size === 8 || size === 4 || size === 2 ? size : 8;
     this.code.store(width, this.cpu, value, Vcpu.offsets[name] + offset);
+  }
+
+  // ---- floating point: see isa/float-range.ts ----
+
+  /** What MXCSR says about inexact results. */
+  precisionState(): Value {
+    return precisionOf(this.field('mxcsr'));
+  }
+  /** MXCSR has changed, or the runtime may have reported something in it. */
+  precisionChanged(): void {}
+  /** A vector with the same 32 bits in all lanes, that is used often. */
+  lanes(word: number): Value {
+    return w.v128([...new Uint8Array(Int32Array.of(word, word, word, word).buffer)]);
   }
 
   // ---- the arithmetic flags: see isa/flags.ts ----

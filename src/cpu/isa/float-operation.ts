@@ -7,27 +7,29 @@
  */
 
 import { SIMD_UNMASKED } from '../vcpu/layout.ts';
-import type { Type, Value } from '../wasm/code.ts';
+import type { Label, Type, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import type { Emitter } from './emitter.ts';
 import {
   type FloatType,
-  factors,
+  hasLowBits,
   integerOf,
   isAnyClear,
+  isAnyOutside,
+  isAnySigned,
   isAtLeast,
-  isNotPositiveNormal,
   isOutside,
-  lanesInside,
+  isSigned,
   lanesInsideOrZero,
   lanesOf,
-  lanesPositive,
+  moderate,
+  NO_BITS,
+  NOT_REPORTED,
   normals,
   reportsInexact,
   roundsDirected,
   roundsOtherwise,
   SINGLES,
-  summands,
 } from './float-range.ts';
 import { checkSimd, pick, raiseSimd } from './sse-common.ts';
 
@@ -41,6 +43,7 @@ const EARLY = 7;
 let collected: w.Local | undefined;
 /** What the runtime function just called raised: leave, or note it until all parts are done. */
 function settle(x: Emitter): void {
+  x.precisionChanged();
   if (collected) x.set(collected, w.or(collected, x.field('simdFault')));
   else checkSimd(x);
 }
@@ -56,12 +59,17 @@ export function inParts(x: Emitter, count: number, compute: (part: number) => Va
   collected = raised;
   const results = Array.from({ length: count }, (_, part) => x.let(compute(part)));
   collected = undefined;
-  x.if(w.and(raised, w.i32(SIMD_UNMASKED)), () => {
-    const early = x.let(w.and(raised, w.i32(EARLY)));
-    const isEarly = w.and(early, w.not(w.shrU(before, w.i32(7))));
-    x.setField('mxcsr', w.or(before, w.select(isEarly, early, w.and(raised, w.i32(EXCEPTIONS)))));
-    raiseSimd(x);
-  });
+  x.if(
+    w.and(raised, w.i32(SIMD_UNMASKED)),
+    () => {
+      const early = x.let(w.and(raised, w.i32(EARLY)));
+      const isEarly = w.and(early, w.not(w.shrU(before, w.i32(7))));
+      x.setField('mxcsr', w.or(before, w.select(isEarly, early, w.and(raised, w.i32(EXCEPTIONS)))));
+      raiseSimd(x);
+    },
+    undefined,
+    false,
+  );
   return results;
 }
 /** A vector function of the runtime. */
@@ -71,20 +79,52 @@ export function called(x: Emitter, name: string, ...operands: Value[]): Value {
   return result;
 }
 
-/** `fast` unless one of the conditions holds, then `slow`, which calls the runtime. */
-function guarded(
+/** When the host's arithmetic does not do. */
+type Refusal = (slowly: Label) => void;
+/** Any of the conditions. */
+const when =
+  (x: Emitter, ...conditions: readonly Value[]): Refusal =>
+  slowly => {
+    for (const condition of conditions) x.code.brIf(slowly, condition, false);
+  };
+
+/** `fast` unless it is refused, then `slow`, which calls the runtime. */
+function guarded(x: Emitter, type: Type, refusal: Refusal, fast: () => Value, slow: () => Value): Value {
+  const result = x.local(type);
+  x.code.block(done => {
+    x.code.block(slowly => {
+      refusal(slowly);
+      x.set(result, fast());
+      x.code.br(done);
+    });
+    const value = slow();
+    settle(x);
+    x.set(result, value);
+  });
+  return result;
+}
+
+/**
+ * The same for operations that round. Programs that have not rounded anything yet have their results looked at: while
+ * these are exact the host's arithmetic does for them too.
+ * @param isInexact a result may be inexact (what is exact may be taken for it)
+ */
+function rounding(
   x: Emitter,
   type: Type,
-  conditions: readonly Value[],
+  refusal: Refusal,
   fast: () => Value,
   slow: () => Value,
+  isInexact: (result: Value) => Value,
 ): Value {
   const result = x.local(type);
   x.code.block(done => {
     x.code.block(slowly => {
-      for (const condition of conditions) x.code.brIf(slowly, condition);
+      refusal(slowly);
       x.set(result, fast());
-      x.code.br(done);
+      x.code.brIf(done, w.eqz(x.precisionState()), true);
+      x.code.brIf(slowly, w.ne(x.precisionState(), w.i32(NOT_REPORTED)));
+      x.code.brIf(done, w.eqz(isInexact(result)), true);
     });
     const value = slow();
     settle(x);
@@ -104,9 +144,6 @@ const lowestBits = (type: FloatType, vector: Value): Value =>
   w.extractLane(type === 'f64' ? 'i64x2' : 'i32x4', vector, 0);
 const fromBits = (type: FloatType, bits: Value): Value =>
   w.float(`${type}.reinterpret_${integerOf(type)}`, bits);
-/** The lowest numbers of two vectors in one, as often as there is room. */
-const bothLowest = (type: FloatType, a: Value, b: Value): Value =>
-  type === 'f64' ? pick(a, b, i => (i < 8 ? i : i + 8)) : pick(a, b, i => (i & 4 ? 16 : 0) + (i & 3));
 
 /** Name of the runtime's function for a scalar or packed operation. */
 const scalarName = (operation: string, type: FloatType): string =>
@@ -115,39 +152,75 @@ const packedName = (operation: string, type: FloatType): string =>
   `${operation}${type === 'f64' ? 'pd' : 'ps'}`;
 
 export type Arithmetic = 'add' | 'sub' | 'mul' | 'div';
-const rangeOf = (operation: Arithmetic, type: FloatType) =>
-  operation === 'add' || operation === 'sub' ? summands(type) : factors(type);
 
-export function scalarArithmetic(
+/** Numbers out of the range for arithmetic; zeros pass unless they divide. */
+const refuseScalar =
+  (x: Emitter, type: FloatType, ...operands: { value: Value; divides?: boolean }[]): Refusal =>
+  slowly => {
+    for (const { value, divides } of operands) {
+      const outside = isOutside(type, moderate(type), value);
+      if (divides) x.code.brIf(slowly, outside, false);
+      else x.if(outside, () => x.code.brIf(slowly, isNotZero(type, value)), undefined, false);
+    }
+  };
+const isNotZero = (type: FloatType, value: Value): Value =>
+  w.float(`${type}.ne`, lowest(type, value), fromBits(type, w.integer(integerOf(type), 0)));
+
+/** The rounded result of an operation on such numbers is not the true one, or that is not easy to tell. */
+function isScalarInexact(operation: Arithmetic, type: FloatType, a: Value, b: Value, r: Value): Value {
+  const of = (name: string, p: Value, q: Value) => w.float(`${type}.${name}`, p, q);
+  const [x, y] = [lowest(type, a), lowest(type, b)];
+  // Of a sum without the larger summand nothing is lost: it is the smaller one when the sum is exact.
+  if (operation === 'add') return w.or(of('ne', of('sub', r, x), y), of('ne', of('sub', r, y), x));
+  if (operation === 'sub') return w.or(of('ne', of('sub', x, r), y), of('ne', of('add', r, y), x));
+  const low = (...values: Value[]) =>
+    w.and(
+      values.map(value => w.extractLane('i32x4', value, 0)).reduce(w.or),
+      w.i32(type === 'f64' ? 0x07ffffff : 0x0fff),
+    );
+  if (operation === 'mul') return low(a, b);
+  return w.or(of('ne', of('mul', r, y), x), low(withLowest(type, NO_BITS, r), b));
+}
+
+export const scalarArithmetic = (
   x: Emitter,
   operation: Arithmetic,
   type: FloatType,
   a: Value,
   b: Value,
-): Value {
-  const range = rangeOf(operation, type);
-  return guarded(
+): Value =>
+  rounding(
     x,
     type,
-    [roundsOtherwise(x), isOutside(type, range, a), isOutside(type, range, b)],
+    refuseScalar(x, type, { value: a }, { value: b, divides: operation === 'div' }),
     () => w.float(`${type}.${operation}`, lowest(type, a), lowest(type, b)),
     () => fromBits(type, x.runtime(scalarName(operation, type), lowestBits(type, a), lowestBits(type, b))),
+    result => isScalarInexact(operation, type, a, b, result),
   );
-}
 
 export const scalarRoot = (x: Emitter, type: FloatType, a: Value): Value =>
   guarded(
     x,
     type,
-    [roundsOtherwise(x), isNotPositiveNormal(type, a)],
+    when(x, roundsOtherwise(x), isOutside(type, moderate(type), a), isSigned(type, a)),
     () => w.float(`${type}.sqrt`, lowest(type, a)),
     () => fromBits(type, x.runtime(scalarName('sqrt', type), lowestBits(type, a))),
   );
 
-/** What compares without exceptions, in both operands: zero or normal. */
-const areOrdinary = (type: FloatType, a: Value, b: Value): Value[] => [
-  isAnyClear(type, lanesInsideOrZero(type, normals(type), bothLowest(type, a, b))),
-];
+/** What does not compare without exceptions: neither zero nor normal. Most numbers have gone through arithmetic before. */
+const refuseUnordinary =
+  (x: Emitter, type: FloatType, ...operands: Value[]): Refusal =>
+  slowly => {
+    for (const value of operands) {
+      const ordinary = lanesInsideOrZero(x, type, normals(type), value);
+      x.if(
+        isOutside(type, moderate(type), value),
+        () => x.code.brIf(slowly, isAnyClear(type, ordinary, 1), false),
+        undefined,
+        false,
+      );
+    }
+  };
 /** The second operand unless the first is strictly smaller (larger). */
 const lesser = (operation: 'min' | 'max', type: FloatType, a: Value, b: Value): Value =>
   w.simd(`${lanesOf(type)}.p${operation}`, b, a);
@@ -162,7 +235,7 @@ export const scalarOrder = (
   guarded(
     x,
     type,
-    areOrdinary(type, a, b),
+    refuseUnordinary(x, type, a, b),
     () => lowest(type, lesser(operation, type, a, b)),
     () => fromBits(type, x.runtime(scalarName(operation, type), lowestBits(type, a), lowestBits(type, b))),
   );
@@ -185,7 +258,7 @@ export const scalarCompare = (x: Emitter, type: FloatType, a: Value, b: Value, p
   guarded(
     x,
     type,
-    areOrdinary(type, a, b),
+    refuseUnordinary(x, type, a, b),
     () => lowest(type, relation(type, predicate, a, b)),
     () =>
       fromBits(type, x.runtime(scalarName('cmp', type), lowestBits(type, a), lowestBits(type, b), predicate)),
@@ -198,7 +271,7 @@ export function scalarFlags(x: Emitter, name: 'comi' | 'ucomi', type: FloatType,
   const unordered = x.local('i32');
   x.code.block(done => {
     x.code.block(slowly => {
-      for (const condition of areOrdinary(type, a, b)) x.code.brIf(slowly, condition);
+      refuseUnordinary(x, type, a, b)(slowly);
       x.set(less, w.float(`${type}.lt`, lowest(type, a), lowest(type, b)));
       x.set(differs, w.float(`${type}.ne`, lowest(type, a), lowest(type, b)));
       x.set(unordered, w.i32(0));
@@ -227,7 +300,7 @@ export function toInteger(x: Emitter, type: FloatType, bits: 32 | 64, truncates:
   return guarded(
     x,
     integer,
-    [truncates ? reportsInexact(x) : roundsOtherwise(x), isAtLeast(type, limit, a)],
+    when(x, truncates ? reportsInexact(x) : roundsOtherwise(x), isAtLeast(type, limit, a)),
     () => w.float(`${integer}.trunc_sat_${type}_s`, number),
     () => x.runtime(name, lowestBits(type, a)),
   );
@@ -236,13 +309,13 @@ export function fromInteger(x: Emitter, type: FloatType, value: Value): Value {
   const convert = () => w.float(`${type}.convert_${value.type}_s`, value);
   if (type === 'f64' && value.type === 'i32') return x.let(convert());
   const name = `cvtsi${value.type === 'i64' ? 64 : 32}${type === 'f64' ? 'sd' : 'ss'}`;
-  return guarded(x, type, [roundsOtherwise(x)], convert, () => fromBits(type, x.runtime(name, value)));
+  return guarded(x, type, when(x, roundsOtherwise(x)), convert, () => fromBits(type, x.runtime(name, value)));
 }
 export const singleToDouble = (x: Emitter, a: Value): Value =>
   guarded(
     x,
     'f64',
-    [isAnyClear('f32', lanesInsideOrZero('f32', normals('f32'), a), 1)],
+    when(x, isAnyClear('f32', lanesInsideOrZero(x, 'f32', normals('f32'), a), 1)),
     () => w.float('f64.promote_f32', lowest('f32', a)),
     () => fromBits('f64', x.runtime('cvtss2sd', lowestBits('f32', a))),
   );
@@ -250,7 +323,7 @@ export const doubleToSingle = (x: Emitter, a: Value): Value =>
   guarded(
     x,
     'f32',
-    [roundsOtherwise(x), isOutside('f64', SINGLES, a)],
+    when(x, roundsOtherwise(x), isOutside('f64', SINGLES, a)),
     () => w.float('f32.demote_f64', lowest('f64', a)),
     () => fromBits('f32', x.runtime('cvtsd2ss', lowestBits('f64', a))),
   );
@@ -271,12 +344,12 @@ function roundingOf(x: Emitter, immediate: Value): { conditions: Value[]; operat
 export function scalarRound(x: Emitter, type: FloatType, a: Value, immediate: Value): Value {
   const slow = () => fromBits(type, x.runtime(scalarName('round', type), lowestBits(type, a), immediate));
   const known = roundingOf(x, immediate);
-  const ordinary = isAnyClear(type, lanesInsideOrZero(type, normals(type), a), 1);
+  const ordinary = isAnyClear(type, lanesInsideOrZero(x, type, normals(type), a), 1);
   if (known)
     return guarded(
       x,
       type,
-      [...known.conditions, ordinary],
+      when(x, ...known.conditions, ordinary),
       () => w.float(`${type}.${known.operator}`, lowest(type, a)),
       slow,
     );
@@ -287,12 +360,12 @@ export function scalarRound(x: Emitter, type: FloatType, a: Value, immediate: Va
 export function packedRound(x: Emitter, type: FloatType, a: Value, immediate: Value): Value {
   const slow = () => x.runtime(packedName('round', type), a, immediate);
   const known = roundingOf(x, immediate);
-  const ordinary = isAnyClear(type, lanesInsideOrZero(type, normals(type), a));
+  const ordinary = isAnyClear(type, lanesInsideOrZero(x, type, normals(type), a));
   if (known)
     return guarded(
       x,
       'v128',
-      [...known.conditions, ordinary],
+      when(x, ...known.conditions, ordinary),
       () => w.simd(`${lanesOf(type)}.${known.operator}`, a),
       slow,
     );
@@ -305,6 +378,37 @@ export function packedRound(x: Emitter, type: FloatType, a: Value, immediate: Va
 
 const both = (a: Value, b: Value): Value => w.simd('v128.and', a, b);
 
+/** As `refuseScalar`, with zeros in some lanes. */
+const refusePacked =
+  (x: Emitter, type: FloatType, ...operands: { value: Value; divides?: boolean }[]): Refusal =>
+  slowly => {
+    const range = moderate(type);
+    const outside = isAnyOutside(x, type, range, ...operands.map(({ value }) => value));
+    const zeros = () => {
+      for (const { value, divides } of operands) {
+        const refused = divides
+          ? isAnyOutside(x, type, range, value)
+          : isAnyClear(type, lanesInsideOrZero(x, type, range, value));
+        x.code.brIf(slowly, refused, false);
+      }
+    };
+    x.if(outside, zeros, undefined, false);
+  };
+
+/** As `isScalarInexact`, for some lane. */
+function isPackedInexact(operation: Arithmetic, type: FloatType, a: Value, b: Value, r: Value): Value {
+  const of = (name: string, p: Value, q: Value) => w.simd(`${lanesOf(type)}.${name}`, p, q);
+  const some = (...masks: Value[]) =>
+    w.simd(
+      'v128.any_true',
+      masks.reduce((p, q) => w.simd('v128.or', p, q)),
+    );
+  if (operation === 'add') return some(of('ne', of('sub', r, a), b), of('ne', of('sub', r, b), a));
+  if (operation === 'sub') return some(of('ne', of('sub', a, r), b), of('ne', of('add', r, b), a));
+  if (operation === 'mul') return hasLowBits(type, a, b);
+  return w.or(some(of('ne', of('mul', r, b), a)), hasLowBits(type, r, b));
+}
+
 export function packedArithmetic(
   x: Emitter,
   operation: Arithmetic,
@@ -312,30 +416,35 @@ export function packedArithmetic(
   a: Value,
   b: Value,
 ): Value {
-  const range = rangeOf(operation, type);
-  // Zeros add and multiply without exceptions, and may be divided, but not divide.
-  const second = operation === 'div' ? lanesInside(type, range, b) : lanesInsideOrZero(type, range, b);
-  return guarded(
+  return rounding(
     x,
     'v128',
-    [roundsOtherwise(x), isAnyClear(type, both(lanesInsideOrZero(type, range, a), second))],
+    refusePacked(x, type, { value: a }, { value: b, divides: operation === 'div' }),
     () => w.simd(`${lanesOf(type)}.${operation}`, a, b),
     () => x.runtime(packedName(operation, type), a, b),
+    result => isPackedInexact(operation, type, a, b, result),
   );
 }
 export const packedRoot = (x: Emitter, type: FloatType, a: Value): Value =>
   guarded(
     x,
     'v128',
-    [roundsOtherwise(x), isAnyClear(type, lanesPositive(type, a))],
+    when(x, roundsOtherwise(x), isAnyOutside(x, type, moderate(type), a), isAnySigned(type, a)),
     () => w.simd(`${lanesOf(type)}.sqrt`, a),
     () => x.runtime(packedName('sqrt', type), a),
   );
 
-const areAllOrdinary = (type: FloatType, a: Value, b: Value): Value[] => {
-  const range = normals(type);
-  return [isAnyClear(type, both(lanesInsideOrZero(type, range, a), lanesInsideOrZero(type, range, b)))];
-};
+const refuseUnordinaryLanes =
+  (x: Emitter, type: FloatType, a: Value, b: Value): Refusal =>
+  slowly => {
+    const ordinary = (value: Value) => lanesInsideOrZero(x, type, normals(type), value);
+    x.if(
+      isAnyOutside(x, type, moderate(type), a, b),
+      () => x.code.brIf(slowly, isAnyClear(type, both(ordinary(a), ordinary(b))), false),
+      undefined,
+      false,
+    );
+  };
 export const packedOrder = (
   x: Emitter,
   operation: 'min' | 'max',
@@ -346,7 +455,7 @@ export const packedOrder = (
   guarded(
     x,
     'v128',
-    areAllOrdinary(type, a, b),
+    refuseUnordinaryLanes(x, type, a, b),
     () => lesser(operation, type, a, b),
     () => x.runtime(packedName(operation, type), a, b),
   );
@@ -354,7 +463,7 @@ export const packedCompare = (x: Emitter, type: FloatType, a: Value, b: Value, p
   guarded(
     x,
     'v128',
-    areAllOrdinary(type, a, b),
+    refuseUnordinaryLanes(x, type, a, b),
     () => relation(type, predicate, a, b),
     () => x.runtime(packedName('cmp', type), a, b, predicate),
   );
@@ -370,12 +479,13 @@ export function horizontal(x: Emitter, operation: 'add' | 'sub', type: FloatType
 export function alternating(x: Emitter, type: FloatType, a: Value, b: Value): Value {
   const size = type === 'f64' ? 8 : 4;
   const lanes = lanesOf(type);
-  const range = summands(type);
-  const inside = both(lanesInsideOrZero(type, range, a), lanesInsideOrZero(type, range, b));
   return guarded(
     x,
     'v128',
-    [roundsOtherwise(x), isAnyClear(type, inside)],
+    slowly => {
+      when(x, roundsOtherwise(x))(slowly);
+      refusePacked(x, type, { value: a }, { value: b })(slowly);
+    },
     () => pick(w.simd(`${lanes}.sub`, a, b), w.simd(`${lanes}.add`, a, b), i => (i & size ? i + 16 : i)),
     () => x.runtime(packedName('addsub', type), a, b),
   );
@@ -396,7 +506,7 @@ export const singlesToIntegers = (x: Emitter, truncates: boolean, a: Value): Val
   guarded(
     x,
     'v128',
-    [roundingCondition(x, truncates), isAnyClear('f32', allBelow('f32', 2 ** 31, a))],
+    when(x, roundingCondition(x, truncates), isAnyClear('f32', allBelow('f32', 2 ** 31, a))),
     () => w.simd('i32x4.trunc_sat_f32x4_s', truncates ? a : w.simd('f32x4.nearest', a)),
     () => x.runtime(truncates ? 'cvttps2dq' : 'cvtps2dq', a),
   );
@@ -406,7 +516,7 @@ export const doublesToIntegers = (x: Emitter, truncates: boolean, a: Value): Val
     x,
     'v128',
     // Nothing below this limit rounds up to 2^31.
-    [roundingCondition(x, truncates), isAnyClear('f64', allBelow('f64', 2 ** 31 - 1, a))],
+    when(x, roundingCondition(x, truncates), isAnyClear('f64', allBelow('f64', 2 ** 31 - 1, a))),
     () => w.simd('i32x4.trunc_sat_f64x2_s_zero', truncates ? a : w.simd('f64x2.nearest', a)),
     () => x.runtime(truncates ? 'cvttpd2dq' : 'cvtpd2dq', a),
   );
@@ -414,7 +524,7 @@ export const integersToSingles = (x: Emitter, a: Value): Value =>
   guarded(
     x,
     'v128',
-    [roundsOtherwise(x)],
+    when(x, roundsOtherwise(x)),
     () => w.simd('f32x4.convert_i32x4_s', a),
     () => x.runtime('cvtdq2ps', a),
   );
@@ -424,7 +534,7 @@ export const doublesToSingles = (x: Emitter, a: Value): Value =>
   guarded(
     x,
     'v128',
-    [roundsOtherwise(x), isAnyClear('f64', lanesInsideOrZero('f64', SINGLES, a))],
+    when(x, roundsOtherwise(x), isAnyClear('f64', lanesInsideOrZero(x, 'f64', SINGLES, a))),
     () => w.simd('f32x4.demote_f64x2_zero', a),
     () => x.runtime('cvtpd2ps', a),
   );
@@ -432,7 +542,7 @@ export const singlesToDoubles = (x: Emitter, a: Value): Value =>
   guarded(
     x,
     'v128',
-    [isAnyClear('f32', lanesInsideOrZero('f32', normals('f32'), a), 2)],
+    when(x, isAnyClear('f32', lanesInsideOrZero(x, 'f32', normals('f32'), a), 2)),
     () => w.simd('f64x2.promote_low_f32x4', a),
     () => x.runtime('cvtps2pd', a),
   );

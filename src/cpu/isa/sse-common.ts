@@ -52,14 +52,14 @@ export function selectors(x: Emitter, immediate: Value): Value {
 
 // ---- SIMD floating-point exceptions ----
 
-/** #XM; #UD when the operating system does not handle these. */
+/** Leave with #XM, or with #UD when the operating system does not handle these. */
 export function raiseSimd(x: Emitter): void {
-  x.raiseIf(w.eqz(w.and(w.wrap(x.field('cr4')), w.i32(1 << 10))), Vector.UD);
-  x.raise(Vector.XM);
+  x.runtime('raiseSimd');
+  x.leaveFault();
 }
 /** The same when the runtime function just called met an unmasked exception. */
 export function checkSimd(x: Emitter): void {
-  x.if(w.and(x.field('simdFault'), w.i32(SIMD_UNMASKED)), () => raiseSimd(x));
+  x.if(w.and(x.field('simdFault'), w.i32(SIMD_UNMASKED)), () => raiseSimd(x), undefined, false);
 }
 
 // ---- MMX ----

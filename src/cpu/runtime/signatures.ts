@@ -57,6 +57,7 @@ export const runtimeExports = {
   deliver: signature(i32, i32),
   interrupt: signature(i32, i32, i32, i32),
   singleStep: signature(i32, i32),
+  raiseSimd: signature(null, i32),
 
   // Segments and control transfer.
   loadSegment: signature(i32, i32, i32, i32),

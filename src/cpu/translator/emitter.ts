@@ -8,7 +8,7 @@ import type { FlagState } from '../isa/flags.ts';
 import { semanticSize } from '../isa/forms.ts';
 import { memoryOperand, refusingOperand } from '../isa/memory-operand.ts';
 import { Seg, Vcpu } from '../vcpu/layout.ts';
-import type { Callee, Code, Label, Value } from '../wasm/code.ts';
+import type { Callee, Code, Label, Local, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import type { Instruction } from './instruction.ts';
 import type { Registers } from './registers.ts';
@@ -28,6 +28,10 @@ export interface Site {
   readonly page: Value;
   readonly registers: Registers;
   readonly tables: { readonly tlbRead: Value; readonly tlbWrite: Value };
+  /** A local with what MXCSR says about inexact results. */
+  precision(): Local;
+  /** The same 32 bits in all lanes. */
+  lanes(word: number): Value;
   callee(name: string): Callee;
   flagState(): FlagState;
   setFlagState(state: FlagState): void;
@@ -235,6 +239,15 @@ export class TranslatorEmitter extends Emitter {
     this.#nesting += 1;
     super.if(condition, then, otherwise, likely);
     this.#nesting -= 1;
+  }
+  override precisionState(): Value {
+    return this.#site.precision();
+  }
+  override precisionChanged(): void {
+    this.set(this.#site.precision(), super.precisionState());
+  }
+  override lanes(word: number): Value {
+    return this.#site.lanes(word);
   }
   protected override tlbTable(name: 'tlbRead' | 'tlbWrite'): Value {
     return this.#site.tables[name];

@@ -14,6 +14,7 @@ import { Outcome } from '../interpreter/emitter.ts';
 import { probe } from '../interpreter/probe.ts';
 import { Vector } from '../isa/emitter.ts';
 import type { FlagState } from '../isa/flags.ts';
+import { precisionOf } from '../isa/float-range.ts';
 import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
 import { tlbEntry } from '../isa/tlb.ts';
 import { TlbEntry, Vcpu } from '../vcpu/layout.ts';
@@ -71,6 +72,10 @@ class RegionGenerator implements Site {
   readonly #outcome: Local;
   /** Where the code page has the record of `target`, when that is known to be mapped; else 0. */
   readonly #slot: Local;
+  /** What MXCSR says, when some instruction rounds; else undefined. */
+  #precision: Local | undefined;
+  /** Vectors with the same 32 bits in all lanes: constants that take several machine instructions each time. */
+  readonly #lanes = new Map<number, Local>();
   #exit: Label = { depth: 0 };
   #stackFault: Label = { depth: 0 };
   #left: Label = { depth: 0 };
@@ -96,7 +101,12 @@ class RegionGenerator implements Site {
     this.#flags = new FlagTracker(code, this.cpu, surroundings.computeAux);
     this.registers = new Registers(code);
     for (const { instructions } of region.blocks) {
-      for (const instruction of instructions) this.#touched.add(touchedBy(instruction));
+      for (const instruction of instructions) {
+        this.#touched.add(touchedBy(instruction));
+        const { rounds, lanes } = traitsOf(instruction.form);
+        if (rounds) this.#precision ??= code.local('i32');
+        for (const word of lanes) if (!this.#lanes.has(word)) this.#lanes.set(word, code.local('v128'));
+      }
     }
     this.registers.reserve(this.#touched.read | this.#touched.written);
     const block = region.blocks[0] as Block;
@@ -145,17 +155,19 @@ class RegionGenerator implements Site {
       code.return(w.select(code.parameter(1), w.i32(Outcome.next), w.i32(Outcome.jump)));
     });
     code.set(this.#page, w.load('i64', 8, this.cpu, V.codePage));
-    this.#loadTables();
+    this.#loadState();
     this.registers.load(this.cpu, this.#touched.read | this.#touched.written);
+    for (const [word, local] of this.#lanes) code.set(local, w.simd('i32x4.splat', w.i32(word)));
   }
   /** Less fuel than for so many instructions; a kick is more than any fuel. */
   #lacksFuel(instructions: number): Value {
     return w.ltS(this.#fuel, w.or(w.load('i32', 4, this.cpu, V.kick), w.i32(instructions)));
   }
-  #loadTables(): void {
+  #loadState(): void {
     for (const name of ['tlbRead', 'tlbWrite'] as const) {
       this.#code.set(this.tables[name], w.load('i32', 4, this.cpu, V[name]));
     }
+    if (this.#precision) this.#code.set(this.#precision, precisionOf(w.load('i32', 4, this.cpu, V.mxcsr)));
   }
 
   /** Everything to the vCPU block; on to another region if there is one at `target`. */
@@ -414,7 +426,7 @@ class RegionGenerator implements Site {
     code.set(this.#fuel, w.sub(w.load('i32', 4, this.cpu, V.fuel), w.i32(behind)));
     const all = this.#touched.read | this.#touched.written;
     this.registers.load(this.cpu, all & (general | vectors));
-    this.#loadTables();
+    this.#loadState();
     if (block.control === 'stop' && behind === 0) {
       this.#leave(this.#placeBehind(), 0);
       return;
@@ -436,6 +448,15 @@ class RegionGenerator implements Site {
 
   get page(): Value {
     return this.#address({ page: this.#at.block.place.page, offset: 0 });
+  }
+  precision(): Local {
+    invariant(this.#precision, 'an instruction that rounds');
+    return this.#precision;
+  }
+  lanes(word: number): Value {
+    const local = this.#lanes.get(word | 0);
+    invariant(local, 'a constant that some instruction wants');
+    return local;
   }
   callee(name: string): Callee {
     return this.#surroundings.runtime(name);

@@ -19,6 +19,10 @@ export interface Traits {
   readonly touched: RegisterSet;
   /** It may store to memory. */
   readonly stores: boolean;
+  /** Its arithmetic is looked after as MXCSR says. */
+  readonly rounds: boolean;
+  /** Words that it wants in all lanes of a vector. */
+  readonly lanes: readonly number[];
   /** It can fault. */
   readonly mayLeave: boolean;
   readonly readsFlags: boolean;
@@ -59,7 +63,8 @@ function probe(form: Form): Traits {
   };
   const code = new Code(['i32', 'i32']);
   const registers = new Registers(code);
-  const seen = { stores: false, mayLeave: false, readsFlags: false, writesFlags: false };
+  const seen = { stores: false, rounds: false, mayLeave: false, readsFlags: false, writesFlags: false };
+  const lanes = new Set<number>();
   const callee = (name: string): Callee => {
     const { params, result } = signatureOf(name);
     return { index: 0, params, result };
@@ -69,6 +74,14 @@ function probe(form: Form): Traits {
     page: w.i64(0),
     registers,
     tables: { tlbRead: w.i32(0), tlbWrite: w.i32(0) },
+    precision() {
+      seen.rounds = true;
+      return code.local('i32');
+    },
+    lanes(word) {
+      lanes.add(word | 0);
+      return w.simd('i32x4.splat', w.i32(word));
+    },
     callee,
     flagState() {
       if (!seen.writesFlags) seen.readsFlags = true;
@@ -95,12 +108,14 @@ function probe(form: Form): Traits {
       isInline: false,
       touched: EVERYTHING,
       stores: true,
+      rounds: false,
+      lanes: [],
       mayLeave: true,
       readsFlags: true,
       writesFlags: false,
     };
   }
-  return { isInline: true, touched: registers.touched, ...seen };
+  return { isInline: true, touched: registers.touched, lanes: [...lanes], ...seen };
 }
 const vexImmediate = (vvvv: number, selected: number): bigint =>
   1n | (BigInt(vvvv) << 32n) | (BigInt(selected) << 48n);

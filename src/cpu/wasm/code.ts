@@ -453,8 +453,10 @@ export class Code {
     this.#body.byte(op.BR);
     this.#body.unsigned(this.#depth - label.depth);
   }
-  brIf(label: Label, condition: Value): void {
+  /** @param likely as for `if` */
+  brIf(label: Label, condition: Value, likely?: boolean): void {
     this.#emit(condition);
+    if (likely !== undefined) this.#hints.push({ offset: this.#body.length, isLikely: likely });
     this.#body.byte(op.BR_IF);
     this.#body.unsigned(this.#depth - label.depth);
   }

@@ -20,6 +20,7 @@ import {
   SEG_tr,
   VCPU_cr0,
   VCPU_cr2,
+  VCPU_cr4,
   VCPU_deliveries,
   VCPU_dr,
   VCPU_exCr2,
@@ -73,6 +74,7 @@ import {
   ATTR_PRESENT,
   BP,
   CR0_PE,
+  CR4_OSXMMEXCPT,
   DB,
   DE,
   DF,
@@ -91,7 +93,9 @@ import {
   RSP,
   SS,
   TS,
+  UD,
   UNSUPPORTED,
+  XM,
 } from './x86';
 
 /** Kinds of `interrupt`. */
@@ -372,4 +376,9 @@ function throughVectorTable(cpu: usize, vector: i32): i32 {
   setSystemFlags(cpu, load<u32>(cpu, VCPU_flagSys) & ~(FLAG_IF | FLAG_TF | FLAG_AC | FLAG_RF));
   updateMode(cpu);
   return 0;
+}
+
+/** An SSE or AVX exception that is not masked is to be delivered: #XM, or #UD when the operating system does not handle these. */
+export function raiseSimd(cpu: usize): void {
+  raiseNoError(cpu, (load<u64>(cpu, VCPU_cr4) & CR4_OSXMMEXCPT) !== 0 ? XM : UD);
 }

@@ -21,7 +21,7 @@ export {
   xsetbv,
 } from './control';
 export { divideSigned128, divideUnsigned128 } from './divide';
-export { deliver, interrupt, singleStep } from './exceptions';
+export { deliver, interrupt, raiseSimd, singleStep } from './exceptions';
 export { farCall, farJump, farReturn, iret } from './far';
 export { getFlags, setFlags, setSystemFlags } from './flags';
 export * from './float/index';

@@ -65,6 +65,7 @@ export const SS: i32 = 12;
 export const GP: i32 = 13;
 export const PF: i32 = 14;
 export const AC: i32 = 17;
+export const XM: i32 = 19;
 /** Not an exception: the guest did what Domus does not implement. `deliver` turns it into Exit.unsupported. */
 export const UNSUPPORTED: i32 = 256;
 
