@@ -53,7 +53,7 @@ function compile(definition: Definition, size: number, immediate?: number): Code
   const calls = () => {
     throw new Error('calls the runtime');
   };
-  // A field of the vCPU block is only looked at around a call.
+  // A field of the vCPU block, or what MXCSR says, is only looked at around a call.
   const field = calls;
   const x = {
     code,
@@ -64,6 +64,9 @@ function compile(definition: Definition, size: number, immediate?: number): Code
     let: let_,
     local: (type: w.Type) => code.local(type),
     set: (local: w.Local, value: Value) => code.set(local, value),
+    if: (condition: Value, then: () => void) => code.if(condition, then),
+    lanes: calls,
+    precisionState: calls,
     runtime: calls,
   };
   const operands = definition.operands.map((spec, i) =>
