@@ -20,6 +20,7 @@ import { ModuleBuilder } from '../wasm/module.ts';
 import { type Functions, InterpreterEmitter, Outcome } from './emitter.ts';
 import { COMPUTE_AUX, generateComputeAux } from './flag-kinds.ts';
 import { countJump } from './heat.ts';
+import { noteTarget } from './jump-targets.ts';
 import { probe } from './probe.ts';
 import { DIGEST_SECTION, Pseudo } from './pseudo.ts';
 import { SERVICES, type ServiceName } from './services.ts';
@@ -184,6 +185,7 @@ function generateLoop(functions: Functions, enter: Callee, handlerType: number):
           });
           // jump: 64-bit code, target in `target`
           probe(code, cpu, target, found => {
+            noteTarget(code, cpu, record, target);
             code.set(record, found);
             countJump(code, cpu, record, functions);
             code.br(dispatch);

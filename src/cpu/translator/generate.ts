@@ -21,19 +21,27 @@ import { TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import type { Callee, Label, Local, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { Code } from '../wasm/code.ts';
+import { flowOf } from './dispatcher.ts';
 import { emitSemantics, type Site, TranslatorEmitter } from './emitter.ts';
 import { FlagTracker, type Tracked } from './flag-tracker.ts';
 import type { Instruction } from './instruction.ts';
 import { liveFlags } from './liveness.ts';
+import { perfectHash } from './perfect-hash.ts';
 import { type Block, displaced, type Edge, PAGE, type Place, type Region, successors } from './region.ts';
 import { RegisterSet, Registers } from './registers.ts';
-import { type Structure, structureOf } from './structure.ts';
+import type { Structure } from './structure.ts';
 import { calledVectors, touchedBy } from './touched.ts';
 import { traitsOf } from './traits.ts';
 
 const V = Vcpu.offsets;
 /** Taken from the fuel to make the next check fail when the region's own code has changed. */
 const CODE_CHANGED = 1 << 30;
+/** In the record that a region is given: another region has come here, not the interpreter. */
+const CHAINED = 1;
+/** Pages of a region whose mapping is looked at once only. */
+const MAPPED_BITS = 32;
+/** More targets than this are told apart by a table. */
+const COMPARED_TARGETS = 3;
 /** What a region returns where nothing is wrong: go on at `rip`. Never passed on as such by called handlers. */
 const GO_ON = 0;
 
@@ -76,6 +84,10 @@ class RegionGenerator implements Site {
   #precision: Local | undefined;
   /** Vectors with the same 32 bits in all lanes: constants that take several machine instructions each time. */
   readonly #lanes = new Map<number, Local>();
+  /** Which of the dispatcher's targets comes next. */
+  readonly #next: Local;
+  /** Pages that are known to be mapped as the region was made, a bit each in the order of `codePages`. */
+  readonly #mapped: Local;
   #exit: Label = { depth: 0 };
   #stackFault: Label = { depth: 0 };
   #left: Label = { depth: 0 };
@@ -88,13 +100,15 @@ class RegionGenerator implements Site {
     const code = this.#code;
     this.#region = region;
     this.#surroundings = surroundings;
-    this.#structure = structureOf(successors(region.blocks));
+    this.#structure = flowOf(region.blocks);
     this.#needs = liveFlags(region, block => this.#isLoopHead(block));
     this.#labels = region.blocks.map(() => ({}));
     this.cpu = code.parameter(0);
     this.#page = code.local('i64');
     this.#fuel = code.local('i32');
     this.#slot = code.local('i32');
+    this.#next = code.local('i32');
+    this.#mapped = code.local('i32');
     this.#target = code.local('i64');
     this.#outcome = code.local('i32');
     this.tables = { tlbRead: code.local('i32'), tlbWrite: code.local('i32') };
@@ -109,7 +123,7 @@ class RegionGenerator implements Site {
       }
     }
     this.registers.reserve(this.#touched.read | this.#touched.written);
-    const block = region.blocks[0] as Block;
+    const block = region.blocks.find(({ instructions }) => instructions.length > 0) as Block;
     this.#at = {
       block,
       instruction: block.instructions[0] as Instruction,
@@ -151,10 +165,17 @@ class RegionGenerator implements Site {
     code.if(this.#lacksFuel(this.#longestFrom(this.#region.blocks[0] as Block)), () => {
       this.#flags.normalise();
       code.store(4, this.cpu, this.#fuel, V.fuel);
-      // Only the interpreter knows the way around: it gave the record, another region gave none.
-      code.return(w.select(code.parameter(1), w.i32(Outcome.next), w.i32(Outcome.jump)));
+      // Only the interpreter knows the way around.
+      const isChained = w.and(code.parameter(1), w.i32(CHAINED));
+      code.return(w.select(isChained, w.i32(Outcome.jump), w.i32(Outcome.next)));
     });
     code.set(this.#page, w.load('i64', 8, this.cpu, V.codePage));
+    if (this.#region.entries.length > 1) {
+      const record = code.let(w.and(code.parameter(1), w.i32(~CHAINED)));
+      const { displacement, immediate } = CodeRecord.offsets;
+      code.set(this.#page, w.sub(this.#page, w.load('i64', 8, record, displacement)));
+      code.set(this.#next, w.load('i32', 4, record, immediate));
+    }
     this.#loadState();
     this.registers.load(this.cpu, this.#touched.read | this.#touched.written);
     for (const [word, local] of this.#lanes) code.set(local, w.simd('i32x4.splat', w.i32(word)));
@@ -206,7 +227,8 @@ class RegionGenerator implements Site {
     code.if(w.geU(handler, w.i32(FIRST_REGION)), () => {
       code.store(4, this.cpu, w.sub(this.#fuel, w.i32(1)), V.fuel);
       const slot = w.sub(handler, w.i32(FIRST_CALLED));
-      code.returnCallIndirect(this.#surroundings.handlerType, slot, this.cpu, w.i32(0));
+      const chained = w.or(record, w.i32(CHAINED));
+      code.returnCallIndirect(this.#surroundings.handlerType, slot, this.cpu, chained);
     });
   }
 
@@ -260,9 +282,11 @@ class RegionGenerator implements Site {
   }
   #longestBehind(block: Block): number {
     let longest = 0;
-    for (const edge of [block.taken, block.next]) {
-      if (edge?.block && !this.#isLoopHead(edge.block)) {
-        longest = Math.max(longest, this.#longestFrom(edge.block));
+    for (const { block: next, dispatch } of successors(block)) {
+      // Whoever passes the dispatcher must also pass the head of a loop behind it, or would come back for ever.
+      const looks = next && this.#isLoopHead(next) && block.control !== 'dispatch';
+      if (next && dispatch === undefined && !looks) {
+        longest = Math.max(longest, this.#longestFrom(next));
       }
     }
     return longest;
@@ -308,17 +332,17 @@ class RegionGenerator implements Site {
       this.#leave(edge.place, 0);
       return;
     }
-    if (edge.crosses) {
-      this.#code.if(
-        w.eqz(this.#isMapped(edge.place.page)),
-        () => this.#leave(edge.place, 0),
-        undefined,
-        false,
-      );
-    }
+    if (edge.crosses) this.#requireMapped(edge.place);
     // The last store may have changed code of this region. Heads of loops look at the fuel anyway.
-    if (!this.#isLoopHead(block) && mayChangeCode(from.instructions.at(-1))) {
+    if (!this.#isLoopHead(block) && edge.dispatch === undefined && mayChangeCode(from.instructions.at(-1))) {
       this.#code.if(w.ltS(this.#fuel, w.i32(0)), () => this.#leave(edge.place, 0), undefined, false);
+    }
+    if (edge.dispatch !== undefined) {
+      this.#requireFuel(this.#region.blocks[0] as Block, edge.place);
+      this.#code.set(this.#next, w.i32(edge.dispatch));
+      this.#flags.toLocals();
+      this.#code.br(this.#labels[0]?.loop as Label);
+      return;
     }
     const { position, isMerge } = this.#structure;
     const labels = this.#labels[block.id] as { loop?: Label; merge?: Label };
@@ -341,6 +365,23 @@ class RegionGenerator implements Site {
     this.#flags.toLocals();
   }
 
+  /** Leave for `place` if its page is mapped otherwise than when the region was made. Only handlers change mappings. */
+  #requireMapped(place: Place): void {
+    const code = this.#code;
+    const check = () =>
+      code.if(w.eqz(this.#isMapped(place.page)), () => this.#leave(place, 0), undefined, false);
+    const index = [...this.#region.codePages.keys()].indexOf(place.page);
+    if (index >= MAPPED_BITS) {
+      check();
+      return;
+    }
+    const bit = w.i32(1 << index);
+    const look = () => {
+      check();
+      code.set(this.#mapped, w.or(this.#mapped, bit));
+    };
+    code.if(w.eqz(w.and(this.#mapped, bit)), look, undefined, false);
+  }
   /** Is the page that is that many pages from the entry's still the frame that it was? */
   #isMapped(page: number): Value {
     const code = this.#code;
@@ -360,14 +401,12 @@ class RegionGenerator implements Site {
     const code = this.#code;
     const outerMark = this.#mark;
     this.#mark = code.nrLocalsTaken;
-    if (this.#isLoopHead(block)) {
-      code.if(
-        this.#lacksFuel(this.#longestFrom(block)),
-        () => this.#leave(block.place, 0, block.place.page),
-        undefined,
-        false,
-      );
+    if (block.control === 'dispatch') {
+      this.#dispatch(block);
+      this.#mark = outerMark;
+      return;
     }
+    if (this.#isLoopHead(block)) this.#requireFuel(block, block.place);
     const count = block.instructions.length;
     code.set(this.#fuel, w.sub(this.#fuel, w.i32(count)));
     block.instructions.forEach((instruction, index) => {
@@ -391,6 +430,22 @@ class RegionGenerator implements Site {
     code.releaseLocals(this.#mark);
     this.#mark = outerMark;
   }
+  /** Leave for `place`, which is where `block` is about to go on, when the fuel does not last from there to the next look. */
+  #requireFuel(block: Block, place: Place): void {
+    const leave = () => this.#leave(place, 0, place.page);
+    this.#code.if(this.#lacksFuel(this.#longestFrom(block)), leave, undefined, false);
+  }
+  #dispatch({ targets }: Block): void {
+    const blocks = targets.map(({ block }) => block as Block);
+    if (blocks.some(({ id }) => this.#needs[id])) {
+      this.#flags.toLocals();
+      this.#flags.now = { where: 'locals', kind: undefined };
+    }
+    for (const { id } of blocks) this.#incoming[id] = { where: 'locals', kind: undefined };
+    const labels = blocks.map(({ id }) => this.#labels[id]?.merge as Label);
+    this.#code.brTable(this.#next, labels, labels[0] as Label);
+  }
+
   /** Where the instruction being written is: blocks do not cross pages. */
   #place(): Place {
     return { page: this.#at.block.place.page, offset: this.#at.instruction.offset };
@@ -427,6 +482,7 @@ class RegionGenerator implements Site {
     const all = this.#touched.read | this.#touched.written;
     this.registers.load(this.cpu, all & (general | vectors));
     this.#loadState();
+    if (this.#region.codePages.size > 1) code.set(this.#mapped, w.i32(0));
     if (block.control === 'stop' && behind === 0) {
       this.#leave(this.#placeBehind(), 0);
       return;
@@ -480,24 +536,69 @@ class RegionGenerator implements Site {
     code.br(inStack ? this.#stackFault : this.#exit);
   }
   taken(): void {
-    const at = this.#at;
-    const { now } = this.#flags;
-    const mark = this.#mark;
-    this.#mark = this.#code.nrLocalsTaken;
-    this.#edge(at.block, at.block.taken as Edge);
-    this.#mark = mark;
-    this.#flags.now = now;
-    this.#at = at;
+    this.#inBranch(({ taken }) => taken as Edge);
   }
   jump(target: Value): void {
     const code = this.#code;
-    const known = this.#at.block.taken;
-    if (known) code.if(w.eq(target, this.#address(known.place)), () => this.taken());
+    const { targets } = this.#at.block;
+    const distance = targets.length > 0 ? code.let(w.sub(target, this.#page)) : target;
+    const goTo = (edge: Edge) => {
+      const isIt = w.eq(distance, w.i64(distanceOf(edge.place)));
+      code.if(isIt, () => this.#inBranch(() => edge));
+    };
+    const table =
+      targets.length > COMPARED_TARGETS
+        ? perfectHash(targets.map(({ place }) => distanceOf(place)))
+        : undefined;
+    if (table) {
+      const index = w.and(w.shrU(w.wrap(distance), w.i32(table.shift)), w.i32(table.slots.length - 1));
+      this.#switch(
+        index,
+        table.slots.map(slot => (slot === undefined ? undefined : () => goTo(targets[slot] as Edge))),
+      );
+    } else for (const edge of targets) goTo(edge);
     this.#flags.toEpilogue();
     code.set(this.#slot, w.i32(0));
     code.set(this.#target, target);
     code.set(this.#outcome, w.i32(GO_ON));
     code.br(this.#exit);
+  }
+  /** One of the cases by number; those that do not branch away go on behind, as numbers without a case do. */
+  #switch(index: Value, cases: readonly ((() => void) | undefined)[]): void {
+    const code = this.#code;
+    code.block(behind => {
+      const labels: Label[] = [];
+      const nest = (number: number): void => {
+        if (number < 0) {
+          code.brTable(index, labels, behind);
+          return;
+        }
+        const write = cases[number];
+        if (!write) {
+          labels[number] = behind;
+          nest(number - 1);
+          return;
+        }
+        code.block(label => {
+          labels[number] = label;
+          nest(number - 1);
+        });
+        write();
+        code.br(behind);
+      };
+      nest(cases.length - 1);
+    });
+  }
+  /** Write an edge of the block at hand where code goes on behind it. */
+  #inBranch(edgeOf: (block: Block) => Edge): void {
+    const at = this.#at;
+    const { now } = this.#flags;
+    const mark = this.#mark;
+    this.#mark = this.#code.nrLocalsTaken;
+    this.#edge(at.block, edgeOf(at.block));
+    this.#mark = mark;
+    this.#flags.now = now;
+    this.#at = at;
   }
   synchroniseFuel(): void {
     this.#code.store(4, this.cpu, w.add(this.#fuel, w.i32(this.#at.behind)), V.fuel);
@@ -510,6 +611,9 @@ class RegionGenerator implements Site {
     );
   }
 }
+
+/** Bytes from the page where the region begins. */
+const distanceOf = ({ page, offset }: Place): number => page * PAGE + offset;
 
 /** It is written inline and stores to memory. */
 function mayChangeCode(instruction: Instruction | undefined): boolean {

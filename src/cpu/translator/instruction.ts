@@ -58,7 +58,9 @@ export type Control =
   | 'indirect'
   | 'return'
   /** Somewhere, as its handler says. */
-  | 'stop';
+  | 'stop'
+  /** To one of the targets, by number: the dispatcher, which is no instruction. */
+  | 'dispatch';
 
 export function controlOf({ definition }: Form): Control {
   const { operands, options, name } = definition;

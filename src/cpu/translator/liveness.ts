@@ -1,7 +1,7 @@
 /** Which blocks need the arithmetic flags that control arrives with. */
 import { FORMS } from '../isa/forms.ts';
 import type { Instruction } from './instruction.ts';
-import type { Block, Region } from './region.ts';
+import { type Block, type Region, successors } from './region.ts';
 import { traitsOf } from './traits.ts';
 
 const shifts = new Set(
@@ -36,7 +36,7 @@ export function liveFlags(region: Region, checks: (block: Block) => boolean): bo
     changed = false;
     for (const block of blocks.toReversed()) {
       if (own[block.id] !== undefined || live[block.id]) continue;
-      if (leavesRegion(block) || [block.taken, block.next].some(edge => edge?.block && live[edge.block.id])) {
+      if (leavesRegion(block) || successors(block).some(edge => edge.block && live[edge.block.id])) {
         live[block.id] = true;
         changed = true;
       }
@@ -45,8 +45,8 @@ export function liveFlags(region: Region, checks: (block: Block) => boolean): bo
   return live;
 }
 
-/** Some edge goes out of the region, or may: another page may be mapped differently. */
+/** Some edge goes out of the region, or may: another page may be mapped differently, the dispatcher looks at the fuel. */
 function leavesRegion({ control, taken, next }: Block): boolean {
   if (control === 'indirect' || control === 'return' || control === 'stop') return true;
-  return [taken, next].some(edge => edge && (!edge.block || edge.crosses));
+  return [taken, next].some(edge => edge && (!edge.block || edge.crosses || edge.dispatch !== undefined));
 }

@@ -12,10 +12,18 @@ import { CodePage, CodeRecord, LINK_OFFSET, RECORD_BYTES } from '../decode/recor
 import { Pseudo } from '../interpreter/pseudo.ts';
 import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';
-import { TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
-import { readInstruction } from './instruction.ts';
+import {
+  JUMP_TARGETS,
+  JUMP_TARGETS_OFFSET,
+  JumpTarget,
+  TLB_ENTRIES,
+  TlbEntry,
+  Vcpu,
+} from '../vcpu/layout.ts';
+import { type Instruction, readInstruction } from './instruction.ts';
+import type { CodeView, Limits } from './instruction-graph.ts';
 import { buildModule } from './module.ts';
-import { type CodeView, formRegion, type Limits, PAGE, type Region } from './region.ts';
+import { displaced, formRegion, PAGE, type Place, type Region } from './region.ts';
 import { traitsOf } from './traits.ts';
 
 const V = Vcpu.offsets;
@@ -31,7 +39,8 @@ export interface TranslatorParts {
 /** A region that is in use. */
 interface Installed {
   readonly slot: number;
-  readonly entry: number;
+  /** The entry records. */
+  readonly entries: readonly number[];
   /** The bytes it was made of: by code page, pairs of first offset and offset behind. */
   readonly extents: ReadonlyMap<number, readonly (readonly [from: number, to: number])[]>;
 }
@@ -42,10 +51,16 @@ export interface TranslatorStatistics {
   dropped: number;
 }
 
-const LIMITS: Limits = { instructions: 120, callDepth: 2 };
+const LIMITS: Limits = { instructions: 120, callDepth: 2, copied: 24 };
+/** Targets of one computed jump that a region has. */
+const TARGETS_MAX = 32;
+/** As far away as the places of one region can be. */
+const NEAR = 1n << 31n;
 /** Handler numbers are 16 bits wide. */
 const SLOTS_MAX = 0xffff - FIRST_CALLED;
 const TABLE_STEP = 1024;
+/** An entry record, a copy of the instruction, and the way on. */
+const ENTRY_BYTES = 3 * RECORD_BYTES;
 
 export class Translator {
   readonly #memory: MachineMemory;
@@ -82,10 +97,24 @@ export class Translator {
       codePage: pageOf,
       instruction: (page, at) => this.#instruction(page, at),
       wasTaken: ({ record: branch }) => u32[(branch + LINK_OFFSET) >>> 2] !== 0,
+      targets: jump => this.#targets(cpu, jump, linear),
     };
     const region = formRegion(code, offset, LIMITS);
-    if (!region) return;
-    this.#install(region, codePage, offset, record);
+    if (region) this.#install(region);
+  }
+
+  /** Where a computed jump was seen to go, relative to the linear page `from`. */
+  #targets(cpu: number, { record }: Instruction, from: bigint): Place[] {
+    const { u32, view } = this.#memory;
+    const places: Place[] = [];
+    const first = cpu + JUMP_TARGETS_OFFSET;
+    for (let entry = first; entry < first + JUMP_TARGETS * JumpTarget.size; entry += JumpTarget.size) {
+      if (u32[entry >>> 2] !== record) continue;
+      const distance = view.getBigUint64(entry + JumpTarget.offsets.target, true) - from;
+      if (distance > -NEAR && distance < NEAR)
+        places.push(displaced({ page: 0, offset: 0 }, Number(distance)));
+    }
+    return places.slice(0, TARGETS_MAX);
   }
 
   /** Code page of a linear page, if the vCPU's execute TLB has it. */
@@ -123,28 +152,42 @@ export class Translator {
     return copy;
   }
 
-  #install(region: Region, codePage: number, offset: number, record: number): void {
+  #install(region: Region): void {
     const header = machineHeader(this.#memory);
-    if (header.codeNext + 3 * RECORD_BYTES > header.codeLimit) return;
+    if (header.codeNext + region.entries.length * ENTRY_BYTES > header.codeLimit) return;
     const slot = this.#takeSlot();
     if (slot === undefined) return;
     const module = new WebAssembly.Module(buildModule([region], slot) as BufferSource);
     new WebAssembly.Instance(module, this.#imports);
+    const entries = region.entries.flatMap((place, number) => {
+      const entry = this.#installEntry(region, slot, place, number);
+      return entry === undefined ? [] : [entry];
+    });
+    this.#remember(region, slot, entries);
+    this.statistics.regions += 1;
+  }
+  /** Put an entry record in the place of an instruction's, unless another region begins there. */
+  #installEntry(region: Region, slot: number, { page, offset }: Place, number: number): number | undefined {
+    const { u8, u16, u32, view } = this.#memory;
+    const table = ((region.codePages.get(page) as number) + P.table + offset * 4) >>> 2;
+    const record = u32[table] as number;
+    if (record === 0 || (u16[record >>> 1] as number) >= FIRST_REGION) return undefined;
+    const header = machineHeader(this.#memory);
     const entry = header.codeNext;
-    header.codeNext = entry + 3 * RECORD_BYTES;
-    const { u8, u16, u32 } = this.#memory;
+    header.codeNext = entry + ENTRY_BYTES;
     const [copy, onward] = [entry + RECORD_BYTES, entry + 2 * RECORD_BYTES];
     u8.copyWithin(copy, record, record + RECORD_BYTES);
     u8.copyWithin(entry, record, record + RECORD_BYTES);
     u16[entry >>> 1] = FIRST_CALLED + slot;
+    view.setBigInt64(entry + R.displacement, BigInt(page * PAGE), true);
+    u32[(entry + R.immediate) >>> 2] = number;
     u32.fill(0, onward >>> 2, (onward + RECORD_BYTES) >>> 2);
     u16[onward >>> 1] = Pseudo.proceed;
     u16[(onward + R.offset) >>> 1] = offset + (u8[record + R.length] as number);
     u16[record >>> 1] = Pseudo.proceed;
     u32[(record + LINK_OFFSET) >>> 2] = entry;
-    u32[(codePage + P.table + offset * 4) >>> 2] = entry;
-    this.#remember(region, slot, entry);
-    this.statistics.regions += 1;
+    u32[table] = entry;
+    return entry;
   }
 
   #takeSlot(): number | undefined {
@@ -155,7 +198,7 @@ export class Translator {
     return this.#nextSlot++;
   }
 
-  #remember(region: Region, slot: number, entry: number): void {
+  #remember(region: Region, slot: number, entries: readonly number[]): void {
     const extents = new Map<number, [number, number][]>();
     for (const block of region.blocks) {
       const page = region.codePages.get(block.place.page);
@@ -164,7 +207,7 @@ export class Translator {
       extents.set(page, list);
       for (const { offset, length } of block.instructions) list.push([offset, offset + length]);
     }
-    const installed: Installed = { slot, entry, extents };
+    const installed: Installed = { slot, entries, extents };
     this.#installed.set(slot, installed);
     for (const page of extents.keys()) {
       const set = this.#byPage.get(page) ?? new Set();
@@ -183,9 +226,10 @@ export class Translator {
 
   #drop(installed: Installed): void {
     const { u16, u32 } = this.#memory;
-    const { entry, slot, extents } = installed;
-    // Stale already when its first instruction is what has changed.
-    if (u16[entry >>> 1] === FIRST_CALLED + slot) {
+    const { entries, slot, extents } = installed;
+    for (const entry of entries) {
+      // Stale already when its first instruction is what has changed.
+      if (u16[entry >>> 1] !== FIRST_CALLED + slot) continue;
       u16[entry >>> 1] = Pseudo.proceed;
       u32[(entry + LINK_OFFSET) >>> 2] = entry + RECORD_BYTES;
     }

@@ -1,0 +1,287 @@
+/**
+ * Finds the instructions of a region, breadth first from where it begins. Only what has been decoded is followed, so code that
+ * never ran costs nothing. Small functions are copied to where they are called; others are there once, and return to all calls.
+ */
+import type { Draft } from './dispatcher.ts';
+import { type Control, controlOf, type Instruction } from './instruction.ts';
+import { type Block, displaced, type Edge, PAGE, type Place, samePlace } from './region.ts';
+
+/** More pages than a region can be away from its entry's, in either direction: near branches reach 2 GiB. */
+const PAGES_MAX = 2 ** 21;
+
+/** What formation asks of the decoded code. */
+export interface CodeView {
+  readonly mode: number;
+  /** Code page that is mapped `page` pages from the entry's for the vCPU now; 0 when it is not known. */
+  codePage(page: number): number;
+  /** The decoded instruction at an offset of a code page; undefined when there is none that can be translated. */
+  instruction(codePage: number, offset: number): Instruction | undefined;
+  /** Has this conditional branch, within its page, ever been taken? */
+  wasTaken(instruction: Instruction): boolean;
+  /** Where this computed jump or call, executed at a place, was seen to go. */
+  targets(instruction: Instruction): readonly Place[];
+}
+
+export interface Limits {
+  readonly instructions: number;
+  /** How deep calls of small functions are copied in. */
+  readonly callDepth: number;
+  /** Instructions of a function that is copied to where it is called. */
+  readonly copied: number;
+}
+
+/** A function that was copied in: where it returns to. */
+interface Call {
+  readonly caller: Call | undefined;
+  readonly depth: number;
+  readonly function: Place;
+  readonly returnsTo: Place;
+}
+
+interface Node {
+  readonly place: Place;
+  readonly call: Call | undefined;
+  readonly instruction: Instruction;
+  readonly control: Control;
+  taken: Link | undefined;
+  next: Link | undefined;
+  targets: Link[];
+  /** Behind a call of a function that was not copied in. */
+  returnPoint: Node | undefined;
+  /** Edges that lead here from elsewhere than the instruction before, or from more than one. */
+  nrPredecessors: number;
+  isLeader: boolean;
+  block: number;
+}
+interface Link {
+  readonly place: Place;
+  readonly node: Node | undefined;
+  readonly crosses: boolean;
+}
+
+export class InstructionGraph {
+  readonly #view: CodeView;
+  readonly #limits: Limits;
+  readonly #nodes = new Map<number, Node>();
+  readonly #contexts = new Map<Call | undefined, number>([[undefined, 0]]);
+  readonly #queue: Node[] = [];
+  /** Calls of functions that are in the region once. */
+  readonly #sharedCalls: { readonly callee: Node; readonly returnPoint: Node }[] = [];
+  readonly codePages = new Map<number, number>();
+
+  constructor(view: CodeView, limits: Limits) {
+    this.#view = view;
+    this.#limits = limits;
+  }
+  /** Breadth first, so that what is near the entry comes in before the limit is reached. */
+  explore(start: Place): Node | undefined {
+    const entry = this.#node(start, undefined);
+    if (!entry) return undefined;
+    entry.isLeader = true;
+    for (let i = 0; i < this.#queue.length; i++) this.#follow(this.#queue[i] as Node);
+    this.#linkReturns();
+    return entry;
+  }
+
+  #key(place: Place, call: Call | undefined): number {
+    let context = this.#contexts.get(call);
+    if (context === undefined) {
+      context = this.#contexts.size;
+      this.#contexts.set(call, context);
+    }
+    return (context * PAGES_MAX + place.page) * PAGE + place.offset;
+  }
+  /** The node of an instruction, a new one if there is room. */
+  #node(place: Place, call: Call | undefined): Node | undefined {
+    const key = this.#key(place, call);
+    const known = this.#nodes.get(key);
+    if (known || this.#nodes.size >= this.#limits.instructions) return known;
+    const codePage = this.#codePage(place.page);
+    const instruction = this.#instruction(place);
+    if (!instruction) return undefined;
+    this.codePages.set(place.page, codePage);
+    const node: Node = {
+      place,
+      call,
+      instruction,
+      control: controlOf(instruction.form),
+      taken: undefined,
+      next: undefined,
+      targets: [],
+      returnPoint: undefined,
+      nrPredecessors: 0,
+      isLeader: false,
+      block: -1,
+    };
+    this.#nodes.set(key, node);
+    this.#queue.push(node);
+    return node;
+  }
+  #codePage(page: number): number {
+    return this.codePages.get(page) ?? this.#view.codePage(page);
+  }
+  #instruction({ page, offset }: Place): Instruction | undefined {
+    const codePage = this.#codePage(page);
+    return codePage === 0 ? undefined : this.#view.instruction(codePage, offset);
+  }
+
+  #follow(node: Node): void {
+    const { instruction, control, place, call } = node;
+    const behind = displaced(place, instruction.length);
+    const link = (to: Place, context: Call | undefined) => this.#link(node, to, context);
+    if (control === 'next' || control === 'conditional') node.next = link(behind, call);
+    if (control === 'conditional' || control === 'jump' || control === 'call') {
+      const target = displaced(behind, Number(BigInt.asIntN(32, instruction.immediate)));
+      if (control === 'jump') node.taken = link(target, call);
+      else if (control === 'conditional') {
+        const isCold = target.page === place.page && !this.#view.wasTaken(instruction);
+        node.taken = isCold ? { place: target, node: undefined, crosses: false } : link(target, call);
+      } else if (this.#isWorthCopying(target, call)) {
+        const depth = (call?.depth ?? 0) + 1;
+        node.taken = link(target, { caller: call, depth, function: target, returnsTo: behind });
+      } else {
+        node.taken = link(target, undefined);
+        this.#returnsTo(node, behind, [node.taken]);
+      }
+    }
+    if (control === 'indirect') {
+      const isCall = instruction.form.definition.name === 'call';
+      for (const target of this.#view.targets(instruction)) {
+        const known = link(target, isCall ? undefined : call);
+        if (known.node) node.targets.push(known);
+      }
+      if (isCall) this.#returnsTo(node, behind, node.targets);
+    }
+    if (control === 'return' && call) node.targets = [link(call.returnsTo, call.caller)];
+    if (control !== 'next') {
+      for (const edge of [node.taken, node.next, ...node.targets]) if (edge?.node) edge.node.isLeader = true;
+    }
+  }
+  #link(from: Node, place: Place, call: Call | undefined): Link {
+    const node = this.#node(place, call);
+    if (node) node.nrPredecessors += 1;
+    return { place, node, crosses: place.page !== from.place.page };
+  }
+
+  /** The place behind a call belongs to the region too: `callees` that are in it come back there. */
+  #returnsTo(caller: Node, behind: Place, callees: readonly Link[]): void {
+    const point = this.#node(behind, caller.call);
+    if (!point) return;
+    point.isLeader = true;
+    caller.returnPoint = point;
+    for (const { node } of callees) if (node) this.#sharedCalls.push({ callee: node, returnPoint: point });
+  }
+
+  /** Small, not too deep, and not a function that calls itself. */
+  #isWorthCopying(target: Place, call: Call | undefined): boolean {
+    if ((call?.depth ?? 0) >= this.#limits.callDepth) return false;
+    for (let outer = call; outer; outer = outer.caller) if (samePlace(outer.function, target)) return false;
+    return this.#isSmall(target);
+  }
+  /** Does the function end within so many instructions, and call no other? */
+  #isSmall(start: Place): boolean {
+    const seen = new Set<number>();
+    const queue = [start];
+    for (let place = queue.pop(); place; place = queue.pop()) {
+      const key = this.#key(place, undefined);
+      if (seen.has(key)) continue;
+      const instruction = this.#instruction(place);
+      if (!instruction) continue;
+      seen.add(key);
+      if (seen.size > this.#limits.copied) return false;
+      const control = controlOf(instruction.form);
+      const behind = displaced(place, instruction.length);
+      const taken = () => displaced(behind, Number(BigInt.asIntN(32, instruction.immediate)));
+      if (control === 'call' || control === 'indirect') return false;
+      if (control === 'next' || control === 'conditional') queue.push(behind);
+      if (control === 'jump' || (control === 'conditional' && this.#view.wasTaken(instruction))) {
+        queue.push(taken());
+      }
+    }
+    return true;
+  }
+
+  /** Functions that are in the region once return to wherever in the region they are called. */
+  #linkReturns(): void {
+    const points = new Map<Node, Set<Node>>();
+    for (const { callee, returnPoint } of this.#sharedCalls) {
+      const set = points.get(callee) ?? new Set();
+      points.set(callee, set.add(returnPoint));
+    }
+    for (const [callee, returnPoints] of points) {
+      for (const node of returnsOf(callee)) {
+        for (const point of returnPoints) {
+          if (!node.targets.some(known => known.node === point)) {
+            node.targets.push(this.#link(node, point.place, point.call));
+          }
+        }
+      }
+    }
+  }
+
+  /** The region's blocks, the first one beginning at `entry`, and those where others come in: behind calls that leave it. */
+  blocks(entry: Node): { blocks: readonly Draft<Block>[]; entries: readonly Block[] } {
+    const starts: Node[] = [];
+    const begin = (node: Node) => {
+      if (node.block >= 0) return;
+      node.block = starts.length;
+      starts.push(node);
+    };
+    begin(entry);
+    const drafts: Node[][] = [];
+    const entered = new Set([entry]);
+    for (let id = 0; id < starts.length; id++) {
+      const nodes = [starts[id] as Node];
+      for (let last = nodes[0] as Node; ; ) {
+        const follower = last.control === 'next' ? last.next : undefined;
+        const next = follower?.node;
+        if (!next || next.isLeader || next.nrPredecessors > 1 || follower.crosses) break;
+        nodes.push(next);
+        last = next;
+      }
+      drafts.push(nodes);
+      const { taken, next, targets, returnPoint } = nodes.at(-1) as Node;
+      for (const link of [taken, next, ...targets]) if (link?.node) begin(link.node);
+      if (returnPoint) {
+        begin(returnPoint);
+        if (!taken?.node || returnPoint.nrPredecessors === 0) entered.add(returnPoint);
+      }
+    }
+    const made: Draft<Block>[] = drafts.map((nodes, id) => ({
+      id,
+      place: (nodes[0] as Node).place,
+      instructions: nodes.map(node => node.instruction),
+      control: (nodes.at(-1) as Node).control,
+      taken: undefined,
+      next: undefined,
+      targets: [],
+    }));
+    const edge = ({ place, crosses, node }: Link): Edge => ({
+      place,
+      crosses,
+      block: node && (made[node.block] as Block),
+      dispatch: undefined,
+    });
+    drafts.forEach((nodes, id) => {
+      const { taken, next, targets } = nodes.at(-1) as Node;
+      const block = made[id] as Draft<Block>;
+      block.taken = taken && edge(taken);
+      block.next = next && edge(next);
+      block.targets = targets.map(edge);
+    });
+    return { blocks: made, entries: [...entered].map(node => made[node.block] as Block) };
+  }
+}
+
+/** The returns that end a function which is in the region once. */
+function returnsOf(callee: Node): Node[] {
+  const seen = new Set([callee]);
+  const found: Node[] = [];
+  for (const node of seen) {
+    if (node.control === 'return' && !node.call) found.push(node);
+    const isCall = node.returnPoint !== undefined;
+    const links = isCall ? [] : [node.taken, node.next, ...node.targets];
+    for (const next of [node.returnPoint, ...links.map(link => link?.node)]) if (next) seen.add(next);
+  }
+  return found;
+}
