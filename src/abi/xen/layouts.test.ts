@@ -12,6 +12,7 @@ import * as hvm from './hvm.ts';
 import * as io from './io.ts';
 import * as memory from './memory.ts';
 import * as netif from './netif.ts';
+import * as p9 from './p9.ts';
 import * as sched from './sched.ts';
 import * as vcpu from './vcpu.ts';
 import * as version from './version.ts';
@@ -34,6 +35,7 @@ const HEADERS = [
   'hvm/params.h',
   'hvm/hvm_op.h',
   'arch-x86/hvm/start_info.h',
+  'io/9pfs.h',
   'io/blkif.h',
   'io/console.h',
   'io/netif.h',
@@ -42,7 +44,7 @@ const HEADERS = [
 /** Described for our own use; the headers have no name for them. */
 const WITHOUT_NAME = new Set(['evtchn_status_interdomain', 'xen_memory_domain', 'e820entry']);
 /** What a C expression yields is compared with what we say. */
-const modules = { blkif, event, grant, hvm, io, memory, netif, sched, vcpu, version, xen };
+const modules = { blkif, event, grant, hvm, io, memory, netif, p9, sched, vcpu, version, xen };
 const described = Object.values(modules)
   .flatMap(module => Object.values(module) as unknown[])
   .filter((value): value is Described => typeof value === 'object' && value !== null && 'structName' in value)
