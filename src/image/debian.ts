@@ -13,6 +13,8 @@ import { type KernelModule, modulesFromDeb, packModules, unpackModules } from '.
 
 /** The kernel that boots fastest: built for virtual machines, packed with LZ4. */
 export const DEFAULT_KERNEL_PACKAGE = 'linux-image-cloud-amd64';
+/** Has drivers for nearly everything, shared folders among them, and takes longer to boot. */
+export const FOLDER_KERNEL_PACKAGE = 'linux-image-amd64';
 export const USERLAND_PACKAGE = 'busybox-static';
 
 export interface DebianOptions {

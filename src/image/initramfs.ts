@@ -32,6 +32,15 @@ export interface GuestNetwork {
   readonly nameserver?: string;
 }
 
+/** A shared folder and where the init mounts it. */
+export interface FolderMount {
+  readonly tag: string;
+  readonly target: string;
+  readonly isReadOnly: boolean;
+  /** The mount option of this name. */
+  readonly cache: string;
+}
+
 export interface GuestSettings {
   readonly hostname?: string;
   readonly devices?: RunDevices;
@@ -40,6 +49,7 @@ export interface GuestSettings {
   readonly network?: GuestNetwork;
   /** Names of disks that are there before anything runs: `xvda`. */
   readonly disks?: readonly string[];
+  readonly folders?: readonly FolderMount[];
 }
 
 /**
@@ -114,6 +124,7 @@ export function settingsInitramfs({
   modules = [],
   network,
   disks = [],
+  folders = [],
 }: GuestSettings): Uint8Array {
   const settings = [
     `domus_io=${shellQuote(devices.io)}`,
@@ -130,6 +141,12 @@ export function settingsInitramfs({
     );
   }
   if (disks.length > 0) settings.push(`domus_disks=${shellQuote(disks.join(' '))}`);
+  if (folders.length > 0) {
+    const lines = folders.map(
+      ({ tag, target, isReadOnly, cache }) => `${tag} ${isReadOnly ? 'ro' : 'rw'},cache=${cache} ${target}`,
+    );
+    settings.push(`domus_folders=${shellQuote(lines.join('\n'))}`);
+  }
   return writeCpio([
     directory('domus'),
     file('domus/settings', `${settings.join('\n')}\n`),

@@ -5,7 +5,7 @@
  * channel: hvc1 carries standard input and output, hvc2 standard error, hvc3 control messages. A guest that the user
  * brings with --initrd has no agent: its console is all there is.
  */
-import type { GuestNetwork } from '../image/initramfs.ts';
+import type { FolderMount, GuestNetwork } from '../image/initramfs.ts';
 import type { ByteListener, ConsoleStream } from './machine.ts';
 
 /** What is happening now, for people who wait. */
@@ -71,6 +71,8 @@ export interface BootRequest {
   readonly modules?: readonly string[];
   /** Disks that must be there before anything runs: `xvda`. */
   readonly disks?: readonly string[];
+  /** Shared folders that are mounted before anything runs. */
+  readonly folders?: readonly FolderMount[];
   /** How the userland's init sets up the network interface. */
   readonly network?: GuestNetwork;
   /** The guest serves one command and then powers itself off, once its output has been taken. */

@@ -26,7 +26,9 @@ import {
 } from './config.ts';
 import { nodeDiskHost } from './disk-host.ts';
 import type { DiskSpec } from './disk-spec.ts';
+import type { FolderSpec } from './folder-spec.ts';
 import { closeDisks, DISK_MODULES, openDisks } from './guest-disk.ts';
+import { closeFolders, FOLDER_MODULES, type GuestFolder, openFolders } from './guest-folder.ts';
 import type {
   ByteListener,
   MachineConfig,
@@ -72,6 +74,8 @@ export interface MachineOptions {
   readonly network?: string | NetworkOptions;
   /** Image files, as `--disk` takes them or with their settings. They are xvda, xvdb, ... */
   readonly disks?: readonly (string | DiskSpec)[];
+  /** Folders of the host, as `-v` takes them or with their settings. */
+  readonly folders?: readonly (string | FolderSpec)[];
   /** Hears the guest's console (hvc0). */
   readonly console?: ByteListener;
   readonly signal?: AbortSignal;
@@ -103,6 +107,7 @@ interface CheckedOptions {
   readonly platform: Platform;
   readonly network: VirtualNetwork | undefined;
   readonly disks: readonly MachineDisk[];
+  readonly folders: readonly GuestFolder[];
   readonly needsAgent: boolean;
   readonly isThrowaway: boolean;
 }
@@ -205,11 +210,14 @@ export class Host implements AsyncDisposable {
       : { ...this.#platform, pacer: this.#platform.newPacer?.() ?? this.#platform.pacer };
     const network = await this.#openNetwork(options, platform);
     let disks: readonly MachineDisk[] = [];
+    let folders: readonly GuestFolder[] = [];
     try {
       disks = await openDisks(nodeDiskHost(), options.disks ?? []);
       checkLimits(disks, platform);
+      folders = await this.#openFolders(options, platform, needsAgent);
       return await this.#build(options, {
         disks,
+        folders,
         memoryBytes,
         vcpus,
         pcpus: Math.min(pcpus, vcpus),
@@ -222,6 +230,7 @@ export class Host implements AsyncDisposable {
     } catch (error) {
       await network?.close();
       await closeDisks(disks);
+      closeFolders(folders);
       throw error;
     }
   }
@@ -247,8 +256,29 @@ export class Host implements AsyncDisposable {
     return VirtualNetwork.open(wanted, mode, { platform, sockets: this.#sockets, switches: this.switches });
   }
 
+  /** @throws DomusError E_FOLDER_* */
+  #openFolders(options: MachineOptions, platform: Platform, needsAgent: boolean): Promise<GuestFolder[]> {
+    const { folders = [] } = options;
+    if (folders.length > 0 && platform.isDeterministic) {
+      throw new DomusError(
+        'E_FOLDER_DETERMINISTIC',
+        'what the host does in a shared folder differs from run to run, so a deterministic run has none',
+        'use --disk, or leave out --deterministic',
+      );
+    }
+    if (folders.length > 0 && !needsAgent) {
+      throw new DomusError(
+        'E_USAGE',
+        'folders are mounted by the init that runs commands, and this guest has its own',
+        'give a COMMAND',
+      );
+    }
+    return openFolders(folders, platform.clock);
+  }
+
   async #build(options: MachineOptions, checked: CheckedOptions): Promise<VirtualMachine> {
-    const { memoryBytes, vcpus, pcpus, engine, platform, network, disks, needsAgent, isThrowaway } = checked;
+    const { memoryBytes, vcpus, pcpus, engine, platform, network, disks, folders, needsAgent, isThrowaway } =
+      checked;
     const { kernel, initrd, append, signal } = options;
     const plan = await this.#plan({
       kernel,
@@ -257,9 +287,14 @@ export class Host implements AsyncDisposable {
       needsAgent,
       isThrowaway,
       signal,
-      modules: [...(network ? NETWORK_MODULES : []), ...(disks.length > 0 ? DISK_MODULES : [])],
+      modules: [
+        ...(network ? NETWORK_MODULES : []),
+        ...(disks.length > 0 ? DISK_MODULES : []),
+        ...(folders.length > 0 ? FOLDER_MODULES : []),
+      ],
       ...(network && { network: network.settings }),
       disks: disks.map(({ name }) => name),
+      folders: folders.map(({ mount }) => mount),
     });
     this.#report({ name: 'create', detail: 'building the machine' });
     await network?.publish();
@@ -270,6 +305,7 @@ export class Host implements AsyncDisposable {
       nrConsoles: plan.nrConsoles,
       networks: network ? [network.interface] : [],
       disks,
+      folders,
       memoryBytes,
       vcpus,
       pcpus,

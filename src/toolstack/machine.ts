@@ -5,6 +5,7 @@
  * are called from the machine's run loop, between two slices of guest work, never while guest code executes.
  */
 import type { RateLimits } from '../backend/block/limits.ts';
+import type { SharedFolder } from '../backend/p9/shared-folder.ts';
 import type { Disk } from '../disk/disk.ts';
 import type { Station } from '../net/frame.ts';
 import type { Platform } from '../platform/platform.ts';
@@ -115,6 +116,13 @@ export interface AttachedDisk {
   breathe(): Promise<void>;
 }
 
+/** A folder of the host to be shared. Its machine closes it. */
+export interface MachineFolder {
+  readonly folder: SharedFolder;
+  /** What the guest mounts it by. */
+  readonly tag: string;
+}
+
 /** A deterministic platform whose time another one leads. */
 export interface TwinPlatform {
   readonly platform: Platform;
@@ -133,6 +141,7 @@ export interface MachineConfig {
   readonly nrConsoles: number;
   readonly networks?: readonly NetworkInterface[];
   readonly disks?: readonly MachineDisk[];
+  readonly folders?: readonly MachineFolder[];
   readonly engine: Engine;
   readonly platform: Platform;
   /** With engine `lockstep`: another platform that begins as `platform` does, for the second machine. */

@@ -7,6 +7,7 @@ import { readKernel } from '../image/bzimage.ts';
 import { openImageCache } from '../image/cache.ts';
 import {
   type DebianOptions,
+  FOLDER_KERNEL_PACKAGE,
   isKernelPackageName,
   obtainBusybox,
   obtainKernel,
@@ -40,6 +41,10 @@ async function readNamedFile(what: string, path: string): Promise<Uint8Array> {
   );
 }
 
+/** The kernel that boots fastest has no driver for shared folders. */
+const chosenKernel = ({ kernel, folders = [] }: BootRequest): BootRequest['kernel'] =>
+  kernel ?? (folders.length > 0 ? FOLDER_KERNEL_PACKAGE : undefined);
+
 async function kernelFile(kernel: BootRequest['kernel'], options: DebianOptions): Promise<Uint8Array> {
   if (kernel instanceof Uint8Array) return kernel;
   if (kernel === undefined) return (await obtainKernel(options)).contents;
@@ -50,14 +55,24 @@ async function kernelFile(kernel: BootRequest['kernel'], options: DebianOptions)
 }
 
 /** The modules that belong to the kernel; a kernel that is a file must have built in what it needs. */
-async function kernelModules(
-  { kernel, modules = [], needsAgent }: BootRequest,
-  options: DebianOptions,
-): Promise<KernelModule[]> {
+async function kernelModules(request: BootRequest, options: DebianOptions): Promise<KernelModule[]> {
+  const { modules = [], needsAgent, folders = [] } = request;
+  const kernel = chosenKernel(request);
   if (modules.length === 0 || !needsAgent) return [];
   if (kernel === undefined) return obtainModules(options, modules);
   const isPackage = typeof kernel === 'string' && isKernelPackageName(kernel) && !fileExists(kernel);
-  return isPackage ? obtainModules(options, modules, kernel) : [];
+  if (!isPackage) return [];
+  try {
+    return await obtainModules(options, modules, kernel);
+  } catch (error) {
+    const isDriver = error instanceof DomusError && error.code === 'E_MODULE_MISSING';
+    if (!isDriver || folders.length === 0) throw error;
+    throw new DomusError(
+      'E_FOLDER_KERNEL',
+      `${kernel} has no driver for shared folders: ${error.message}`,
+      `leave out --kernel, or use one that has it: --kernel ${FOLDER_KERNEL_PACKAGE}`,
+    );
+  }
 }
 
 function agentOf(consoles: readonly ConsoleStream[], isThrowaway: boolean) {
@@ -80,7 +95,7 @@ export async function planBoot(request: BootRequest): Promise<BootPlan> {
   request.onPhase({ name: 'kernel', detail: 'looking for the kernel' });
   // Modules first: with them the kernel of the same package comes into the cache.
   const modules = await kernelModules(request, options('kernel'));
-  const file = await kernelFile(request.kernel, options('kernel'));
+  const file = await kernelFile(chosenKernel(request), options('kernel'));
   request.onPhase({ name: 'kernel', detail: 'unpacking' });
   const kernel = readKernel(file).elf;
 
@@ -95,7 +110,12 @@ export async function planBoot(request: BootRequest): Promise<BootPlan> {
   }
   request.onPhase({ name: 'userland', detail: 'looking for busybox' });
   const busybox = (await obtainBusybox(options('userland'))).contents;
-  const userland = buildInitramfs(busybox, { modules, network: request.network, disks: request.disks });
+  const userland = buildInitramfs(busybox, {
+    modules,
+    network: request.network,
+    disks: request.disks,
+    folders: request.folders,
+  });
   return {
     kernel,
     // The kernel unpacks archives one after the other, later files win: the user's files, then our init over them.

@@ -12,6 +12,7 @@ import { writePrimaryConsoleKeys } from '../backend/console/keys.ts';
 import { type ConsoleChannel, createPrimaryConsole } from '../backend/console/stream.ts';
 import { createBackendHost } from '../backend/host.ts';
 import { NetDevice } from '../backend/net/device.ts';
+import { FolderDevice } from '../backend/p9/device.ts';
 import { type Gfn, maddr } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
 import type { CpuEngine, EngineModules } from '../cpu/engine.ts';
@@ -43,6 +44,7 @@ import type {
   GuestMachine,
   MachineConfig,
   MachineDisk,
+  MachineFolder,
   MachineStatus,
   NetworkInterface,
   Shutdown,
@@ -110,6 +112,8 @@ export class XenMachine implements GuestMachine {
   readonly consoles: readonly ConsoleStream[];
   readonly disks: readonly AttachedDisk[];
   readonly #blockDevices = new Set<BlockDevice>();
+  /** Shared folders, and what settles when each is closed. */
+  readonly #folderDevices: { readonly device: FolderDevice; readonly closed: Promise<void> }[] = [];
   readonly #config: MachineConfig;
   readonly #host: MachineHost;
   readonly #domain: Domain;
@@ -122,6 +126,8 @@ export class XenMachine implements GuestMachine {
   #isPaused = false;
   #isDestroyed = false;
   #hasFailed = false;
+  /** The loop has ended for good. */
+  #isAtRest = false;
   /** The threads that run the vCPUs; undefined where this one does, in turn. */
   #pcpus: Pcpus | undefined;
   readonly #policy = cpuPolicy();
@@ -186,6 +192,7 @@ export class XenMachine implements GuestMachine {
     this.#xenstored = createXenstored({ wake: () => platform.pacer.wake() });
     this.consoles = [...this.#attachRings(), ...this.#attachConsoles()].map(channel => this.#stream(channel));
     for (const [devid, network] of (config.networks ?? []).entries()) this.#attachNetwork(network, devid);
+    for (const [devid, folder] of (config.folders ?? []).entries()) this.#attachFolder(folder, devid);
     this.disks = (config.disks ?? []).map(disk => this.attachDisk(disk));
   }
 
@@ -250,6 +257,21 @@ export class XenMachine implements GuestMachine {
       cable: { receive: frame => outside?.receive(frame) },
     });
     outside = network.plug(device, this.#defer);
+  }
+
+  #attachFolder({ folder, tag }: MachineFolder, devid: number): void {
+    const { promise: closed, resolve } = Promise.withResolvers<void>();
+    const device = new FolderDevice({
+      xs: this.#xenstored.client(),
+      host: createBackendHost(this.#host.hypervisor),
+      defer: this.#defer,
+      domid: this.#domain.id,
+      devid,
+      folder,
+      tag,
+      onRemoved: resolve,
+    });
+    this.#folderDevices.push({ device, closed });
   }
 
   /** Ring page and event channel of one of the services that every domain has from the start. */
@@ -324,6 +346,11 @@ export class XenMachine implements GuestMachine {
   }
 
   readonly #defer = (task: () => void): void => {
+    // No loop will come to it any more: what a host's file has to say at the end is heard at once.
+    if (this.#isAtRest) {
+      task();
+      return;
+    }
     this.#deferred.push(task);
     this.#config.platform.pacer.wake();
   };
@@ -555,6 +582,10 @@ export class XenMachine implements GuestMachine {
       device.remove(true);
       await device.disk.close();
     }
+    this.#isAtRest = true;
+    for (const task of this.#deferred.splice(0)) task();
+    for (const { device } of this.#folderDevices) device.remove(true);
+    await Promise.all(this.#folderDevices.map(({ closed }) => closed));
     // The machine's memory goes with this object: nothing else refers to it.
     for (const channel of this.#channels) channel.close();
   }

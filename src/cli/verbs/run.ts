@@ -20,6 +20,7 @@ import {
   VCPUS_MAX,
 } from '../../toolstack/config.ts';
 import { parseDiskSpec } from '../../toolstack/disk-spec.ts';
+import { parseFolderSpec } from '../../toolstack/folder-spec.ts';
 import type { RunOptions, RunResult } from '../../toolstack/host.ts';
 import type { TraceRequest } from '../../toolstack/machine.ts';
 import {
@@ -202,14 +203,12 @@ const options = {
     summary: "longest packet of the guest's network (default 1500)",
     parse: text => checkMtu(parseInteger('MTU')(text)),
   }),
-  volume: option<never>({
+  volume: list({
     name: 'volume',
     short: 'v',
     placeholder: 'HOSTDIR:GUESTDIR',
-    summary: 'share a folder with the guest (not yet)',
-    parse: () => {
-      throw usage('shared folders (-v) do not exist yet', 'pass files through standard input');
-    },
+    summary: 'share a folder: HOSTDIR:GUESTDIR[:ro][,cache=none|mmap|loose]; may be repeated',
+    parse: parseFolderSpec,
   }),
   disk: list({
     name: 'disk',
@@ -375,6 +374,7 @@ async function runGuest(
     initrd: values.initrd,
     append: values.append,
     disks: values.disk,
+    folders: values.volume,
     engine: values.engine,
     env: Object.fromEntries(values.env),
     timeoutMs: values.timeout,

@@ -191,6 +191,23 @@ await_disks() {
   done
 }
 
+# A shared folder can be mounted as soon as its device is there. Messages are as long as the rings allow.
+mount_folders() {
+  [ "$domus_folders" ] || return 0
+  grep -q '	9p$' /proc/filesystems || fail "the kernel has no driver for shared folders (9p over Xen)"
+  while read -r tag options target; do
+    mkdir -p "$target" || fail "cannot make the folder $target"
+    tries=0
+    until mount -t 9p -o "trans=xen,version=9p2000.L,msize=524288,$options" "$tag" "$target" 2>/run/domus/mount; do
+      tries=$((tries + 1))
+      [ "$tries" -lt 500 ] || fail "cannot mount a shared folder on $target: $(cat /run/domus/mount)"
+      usleep 10000
+    done
+  done <<END
+$domus_folders
+END
+}
+
 for module in /domus/modules/*.ko; do
   [ ! -e "$module" ] || insmod "$module"
 done
@@ -211,6 +228,7 @@ exec 6<>"$domus_err"
 stty raw -echo <&6
 
 await_disks
+mount_folders
 echo ready >&7
 while read -r verb terminal input rows columns mark length; do
   case "$verb" in
