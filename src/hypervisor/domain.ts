@@ -37,7 +37,7 @@ export function createHypervisor(options: HypervisorOptions): Hypervisor {
     vcpus: new Map(),
     callbacks: new Map(),
     pendingCallbacks: [],
-    pace: { nsPerFuel: 20 },
+    pace: { nsPerFuel: 20, elapsedNs: 0, fuel: 0 },
   };
   if (state.magic === layout.HYPERVISOR_MAGIC) {
     // Newest first in the list; handles are in order of creation, as they were in the first hypervisor.

@@ -115,8 +115,11 @@ export interface Hypervisor {
   /** Callbacks of the control domain's ports, and ports of it that wait for delivery. */
   readonly callbacks: Map<number, () => void>;
   readonly pendingCallbacks: number[];
-  /** How long a unit of fuel has lately taken, where the clock cannot say (see scheduler.ts). A measurement, not state. */
-  readonly pace: { nsPerFuel: number };
+  /**
+   * How long a unit of fuel has lately taken, where the clock cannot say (see scheduler.ts), and what has been run since that was
+   * last computed. A measurement, not state.
+   */
+  readonly pace: { nsPerFuel: number; elapsedNs: number; fuel: number };
 }
 
 export interface HypervisorOptions {

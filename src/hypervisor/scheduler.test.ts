@@ -109,6 +109,35 @@ test('an entry ends about when the next timer is due, by the pace of late', () =
   assert.equal(domain.vcpus[0]!.state.singleshotNs, NEVER);
 });
 
+test('a host that was busy with others does not make entries short for long', () => {
+  const machine = testMachine();
+  const domain = testDomain(machine);
+  const { block } = domain.vcpus[0]!;
+  const fuels: number[] = [];
+  let nsPerFuel = 4;
+  machine.script.run = (_vcpu, fuel) => {
+    fuels.push(fuel);
+    machine.clock.nowNs += nsPerFuel * fuel;
+    block.fuel = 0;
+    return Exit.fuel;
+  };
+  nsPerFuel = 4000;
+  for (let i = 0; i < 60; i++) runOne(machine.hypervisor, 100_000);
+  nsPerFuel = 4;
+  // A tick of 4 ms: at the pace of before, entries of a thousand instructions.
+  for (let tick = 0; tick < 100; tick++) {
+    setSingleshot(domain.vcpus[0]!, machine.clock.nowNs + 4_000_000);
+    while (domain.vcpus[0]!.state.singleshotNs !== NEVER) {
+      fuels.length = 0;
+      runOne(machine.hypervisor);
+    }
+  }
+  setSingleshot(domain.vcpus[0]!, machine.clock.nowNs + 4_000_000);
+  fuels.length = 0;
+  runOne(machine.hypervisor);
+  assert.ok(fuels[0]! > 900_000, `${fuels[0]}`);
+});
+
 test('HLT sleeps until an interrupt; with interrupts off the last vCPU switches the machine off', () => {
   const machine = testMachine();
   const domain = testDomain(machine);

@@ -31,9 +31,12 @@ export type Outcome =
 /** What an exit costs besides, so that a guest which does nothing but hypercalls does not have the pCPU for long. */
 export const EXIT_FUEL = 500;
 
-/** Estimated entries are no shorter than this, and only longer runs than that are measured. */
+/** Estimated entries are no shorter than this. */
 const FUEL_MIN = 2000;
+/** The pace is taken over so much fuel at least, in however many entries. */
 const PACE_SAMPLE_MIN = 10_000;
+/** What one measurement may do to the estimate: it includes the time that the host gave to others. */
+const PACE_GROWTH_MAX = 2;
 
 /** Fuel of one slice when no timer is nearer. */
 export const SLICE_FUEL = 1_000_000;
@@ -127,8 +130,14 @@ function fuelToNextTimer({ state, clock, pace }: Hypervisor): number {
 }
 
 function measurePace({ pace }: Hypervisor, elapsedNs: number, used: number): void {
-  if (used < PACE_SAMPLE_MIN || elapsedNs <= 0) return;
-  pace.nsPerFuel += (elapsedNs / used - pace.nsPerFuel) / 8;
+  // Short entries count as well: an estimate that is too slow makes all of them short, and must not stay for that.
+  pace.elapsedNs += Math.max(0, elapsedNs);
+  pace.fuel += used;
+  if (pace.fuel < PACE_SAMPLE_MIN) return;
+  const measured = Math.min(pace.elapsedNs / pace.fuel, pace.nsPerFuel * PACE_GROWTH_MAX);
+  pace.nsPerFuel += (measured - pace.nsPerFuel) / 8;
+  pace.elapsedNs = 0;
+  pace.fuel = 0;
 }
 
 /** Act on an exit. Returns whether the vCPU may continue its slice. */
