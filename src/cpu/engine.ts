@@ -93,11 +93,7 @@ export class CpuEngine {
     }
     this.#run = interpreter.exports.run as (cpu: number) => void;
     this.#records = new RecordWriter(this.memory, {
-      nextPage: cpu => {
-        const view = this.memory.view;
-        const page = view.getBigUint64(cpu + V.codePage, true);
-        return runtime.fetchAddress(cpu, page + BigInt(PAGE_SIZE)) >>> 0;
-      },
+      codeBehind: (cpu, codePage) => runtime.codeBehind(cpu, codePage) >>> 0,
       markCode: mfn => runtime.markCode(mfn),
     });
     const header = machineHeader(this.memory);

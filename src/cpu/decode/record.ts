@@ -32,8 +32,13 @@ export const CodeRecord = struct('code_record', {
 /** Overlaps `immediate`'s high half: record of a direct jump's target in the same page, 0 until known. */
 export const LINK_OFFSET = 28;
 export const RECORD_BYTES = CodeRecord.size;
-/** Records of an instruction that spans two pages: breakpoint, limit, address, itself, and where to proceed. */
-export const CROSSING_RECORDS = 5;
+/**
+ * A record in front of an instruction that reaches into the next page (`Pseudo.crossing`): instead of a displacement it has the
+ * table of the code page that the next page was when the instruction was decoded, and where its own page's table refers to
+ * this record.
+ */
+export const CROSSING_TABLE = CodeRecord.offsets.displacement;
+export const CROSSING_SLOT = CROSSING_TABLE + 4;
 export const HANDLER_STALE = 0;
 
 /** Bytes covered by one bit of `CodePage.granules`. */
@@ -47,6 +52,9 @@ export const CodePage = struct('code_page', {
   regions: u32,
   /** Bit n is set when a decoded instruction touches bytes n*64 .. n*64+63. */
   granules: u64,
-  pad2: array(u64, 5),
+  /** The code page whose last instruction reaches into this one, 0 when there is none. */
+  crossedFrom: u32,
+  pad: u32,
+  pad2: array(u64, 4),
   table: array(u32, 4096),
 });

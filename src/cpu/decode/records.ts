@@ -2,8 +2,8 @@
  * Turns code bytes into records: the function behind the runtime's `decode` import.
  *
  * A straight run of instructions is decoded at a time, up to a jump, the end of the page, an instruction that is
- * decoded already, or a limit. An instruction that reaches into the next page depends on that page's mapping and is
- * decoded anew each time it runs, into the vCPU's own record.
+ * decoded already, or a limit. An instruction that reaches into the next page depends on that page's mapping, which a record in
+ * front of it looks at.
  */
 
 import { FrameEntry, FrameFlag } from '../../machine/frames.ts';
@@ -14,9 +14,17 @@ import { type Definition, type OperandSpec, sizeOf, writesMemory } from '../isa/
 import { RSP } from '../isa/emitter.ts';
 import { formIndex, variantOf } from '../isa/forms.ts';
 import { Vcpu } from '../vcpu/layout.ts';
-import { type Decoded, Decoder, type Failure } from './decoder.ts';
+import { type Decoded, Decoder, type Failure, MAX_LENGTH } from './decoder.ts';
 import { Mode } from './mode.ts';
-import { CodePage, CodeRecord, GRANULE_SHIFT, LINK_OFFSET, RECORD_BYTES } from './record.ts';
+import {
+  CodePage,
+  CodeRecord,
+  CROSSING_SLOT,
+  CROSSING_TABLE,
+  GRANULE_SHIFT,
+  LINK_OFFSET,
+  RECORD_BYTES,
+} from './record.ts';
 
 /** Instructions decoded ahead at a time. */
 const RUN_LIMIT = 64;
@@ -30,8 +38,11 @@ const P = CodePage.offsets;
 
 /** What decoding needs from the runtime module. */
 export interface CodeServices {
-  /** Machine address of executable code at linear `codePage` + 4096 of the vCPU, or 0 with the fault pending. */
-  nextPage(cpu: number): number;
+  /**
+   * The table of the code page behind the one that the vCPU executes, into which an instruction of `codePage` reaches, or 0 with
+   * the fault pending.
+   */
+  codeBehind(cpu: number, codePage: number): number;
   /** A frame has code from now on. */
   markCode(mfn: number): void;
 }
@@ -45,6 +56,7 @@ export class RecordWriter {
   /** Offsets in the page of the run's instructions, and their records. */
   readonly #positions = new Uint16Array(RUN_LIMIT);
   readonly #addresses = new Uint32Array(RUN_LIMIT);
+  readonly #crossingBytes = new Uint8Array(2 * MAX_LENGTH);
   /**
    * Where in a page the debugger has a breakpoint (1 for each such offset). A code page serves every linear address
    * that its frame is mapped at, so only the offset counts here; the breakpoint's handler asks for the whole address.
@@ -86,7 +98,7 @@ export class RecordWriter {
       }
       const failure = this.#decoder.decode(u8, hostPage + position, hostPage + PAGE, mode);
       if (failure === 'truncated') {
-        if (position === offset) return this.#crossing(cpu, hostPage, offset, mode);
+        if (position === offset) return this.#crossing(cpu, hostPage, codePage, offset, mode);
         break;
       }
       const length = failure ? 1 : this.#decoder.result.length;
@@ -114,20 +126,30 @@ export class RecordWriter {
     return first;
   }
 
-  /** An instruction over the page's end: decoded into the vCPU block from a copy of its bytes. */
-  #crossing(cpu: number, hostPage: number, offset: number, mode: number): number {
-    const second = this.#services.nextPage(cpu);
-    if (second === 0) return 0;
-    const { u8 } = this.#memory;
-    const bytes = cpu + V.crossBytes;
+  /** An instruction over the page's end, from a copy of its bytes. */
+  #crossing(cpu: number, hostPage: number, codePage: number, offset: number, mode: number): number {
+    const behind = this.#services.codeBehind(cpu, codePage);
+    if (behind === 0) return 0;
+    // Making that code page has taken room.
+    this.#at = machineHeader(this.#memory).codeNext;
+    const { u8, u32 } = this.#memory;
+    const second = (u32[(behind - P.table + P.mfn) >>> 2] as number) * PAGE;
     const inFirst = PAGE - offset;
-    u8.copyWithin(bytes, hostPage + offset, hostPage + PAGE);
-    u8.copyWithin(bytes + inFirst, second, second + 16);
-    const failure = this.#decoder.decode(u8, bytes, bytes + inFirst + 16, mode);
-    this.#at = cpu + V.crossRecord;
-    const record = this.#at;
+    const bytes = this.#crossingBytes;
+    bytes.set(u8.subarray(hostPage + offset, hostPage + PAGE));
+    bytes.set(u8.subarray(second, second + MAX_LENGTH), inFirst);
+    const failure = this.#decoder.decode(bytes, 0, inFirst + MAX_LENGTH, mode);
+    const length = failure ? MAX_LENGTH : this.#decoder.result.length;
+    const record = this.#begin(Pseudo.crossing, offset, length);
+    const slot = codePage + P.table + offset * 4;
+    u32[(record + CROSSING_TABLE) >>> 2] = behind;
+    u32[(record + CROSSING_SLOT) >>> 2] = slot;
     this.#write(failure, offset, mode);
-    if (!failure) this.#proceed(offset + this.#decoder.result.length, 0);
+    if (!failure) this.#proceed(offset + length, 0);
+    machineHeader(this.#memory).codeNext = this.#at;
+    this.#cover(codePage, offset, inFirst);
+    this.#cover(behind - P.table, 0, MAX_LENGTH);
+    Atomics.store(u32, slot >>> 2, record);
     return record;
   }
 

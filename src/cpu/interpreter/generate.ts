@@ -8,12 +8,13 @@
 import { invariant } from '../../base/errors.ts';
 import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
 import { Mode } from '../decode/mode.ts';
-import { CodeRecord, CROSSING_RECORDS, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
+import { CodeRecord, CROSSING_TABLE, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
 import { Vector } from '../isa/emitter.ts';
 import { FIRST_CALLED, FIRST_FORM, FORMS, type Form, formsDigest, semanticSize } from '../isa/forms.ts';
+import { tlbEntry } from '../isa/tlb.ts';
 import { RUNTIME_SIGNATURES } from '../runtime/signatures-all.ts';
 import { Exit } from '../vcpu/exit.ts';
-import { Seg, Vcpu } from '../vcpu/layout.ts';
+import { Seg, TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import * as w from '../wasm/code.ts';
 import { type Callee, Code, type Label, type Value } from '../wasm/code.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
@@ -29,6 +30,7 @@ import { SERVICES, type ServiceName } from './services.ts';
 const PLAIN = { size: 8, mode64: true, rep: 0, addressSize: 8, lock: false } as const;
 
 export function generateInterpreter(): Uint8Array {
+  invariant(Math.max(...Object.values(Pseudo)) < FIRST_FORM, 'pseudo handlers come before those of forms');
   const module = new ModuleBuilder();
   const functions = importFunctions(module);
   const enter = module.declare(['i32'], 'i32');
@@ -197,14 +199,7 @@ function generateLoop(functions: Functions, enter: Callee, handlerType: number):
         code.set(origin, record);
         const page = code.let(codePage());
         const remember = () => {
-          const own = w.ne(record, w.add(cpu, w.i32(V.crossRecord)));
-          const from = w.ltU(
-            w.sub(origin, w.add(cpu, w.i32(V.crossRecord))),
-            w.i32(CROSSING_RECORDS * RECORD_BYTES),
-          );
-          code.if(w.and(w.and(w.eq(page, codePage()), own), w.eqz(from)), () =>
-            code.store(4, origin, record, LINK_OFFSET),
-          );
+          code.if(w.eq(page, codePage()), () => code.store(4, origin, record, LINK_OFFSET));
           countJump(code, cpu, record, functions);
           code.br(dispatch);
         };
@@ -321,6 +316,27 @@ function emitPseudo(
         code.store(4, cpu, w.i32(Exit.breakpoint), V.exitReason);
         code.br(loop.exit);
       });
+      x.leaveNext();
+      return;
+    }
+    case Pseudo.crossing: {
+      const table = code.let(w.load('i32', 4, record, CROSSING_TABLE));
+      const behind = code.let(w.add(w.load('i64', 8, cpu, V.codePage), w.i64(4096)));
+      const entry = code.let(tlbEntry(w.load('i32', 4, cpu, V.tlbExec), behind));
+      const isKnown = w.and(
+        w.eq(w.load('i64', 8, entry, TlbEntry.offsets.tag), behind),
+        w.eq(w.load('i32', 4, entry, TlbEntry.offsets.addend), table),
+      );
+      code.if(w.eqz(isKnown), () => {
+        const outcome = code.let(x.runtime('checkCrossing', record));
+        code.brIf(loop.fault, w.eq(outcome, w.i32(1)));
+        code.if(outcome, () => {
+          uncount();
+          code.store(8, cpu, ripOfRecord(), V.rip);
+          code.br(loop.reload);
+        });
+      });
+      uncount();
       x.leaveNext();
       return;
     }

@@ -16,6 +16,8 @@ export const Pseudo = {
   breakpoint: 6,
   /** In front of an instruction in a code segment with a limit: #GP(0) when the segment does not hold all of it. */
   limit: 7,
+  /** In front of an instruction that reaches into the next page: is that page still what it was? (`CROSSING_TABLE`) */
+  crossing: 8,
 } as const;
 
 /**

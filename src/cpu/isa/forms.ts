@@ -23,7 +23,7 @@ export interface Form {
 }
 
 /** Form numbers below this are the interpreter's own: see interpreter/pseudo.ts. */
-export const FIRST_FORM = 8;
+export const FIRST_FORM = 9;
 
 const LOG2 = [0, 0, 0, 0, 1, 0, 0, 0, 2];
 /** Position of a variant in an entry's form index. */

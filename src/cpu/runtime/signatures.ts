@@ -39,6 +39,10 @@ export const runtimeExports = {
   // Code.
   lookup: signature(i32, i32),
   fetchAddress: signature(i32, i32, i64),
+  /** Code page that reaches into the one behind it. */
+  codeBehind: signature(i32, i32, i32),
+  /** Record. */
+  checkCrossing: signature(i32, i32, i32),
   /** Machine frame number. */
   markCode: signature(null, i32),
   /** Machine frame number, offset in it, size. */

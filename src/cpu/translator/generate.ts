@@ -27,7 +27,16 @@ import { FlagTracker, type Tracked } from './flag-tracker.ts';
 import type { Instruction } from './instruction.ts';
 import { liveFlags } from './liveness.ts';
 import { perfectHash } from './perfect-hash.ts';
-import { type Block, displaced, type Edge, PAGE, type Place, type Region, successors } from './region.ts';
+import {
+  type Block,
+  displaced,
+  type Edge,
+  PAGE,
+  type Place,
+  type Region,
+  reachesOver,
+  successors,
+} from './region.ts';
 import { RegisterSet, Registers } from './registers.ts';
 import type { Structure } from './structure.ts';
 import { calledVectors, touchedBy } from './touched.ts';
@@ -332,7 +341,7 @@ class RegionGenerator implements Site {
       this.#leave(edge.place, 0);
       return;
     }
-    if (edge.crosses) this.#requireMapped(edge.place);
+    if (edge.crosses) this.#requireMapped(edge.place.page, edge.place, 0);
     // The last store may have changed code of this region. Heads of loops look at the fuel anyway.
     if (!this.#isLoopHead(block) && edge.dispatch === undefined && mayChangeCode(from.instructions.at(-1))) {
       this.#code.if(w.ltS(this.#fuel, w.i32(0)), () => this.#leave(edge.place, 0), undefined, false);
@@ -365,12 +374,15 @@ class RegionGenerator implements Site {
     this.#flags.toLocals();
   }
 
-  /** Leave for `place` if its page is mapped otherwise than when the region was made. Only handlers change mappings. */
-  #requireMapped(place: Place): void {
+  /**
+   * Leave for `place` if a page is mapped otherwise than when the region was made. Only handlers change mappings.
+   * @param unused instructions paid for that are not executed then
+   */
+  #requireMapped(page: number, place: Place, unused: number): void {
     const code = this.#code;
     const check = () =>
-      code.if(w.eqz(this.#isMapped(place.page)), () => this.#leave(place, 0), undefined, false);
-    const index = [...this.#region.codePages.keys()].indexOf(place.page);
+      code.if(w.eqz(this.#isMapped(page)), () => this.#leave(place, unused), undefined, false);
+    const index = [...this.#region.codePages.keys()].indexOf(page);
     if (index >= MAPPED_BITS) {
       check();
       return;
@@ -412,6 +424,8 @@ class RegionGenerator implements Site {
     block.instructions.forEach((instruction, index) => {
       const behind = count - 1 - index;
       this.#at = { block, instruction, behind, before: this.#flags.now };
+      if (reachesOver(instruction.offset, instruction.length))
+        this.#requireMapped(block.place.page + 1, this.#place(), behind + 1);
       if (traitsOf(instruction.form).isInline)
         emitSemantics(new TranslatorEmitter(code, this, instruction), instruction);
       else this.#callHandler(instruction, behind);

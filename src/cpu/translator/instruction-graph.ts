@@ -4,7 +4,7 @@
  */
 import type { Draft } from './dispatcher.ts';
 import { type Control, controlOf, type Instruction } from './instruction.ts';
-import { type Block, displaced, type Edge, PAGE, type Place, samePlace } from './region.ts';
+import { type Block, displaced, type Edge, PAGE, type Place, reachesOver, samePlace } from './region.ts';
 
 /** More pages than a region can be away from its entry's, in either direction: near branches reach 2 GiB. */
 const PAGES_MAX = 2 ** 21;
@@ -99,6 +99,11 @@ export class InstructionGraph {
     const codePage = this.#codePage(place.page);
     const instruction = this.#instruction(place);
     if (!instruction) return undefined;
+    if (reachesOver(place.offset, instruction.length)) {
+      const behind = this.#codePage(place.page + 1);
+      if (behind === 0) return undefined;
+      this.codePages.set(place.page + 1, behind);
+    }
     this.codePages.set(place.page, codePage);
     const node: Node = {
       place,

@@ -1,7 +1,7 @@
 /** Which blocks need the arithmetic flags that control arrives with. */
 import { FORMS } from '../isa/forms.ts';
 import type { Instruction } from './instruction.ts';
-import { type Block, type Region, successors } from './region.ts';
+import { type Block, type Region, reachesOver, successors } from './region.ts';
 import { traitsOf } from './traits.ts';
 
 const shifts = new Set(
@@ -19,6 +19,8 @@ function needsFlags(instructions: readonly Instruction[]): boolean | undefined {
   for (const instruction of instructions) {
     const { isInline, readsFlags, writesFlags, mayLeave } = traitsOf(instruction.form);
     if (!isInline || readsFlags || mayLeave || isIdleShift(instruction)) return true;
+    // It looks at the next page's mapping first, and may leave.
+    if (reachesOver(instruction.offset, instruction.length)) return true;
     if (writesFlags) return false;
   }
   return undefined;

@@ -68,4 +68,6 @@ export function displaced({ page, offset }: Place, distance: number): Place {
   const to = Math.floor(total / PAGE);
   return { page: to, offset: total - to * PAGE };
 }
+/** Does an instruction end in the page behind its own? */
+export const reachesOver = (offset: number, length: number): boolean => offset + length > PAGE;
 export const samePlace = (a: Place, b: Place): boolean => a.page === b.page && a.offset === b.offset;

@@ -23,7 +23,7 @@ import {
 import { type Instruction, readInstruction } from './instruction.ts';
 import type { CodeView, Limits } from './instruction-graph.ts';
 import { buildModule } from './module.ts';
-import { displaced, formRegion, PAGE, type Place, type Region } from './region.ts';
+import { displaced, formRegion, PAGE, type Place, type Region, reachesOver } from './region.ts';
 import { traitsOf } from './traits.ts';
 
 const V = Vcpu.offsets;
@@ -89,7 +89,9 @@ export class Translator {
     const linear = view.getBigUint64(cpu + V.codePage, true);
     const pageOf = (page: number) => this.#codePage(cpu, linear + BigInt(page * PAGE));
     const codePage = pageOf(0);
-    if (codePage === 0 || (u16[record >>> 1] as number) >= FIRST_REGION) return;
+    const handler = u16[record >>> 1] as number;
+    // An entry record takes the place of one record.
+    if (codePage === 0 || handler >= FIRST_REGION || handler === Pseudo.crossing) return;
     const offset = u16[(record + R.offset) >>> 1] as number;
     if (u32[(codePage + P.table + offset * 4) >>> 2] !== record) return;
     const code: CodeView = {
@@ -131,6 +133,7 @@ export class Translator {
     let record = u32[(codePage + P.table + offset * 4) >>> 2] as number;
     if (record === 0) return undefined;
     const handler = u16[record >>> 1] as number;
+    if (handler === Pseudo.crossing) record += RECORD_BYTES;
     // Another region's entry: the instruction itself is behind it. The same for one that was taken back.
     if (handler >= FIRST_REGION || handler === Pseudo.proceed) record += RECORD_BYTES;
     const instruction = readInstruction(this.#memory, record);
@@ -171,7 +174,9 @@ export class Translator {
     const { u8, u16, u32, view } = this.#memory;
     const table = ((region.codePages.get(page) as number) + P.table + offset * 4) >>> 2;
     const record = u32[table] as number;
-    if (record === 0 || (u16[record >>> 1] as number) >= FIRST_REGION) return undefined;
+    const handler = u16[record >>> 1] as number;
+    // It may be an instruction over two pages, with two records.
+    if (record === 0 || handler >= FIRST_REGION || handler === Pseudo.crossing) return undefined;
     const header = machineHeader(this.#memory);
     const entry = header.codeNext;
     header.codeNext = entry + ENTRY_BYTES;
@@ -200,12 +205,19 @@ export class Translator {
 
   #remember(region: Region, slot: number, entries: readonly number[]): void {
     const extents = new Map<number, [number, number][]>();
-    for (const block of region.blocks) {
-      const page = region.codePages.get(block.place.page);
+    const extentsOf = (place: number) => {
+      const page = region.codePages.get(place);
       invariant(page !== undefined, 'a page of the region');
       const list = extents.get(page) ?? [];
       extents.set(page, list);
-      for (const { offset, length } of block.instructions) list.push([offset, offset + length]);
+      return list;
+    };
+    for (const { place, instructions } of region.blocks) {
+      const list = extentsOf(place.page);
+      for (const { offset, length } of instructions) {
+        list.push([offset, offset + length]);
+        if (reachesOver(offset, length)) extentsOf(place.page + 1).push([0, offset + length - PAGE]);
+      }
     }
     const installed: Installed = { slot, entries, extents };
     this.#installed.set(slot, installed);

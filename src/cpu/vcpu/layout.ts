@@ -151,9 +151,6 @@ export const Vcpu = struct('vcpu', {
   commitSize1: u32,
   /** Scratch for helpers with more than one result. */
   temp: array(u64, 4),
-  /** One decoded instruction that spans two pages (CROSSING_RECORDS of them), and room for its bytes. */
-  crossRecord: aligned(64, bytes(192)),
-  crossBytes: bytes(32),
   singleStep: u32,
   /** Next vCPU block of the machine, 0 at the end of the list (see machine/header.ts). */
   nextVcpu: u32,

@@ -5,6 +5,7 @@
  * `commit` and ends here. The test by granules makes stores to data beside the code cheap.
  */
 import {
+  CODE_PAGE_crossedFrom,
   CODE_PAGE_granules,
   CODE_PAGE_next,
   CODE_PAGE_regions,
@@ -86,8 +87,14 @@ function invalidateLocked(mfn: u32, offset: i32, size: i32): void {
   }
 }
 
-function forget(page: usize, start: i32, end: i32): void {
+/** Forget the instructions of a code page that contain one of the bytes `start` .. `end - 1`. */
+export function forget(page: usize, start: i32, end: i32): void {
   const table = page + CODE_PAGE_table;
+  const crossedFrom: usize = load<u32>(page, CODE_PAGE_crossedFrom);
+  if (crossedFrom !== 0 && start < LOOK_BACK) {
+    store<u32>(page, 0, CODE_PAGE_crossedFrom);
+    forget(crossedFrom, 4095, 4096);
+  }
   for (let at = max(start - LOOK_BACK, 0); at < end; at++) {
     const slot = table + ((at as usize) << 2);
     const record: usize = load<u32>(slot);
@@ -101,13 +108,15 @@ function forget(page: usize, start: i32, end: i32): void {
   let granules = load<u64>(page, CODE_PAGE_granules);
   for (let granule = first; granule <= last; granule++) {
     const bit = (1 as u64) << granule;
-    if ((granules & bit) !== 0 && !granuleInUse(table, granule)) granules &= ~bit;
+    if ((granules & bit) !== 0 && !granuleInUse(page, granule)) granules &= ~bit;
   }
   store<u64>(page, granules, CODE_PAGE_granules);
   if (load<u32>(page, CODE_PAGE_regions) !== 0) codeChanged(page as u32, start, end);
 }
 
-function granuleInUse(table: usize, granule: i32): bool {
+function granuleInUse(page: usize, granule: i32): bool {
+  if (granule === 0 && load<u32>(page, CODE_PAGE_crossedFrom) !== 0) return true;
+  const table = page + CODE_PAGE_table;
   const start = granule << GRANULE_SHIFT;
   for (let at = max(start - LOOK_BACK, 0); at < start; at++) {
     const record: usize = load<u32>(table + ((at as usize) << 2));

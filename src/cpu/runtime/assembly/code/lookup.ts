@@ -87,20 +87,28 @@ function find(cpu: usize, va: u64): usize {
   const record: usize = load<u32>(table + ((offset as usize) << 2));
   if (record !== 0) return record;
 
-  if (!hasRoom(DECODE_HEADROOM)) {
+  // Also for the code page behind, when the instruction reaches into it.
+  if (!hasRoom((CODE_PAGE_BYTES as u32) + DECODE_HEADROOM)) {
     if (needsOthersToStop(cpu)) return 0;
     discardCode();
     table = enterCodePage(cpu, va);
     if (table === 0) return 0;
   }
+  if (!watch(cpu, table)) return 0;
   const page = table - CODE_PAGE_table;
-  const mfn = load<u32>(page, CODE_PAGE_mfn);
-  // The mark is dropped when the last instruction of a frame is invalidated, while this page stays in the TLB.
-  if (!isCodeMarked(mfn)) {
-    if (needsOthersToStop(cpu)) return 0;
-    markCode(mfn);
-  }
-  return decode(cpu, mfn << 12, page, offset);
+  return decode(cpu, load<u32>(page, CODE_PAGE_mfn) << 12, page, offset);
+}
+
+/**
+ * Instructions of the code page with this table are about to be decoded. The mark is dropped when the last instruction of a frame
+ * is invalidated, while the page stays in the TLB. False = the others must stop first.
+ */
+export function watch(cpu: usize, table: usize): bool {
+  const mfn = load<u32>(table - CODE_PAGE_table, CODE_PAGE_mfn);
+  if (isCodeMarked(mfn)) return true;
+  if (needsOthersToStop(cpu)) return false;
+  markCode(mfn);
+  return true;
 }
 
 /** What is to be done touches other vCPUs: true, with Exit.exclusive to come, when they may be executing. */
@@ -116,7 +124,7 @@ function hasRoom(bytes: u32): bool {
 }
 
 /** Walk for execution and enter the frame's code page in the execute TLB. Its table, 0 = exception pending. */
-function enterCodePage(cpu: usize, va: u64): usize {
+export function enterCodePage(cpu: usize, va: u64): usize {
   const address = fetchAddress(cpu, va);
   if (address === 0) return 0;
   // Found before anything else is called: these are results of the walk.
