@@ -218,6 +218,15 @@ function generateLoop(functions: Functions, enter: Callee, handlerType: number):
         remember();
       });
       // reload: look the code up at rip
+      const size = w.and(w.load('i32', 4, cpu, V.mode), w.i32(Mode.sizeMask));
+      code.if(w.eq(size, w.i32(Mode.code64)), () =>
+        probe(code, cpu, w.load('i64', 8, cpu, V.rip), found => {
+          code.set(record, found);
+          // Control has come from afar: a system call, an exception, the return from one.
+          countJump(code, cpu, record, functions);
+          code.br(dispatch);
+        }),
+      );
       code.store(4, cpu, fuel, V.fuel);
       code.set(record, code.call(enter, cpu));
       code.brIf(exit, w.eqz(record));

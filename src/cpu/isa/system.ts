@@ -135,13 +135,35 @@ const operandSize = (x: Emitter): Value => w.i32(x.size);
 
 // ---- interrupt flag, halt, calls to the hypervisor ----
 
+/** CLI and STI: #GP(0) unless CPL <= IOPL, in whatever mode. In real mode CPL is 0, in virtual-8086 mode 3. */
+const requireIopl = (x: Emitter): void =>
+  x.raiseIf(
+    w.gtU(x.field('cpl'), w.and(w.shrU(x.field('flagSys'), w.i32(12)), w.i32(3))),
+    Vector.GP,
+    w.i32(0),
+  );
 const clearInterrupts: Semantics = x => {
-  x.faultIf(x.runtime('cli'));
+  requireIopl(x);
+  x.setField('flagSys', w.and(x.field('flagSys'), w.i32(~flags.IF)));
 };
 const setInterrupts: Semantics = x => {
-  const wasSet = x.let(w.and(x.field('flagSys'), w.i32(flags.IF)));
-  x.faultIf(x.runtime('sti'));
-  x.if(w.eqz(wasSet), () => x.leaveInterruptWindow(true));
+  requireIopl(x);
+  const before = x.let(x.field('flagSys'));
+  x.setField('flagSys', w.or(before, w.i32(flags.IF)));
+  x.if(w.eqz(w.and(before, w.i32(flags.IF))), () => x.leaveInterruptWindow(true));
+};
+/** STAC and CLAC: which pages a supervisor may use depends on AC. */
+const setAlignmentCheck =
+  (on: 0 | 1): Semantics =>
+  x => {
+    x.raiseIf(x.field('cpl'), Vector.UD);
+    x.runtime('setAlignmentCheck', w.i32(on));
+  };
+const swapGsBase: Semantics = x => {
+  x.requirePrivilege();
+  const [inUse, other] = [x.let(x.baseOf(Seg.gs)), x.let(x.field('kernelGsBase'))];
+  x.code.store(8, x.cpu, other, Vcpu.offsets.segBase + Seg.gs * 8);
+  x.setField('kernelGsBase', inUse);
 };
 const halt: Semantics = privileged(x => x.leaveExit(Exit.halt));
 const hypercall: Semantics = x => x.leaveExit(Exit.hypercall);
@@ -411,9 +433,9 @@ export const system: Definition[] = [
   define('hlt', 'F4', '', halt, SYSTEM),
   define('vmcall', 'NP 0F 01 C1', '', hypercall, SYSTEM),
   define('vmmcall', '0F 01 D9', '', hypercall, SYSTEM),
-  define('clac', 'NP 0F 01 CA', '', x => attempt(x, 'setAlignmentCheck', w.i32(0))),
-  define('stac', 'NP 0F 01 CB', '', x => attempt(x, 'setAlignmentCheck', w.i32(1))),
-  define('swapgs', '0F 01 F8', '', x => attempt(x, 'swapgs'), { mode: 'only64' }),
+  define('clac', 'NP 0F 01 CA', '', setAlignmentCheck(0)),
+  define('stac', 'NP 0F 01 CB', '', setAlignmentCheck(1)),
+  define('swapgs', '0F 01 F8', '', swapGsBase, { mode: 'only64' }),
   define('rdtscp', '0F 01 F9', '', readTimeStamp(true)),
   define('xgetbv', 'NP 0F 01 D0', '', readExtended),
   define(

@@ -79,7 +79,6 @@ export const runtimeExports = {
   sysret: signature(i32, i32, i32),
   sysenter: signature(i32, i32),
   sysexit: signature(i32, i32, i32),
-  swapgs: signature(i32, i32),
 
   // Control, debug and model-specific registers.
   writeCr0: signature(i32, i32, i64),
@@ -125,9 +124,7 @@ export const runtimeExports = {
   popAll: signature(i32, i32, i32),
   checkVm86Iopl: signature(i32, i32),
   popFlags: signature(null, i32, i64, i32),
-  cli: signature(i32, i32),
-  sti: signature(i32, i32),
-  setAlignmentCheck: signature(i32, i32, i32),
+  setAlignmentCheck: signature(null, i32, i32),
   openInterruptWindow: signature(null, i32, i32),
   checkPort: signature(i32, i32, i32, i32),
   checkTsc: signature(i32, i32),

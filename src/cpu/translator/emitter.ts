@@ -43,10 +43,15 @@ export interface Site {
   jump(target: Value): void;
   synchroniseFuel(): void;
   committed(): void;
+  /** Leave behind this instruction if an interrupt waits that may be taken now, or after `delay` more instructions. */
+  openInterruptWindow(delay: 0 | 1): void;
+  /** The vCPU may have come to use other TLB tables. */
+  reloadTables(): void;
 }
 
-/** Runtime functions that touch nothing but memory and the pending exception. */
-const MEMORY_PATHS = new Set(['readSlow', 'writeSlow', 'modifySlow', 'commit']);
+/** Runtime functions that touch nothing but memory and the pending exception, and one that selects the TLB. */
+const SET_ALIGNMENT_CHECK = 'setAlignmentCheck';
+const HARMLESS = new Set(['readSlow', 'writeSlow', 'modifySlow', 'commit', SET_ALIGNMENT_CHECK]);
 
 export class TranslatorEmitter extends Emitter {
   readonly cpu: Value;
@@ -260,8 +265,9 @@ export class TranslatorEmitter extends Emitter {
   }
 
   runtime(name: string, ...args: Value[]): Value {
-    if (!MEMORY_PATHS.has(name) && !isVector(this.#instruction)) notInline();
+    if (!HARMLESS.has(name) && !isVector(this.#instruction)) notInline();
     const result = this.code.call(this.#site.callee(name), this.cpu, ...args);
+    if (name === SET_ALIGNMENT_CHECK) this.#site.reloadTables();
     for (let number = 0; this.#lent >> number; number++) {
       if (!((this.#lent >> number) & 1)) continue;
       this.#site.registers.setVector(number, w.loadV128(this.cpu, V.ymm + number * 32));
@@ -280,6 +286,9 @@ export class TranslatorEmitter extends Emitter {
   leaveJump(rip: Value): void {
     this.#site.jump(rip);
   }
+  leaveInterruptWindow(delay = false): void {
+    this.#site.openInterruptWindow(delay ? 1 : 0);
+  }
 
   // What follows needs the vCPU block as it is between two instructions.
   x87Opcode(): Value {
@@ -295,9 +304,6 @@ export class TranslatorEmitter extends Emitter {
     notInline();
   }
   leaveReload(): void {
-    notInline();
-  }
-  leaveInterruptWindow(): void {
     notInline();
   }
   softwareInterrupt(): void {

@@ -9,6 +9,7 @@
  * not executed. It is looked at where a path without loops begins, for the longest such path.
  */
 import { invariant } from '../../base/errors.ts';
+import { Mode } from '../decode/mode.ts';
 import { CodePage, CodeRecord } from '../decode/record.ts';
 import { Outcome } from '../interpreter/emitter.ts';
 import { probe } from '../interpreter/probe.ts';
@@ -43,6 +44,7 @@ import { calledVectors, touchedBy } from './touched.ts';
 import { traitsOf } from './traits.ts';
 
 const V = Vcpu.offsets;
+const FLAG_TF = 1 << 8;
 /** Taken from the fuel to make the next check fail when the region's own code has changed. */
 const CODE_CHANGED = 1 << 30;
 /** In the record that a region is given: another region has come here, not the interpreter. */
@@ -194,10 +196,13 @@ class RegionGenerator implements Site {
     return w.ltS(this.#fuel, w.or(w.load('i32', 4, this.cpu, V.kick), w.i32(instructions)));
   }
   #loadState(): void {
+    this.reloadTables();
+    if (this.#precision) this.#code.set(this.#precision, precisionOf(w.load('i32', 4, this.cpu, V.mxcsr)));
+  }
+  reloadTables(): void {
     for (const name of ['tlbRead', 'tlbWrite'] as const) {
       this.#code.set(this.tables[name], w.load('i32', 4, this.cpu, V[name]));
     }
-    if (this.#precision) this.#code.set(this.#precision, precisionOf(w.load('i32', 4, this.cpu, V.mxcsr)));
   }
 
   /** Everything to the vCPU block; on to another region if there is one at `target`. */
@@ -246,16 +251,26 @@ class RegionGenerator implements Site {
     const code = this.#code;
     code.if(w.eq(this.#outcome, w.i32(Outcome.fault)), () => {
       code.store(8, this.cpu, this.#target, V.rip);
-      const reason = code.call(this.#surroundings.runtime('deliver'), this.cpu);
-      code.if(w.eqz(reason), () => code.return(w.i32(Outcome.reload)));
-      code.store(4, this.cpu, reason, V.exitReason);
-      code.return(w.i32(Outcome.exit));
+      const reason = code.let(code.call(this.#surroundings.runtime('deliver'), this.cpu));
+      code.if(reason, () => {
+        code.store(4, this.cpu, reason, V.exitReason);
+        code.return(w.i32(Outcome.exit));
+      });
+      code.set(this.#outcome, w.i32(Outcome.reload));
     });
     code.if(w.eq(this.#outcome, w.i32(Outcome.repeat)), () => {
       code.store(8, this.cpu, this.#target, V.rip);
       code.return(w.i32(Outcome.reload));
     });
-    code.return(this.#outcome);
+    code.if(w.eq(this.#outcome, w.i32(Outcome.exit)), () => code.return(this.#outcome));
+    // To a kernel's entry, or back from it: code that has a region as likely as any.
+    const size = w.and(w.load('i32', 4, this.cpu, V.mode), w.i32(Mode.sizeMask));
+    code.set(this.#fuel, w.load('i32', 4, this.cpu, V.fuel));
+    const goesOn = w.gtS(this.#fuel, w.load('i32', 4, this.cpu, V.kick));
+    code.if(w.and(w.eq(size, w.i32(Mode.code64)), goesOn), () =>
+      probe(code, this.cpu, w.load('i64', 8, this.cpu, V.rip), record => this.#chain(record)),
+    );
+    code.return(w.i32(Outcome.reload));
     code.unreachable();
   }
 
@@ -613,6 +628,26 @@ class RegionGenerator implements Site {
     this.#mark = mark;
     this.#flags.now = now;
     this.#at = at;
+  }
+  openInterruptWindow(delay: 0 | 1): void {
+    const code = this.#code;
+    const { behind } = this.#at;
+    const fuel = code.let(w.add(this.#fuel, w.i32(behind)));
+    // As the runtime function has it, which then does it.
+    const waits = w.geS(w.load('i32', 4, this.cpu, V.pendingInterrupt), w.i32(0));
+    const traps = w.and(w.load('i32', 4, this.cpu, V.flagSys), w.i32(FLAG_TF));
+    const isSliceOver = w.leS(fuel, w.i32(0));
+    code.if(
+      w.or(w.or(waits, traps), isSliceOver),
+      () => {
+        code.store(4, this.cpu, fuel, V.fuel);
+        code.call(this.#surroundings.runtime('openInterruptWindow'), this.cpu, w.i32(delay));
+        code.set(this.#fuel, w.sub(w.load('i32', 4, this.cpu, V.fuel), w.i32(behind)));
+        this.#leave(this.#placeBehind(), behind);
+      },
+      undefined,
+      false,
+    );
   }
   synchroniseFuel(): void {
     this.#code.store(4, this.cpu, w.add(this.#fuel, w.i32(this.#at.behind)), V.fuel);

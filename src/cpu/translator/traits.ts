@@ -99,6 +99,10 @@ function probe(form: Form): Traits {
     committed() {
       seen.stores = true;
     },
+    openInterruptWindow() {
+      seen.mayLeave = true;
+    },
+    reloadTables() {},
   };
   try {
     emitSemantics(new TranslatorEmitter(code, site, sample), sample);

@@ -47,20 +47,18 @@ export {
   checkPort,
   checkTsc,
   checkVm86Iopl,
-  cli,
   isControlRegister,
   openInterruptWindow,
   popFlags,
   readControl,
   setAlignmentCheck,
-  sti,
   writeControl,
   xgetbv,
 } from './privilege';
 export { resetCpu, sipi } from './reset';
 export { lar, lldt, loadSegment, lsl, ltr, verr, verw } from './segments';
 export { repCmps, repMovs, repScas, repStos } from './strings';
-export { swapgs, syscall, sysenter, sysexit, sysret } from './syscall';
+export { syscall, sysenter, sysexit, sysret } from './syscall';
 export {
   aesdec,
   aesdeclast,

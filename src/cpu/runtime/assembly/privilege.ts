@@ -70,26 +70,10 @@ export function popFlags(cpu: usize, value: u64, size: i32): void {
   setFlags(cpu, flags, size === 2 ? mask : mask | FLAG_RF);
 }
 
-export function cli(cpu: usize): i32 {
-  if (!isRealOrVm86(cpu) || isVm86(cpu)) {
-    if (cplOf(cpu) > iopl(cpu)) return raiseGp0(cpu);
-  }
-  setSystemFlags(cpu, load<u32>(cpu, VCPU_flagSys) & ~FLAG_IF);
-  return 0;
-}
-export function sti(cpu: usize): i32 {
-  if (!isRealOrVm86(cpu) || isVm86(cpu)) {
-    if (cplOf(cpu) > iopl(cpu)) return raiseGp0(cpu);
-  }
-  setSystemFlags(cpu, load<u32>(cpu, VCPU_flagSys) | FLAG_IF);
-  return 0;
-}
-/** STAC and CLAC. */
-export function setAlignmentCheck(cpu: usize, on: i32): i32 {
-  if (cplOf(cpu) !== 0) return raiseNoError(cpu, UD);
+/** What STAC and CLAC do at CPL 0. */
+export function setAlignmentCheck(cpu: usize, on: i32): void {
   const flags = load<u32>(cpu, VCPU_flagSys);
   setSystemFlags(cpu, on !== 0 ? flags | FLAG_AC : flags & ~FLAG_AC);
-  return 0;
 }
 
 /**

@@ -1,19 +1,16 @@
-/** SYSCALL, SYSRET, SYSENTER, SYSEXIT and SWAPGS (SDM vol. 2). RIP on entry is that of the next instruction. */
+/** SYSCALL, SYSRET, SYSENTER and SYSEXIT (SDM vol. 2). RIP on entry is that of the next instruction. */
 
 import { getFlags, setFlags, setSystemFlags } from './flags';
 import {
   SEG_cs,
-  SEG_gs,
   SEG_ss,
   VCPU_cstar,
   VCPU_deliveries,
   VCPU_efer,
   VCPU_flagSys,
   VCPU_fmask,
-  VCPU_kernelGsBase,
   VCPU_lstar,
   VCPU_rip,
-  VCPU_segBase,
   VCPU_star,
   VCPU_sysenterCs,
   VCPU_sysenterEip,
@@ -107,13 +104,5 @@ export function sysexit(cpu: usize, operandSize: i32): i32 {
   setGpr(cpu, RSP, wide ? stack : stack & 0xffff_ffff);
   if (wide) setFlat(cpu, selector + 32, selector + 40, 3, CODE64);
   else setFlat(cpu, selector + 16, selector + 24, 3, CODE32);
-  return 0;
-}
-
-export function swapgs(cpu: usize): i32 {
-  if (cplOf(cpu) !== 0) return raiseGp0(cpu);
-  const base = load<u64>(cpu, VCPU_segBase + (SEG_gs << 3));
-  store<u64>(cpu, load<u64>(cpu, VCPU_kernelGsBase), VCPU_segBase + (SEG_gs << 3));
-  store<u64>(cpu, base, VCPU_kernelGsBase);
   return 0;
 }
