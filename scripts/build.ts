@@ -4,11 +4,13 @@
  * 1. The layout constants of the runtime module, from the structure descriptions (build/layout-constants.ts).
  * 2. dist/runtime.wasm, the AssemblyScript side of the CPU (build/runtime-module.ts).
  * 3. dist/interpreter.wasm, generated from the instruction table (build/interpreter-module.ts).
- * 4. The sources as JavaScript, for installations below node_modules (strip.ts).
+ * 4. dist/guest-agent, the program that starts commands in guests (build/guest-agent.ts).
+ * 5. The sources as JavaScript, for installations below node_modules (strip.ts).
  *
- * The second step looks at a digest of its inputs first and does nothing when its output is current. `--force`
- * overrides.
+ * The second and the fourth step look at a digest of their inputs first and do nothing when their output is current.
+ * `--force` overrides.
  */
+import { buildGuestAgent } from './build/guest-agent.ts';
 import { buildInterpreterModule } from './build/interpreter-module.ts';
 import { writeLayoutConstants } from './build/layout-constants.ts';
 import { buildRuntimeModule } from './build/runtime-module.ts';
@@ -18,4 +20,5 @@ const force = process.argv.includes('--force');
 writeLayoutConstants();
 await buildRuntimeModule(force);
 buildInterpreterModule();
+await buildGuestAgent(force);
 stripSources(import.meta.dirname.replace(/scripts$/, ''));

@@ -1,0 +1,121 @@
+/**
+ * The host's end of the agent's channel: one console of a guest, or any other pair of byte streams, becomes commands that run at
+ * the same time, each with stdin, stdout, stderr and an exit code. assembly/index.ts is the other end, frames.ts the protocol.
+ *
+ * Everything that comes from the guest is hostile: frames are bounded, and so is what may wait of each stream. A guest that does
+ * not keep to the protocol loses its channel.
+ */
+import { DomusError } from '../../base/errors.ts';
+import { type ConsoleStream, consoleWriter } from '../console-writer.ts';
+import { DATA_BYTES, encodeFrame, Frame, frameParser, numberOf, SESSIONS, VERSION } from './frames.ts';
+import { type RunningCommand, Session } from './session.ts';
+import { type CommandSpec, encodeStart } from './start.ts';
+
+export interface AgentChannel {
+  /** The guest is up and takes commands. */
+  readonly ready: Promise<void>;
+  /** Whether commands may follow one another. */
+  readonly isReusable: boolean;
+  /** Start a command. @throws DomusError E_RUN_ARGUMENT, E_BUSY */
+  run(command: CommandSpec): RunningCommand;
+  /** Ask the guest to power off. */
+  stop(): void;
+  /**
+   * To be called when the guest is gone and its consoles have handed over their last bytes. Commands whose exit codes have not been
+   * reported by then fail with `reason`.
+   */
+  finish(reason?: unknown): void;
+}
+
+export interface AgentChannelOptions {
+  /** The guest serves one command and is then told to power off. */
+  readonly isThrowaway?: boolean;
+}
+
+const NOTHING = new Uint8Array(0);
+
+export function openAgentChannel(
+  channel: ConsoleStream,
+  { isThrowaway = false }: AgentChannelOptions = {},
+): AgentChannel {
+  const ready = Promise.withResolvers<void>();
+  ready.promise.catch(() => {});
+  const writer = consoleWriter(channel);
+  const sessions = new Map<number, Session>();
+  let failure: unknown;
+
+  /** In order, once the guest is ready. */
+  const send = (type: number, stream: number, session: number, payload: Uint8Array): Promise<void> =>
+    ready.promise.then(
+      () => (failure === undefined ? writer.write(encodeFrame({ type, stream, session }, payload)) : undefined),
+      () => {},
+    );
+  const fail = (error: unknown): void => {
+    failure ??= error;
+    ready.reject(failure);
+    for (const session of sessions.values()) session.fail(failure);
+    sessions.clear();
+    writer.drop();
+  };
+  const parse = frameParser(DATA_BYTES, ({ type, stream, session: id }, payload) => {
+    const value = numberOf(payload);
+    if (type === Frame.ready) {
+      if (value !== VERSION) throw new DomusError('E_CHANNEL', 'the agent in the guest is of another version');
+      ready.resolve();
+      return;
+    }
+    const session = sessions.get(id);
+    if (type === Frame.exit && value !== undefined) sessions.delete(id);
+    session?.receive(type, stream, payload, value);
+  });
+  channel.onData(bytes => {
+    if (failure !== undefined) return;
+    try {
+      parse(bytes);
+    } catch (error) {
+      fail(error);
+    }
+  });
+
+  const freeId = (): number => {
+    for (let id = 0; id < SESSIONS; id++) if (!sessions.has(id)) return id;
+    throw new DomusError(
+      'E_BUSY',
+      `${SESSIONS} commands are running in this guest`,
+      'wait for the end of one of them',
+    );
+  };
+
+  return {
+    ready: ready.promise,
+    isReusable: !isThrowaway,
+    run(spec) {
+      const start = encodeStart(spec);
+      const id = freeId();
+      const session = new Session(
+        (type, stream, payload) => send(type, stream, id, payload),
+        spec.terminal !== undefined,
+      );
+      if (failure !== undefined) {
+        session.fail(failure);
+        return session;
+      }
+      sessions.set(id, session);
+      void send(Frame.start, 0, id, start);
+      if (isThrowaway) {
+        session.exit.then(
+          () => send(Frame.stop, 0, 0, NOTHING),
+          () => {},
+        );
+      }
+      return session;
+    },
+    stop: () => void send(Frame.stop, 0, 0, NOTHING),
+    finish(reason) {
+      fail(
+        reason ??
+          new DomusError('E_RUN_NO_EXIT', 'the guest ended without reporting what the command returned'),
+      );
+    },
+  };
+}

@@ -1,0 +1,177 @@
+/** The agent and the host's end of its channel, with the real program. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DomusError } from '../../base/errors.ts';
+import { sampleBytes } from '../fuzz.fixture.ts';
+import { skip, startAgent } from './agent.fixture.ts';
+import type { AgentChannel } from './agent-channel.ts';
+import { encodeFrame, Frame, frameParser, SESSIONS, WINDOW_BYTES } from './frames.ts';
+import type { CommandSpec } from './start.ts';
+
+const text = (chunks: readonly Uint8Array[]) => Buffer.concat(chunks).toString();
+
+/** Run a command to its end. */
+async function run(channel: AgentChannel, argv: string[], spec: Partial<CommandSpec> = {}, input?: Uint8Array) {
+  const out: Uint8Array[] = [];
+  const err: Uint8Array[] = [];
+  const command = channel.run({ argv, env: {}, hasInput: input !== undefined, ...spec });
+  command.onStdout(bytes => void out.push(bytes));
+  command.onStderr(bytes => void err.push(bytes));
+  if (input) {
+    await command.writeStdin(input);
+    command.closeStdin();
+  }
+  const code = await command.exit;
+  return { code, stdout: text(out), stderr: text(err), bytes: Buffer.concat(out) };
+}
+
+test('streams stay apart, the exit code is the command’s', { skip }, async () => {
+  using agent = startAgent();
+  const result = await run(agent.channel, ['sh', '-c', 'echo out; echo err >&2; exit 7']);
+  assert.deepEqual([result.code, result.stdout, result.stderr], [7, 'out\n', 'err\n']);
+  assert.equal((await run(agent.channel, ['sh', '-c', 'kill -9 $$'])).code, 137);
+  assert.equal((await run(agent.channel, ['true'])).code, 0);
+});
+
+test('environment, working folder, arguments as they are, and how a missing program looks', { skip }, async () => {
+  using agent = startAgent();
+  const strange = ["it's", '$(x) `y`', '', 'ä\n"'];
+  const printed = await run(agent.channel, ['printf', '%s|', ...strange]);
+  assert.equal(printed.stdout, `${strange.join('|')}|`);
+  const place = await run(agent.channel, ['sh', '-c', 'pwd; echo "$A-$HOME"'], {
+    env: { A: 'b=c' },
+    workingFolder: '/usr/bin',
+  });
+  assert.equal(place.stdout, '/usr/bin\nb=c-/root\n');
+  const missing = await run(agent.channel, ['no-such-program']);
+  assert.deepEqual([missing.code, missing.stderr], [127, 'domus: no-such-program: not found\n']);
+  const folder = await run(agent.channel, ['/usr']);
+  assert.deepEqual([folder.code, folder.stderr], [126, 'domus: /usr: cannot be executed\n']);
+  const nowhere = await run(agent.channel, ['true'], { workingFolder: '/no/where' });
+  assert.deepEqual([nowhere.code, nowhere.stderr], [126, 'domus: /no/where: no such folder\n']);
+  assert.equal((await run(agent.channel, ['cat', '/proc/self/comm'], { isTool: true })).code, 0);
+});
+
+test('four megabytes pass through a command unchanged', { skip }, async () => {
+  using agent = startAgent();
+  const input = sampleBytes(4 << 20, 7);
+  const { bytes, code } = await run(agent.channel, ['cat'], {}, input);
+  assert.equal(code, 0);
+  const hash = (what: Uint8Array) => createHash('sha256').update(what).digest('hex');
+  assert.equal(hash(bytes), hash(input));
+});
+
+test('commands run at the same time, as many as there are sessions', { skip }, async () => {
+  using agent = startAgent();
+  const cats = Array.from({ length: SESSIONS }, (_, i) => {
+    const out: Uint8Array[] = [];
+    const command = agent.channel.run({ argv: ['cat'], env: {}, hasInput: true });
+    command.onStdout(bytes => void out.push(bytes));
+    return { i, out, command };
+  });
+  assert.throws(
+    () => agent.channel.run({ argv: ['true'], env: {}, hasInput: false }),
+    (error: unknown) => error instanceof DomusError && error.code === 'E_BUSY',
+  );
+  for (const { i, command } of cats) await command.writeStdin(Buffer.from(`session ${i}\n`));
+  for (const { command } of cats.toReversed()) command.closeStdin();
+  for (const { i, out, command } of cats) {
+    assert.equal(await command.exit, 0);
+    assert.equal(text(out), `session ${i}\n`);
+  }
+  assert.equal((await run(agent.channel, ['true'])).code, 0);
+});
+
+test('a reader that is slow holds its own command back, and no other', { skip }, async () => {
+  using agent = startAgent();
+  const taken = Promise.withResolvers<void>();
+  let nrBytes = 0;
+  const slow = agent.channel.run({ argv: ['head', '-c', '1000000', '/dev/zero'], env: {}, hasInput: false });
+  slow.onStdout(bytes => {
+    nrBytes += bytes.length;
+    return taken.promise;
+  });
+  for (let i = 0; i < 5; i++) assert.equal((await run(agent.channel, ['echo', 'quick'])).stdout, 'quick\n');
+  await sleep(50);
+  assert.ok(nrBytes <= WINDOW_BYTES && !slow.hasExited);
+  taken.resolve();
+  assert.equal(await slow.exit, 0);
+  assert.equal(nrBytes, 1_000_000);
+});
+
+test('a command that does not read holds its writer back, and its end lets the writer go', { skip }, async () => {
+  using agent = startAgent();
+  const command = agent.channel.run({ argv: ['sleep', '0.3'], env: {}, hasInput: true });
+  await command.writeStdin(new Uint8Array(1 << 20));
+  assert.equal(await command.exit, 0);
+});
+
+test('a terminal: its size, Ctrl-C, and both output streams in one', { skip }, async () => {
+  using agent = startAgent();
+  const terminal = { rows: 33, columns: 101 };
+  const size = await run(agent.channel, ['sh', '-c', 'stty size; test -t 0 && echo tty >&2'], { terminal });
+  assert.deepEqual([size.stdout, size.stderr], ['33 101\r\ntty\r\n', '']);
+  const out: Uint8Array[] = [];
+  const command = agent.channel.run({
+    argv: ['sh', '-c', 'trap "stty size" WINCH; while :; do sleep 0.05; done'],
+    env: {},
+    hasInput: true,
+    terminal,
+  });
+  command.onStdout(bytes => void out.push(bytes));
+  await sleep(100);
+  command.resize({ rows: 5, columns: 6 });
+  while (!text(out).includes('5 6')) await sleep(20);
+  await command.writeStdin(Uint8Array.of(3));
+  assert.equal(await command.exit, 130);
+});
+
+test('signals: one for the command, SIGKILL for all that it has started', { skip }, async () => {
+  using agent = startAgent();
+  const command = agent.channel.run({
+    argv: ['sh', '-c', 'trap "echo got it; exit 3" USR1; echo ready; while :; do sleep 0.05; done'],
+    env: {},
+    hasInput: false,
+  });
+  const out: Uint8Array[] = [];
+  command.onStdout(bytes => void out.push(bytes));
+  while (!text(out).includes('ready')) await sleep(10);
+  command.kill(10);
+  assert.equal(await command.exit, 3);
+  assert.equal(text(out), 'ready\ngot it\n');
+  const family = agent.channel.run({ argv: ['sh', '-c', 'sleep 1000 & wait'], env: {}, hasInput: false });
+  await sleep(50);
+  family.kill(9);
+  assert.equal(await family.exit, 137);
+});
+
+test('what a command leaves behind does not keep its session open', { skip }, async () => {
+  using agent = startAgent();
+  const result = await run(agent.channel, ['sh', '-c', 'sleep 2 & echo done']);
+  assert.deepEqual([result.code, result.stdout], [0, 'done\n']);
+});
+
+test('an agent that goes away ends its commands with an error', { skip }, async () => {
+  using agent = startAgent();
+  const command = agent.channel.run({ argv: ['sleep', '1000'], env: {}, hasInput: false });
+  await agent.channel.ready;
+  agent.child.kill('SIGKILL');
+  await assert.rejects(command.exit, { code: 'E_RUN_NO_EXIT' });
+});
+
+test('frames of any kind from the guest: no crash, no unbounded memory', () => {
+  const seen: number[] = [];
+  const parse = frameParser(16, ({ type }, payload) => void seen.push(type, payload.length));
+  const both = Buffer.concat([
+    encodeFrame({ type: Frame.end, stream: 1, session: 3 }, new Uint8Array(0)),
+    encodeFrame({ type: Frame.data, stream: 1, session: 3 }, new Uint8Array(16)),
+  ]);
+  for (const byte of both) parse(Uint8Array.of(byte));
+  parse(both);
+  assert.deepEqual(seen, [3, 0, 2, 16, 3, 0, 2, 16]);
+  assert.throws(() => parse(encodeFrame({ type: 2, stream: 1, session: 0 }, new Uint8Array(17))), {
+    code: 'E_CHANNEL',
+  });
+});
