@@ -5,7 +5,6 @@ import { openImageCache } from './cache.ts';
 import { hasCode, tool } from './fuzz.fixture.ts';
 import { GUEST_INIT } from './guest-init/init.ts';
 import { buildInitramfs, busyboxApplets } from './initramfs.ts';
-import { commandScript } from './run-command.ts';
 
 const NONE = new Uint8Array(0);
 /** What a busybox binary looks like to us. */
@@ -23,9 +22,7 @@ test('the cached busybox', async context => {
   const found = await openImageCache().lookUp('busybox-static');
   if (!found) return context.skip('busybox-static is not in the cache');
   const applets = busyboxApplets(found.contents);
-  for (const needed of GUEST_INIT.match(
-    /^\s*(mount|stty|mkfifo|cat|dd|poweroff|hostname|usleep|setsid)\b/gm,
-  )!) {
+  for (const needed of GUEST_INIT.match(/^\s*(mount|stty|poweroff|hostname|usleep|insmod|ip)\b/gm)!) {
     assert.ok(applets.includes(needed.trim()), needed);
   }
   assert.ok(applets.length > 200);
@@ -40,32 +37,13 @@ test('the initramfs holds an init, a shell and the settings; equal input gives e
   const settings = entries.get('domus/settings');
   assert.ok(settings?.type === 'file');
   const text = new TextDecoder().decode(settings.data);
-  assert.match(text, /^domus_io='\/dev\/hvc1'\n/);
+  assert.match(text, /^domus_channel='\/dev\/hvc1'\n/);
   assert.match(text, /domus_hostname='it'\\''s'\n$/);
   assert.deepEqual(buildInitramfs(BUSYBOX, { hostname: "it's" }), initramfs);
 });
 
-test('the scripts are valid shell', {
+test('the init is valid shell', {
   skip: tool(['sh', '-c', ':'], NONE) ? false : 'there is no sh',
 }, () => {
-  const spec = { argv: ["a'b\n$(reboot)`x`"], env: { A: '"\\' }, hasInput: false };
-  for (const script of [GUEST_INIT, commandScript(spec)]) {
-    assert.ok(tool(['sh', '-n'], new TextEncoder().encode(script)));
-  }
-});
-
-test('arguments and variables pass a shell unchanged', {
-  skip: tool(['sh', '-c', ':'], NONE) ? false : 'there is no sh',
-}, () => {
-  const odd = ["it's", 'a b', '', '$HOME', '`x`', '\\', 'new\nline', '"', '*', '-n', 'é\x01', "''"];
-  const script = commandScript({
-    argv: ['printf', '%s|', ...odd],
-    env: { ODD: odd.join('') },
-    hasInput: false,
-  })
-    // No guest here to write into, and not every shell knows `exec --`.
-    .replace('echo $$ >/run/domus/pid\n', '')
-    .replace('exec -- ', 'printf "%s|" "$ODD"; exec ');
-  const output = tool(['sh'], new TextEncoder().encode(script));
-  assert.equal(new TextDecoder().decode(output), [odd.join(''), ...odd].map(word => `${word}|`).join(''));
+  assert.ok(tool(['sh', '-n'], new TextEncoder().encode(GUEST_INIT)));
 });

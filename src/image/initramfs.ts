@@ -3,7 +3,7 @@
  * host (guest-init/init.ts).
  *
  * It is two archives behind one another: the base, which depends on busybox alone, and the settings of this guest. Commands come later,
- * over the run channel, so that one booted guest can serve many.
+ * over the agent's channel, so that one booted guest can serve many.
  */
 import { DomusError } from '../base/errors.ts';
 import { type CpioEntry, joinCpio, writeCpio } from './archive/cpio.ts';
@@ -13,15 +13,8 @@ import { shellQuote } from './shell-quote.ts';
 
 const encoder = new TextEncoder();
 
-/** Which devices carry the run channel, as the guest sees them. */
-export interface RunDevices {
-  readonly io: string;
-  readonly err: string;
-  readonly control: string;
-}
-
-/** Xen consoles 1 to 3; console 0 is the kernel's. */
-export const XEN_RUN_DEVICES: RunDevices = { io: '/dev/hvc1', err: '/dev/hvc2', control: '/dev/hvc3' };
+/** Xen console 1, as the guest sees it; console 0 is the kernel's. */
+const AGENT_CHANNEL = '/dev/hvc1';
 
 /** How the guest's one network interface is set up. */
 export interface GuestNetwork {
@@ -43,7 +36,10 @@ export interface FolderMount {
 
 export interface GuestSettings {
   readonly hostname?: string;
-  readonly devices?: RunDevices;
+  /** The device that is the agent's channel. */
+  readonly channel?: string;
+  /** The agent's program (guest-agent). */
+  readonly agent?: Uint8Array;
   /** Loaded at the beginning, in this order. */
   readonly modules?: readonly KernelModule[];
   readonly network?: GuestNetwork;
@@ -120,18 +116,14 @@ export function baseInitramfs(busybox: Uint8Array): Uint8Array {
 /** The part with a guest's settings; goes behind the base. */
 export function settingsInitramfs({
   hostname = 'domus',
-  devices = XEN_RUN_DEVICES,
+  channel = AGENT_CHANNEL,
+  agent,
   modules = [],
   network,
   disks = [],
   folders = [],
 }: GuestSettings): Uint8Array {
-  const settings = [
-    `domus_io=${shellQuote(devices.io)}`,
-    `domus_err=${shellQuote(devices.err)}`,
-    `domus_ctl=${shellQuote(devices.control)}`,
-    `domus_hostname=${shellQuote(hostname)}`,
-  ];
+  const settings = [`domus_channel=${shellQuote(channel)}`, `domus_hostname=${shellQuote(hostname)}`];
   if (network) {
     settings.push(
       `domus_address=${shellQuote(network.address)}`,
@@ -150,6 +142,7 @@ export function settingsInitramfs({
   return writeCpio([
     directory('domus'),
     file('domus/settings', `${settings.join('\n')}\n`),
+    ...(agent ? [{ type: 'file', name: 'domus/agent', mode: 0o755, data: agent } as const] : []),
     ...(modules.length > 0 ? [directory('domus/modules')] : []),
     // Numbered, because the shell sorts what it finds.
     ...modules.map(

@@ -1,6 +1,6 @@
 /**
- * Makes a boot plan: kernel from a file or a Debian package, unpacked and checked to be one; userland with the run
- * channel's init, or the user's own initrd; the command line. Everything that comes from outside is only bytes here.
+ * Makes a boot plan: kernel from a file or a Debian package, unpacked and checked to be one; userland with the agent and
+ * its init, or the user's own initrd; the command line. Everything that comes from outside is only bytes here.
  */
 import { DomusError } from '../base/errors.ts';
 import { readKernel } from '../image/bzimage.ts';
@@ -13,16 +13,17 @@ import {
   obtainKernel,
   obtainModules,
 } from '../image/debian.ts';
+import { openAgentChannel } from '../image/guest-agent/agent-channel.ts';
 import { buildInitramfs } from '../image/initramfs.ts';
 import type { KernelModule } from '../image/modules.ts';
-import { openRunChannel } from '../image/run-channel.ts';
 import { fileExists } from '../platform/node/cache-folder.ts';
+import { readAsset } from '../platform/node/files.ts';
 import { tryReadFile } from '../platform/node/user-files.ts';
 import type { BootPlan, BootRequest, Phase } from './boot.ts';
 import type { ConsoleStream } from './machine.ts';
 
-/** The kernel's console, and the three of the run channel. */
-const NR_CONSOLES_WITH_AGENT = 4;
+/** The kernel's console, and the agent's channel. */
+const NR_CONSOLES_WITH_AGENT = 2;
 const BASE_COMMAND_LINE = 'console=hvc0';
 /**
  * For our own throwaway guests: without the kernel's self-tests of its cryptography, two thirds of all instructions of
@@ -76,11 +77,10 @@ async function kernelModules(request: BootRequest, options: DebianOptions): Prom
 }
 
 function agentOf(consoles: readonly ConsoleStream[], isThrowaway: boolean) {
-  const [, io, err, control] = consoles;
-  if (!io || !err || !control) {
-    throw new DomusError('E_MACHINE_FAILED', 'the machine lacks the consoles of the run channel');
-  }
-  return openRunChannel({ io, err, control }, { isThrowaway });
+  const [, channel] = consoles;
+  if (!channel)
+    throw new DomusError('E_MACHINE_FAILED', "the machine lacks the console of the agent's channel");
+  return openAgentChannel(channel, { isThrowaway });
 }
 
 export async function planBoot(request: BootRequest): Promise<BootPlan> {
@@ -111,6 +111,7 @@ export async function planBoot(request: BootRequest): Promise<BootPlan> {
   request.onPhase({ name: 'userland', detail: 'looking for busybox' });
   const busybox = (await obtainBusybox(options('userland'))).contents;
   const userland = buildInitramfs(busybox, {
+    agent: readAsset('guest-agent'),
     modules,
     network: request.network,
     disks: request.disks,

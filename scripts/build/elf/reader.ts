@@ -69,14 +69,25 @@ export class Cursor {
   }
 }
 
-const Section = { type: 1, import: 2, function: 3, memory: 5, global: 6, export: 7, start: 8, code: 10, data: 11 };
+const Section = {
+  type: 1,
+  import: 2,
+  function: 3,
+  memory: 5,
+  global: 6,
+  export: 7,
+  start: 8,
+  code: 10,
+  data: 11,
+};
 const I32_CONST = 0x41;
 const I64_CONST = 0x42;
 
 /** A constant expression: `i32.const` or `i64.const`, and `end`. */
 function constant(cursor: Cursor): bigint {
   const opcode = cursor.byte();
-  if (opcode !== I32_CONST && opcode !== I64_CONST) throw new Error('an initial value is no integer constant');
+  if (opcode !== I32_CONST && opcode !== I64_CONST)
+    throw new Error('an initial value is no integer constant');
   const value = cursor.signed();
   cursor.byte();
   return value;

@@ -44,7 +44,12 @@ export function writeElf({ text, data, dataBytes }: MachineCode, layout: Layout)
   };
   const textEnd = TEXT_OFFSET + text.length;
   segment(0, PT_LOAD, READ | EXECUTE, [0, layout.textAddress - TEXT_OFFSET, textEnd, textEnd]);
-  segment(1, PT_LOAD, READ | WRITE, [dataOffset, layout.memoryAddress - GLOBALS_BYTES, data.length, dataBytes]);
+  segment(1, PT_LOAD, READ | WRITE, [
+    dataOffset,
+    layout.memoryAddress - GLOBALS_BYTES,
+    data.length,
+    dataBytes,
+  ]);
   segment(2, PT_GNU_STACK, READ | WRITE, [0, 0, 0, 0]);
   file.set(text, TEXT_OFFSET);
   file.set(data, dataOffset);

@@ -88,7 +88,8 @@ export const STORE: ReadonlyMap<number, string> = new Map([
 
 /** A Linux system call: number and six arguments are on the stack (System V ABI, x86-64 supplement, A.2.1). */
 export const SYSTEM_CALL = '41 59 41 58 41 5a 5a 5e 5f 58 0f 05 50';
-/** rdi, rsi and rcx hold destination, source and count; the areas may overlap. */
-export const MOVE_BYTES = '48 39 f7 76 10 48 8d 74 0e ff 48 8d 7c 0f ff fd f3 a4 fc eb 02 f3 a4';
+/** rdi, rsi and rcx hold destination, source and count. Backwards only where the destination begins inside the source. */
+export const MOVE_BYTES =
+  '48 89 f8 48 29 f0 48 39 c8 73 10 48 8d 74 0e ff 48 8d 7c 0f ff fd f3 a4 fc eb 02 f3 a4';
 /** rdi, rax and rcx hold destination, value and count. */
 export const FILL_BYTES = 'f3 aa';

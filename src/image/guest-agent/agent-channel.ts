@@ -34,6 +34,10 @@ export interface AgentChannelOptions {
 
 const NOTHING = new Uint8Array(0);
 
+/** Text of a guest, fit for a terminal. */
+const printable = (bytes: Uint8Array): string =>
+  new TextDecoder().decode(bytes).replace(/[^\x20-\x7e]/g, '?');
+
 export function openAgentChannel(
   channel: ConsoleStream,
   { isThrowaway = false }: AgentChannelOptions = {},
@@ -47,7 +51,8 @@ export function openAgentChannel(
   /** In order, once the guest is ready. */
   const send = (type: number, stream: number, session: number, payload: Uint8Array): Promise<void> =>
     ready.promise.then(
-      () => (failure === undefined ? writer.write(encodeFrame({ type, stream, session }, payload)) : undefined),
+      () =>
+        failure === undefined ? writer.write(encodeFrame({ type, stream, session }, payload)) : undefined,
       () => {},
     );
   const fail = (error: unknown): void => {
@@ -60,9 +65,13 @@ export function openAgentChannel(
   const parse = frameParser(DATA_BYTES, ({ type, stream, session: id }, payload) => {
     const value = numberOf(payload);
     if (type === Frame.ready) {
-      if (value !== VERSION) throw new DomusError('E_CHANNEL', 'the agent in the guest is of another version');
+      if (value !== VERSION)
+        throw new DomusError('E_CHANNEL', 'the agent in the guest is of another version');
       ready.resolve();
       return;
+    }
+    if (type === Frame.failed) {
+      throw new DomusError('E_RUN_GUEST', `the guest cannot run commands: ${printable(payload)}`);
     }
     const session = sessions.get(id);
     if (type === Frame.exit && value !== undefined) sessions.delete(id);

@@ -13,7 +13,12 @@ import type { CommandSpec } from './start.ts';
 const text = (chunks: readonly Uint8Array[]) => Buffer.concat(chunks).toString();
 
 /** Run a command to its end. */
-async function run(channel: AgentChannel, argv: string[], spec: Partial<CommandSpec> = {}, input?: Uint8Array) {
+async function run(
+  channel: AgentChannel,
+  argv: string[],
+  spec: Partial<CommandSpec> = {},
+  input?: Uint8Array,
+) {
   const out: Uint8Array[] = [];
   const err: Uint8Array[] = [];
   const command = channel.run({ argv, env: {}, hasInput: input !== undefined, ...spec });
@@ -35,7 +40,9 @@ test('streams stay apart, the exit code is the command’s', { skip }, async () 
   assert.equal((await run(agent.channel, ['true'])).code, 0);
 });
 
-test('environment, working folder, arguments as they are, and how a missing program looks', { skip }, async () => {
+test('environment, working folder, arguments as they are, and how a missing program looks', {
+  skip,
+}, async () => {
   using agent = startAgent();
   const strange = ["it's", '$(x) `y`', '', 'ä\n"'];
   const printed = await run(agent.channel, ['printf', '%s|', ...strange]);
@@ -101,7 +108,9 @@ test('a reader that is slow holds its own command back, and no other', { skip },
   assert.equal(nrBytes, 1_000_000);
 });
 
-test('a command that does not read holds its writer back, and its end lets the writer go', { skip }, async () => {
+test('a command that does not read holds its writer back, and its end lets the writer go', {
+  skip,
+}, async () => {
   using agent = startAgent();
   const command = agent.channel.run({ argv: ['sleep', '0.3'], env: {}, hasInput: true });
   await command.writeStdin(new Uint8Array(1 << 20));

@@ -12,6 +12,7 @@
  *     STOP    host     the guest is to power itself off
  *     READY   agent    u32: version of the protocol
  *     EXIT    agent    u32: exit code; the last frame of a session
+ *     FAILED  init     text: why the guest cannot run commands
  *
  * The guest's end is assembly/frames.ts.
  */
@@ -27,6 +28,7 @@ export const Frame = {
   stop: 7,
   ready: 8,
   exit: 9,
+  failed: 10,
 } as const;
 export const STDIN = 0;
 export const STDOUT = 1;
@@ -74,9 +76,7 @@ export function numbers(bytes: 2 | 4, ...values: readonly number[]): Uint8Array 
 
 /** The number that is a payload; undefined if it is none. */
 export const numberOf = (payload: Uint8Array): number | undefined =>
-  payload.length === 4
-    ? new DataView(payload.buffer, payload.byteOffset, 4).getUint32(0, true)
-    : undefined;
+  payload.length === 4 ? new DataView(payload.buffer, payload.byteOffset, 4).getUint32(0, true) : undefined;
 
 /**
  * Puts frames together out of pieces. The payload is the receiver's own.

@@ -14,9 +14,10 @@ import { openImageCache } from '../cache.ts';
 import type { ConsoleStream } from '../console-writer.ts';
 import { DEFAULT_KERNEL_PACKAGE, USERLAND_PACKAGE } from '../debian.ts';
 import { sampleBytes } from '../fuzz.fixture.ts';
+import { AGENT } from '../guest-agent/agent.fixture.ts';
+import { type AgentChannel, openAgentChannel } from '../guest-agent/agent-channel.ts';
+import type { CommandSpec } from '../guest-agent/start.ts';
 import { buildInitramfs } from '../initramfs.ts';
-import { openRunChannel, type RunChannel } from '../run-channel.ts';
-import type { CommandSpec } from '../run-command.ts';
 
 const QEMU = 'qemu-system-x86_64';
 const cache = openImageCache();
@@ -60,25 +61,27 @@ function socketConsole(path: string): Promise<ConsoleStream> {
 describe('the init in a real guest', { skip, timeout: 120_000 }, () => {
   let folder = '';
   let qemu: ChildProcess;
-  let channel: RunChannel;
+  let channel: AgentChannel;
   let gone: Promise<unknown>;
 
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'domus-qemu-'));
-    const devices = { io: '/dev/ttyS1', err: '/dev/ttyS2', control: '/dev/ttyS3' };
+    const socket = join(folder, 'channel');
     writeFileSync(join(folder, 'kernel'), kernel!.contents);
-    writeFileSync(join(folder, 'initrd'), buildInitramfs(busybox!.contents, { devices }));
-    const sockets = ['io', 'err', 'control'].map(name => join(folder, name));
-    const consoles = Promise.all(sockets.map(socketConsole));
+    const agent = readFileSync(AGENT);
+    writeFileSync(
+      join(folder, 'initrd'),
+      buildInitramfs(busybox!.contents, { channel: '/dev/ttyS1', agent }),
+    );
+    const console = socketConsole(socket);
     qemu = spawn(QEMU, [
       ...['-accel', 'tcg', '-cpu', 'max', '-m', '256', '-display', 'none', '-nodefaults', '-no-reboot'],
       ...['-kernel', join(folder, 'kernel'), '-initrd', join(folder, 'initrd')],
       ...['-append', 'console=ttyS0 panic=-1', '-serial', `file:${join(folder, 'console')}`],
-      ...sockets.flatMap(path => ['-serial', `unix:${path}`]),
+      ...['-serial', `unix:${socket}`],
     ]);
     gone = new Promise(done => qemu.on('exit', done));
-    const [io, err, control] = (await consoles) as [ConsoleStream, ConsoleStream, ConsoleStream];
-    channel = openRunChannel({ io, err, control });
+    channel = openAgentChannel(await console);
     await channel.ready;
   });
   after(() => {
@@ -87,7 +90,7 @@ describe('the init in a real guest', { skip, timeout: 120_000 }, () => {
   });
 
   async function run(spec: Partial<CommandSpec>, input?: Uint8Array) {
-    const command = channel.run({ argv: [], env: {}, hasInput: input !== undefined, ...spec });
+    const command = channel.run({ argv: ['sh'], env: {}, hasInput: input !== undefined, ...spec });
     const out: Uint8Array[] = [];
     const err: Uint8Array[] = [];
     command.onStdout(bytes => {
@@ -157,7 +160,7 @@ describe('the init in a real guest', { skip, timeout: 120_000 }, () => {
       { argv: ['sh', '-c', 'stty size; tty; read line; echo "got $line"; exit 4'], terminal },
       new TextEncoder().encode('typed\n'),
     );
-    assert.match(result.out, /33 99\r\n\/dev\/ttyS1\r\n/);
+    assert.match(result.out, /33 99\r\n\/dev\/pts\/0\r\n/);
     assert.match(result.out, /got typed\r\n$/);
     assert.equal(result.code, 4);
     assert.equal((await run({ argv: ['tty'] })).out, 'not a tty\n');

@@ -38,7 +38,7 @@ export function send(type: u8, stream: i32, session: i32, length: i32): void {
   while (at < size) {
     const written = write(CHANNEL_OUT, frame + at, size - at);
     if (written > 0) at += written;
-    else if (written != EINTR && written != EAGAIN) exit(1);
+    else if (written !== EINTR && written !== EAGAIN) exit(1);
   }
 }
 

@@ -6,8 +6,8 @@
  */
 import * as frames from './frames';
 import { reserve } from './reserve';
-import { drain, feed, receive, SESSIONS, session } from './sessions';
-import { prepare, setSize, spawn, START_BYTES } from './spawn';
+import { drain, feed, limit, receive, SESSIONS, session } from './sessions';
+import { prepare, START_BYTES, setSize, spawn } from './spawn';
 import {
   address,
   blockSignals,
@@ -46,29 +46,29 @@ let hasEnded: bool = false;
 let received: i32 = 0;
 
 /** What the host sends for a stream or a command. */
-function act(type: u8, stream: i32, id: i32, length: i32): void {
-  if (type == frames.STOP) {
+function act(type: u8, stream: i32, id: i32): void {
+  if (type === frames.STOP) {
     hasEnded = true;
     return;
   }
   if (id >= SESSIONS) return;
   const at = session(id);
-  if (type == frames.START) {
+  if (type === frames.START) {
     if (!at.isOpen) spawn(id, start);
     return;
   }
   if (!at.isOpen) return;
-  if (type == frames.END) {
+  if (type === frames.END) {
     at.inputEnds = true;
     feed(id, at);
-  } else if (type == frames.CREDIT) {
-    if (stream == 1) at.outputCredit += load<i32>(small);
+  } else if (type === frames.CREDIT) {
+    if (stream === 1) at.outputCredit += load<i32>(small);
     else at.errorCredit += load<i32>(small);
-  } else if (type == frames.SIGNAL) {
+  } else if (type === frames.SIGNAL) {
     const signal = load<i32>(small);
     // A command that is to die takes along what it has started.
-    if (!at.hasExited) kill(signal == SIGKILL ? -at.pid : at.pid, signal);
-  } else if (type == frames.RESIZE && at.isTerminal && at.output >= 0) {
+    if (!at.hasExited) kill(signal === SIGKILL ? -at.pid : at.pid, signal);
+  } else if (type === frames.RESIZE && at.isTerminal && at.output >= 0) {
     setSize(at.output, load<u16>(small), load<u16>(small, 2));
   }
 }
@@ -89,12 +89,13 @@ function parse(size: i32): void {
     const length = <i32>load<u32>(header, 4);
     const have = received - frames.HEADER_BYTES;
     const count = min(length - have, size - at);
-    if (type == frames.DATA) {
+    if (type === frames.DATA) {
       if (id < SESSIONS && session(id).isOpen) {
         receive(session(id), input + at, count);
-        feed(id, session(id));
+        // Whole frames at once: each write may wake the command.
+        if (have + count === length) feed(id, session(id));
       }
-    } else if (type == frames.START) {
+    } else if (type === frames.START) {
       if (length <= START_BYTES) memory.copy(start + have, input + at, count);
     } else if (length <= 8) {
       memory.copy(small + have, input + at, count);
@@ -103,13 +104,13 @@ function parse(size: i32): void {
     at += count;
     if (received - frames.HEADER_BYTES < length) continue;
     received = 0;
-    if (type != frames.DATA) act(type, stream, id, length);
+    if (type !== frames.DATA) act(type, stream, id);
   }
 }
 
 function readChannel(): void {
   const size = read(CHANNEL, input, INPUT_BYTES);
-  if (size == EINTR || size == EAGAIN) return;
+  if (size === EINTR || size === EAGAIN) return;
   if (size <= 0) hasEnded = true;
   else parse(size);
 }
@@ -117,16 +118,16 @@ function readChannel(): void {
 /** Exit codes as a shell counts them. */
 function codeOf(waitStatus: i32): i32 {
   const signal = waitStatus & 127;
-  return signal != 0 ? 128 + signal : (waitStatus >> 8) & 255;
+  return signal !== 0 ? 128 + signal : (waitStatus >> 8) & 255;
 }
 
 function reap(): void {
   while (true) {
     const pid = waitAny(status);
     if (pid <= 0) return;
-    for (let id = 0; id < SESSIONS; id++) {
+    for (let id = 0; id < limit(); id++) {
       const at = session(id);
-      if (!at.isOpen || at.hasExited || at.pid != pid) continue;
+      if (!at.isOpen || at.hasExited || at.pid !== pid) continue;
       at.hasExited = true;
       at.code = codeOf(load<i32>(status));
     }
@@ -147,7 +148,7 @@ function watchSession(id: i32): void {
   if (!at.isOpen) return;
   if (at.output >= 0 && at.outputCredit > 0 && !at.hasExited) watch(at.output, POLLIN);
   if (at.error >= 0 && at.errorCredit > 0 && !at.hasExited) watch(at.error, POLLIN);
-  if (at.input >= 0 && at.waiting > 0) watch(at.input, POLLOUT);
+  if (at.isBlocked) watch(at.input, POLLOUT);
 }
 
 /** Bytes as they are, in both directions: the channel may be a terminal. Source: Linux, asm-generic/termbits.h. */
@@ -181,20 +182,20 @@ export function main(): i32 {
     nrEntries = 0;
     watch(CHANNEL, POLLIN);
     watch(children, POLLIN);
-    for (let id = 0; id < SESSIONS; id++) watchSession(id);
+    for (let id = 0; id < limit(); id++) watchSession(id);
     if (poll(entries, nrEntries) < 0) continue;
-    if (load<i16>(entries, 14) != 0) {
+    if (load<i16>(entries, 14) !== 0) {
       read(children, status, 256);
       reap();
     }
-    if (load<i16>(entries, 6) != 0) readChannel();
-    for (let id = 0; id < SESSIONS; id++) {
+    if (load<i16>(entries, 6) !== 0) readChannel();
+    for (let id = 0; id < limit(); id++) {
       const at = session(id);
       if (!at.isOpen) continue;
-      feed(id, at);
+      if (at.isBlocked) feed(id, at);
       drain(id, at);
     }
   }
-  if (getpid() == 1) powerOff();
+  if (getpid() === 1) powerOff();
   return 0;
 }

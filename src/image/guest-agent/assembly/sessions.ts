@@ -1,12 +1,12 @@
 /** The table of sessions: one for each command that runs, with its files and what waits for it. */
-import { OUTPUT_BYTES, WINDOW_BYTES, CREDIT, DATA, END, EXIT, payload, send, sendNumber } from './frames';
+import { CREDIT, DATA, END, EXIT, OUTPUT_BYTES, payload, send, sendNumber, WINDOW_BYTES } from './frames';
 import { reserve } from './reserve';
 import { close, EAGAIN, EINTR, read, write } from './system';
 
 export const SESSIONS: i32 = 64;
 
 /** A row of the table; file descriptors are -1 when closed. */
-// @ts-ignore: an AssemblyScript decorator
+// @ts-expect-error: an AssemblyScript decorator
 @unmanaged
 export class Session {
   isOpen: bool;
@@ -14,6 +14,8 @@ export class Session {
   /** Close `input` when what waits has been written. */
   inputEnds: bool;
   isTerminal: bool;
+  /** The command does not take its input at the moment. */
+  isBlocked: bool;
   pid: i32;
   code: i32;
   /** The command's standard input, output and error; for a terminal the first two are its master. */
@@ -39,7 +41,14 @@ export function session(id: i32): Session {
   return changetype<Session>(table + <usize>id * ROW_BYTES);
 }
 
+let nrRows: i32 = 0;
+/** No session with this number or a higher one has ever been open. */
+export function limit(): i32 {
+  return nrRows;
+}
+
 export function open(id: i32): Session {
+  nrRows = max(nrRows, id + 1);
   const opened = session(id);
   memory.fill(changetype<usize>(opened), 0, ROW_BYTES);
   opened.isOpen = true;
@@ -60,7 +69,7 @@ export function receive(at: Session, from: usize, size: i32): void {
 }
 
 function tell(id: i32, at: Session): void {
-  if (at.untold == 0) return;
+  if (at.untold === 0) return;
   sendNumber(CREDIT, 0, id, at.untold);
   at.untold = 0;
 }
@@ -73,11 +82,15 @@ function closeInput(at: Session): void {
 
 /** Give the command what it takes of the input that waits. */
 export function feed(id: i32, at: Session): void {
+  at.isBlocked = false;
   while (at.input >= 0 && at.waiting > 0) {
     const count = min(at.waiting, WINDOW_BYTES - at.waitingAt);
     const written = write(at.input, at.ring + at.waitingAt, count);
-    if (written == EINTR) continue;
-    if (written == EAGAIN) break;
+    if (written === EINTR) continue;
+    if (written === EAGAIN) {
+      at.isBlocked = true;
+      break;
+    }
     if (written <= 0) {
       closeInput(at);
       break;
@@ -91,30 +104,30 @@ export function feed(id: i32, at: Session): void {
     at.untold += at.waiting;
     at.waiting = 0;
   }
-  if (at.waiting == 0 && at.inputEnds) closeInput(at);
-  if (at.waiting == 0 || at.untold >= WINDOW_BYTES / 4) tell(id, at);
+  if (at.waiting === 0 && at.inputEnds) closeInput(at);
+  if (at.waiting === 0 || at.untold >= WINDOW_BYTES / 4) tell(id, at);
 }
 
 /** Pass on one piece of output. False when there is none now: the stream has ended, or waits. */
 function passOn(id: i32, at: Session, stream: i32): bool {
-  const fd = stream == 1 ? at.output : at.error;
-  const credit = stream == 1 ? at.outputCredit : at.errorCredit;
+  const fd = stream === 1 ? at.output : at.error;
+  const credit = stream === 1 ? at.outputCredit : at.errorCredit;
   if (fd < 0 || credit <= 0) return false;
   const count = read(fd, payload, min(credit, OUTPUT_BYTES));
-  if (count == EINTR) return true;
-  if (count == EAGAIN && !at.hasExited) return false;
+  if (count === EINTR) return true;
+  if (count === EAGAIN && !at.hasExited) return false;
   if (count <= 0) {
     endOutput(id, at, stream);
     return false;
   }
-  if (stream == 1) at.outputCredit -= count;
+  if (stream === 1) at.outputCredit -= count;
   else at.errorCredit -= count;
   send(DATA, stream, id, count);
   return true;
 }
 
 function endOutput(id: i32, at: Session, stream: i32): void {
-  if (stream == 1) {
+  if (stream === 1) {
     if (at.isTerminal) at.input = -1;
     close(at.output);
     at.output = -1;

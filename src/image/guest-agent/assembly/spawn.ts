@@ -1,7 +1,7 @@
 /** Starts a command: pipes or a terminal, a process with the wanted user, folder and environment, and the program. */
 import { DATA, EXIT, payload, send, sendNumber } from './frames';
 import { reserve } from './reserve';
-import { open, Session } from './sessions';
+import * as sessions from './sessions';
 import {
   AT_FDCWD,
   address,
@@ -65,7 +65,7 @@ export function prepare(): void {
 }
 
 /** Offsets in a START payload; strings follow the groups: folder, arguments, variables, each with a NUL. */
-// @ts-ignore: an AssemblyScript decorator
+// @ts-expect-error: an AssemblyScript decorator
 @unmanaged
 class Start {
   flags: u32;
@@ -103,7 +103,7 @@ let childInput: i32 = -1;
 let childOutput: i32 = -1;
 let childError: i32 = -1;
 
-function openTerminal(at: Session, start: Start): bool {
+function openTerminal(at: sessions.Session, start: Start): bool {
   const master = openat(AT_FDCWD, text('/dev/ptmx'), O_RDWR | O_NOCTTY | O_CLOEXEC);
   if (master < 0) return false;
   store<i32>(number, 0);
@@ -121,7 +121,7 @@ function openTerminal(at: Session, start: Start): bool {
   return true;
 }
 
-function openPipes(at: Session, hasInput: bool): bool {
+function openPipes(at: sessions.Session, hasInput: bool): bool {
   if (hasInput) {
     if (!pipeFor(true)) return false;
     childInput = load<i32>(ends);
@@ -140,19 +140,19 @@ function openPipes(at: Session, hasInput: bool): bool {
 
 function closeChildFiles(): void {
   if (childInput >= 0) close(childInput);
-  if (childOutput >= 0 && childOutput != childInput) close(childOutput);
-  if (childError >= 0 && childError != childInput) close(childError);
+  if (childOutput >= 0 && childOutput !== childInput) close(childOutput);
+  if (childError >= 0 && childError !== childInput) close(childError);
 }
 
 /** START for session `id`. */
 export function spawn(id: i32, request: usize): void {
   const start = changetype<Start>(request);
-  const at = open(id);
+  const at = sessions.open(id);
   childInput = childOutput = childError = -1;
-  const isTerminal = (start.flags & TERMINAL) != 0;
-  const hasFiles = isTerminal ? openTerminal(at, start) : openPipes(at, (start.flags & INPUT) != 0);
+  const isTerminal = (start.flags & TERMINAL) !== 0;
+  const hasFiles = isTerminal ? openTerminal(at, start) : openPipes(at, (start.flags & INPUT) !== 0);
   const pid = hasFiles ? fork() : -1;
-  if (pid == 0) becomeCommand(start, isTerminal);
+  if (pid === 0) becomeCommand(start, isTerminal);
   closeChildFiles();
   if (pid > 0) {
     at.pid = pid;
@@ -188,9 +188,9 @@ function becomeCommand(start: Start, isTerminal: bool): void {
   duplicate(childError, 2);
   if (isTerminal) ioctl(0, TIOCSCTTY, 0);
   // The root of process 1 may be another one than it was when this agent began.
-  if (getpid() != 1) {
+  if (getpid() !== 1) {
     const root = openat(procFolder, text('1/root'), O_DIRECTORY | O_CLOEXEC);
-    if (root >= 0 && fchdir(root) == 0) chroot(text('.'));
+    if (root >= 0 && fchdir(root) === 0) chroot(text('.'));
   }
   const groups = changetype<usize>(start) + offsetof<Start>();
   const folder = groups + <usize>start.nrGroups * 4;
@@ -210,17 +210,21 @@ function becomeCommand(start: Start, isTerminal: bool): void {
   for (let i = 0; i < <i32>start.nrVariables; i++, at += 8, string = skip(string)) {
     store<i64>(at, address(string));
     // `PATH=` as four bytes and a fifth.
-    if (load<u32>(string) == 0x48544150 && load<u8>(string, 4) == 0x3d) searched = string + 5;
+    if (load<u32>(string) === 0x48544150 && load<u8>(string, 4) === 0x3d) searched = string + 5;
   }
   store<i64>(at, 0);
-  if ((start.flags & USER) != 0 && becomeUser(start.uid, start.gid, start.nrGroups, groups) < 0) {
+  if ((start.flags & USER) !== 0 && becomeUser(start.uid, start.gid, start.nrGroups, groups) < 0) {
     giveUp(program, ': cannot become the user\n', CANNOT_EXECUTE);
   }
   const moved = chdir(folder);
   if (moved < 0) {
-    giveUp(folder, moved == ENOENT ? ': no such folder\n' : ': cannot be the working folder\n', CANNOT_EXECUTE);
+    giveUp(
+      folder,
+      moved === ENOENT ? ': no such folder\n' : ': cannot be the working folder\n',
+      CANNOT_EXECUTE,
+    );
   }
-  if ((start.flags & TOOL) != 0) {
+  if ((start.flags & TOOL) !== 0) {
     execveFile(TOOL_FILE, argv, envp);
     giveUp(program, ': the tools of the agent are missing\n', CANNOT_EXECUTE);
   }
@@ -231,24 +235,24 @@ function becomeCommand(start: Start, isTerminal: bool): void {
 function execute(program: usize, argv: usize, envp: usize, searched: usize): void {
   let error = ENOENT;
   if (contains(program, 0x2f)) error = execve(program, argv, envp);
-  else if (searched != 0 && load<u8>(program) != 0) {
+  else if (searched !== 0 && load<u8>(program) !== 0) {
     let from = searched;
     while (true) {
       let to = path;
-      while (load<u8>(from) != 0 && load<u8>(from) != 0x3a) {
+      while (load<u8>(from) !== 0 && load<u8>(from) !== 0x3a) {
         if (to < path + 4000) store<u8>(to++, load<u8>(from));
         from++;
       }
-      if (to == path) store<u8>(to++, 0x2e);
+      if (to === path) store<u8>(to++, 0x2e);
       store<u8>(to++, 0x2f);
       if (lengthOf(program) < 4000) to = append(to, program);
       store<u8>(to, 0);
       const failed = execve(path, argv, envp);
-      if (failed != ENOENT && failed != ENOTDIR) error = failed;
-      if (load<u8>(from) == 0) break;
+      if (failed !== ENOENT && failed !== ENOTDIR) error = failed;
+      if (load<u8>(from) === 0) break;
       from++;
     }
   }
-  if (error == ENOENT || error == ENOTDIR) giveUp(program, ': not found\n', NOT_FOUND);
+  if (error === ENOENT || error === ENOTDIR) giveUp(program, ': not found\n', NOT_FOUND);
   giveUp(program, ': cannot be executed\n', CANNOT_EXECUTE);
 }

@@ -3,16 +3,14 @@
  * Source: Linux, arch/x86/entry/syscalls/syscall_64.tbl.
  */
 
-// @ts-ignore: an AssemblyScript decorator
-@external('linux', 'syscall')
-declare function syscall(number: i64, a: i64, b: i64, c: i64, d: i64, e: i64, f: i64): i64;
+import { syscall } from './linux';
 
 /** Where linear memory lies in the process (scripts/build/guest-agent.ts). */
 const MEMORY_ADDRESS: i64 = 0x1000_0000;
 
 /** A pointer as the kernel and other programs see it. */
 export function address(pointer: usize): i64 {
-  return pointer == 0 ? 0 : MEMORY_ADDRESS + <i64>pointer;
+  return pointer === 0 ? 0 : MEMORY_ADDRESS + <i64>pointer;
 }
 
 export const EINTR: i32 = -4;
@@ -87,8 +85,8 @@ export function setsid(): i32 {
 /** Group, list of groups and user, in the order in which the right to change them is lost. */
 export function becomeUser(uid: u32, gid: u32, nrGroups: i32, groups: usize): i32 {
   let result = call(116, nrGroups, address(groups));
-  if (result == 0) result = call(106, gid);
-  if (result == 0) result = call(105, uid);
+  if (result === 0) result = call(106, gid);
+  if (result === 0) result = call(105, uid);
   return result;
 }
 export function pipe(ends: usize): i32 {

@@ -7,7 +7,7 @@ const buffer: usize = memory.data(256);
 export function text(literal: string): usize {
   const length = literal.length;
   for (let i = 0; i < length && i < BUFFER_BYTES - 1; i++) {
-    store<u8>(buffer + i, <u8>load<u16>(changetype<usize>(literal) + (<usize>i << 1)));
+    store<u8>(buffer + i, <u8>load<u16>(changetype<usize>(literal) + ((<usize>i) << 1)));
   }
   store<u8>(buffer + length, 0);
   return buffer;
@@ -15,12 +15,12 @@ export function text(literal: string): usize {
 
 export function lengthOf(string: usize): i32 {
   let length = 0;
-  while (load<u8>(string + length) != 0) length++;
+  while (load<u8>(string + length) !== 0) length++;
   return length;
 }
 
 export function contains(string: usize, byte: u8): bool {
-  for (let at = string; load<u8>(at) != 0; at++) if (load<u8>(at) == byte) return true;
+  for (let at = string; load<u8>(at) !== 0; at++) if (load<u8>(at) === byte) return true;
   return false;
 }
 
