@@ -18,8 +18,8 @@ const OLDEST_NODE = 24;
 const OWN_FAILURE = 125;
 const USAGE_ERROR = 2;
 
-/** Failures before the command line was read: `run` reports its own failures with 125, as docker does. */
-const failure = process.argv[2] === 'run' ? OWN_FAILURE : USAGE_ERROR;
+/** Failures before the command line was read: `run` and `exec` report their own with 125, as docker does. */
+const failure = ['run', 'exec'].includes(process.argv[2]) ? OWN_FAILURE : USAGE_ERROR;
 
 function bundledRuntime() {
   const platform = process.platform === 'win32' ? 'win' : process.platform;

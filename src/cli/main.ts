@@ -3,8 +3,9 @@
  * what happened and how to mend it. Returns the exit code; bin/domus.js ends the process with it.
  */
 import { DomusError } from '../base/errors.ts';
-import { nodeTimers } from '../platform/node/clock.ts';
+import { createNodeClock, nodeTimers } from '../platform/node/clock.ts';
 import { hostEnvironment } from '../platform/node/host-info.ts';
+import { ownEntry } from '../platform/node/state-folder.ts';
 import { standardError, standardInput, standardOutput } from '../platform/node/streams.ts';
 import { createTerminal } from '../platform/node/terminal.ts';
 import { Host, type HostOptions } from '../toolstack/host.ts';
@@ -26,8 +27,10 @@ export function createContext(openHost: (options: HostOptions) => Promise<Host> 
     stderr,
     terminal: createTerminal(),
     timers: nodeTimers,
+    clock: createNodeClock(),
     env: hostEnvironment(),
     openHost,
+    daemon: { entry: ownEntry() },
     print: text => stdout.write(encoder.encode(text)),
     complain: text => stderr.write(encoder.encode(`${text}\n`)),
   };
@@ -99,6 +102,6 @@ export async function main(
   } catch (error) {
     if (error instanceof Interruption) return error.exitCode;
     await reportError(context, error);
-    return exitCodeOf(error, args[0] === 'run');
+    return exitCodeOf(error, args[0]);
   }
 }

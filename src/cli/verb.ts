@@ -1,5 +1,6 @@
 /** What a verb of the command line is, and what it may use. */
-import type { ByteSink, ByteSource, Terminal, Timers } from '../platform/platform.ts';
+import type { ByteSink, ByteSource, Clock, Terminal, Timers } from '../platform/platform.ts';
+import type { DaemonClientOptions } from '../toolstack/daemon/client.ts';
 import type { Host, HostOptions } from '../toolstack/host.ts';
 import type { OptionSpec, OptionValues } from './options.ts';
 
@@ -10,8 +11,11 @@ export interface CommandContext {
   readonly stderr: ByteSink;
   readonly terminal: Terminal;
   readonly timers: Timers;
+  readonly clock: Clock;
   readonly env: Readonly<Record<string, string | undefined>>;
   openHost(options: HostOptions): Promise<Host>;
+  /** How the host process is found and started. */
+  readonly daemon: DaemonClientOptions;
   /** Write text to standard output. */
   print(text: string): Promise<void>;
   /** Write a line to standard error. */

@@ -1,12 +1,14 @@
 /**
  * What the toolstack needs in order to boot: files to start from, and a way to run commands once the guest is up.
  *
- * A *boot plan* is made by the image layer from a request. Its `connect` gives the agent, the host's side of the run
- * channel: hvc1 carries standard input and output, hvc2 standard error, hvc3 control messages. A guest that the user
- * brings with --initrd has no agent: its console is all there is.
+ * A *boot plan* is made by the image layer from a request. Its `connect` gives the agent: the host's side of the channel
+ * to the program in the guest that runs commands (image/guest-agent), over the console hvc1. A guest that the user brings
+ * with --initrd has no agent: its console is all there is.
  */
+import type { RunningCommand } from '../image/guest-agent/session.ts';
+import type { CommandSpec } from '../image/guest-agent/start.ts';
 import type { FolderMount, GuestNetwork } from '../image/initramfs.ts';
-import type { ByteListener, ConsoleStream } from './machine.ts';
+import type { ConsoleStream } from './machine.ts';
 
 /** What is happening now, for people who wait. */
 export interface Phase {
@@ -22,39 +24,15 @@ export interface TerminalSize {
   readonly rows: number;
 }
 
-export interface CommandSpec {
-  readonly argv: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
-  /** Run the command on a terminal of this size; standard error is then part of standard output. */
-  readonly terminal?: TerminalSize;
-  /** Without input the command reads an empty file. */
-  readonly hasInput: boolean;
-}
-
-export interface RunningCommand {
-  onStdout(listener: ByteListener): void;
-  onStderr(listener: ByteListener): void;
-  /** Settles when the next chunk is welcome. */
-  writeStdin(chunk: Uint8Array): Promise<void>;
-  closeStdin(): void;
-  resize(size: TerminalSize): void;
-  /** Send a signal, by its Linux number. */
-  kill(signal: number): void;
-  /** The guest has reported the command's end; `exit` may still be waiting for output to be taken. */
-  readonly hasExited: boolean;
-  /**
-   * The exit code as a shell counts it (126: cannot be executed, 127: not found, 128+n: killed by signal n). Settles
-   * when all output has been taken by the listeners.
-   */
-  readonly exit: Promise<number>;
-}
+export type { RunningCommand } from '../image/guest-agent/session.ts';
+export type { CommandSpec } from '../image/guest-agent/start.ts';
 
 export interface GuestAgent {
   /** The guest is up and takes commands. */
   readonly ready: Promise<void>;
   /** Whether commands may follow one another, as `vm.exec` needs it. */
   readonly isReusable: boolean;
-  /** Start a command; one at a time. */
+  /** Start a command; several may run at the same time. @throws DomusError E_RUN_ARGUMENT, E_BUSY */
   run(command: CommandSpec): RunningCommand;
   /** The guest is gone and its consoles have handed over their last bytes. */
   finish?(): void;

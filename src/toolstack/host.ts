@@ -78,6 +78,8 @@ export interface MachineOptions {
   readonly folders?: readonly (string | FolderSpec)[];
   /** Hears the guest's console (hvc0). */
   readonly console?: ByteListener;
+  /** Hears what is being done for this guest, besides the host's own listener. */
+  readonly onPhase?: (phase: Phase) => void;
   readonly signal?: AbortSignal;
 }
 
@@ -280,7 +282,8 @@ export class Host implements AsyncDisposable {
     const { memoryBytes, vcpus, pcpus, engine, platform, network, disks, folders, needsAgent, isThrowaway } =
       checked;
     const { kernel, initrd, append, signal } = options;
-    const plan = await this.#plan({
+    const report = (phase: Phase) => this.#report(phase, options);
+    const plan = await this.#plan(report, {
       kernel,
       initrd,
       append,
@@ -296,7 +299,7 @@ export class Host implements AsyncDisposable {
       disks: disks.map(({ name }) => name),
       folders: folders.map(({ mount }) => mount),
     });
-    this.#report({ name: 'create', detail: 'building the machine' });
+    report({ name: 'create', detail: 'building the machine' });
     await network?.publish();
     const machine = await this.#parts.createMachine({
       kernel: plan.kernel,
@@ -322,27 +325,28 @@ export class Host implements AsyncDisposable {
     const vm = new VirtualMachine(machine, {
       plan,
       platform,
-      onPhase: phase => this.#report(phase),
+      onPhase: report,
       console: options.console,
       network,
       disks,
     });
     this.#machines.add(vm);
     if (options.gdbPort !== undefined) {
-      this.#report({ name: 'gdb', detail: `waiting for gdb on 127.0.0.1:${options.gdbPort}` });
+      report({ name: 'gdb', detail: `waiting for gdb on 127.0.0.1:${options.gdbPort}` });
     }
     return vm;
   }
 
-  #report(phase: Phase): void {
+  #report(phase: Phase, options: MachineOptions): void {
     this.#onPhase(phase);
+    options.onPhase?.(phase);
   }
 
-  async #plan(request: Omit<BootRequest, 'onPhase'>): Promise<BootPlan> {
+  async #plan(report: (phase: Phase) => void, request: Omit<BootRequest, 'onPhase'>): Promise<BootPlan> {
     let current = 'looking for a kernel';
     const onPhase = (phase: Phase) => {
       current = phase.detail ?? phase.name;
-      this.#report(phase);
+      report(phase);
     };
     try {
       return await abortable(this.#parts.planBoot({ ...request, onPhase }), request.signal);

@@ -14,6 +14,7 @@ import { type CrashReport, GuestFailure, MachineFailure } from './crash-report.t
 import { nodeDiskHost } from './disk-host.ts';
 import type { DiskSpec } from './disk-spec.ts';
 import { closeDisks, GuestDisk, openDisks } from './guest-disk.ts';
+import { resolveUser } from './guest-user.ts';
 import type {
   ByteListener,
   ConsoleStream,
@@ -24,18 +25,30 @@ import type {
 } from './machine.ts';
 import type { VirtualNetwork } from './network.ts';
 
-export interface ExecOptions {
+/** How a command runs, whoever takes its output. */
+export interface CommandOptions {
   /** Variables of the command's environment, besides those of the guest's init. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Folder to run it in; default `/`. */
+  readonly workingFolder?: string;
+  /** `USER[:GROUP]` of the guest, by name or number; default root. */
+  readonly user?: string;
+  /** Run the command on a terminal. */
+  readonly terminal?: TerminalSize;
+  /** One of the agent's own tools, whatever the guest has installed. */
+  readonly isTool?: boolean;
+  /** Whether there is input; otherwise the command reads an empty file. */
+  readonly hasInput?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+export interface ExecOptions extends Omit<CommandOptions, 'hasInput'> {
   readonly stdin?: InputSource;
   /** Default 'collect'. */
   readonly stdout?: OutputTarget;
   readonly stderr?: OutputTarget;
-  /** Run the command on a terminal. */
-  readonly terminal?: TerminalSize;
   /** Called once with a function to be called at each later change of the terminal's size. */
   readonly onTerminal?: (resize: (size: TerminalSize) => void) => void;
-  readonly signal?: AbortSignal;
 }
 
 export interface ExecResult {
@@ -74,7 +87,6 @@ export class VirtualMachine implements AsyncDisposable {
   readonly #ended = Promise.withResolvers<End>();
   readonly #onPhase: (phase: Phase) => void;
   #end: End | undefined;
-  #isBusy = false;
   #nrCommands = 0;
 
   /** Take over a machine that has been built and not started. Use Host.create or Host.run. */
@@ -174,18 +186,15 @@ export class VirtualMachine implements AsyncDisposable {
   }
 
   /**
-   * Run a command in the guest and wait for its end.
+   * Run a command in the guest and wait for its end. Several may run at the same time.
    * @throws DomusError E_NO_AGENT, E_BUSY, E_ONE_COMMAND; GuestFailure when the guest stops before the command ends
    */
   async exec(command: readonly string[] | string, options: ExecOptions = {}): Promise<ExecResult> {
-    const agent = this.#claimAgent();
-    this.#isBusy = true;
     const stdout = openOutput(options.stdout ?? 'collect', this.#platform.isDeterministic);
     const stderr = openOutput(options.stderr ?? 'collect', this.#platform.isDeterministic);
     try {
-      await abortable(this.#untilStopped(agent.ready), options.signal);
-      this.#nrCommands += 1;
-      const running = agent.run(commandSpec(command, options));
+      const { agent, spec } = await this.#prepare(command, options);
+      const running = agent.run(spec);
       const exitCode = await this.#follow(running, stdout, stderr, options);
       await Promise.all([stdout.drained(), stderr.drained()]);
       return { exitCode, stdout: stdout.bytes(), stderr: stderr.bytes() };
@@ -194,8 +203,40 @@ export class VirtualMachine implements AsyncDisposable {
     } finally {
       stdout.release();
       stderr.release();
-      this.#isBusy = false;
     }
+  }
+
+  /**
+   * Run a command for a caller who moves its streams: `attach` gets it before any of its output. Settles with the exit code when
+   * all output has been taken; rejects as `exec` does.
+   */
+  async execAttached(
+    command: readonly string[] | string,
+    options: CommandOptions,
+    attach: (running: RunningCommand) => void,
+  ): Promise<number> {
+    try {
+      const { agent, spec } = await this.#prepare(command, options);
+      const running = agent.run(spec);
+      attach(running);
+      return await running.exit;
+    } catch (error) {
+      throw this.#explain(error);
+    }
+  }
+
+  /** Waits for the agent and looks up what the command needs. */
+  async #prepare(command: readonly string[] | string, options: CommandOptions) {
+    const agent = this.#claimAgent();
+    const spec = commandSpec(command, options);
+    await abortable(this.#untilStopped(agent.ready), options.signal);
+    if (options.user === undefined) {
+      this.#nrCommands += 1;
+      return { agent, spec };
+    }
+    const user = await this.#untilStopped(resolveUser(agent, options.user));
+    this.#nrCommands += 1;
+    return { agent, spec: { ...spec, user } };
   }
 
   /**
@@ -253,9 +294,6 @@ export class VirtualMachine implements AsyncDisposable {
         'this guest was booted from an initrd of its own and takes no commands',
         'use its console, or boot without an initrd',
       );
-    }
-    if (this.#isBusy) {
-      throw new DomusError('E_BUSY', 'a command is still running in this guest', 'wait for its end first');
     }
     if (this.#nrCommands > 0 && !this.#agent.isReusable) {
       throw new DomusError('E_ONE_COMMAND', 'this guest runs a single command', 'create another guest');
@@ -379,7 +417,10 @@ const SIGKILL = 9;
 
 const isCrash = (shutdown: Shutdown) => shutdown.reason === 'crash' || shutdown.reason === 'watchdog';
 
-function commandSpec(command: readonly string[] | string, options: ExecOptions): CommandSpec {
+function commandSpec(
+  command: readonly string[] | string,
+  options: CommandOptions & Pick<ExecOptions, 'stdin'>,
+): CommandSpec {
   const argv = typeof command === 'string' ? ['/bin/sh', '-c', command] : command;
   if (argv.length === 0 || argv[0] === '') {
     throw new DomusError('E_NO_COMMAND', 'the command is empty', 'name a program, for example uname');
@@ -392,7 +433,9 @@ function commandSpec(command: readonly string[] | string, options: ExecOptions):
   return {
     argv,
     env: options.env ?? {},
-    hasInput: options.stdin !== undefined,
+    hasInput: options.hasInput ?? options.stdin !== undefined,
+    ...(options.workingFolder !== undefined && { workingFolder: options.workingFolder }),
+    ...(options.isTool && { isTool: true }),
     ...(options.terminal && { terminal: options.terminal }),
   };
 }

@@ -1,9 +1,19 @@
 /** All verbs, in the order of the help. */
 import type { Verb } from '../verb.ts';
 import { cache } from './cache.ts';
+import { console } from './console.ts';
+import { daemon } from './daemon.ts';
+import { destroy } from './destroy.ts';
 import { doctor } from './doctor.ts';
+import { exec } from './exec.ts';
+import { list } from './list.ts';
+import { logs } from './logs.ts';
 import { run } from './run.ts';
 import { version } from './version.ts';
 import { vhd } from './vhd.ts';
+import { wait } from './wait.ts';
 
-export const VERBS: readonly Verb[] = [run, vhd, doctor, cache, version];
+export const VERBS: readonly Verb[] = [
+  ...[run, exec, logs, list, console, wait, destroy],
+  ...[vhd, doctor, cache, version, daemon],
+];

@@ -7,6 +7,7 @@
 import { DomusError } from '../../base/errors.ts';
 import { parseForward } from '../../net/nat/forwards.ts';
 import { parseRule } from '../../net/policy.ts';
+import { absolutePath, fileExists } from '../../platform/node/cache-folder.ts';
 import { tryCreateFileSink } from '../../platform/node/streams.ts';
 import type { ByteSink } from '../../platform/platform.ts';
 import {
@@ -19,6 +20,7 @@ import {
   MEMORY_DEFAULT_BYTES,
   VCPUS_MAX,
 } from '../../toolstack/config.ts';
+import { checkName, type GuestRequest } from '../../toolstack/daemon/guest-request.ts';
 import { parseDiskSpec } from '../../toolstack/disk-spec.ts';
 import { parseFolderSpec } from '../../toolstack/folder-spec.ts';
 import type { RunOptions, RunResult } from '../../toolstack/host.ts';
@@ -33,20 +35,22 @@ import {
 import { parseSize } from '../../toolstack/size.ts';
 import { detachable } from '../detach.ts';
 import { watchInterrupts } from '../interrupt.ts';
-import { flag, list, type OptionValues, option, parseDurationMs, parseInteger } from '../options.ts';
+import {
+  flag,
+  list,
+  type OptionValues,
+  option,
+  parseDurationMs,
+  parseInteger,
+  spelling,
+} from '../options.ts';
 import { jsonBytes, parseOutputFormat } from '../output.ts';
 import { createProgress } from '../progress.ts';
+import { parseVariable } from '../variables.ts';
 import { type CommandContext, verb } from '../verb.ts';
+import { runDetached } from './run-detached.ts';
 
 const usage = (message: string, remedy: string) => new DomusError('E_USAGE', message, remedy);
-
-function parseVariable(text: string): readonly [string, string] {
-  const equals = text.indexOf('=');
-  const name = equals < 0 ? text : text.slice(0, equals);
-  if (!/^[^=\s]+$/.test(name)) throw usage(`"${text}" sets no variable`, 'write -e NAME=VALUE');
-  if (equals < 0) throw usage(`-e ${text} has no value`, `write -e ${text}=VALUE`);
-  return [name, text.slice(equals + 1)];
-}
 
 function parsePort(text: string): number {
   const port = parseInteger('port number')(text);
@@ -223,6 +227,18 @@ const options = {
     summary: 'json: collect the output and write one JSON document at the end',
     parse: parseOutputFormat,
   }),
+  detach: flag({
+    name: 'detach',
+    short: 'd',
+    summary: 'leave the guest running and print its name; see exec, logs, cp, list, destroy',
+  }),
+  name: option({
+    name: 'name',
+    placeholder: 'NAME',
+    summary: 'with -d: the name of the guest (default: guest- and its number)',
+    parse: checkName,
+  }),
+  remove: flag({ name: 'rm', summary: 'with -d: forget the guest and its log as soon as it has ended' }),
   quiet: flag({ name: 'quiet', short: 'q', summary: 'show no progress' }),
 };
 
@@ -266,6 +282,34 @@ function chooseCommand(
     'there is nothing to run',
     'give a COMMAND, for example: domus run -- uname -a',
   );
+}
+
+/** What a guest that stays is made of; refuses what needs this process to stay with it. */
+function detachedRequest(values: Values, operands: readonly string[]): GuestRequest {
+  const bound = (['interactive', 'tty', 'timeout', 'console', 'deterministic', 'gdb', 'trace'] as const).find(
+    key => values[key] !== undefined && values[key] !== false,
+  );
+  if (bound) throw usage(`${spelling(options[bound])} cannot be used with -d`, 'leave out one of them');
+  const network = chooseNetwork(values);
+  return {
+    name: values.name,
+    command: chooseCommand(values, operands, false),
+    env: Object.fromEntries(values.env),
+    memory: values.memory,
+    vcpus: values.vcpus,
+    pcpus: values.pcpus,
+    engine: values.engine,
+    append: values.append,
+    // The host process has a working folder of its own.
+    kernel:
+      values.kernel !== undefined && fileExists(values.kernel) ? absolutePath(values.kernel) : values.kernel,
+    initrd: values.initrd === undefined ? undefined : absolutePath(values.initrd),
+    disks: values.disk.map(disk => ({ ...disk, path: absolutePath(disk.path) })),
+    ...(network && {
+      network: { ...network, ...(values.capture !== undefined && { capture: absolutePath(values.capture) }) },
+    }),
+    isRemovedAtEnd: values.remove,
+  };
 }
 
 async function openFile(what: string, path: string): Promise<ByteSink> {
@@ -313,6 +357,8 @@ async function runGuest(
   if (values.tty && values.interactive && !terminal.isInputTerminal) {
     throw usage('-t with -i needs a terminal as standard input', 'leave out -t');
   }
+  if (values.detach) return runDetached(context, detachedRequest(values, operands), values);
+  if (values.name !== undefined || values.remove) throw usage('--name and --rm are for -d', 'add -d');
   const isJson = values.output === 'json';
   if (isJson && values.tty) throw usage('-o json cannot be used with -t', 'leave out one of them');
   const isShell = operands.length === 0 && values.initrd === undefined && terminal.isInputTerminal;
@@ -425,6 +471,7 @@ export const run = verb({
       '  domus run -- uname -a\n' +
       '  tar c . | domus run -m 1G -- sh -c "tar x && ls"\n' +
       '  domus run -it\n' +
+      '  domus run -d --name web -- httpd -f\n' +
       '  domus run --kernel ./bzImage --initrd ./initrd.img --append quiet',
   ],
   run: runGuest,

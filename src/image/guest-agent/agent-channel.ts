@@ -30,17 +30,23 @@ export interface AgentChannel {
 export interface AgentChannelOptions {
   /** The guest serves one command and is then told to power off. */
   readonly isThrowaway?: boolean;
+  /** How START is written, where it is not the agent itself that reads it. */
+  readonly encode?: (spec: CommandSpec) => Uint8Array;
+  /** What FAILED says, likewise. */
+  readonly explain?: (payload: Uint8Array) => Error;
 }
 
 const NOTHING = new Uint8Array(0);
 
-/** Text of a guest, fit for a terminal. */
-const printable = (bytes: Uint8Array): string =>
-  new TextDecoder().decode(bytes).replace(/[^\x20-\x7e]/g, '?');
+/** The guest's words, made fit for a terminal. */
+function guestFailure(payload: Uint8Array): Error {
+  const why = new TextDecoder().decode(payload).replace(/[^\x20-\x7e]/g, '?');
+  return new DomusError('E_RUN_GUEST', `the guest cannot run commands: ${why}`);
+}
 
 export function openAgentChannel(
   channel: ConsoleStream,
-  { isThrowaway = false }: AgentChannelOptions = {},
+  { isThrowaway = false, encode = encodeStart, explain = guestFailure }: AgentChannelOptions = {},
 ): AgentChannel {
   const ready = Promise.withResolvers<void>();
   ready.promise.catch(() => {});
@@ -70,9 +76,7 @@ export function openAgentChannel(
       ready.resolve();
       return;
     }
-    if (type === Frame.failed) {
-      throw new DomusError('E_RUN_GUEST', `the guest cannot run commands: ${printable(payload)}`);
-    }
+    if (type === Frame.failed) throw explain(payload);
     const session = sessions.get(id);
     if (type === Frame.exit && value !== undefined) sessions.delete(id);
     session?.receive(type, stream, payload, value);
@@ -99,7 +103,7 @@ export function openAgentChannel(
     ready: ready.promise,
     isReusable: !isThrowaway,
     run(spec) {
-      const start = encodeStart(spec);
+      const start = encode(spec);
       const id = freeId();
       const session = new Session(
         (type, stream, payload) => send(type, stream, id, payload),

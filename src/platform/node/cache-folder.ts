@@ -74,11 +74,11 @@ export async function isWritable(path: string): Promise<boolean> {
 const unique = (): string => `${process.pid}-${randomBytes(6).toString('hex')}`;
 
 /** Write a file so that readers see the old contents or the new ones, never a part. */
-export async function writeWhole(path: string, contents: Uint8Array | string): Promise<void> {
+export async function writeWhole(path: string, contents: Uint8Array | string, mode = 0o666): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   const temporary = `${path}.tmp-${unique()}`;
   try {
-    await writeFile(temporary, contents, { flush: true });
+    await writeFile(temporary, contents, { flush: true, mode });
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });

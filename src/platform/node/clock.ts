@@ -63,3 +63,7 @@ export const nodeTimers: Timers = {
     return () => clearInterval(timer);
   },
 };
+
+/** Wait, and keep the process alive for it. */
+export const sleep = (delayMs: number): Promise<void> =>
+  new Promise(resolve => void setTimeout(resolve, delayMs));

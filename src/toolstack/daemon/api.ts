@@ -1,0 +1,293 @@
+/**
+ * The interface of the host process, version 1: HTTP with JSON over its socket. docs/api/openapi.json describes it; a test compares
+ * the two.
+ */
+import { DomusError } from '../../base/errors.ts';
+import type { LocalHandler, LocalReply, LocalRequest } from '../../platform/node/local-http.ts';
+import type { Phase } from '../boot.ts';
+import type { CommandOptions } from '../virtual-machine.ts';
+import { attachConsole } from './console.ts';
+import { errorBody } from './errors.ts';
+import { type LogQuery, type LogRecord, type LogStream, readLog } from './guest-log.ts';
+import { isStringArray, isStringRecord, parseGuestRequest } from './guest-request.ts';
+import type { Guest, Guests } from './guests.ts';
+import { type RelayTarget, relayCommand } from './relay.ts';
+
+/** The protocol of an upgraded connection (image/guest-agent/frames.ts). */
+export const FRAMES_PROTOCOL = 'domus-frames/1';
+const REQUEST_BYTES_MAX = 1 << 20;
+/** Records that wait for a slow reader of a log that is followed; then it is told that some are missing. */
+const FOLLOW_RECORDS_MAX = 8192;
+
+export interface ApiOptions {
+  readonly guests: Guests;
+  readonly token: string;
+  readonly version: string;
+  readonly processId: number;
+}
+
+interface Call {
+  readonly request: LocalRequest;
+  /** The words of the path that stand for something. */
+  readonly words: readonly string[];
+  readonly options: ApiOptions;
+}
+
+type Answer = (call: Call) => Promise<LocalReply>;
+
+export interface Route {
+  readonly method: string;
+  /** As in the description: `/v1/guests/{guest}`. */
+  readonly path: string;
+  readonly answer?: Answer;
+  /** For routes that leave HTTP. */
+  readonly target?: (guest: Guest) => RelayTarget;
+}
+
+const json = (value: unknown, status = 200): LocalReply => ({
+  status,
+  contentType: 'application/json',
+  body: `${JSON.stringify(value)}\n`,
+});
+const lines = (body: AsyncIterable<string>): LocalReply => ({
+  status: 200,
+  contentType: 'application/x-ndjson',
+  body,
+});
+const guestOf = ({ options, words }: Call): Guest => options.guests.find(words[0] ?? '');
+
+/** A queue between who calls and who iterates. */
+function queue<T>() {
+  const items: T[] = [];
+  let wake = () => {};
+  let hasEnded = false;
+  return {
+    get length() {
+      return items.length;
+    },
+    push(item: T) {
+      items.push(item);
+      wake();
+    },
+    end() {
+      hasEnded = true;
+      wake();
+    },
+    async *[Symbol.asyncIterator](): AsyncGenerator<T> {
+      for (;;) {
+        while (items.length > 0) yield items.shift() as T;
+        if (hasEnded) return;
+        await new Promise<void>(resolve => {
+          wake = resolve;
+        });
+      }
+    },
+  };
+}
+
+/** One line for each phase, then `guest` or `error`. */
+async function* createdGuest({ request, options }: Call, body: unknown): AsyncGenerator<string> {
+  const phases = queue<Phase>();
+  const creation = options.guests
+    .create(parseGuestRequest(body), phase => phases.push(phase), request.signal)
+    .finally(() => phases.end());
+  creation.catch(() => {});
+  for await (const phase of phases) yield `${JSON.stringify({ phase })}\n`;
+  try {
+    yield `${JSON.stringify({ guest: (await creation).record })}\n`;
+  } catch (error) {
+    yield `${errorBody(error)}\n`;
+  }
+}
+
+async function createGuest(call: Call): Promise<LocalReply> {
+  const text = new TextDecoder().decode(await call.request.body(REQUEST_BYTES_MAX));
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    throw new DomusError('E_API_REQUEST', 'the request is not understood: it is no JSON');
+  }
+  // Refused at once, before the reply begins.
+  parseGuestRequest(body);
+  return lines(createdGuest(call, body));
+}
+
+const STREAMS: readonly LogStream[] = ['console', 'stdout', 'stderr'];
+
+function logQuery(query: URLSearchParams): LogQuery {
+  const wanted = query.get('streams')?.split(',') ?? STREAMS;
+  const streams = STREAMS.filter(stream => wanted.includes(stream));
+  const tail = query.get('tail');
+  const since = query.get('since');
+  if ((tail !== null && !/^\d{1,9}$/.test(tail)) || (since !== null && Number.isNaN(Date.parse(since)))) {
+    throw new DomusError('E_API_REQUEST', 'the request is not understood: tail or since');
+  }
+  return {
+    streams,
+    ...(tail !== null && { tail: Number(tail) }),
+    ...(since !== null && { since: new Date(Date.parse(since)).toISOString() }),
+  };
+}
+
+async function* logLines(guest: Guest, query: LogQuery, follows: boolean, signal: AbortSignal) {
+  const news = queue<LogRecord>();
+  // Reading and listening begin in one turn, so that nothing is missed or doubled.
+  const records = readLog(guest.folder, query);
+  const stop = guest.log?.follow(record => {
+    if (query.streams.includes(record.stream) && news.length < FOLLOW_RECORDS_MAX) news.push(record);
+  });
+  try {
+    for (const record of records) yield `${JSON.stringify(record)}\n`;
+    if (!follows) return;
+    signal.addEventListener('abort', () => news.end(), { once: true });
+    void guest.ended.promise.then(() => news.end());
+    for await (const record of news) yield `${JSON.stringify(record)}\n`;
+  } finally {
+    stop?.();
+  }
+}
+
+/** Wait for the end of a guest, or of the client. */
+async function waitForGuest({ request, ...call }: Call): Promise<LocalReply> {
+  const guest = guestOf({ request, ...call });
+  await Promise.race([
+    guest.ended.promise,
+    new Promise(resolve => request.signal.addEventListener('abort', resolve, { once: true })),
+  ]);
+  return json({ guest: guest.record });
+}
+
+const badStart = (what: string) => new DomusError('E_API_REQUEST', `the request is not understood: ${what}`);
+
+/** START of a command: `{command, env, workingFolder, user, terminal: {columns, rows}, hasInput, isTool}`. */
+function parseCommand(value: unknown): { command: readonly string[]; options: CommandOptions } {
+  const { command, ...rest } = (value ?? {}) as CommandOptions & { command?: unknown };
+  if (!isStringArray(command)) throw badStart('command is no list of texts');
+  const { env, workingFolder, user, terminal, hasInput, isTool } = rest;
+  if (env !== undefined && !isStringRecord(env)) throw badStart('env is no object of texts');
+  for (const text of [workingFolder, user]) {
+    if (text !== undefined && typeof text !== 'string') throw badStart('workingFolder or user is no text');
+  }
+  return {
+    command,
+    options: {
+      env,
+      workingFolder,
+      user,
+      hasInput: hasInput === true,
+      isTool: isTool === true,
+      ...(terminal && { terminal: { columns: Number(terminal.columns), rows: Number(terminal.rows) } }),
+    },
+  };
+}
+
+const commandTarget = (guest: Guest): RelayTarget => ({
+  run(start, attach, signal) {
+    const { command, options } = parseCommand(start);
+    return guest.running().execAttached(command, { ...options, signal }, attach);
+  },
+});
+
+const consoleTarget = (guest: Guest): RelayTarget => ({
+  run: (_start, attach, signal) => attachConsole(guest.running(), attach, signal),
+});
+
+export const ROUTES: readonly Route[] = [
+  {
+    method: 'GET',
+    path: '/v1/version',
+    answer: async ({ options }) => json({ version: options.version, api: 1, processId: options.processId }),
+  },
+  {
+    method: 'GET',
+    path: '/v1/guests',
+    answer: async ({ options }) => json({ guests: options.guests.list().map(({ record }) => record) }),
+  },
+  { method: 'POST', path: '/v1/guests', answer: createGuest },
+  { method: 'GET', path: '/v1/guests/{guest}', answer: async call => json({ guest: guestOf(call).record }) },
+  {
+    method: 'DELETE',
+    path: '/v1/guests/{guest}',
+    async answer(call) {
+      const guest = guestOf(call);
+      await call.options.guests.destroy(guest);
+      return json({ guest: guest.record });
+    },
+  },
+  { method: 'GET', path: '/v1/guests/{guest}/wait', answer: waitForGuest },
+  {
+    method: 'GET',
+    path: '/v1/guests/{guest}/logs',
+    async answer(call) {
+      const { query, signal } = call.request;
+      return lines(logLines(guestOf(call), logQuery(query), query.get('follow') === '1', signal));
+    },
+  },
+  { method: 'GET', path: '/v1/guests/{guest}/exec', target: commandTarget },
+  { method: 'GET', path: '/v1/guests/{guest}/console', target: consoleTarget },
+];
+
+function match(route: Route, { method, path }: LocalRequest): string[] | undefined {
+  if (route.method !== method) return undefined;
+  const have = path.split('/');
+  const want = route.path.split('/');
+  if (have.length !== want.length) return undefined;
+  const words: string[] = [];
+  for (const [i, word] of want.entries()) {
+    if (word.startsWith('{')) words.push(decodeURIComponent(have[i] ?? ''));
+    else if (word !== have[i]) return undefined;
+  }
+  return words;
+}
+
+/** HTTP status of an error; its code says more. */
+const STATUS: Readonly<Record<string, number>> = {
+  E_GUEST_NOT_FOUND: 404,
+  E_API_NOT_FOUND: 404,
+  E_GUEST_EXISTS: 409,
+  E_GUEST_ENDED: 409,
+  E_API_TOKEN: 401,
+  E_DAEMON_FAILED: 500,
+};
+
+function refusal(error: unknown): LocalReply {
+  const code = error instanceof DomusError ? error.code : 'E_DAEMON_FAILED';
+  return { status: STATUS[code] ?? 400, contentType: 'application/json', body: `${errorBody(error)}\n` };
+}
+
+export function createApi(options: ApiOptions): LocalHandler {
+  const find = (request: LocalRequest): { route: Route; words: string[] } => {
+    if (request.authorization !== `Bearer ${options.token}`) {
+      throw new DomusError('E_API_TOKEN', 'the host process does not know this client');
+    }
+    for (const route of ROUTES) {
+      const words = match(route, request);
+      if (words) return { route, words };
+    }
+    throw new DomusError('E_API_NOT_FOUND', `there is no ${request.method} ${request.path}`);
+  };
+  return {
+    async reply(request) {
+      try {
+        const { route, words } = find(request);
+        if (!route.answer) throw badStart(`${route.path} needs "Upgrade: ${FRAMES_PROTOCOL}"`);
+        return await route.answer({ request, words, options });
+      } catch (error) {
+        return refusal(error);
+      }
+    },
+    async upgrade(request, protocol) {
+      try {
+        const { route, words } = find(request);
+        if (!route.target || protocol !== FRAMES_PROTOCOL) throw badStart(`${protocol} is not spoken there`);
+        const guest = options.guests.find(words[0] ?? '');
+        guest.running();
+        const target = route.target(guest);
+        return stream => relayCommand(stream, target);
+      } catch (error) {
+        return refusal(error);
+      }
+    },
+  };
+}

@@ -1,0 +1,266 @@
+/**
+ * The other end of the host process: what commands and programs call. Starts a host process when there is none.
+ *
+ *     const daemon = await Daemon.connect();
+ *     const guest = await daemon.create({ name: 'web', command: ['sleep', '1000'] });
+ *     const running = await daemon.exec('web', { command: ['uname', '-a'] });
+ */
+import { DomusError } from '../../base/errors.ts';
+import { openAgentChannel } from '../../image/guest-agent/agent-channel.ts';
+import { listFolder, readIfPresent, removeFile, withLock } from '../../platform/node/cache-folder.ts';
+import { sleep } from '../../platform/node/clock.ts';
+import { callLocal, type LocalAnswer, upgradeLocal } from '../../platform/node/local-http.ts';
+import { defaultStateFolder, isOwnSocket, startDetached } from '../../platform/node/state-folder.ts';
+import type { Phase, RunningCommand } from '../boot.ts';
+import { concatenate } from '../byte-io.ts';
+import type { CommandOptions } from '../virtual-machine.ts';
+import { FRAMES_PROTOCOL } from './api.ts';
+import { parseErrorBody } from './errors.ts';
+import type { LogRecord, LogStream } from './guest-log.ts';
+import type { GuestRecord } from './guest-record.ts';
+import type { GuestRequest } from './guest-request.ts';
+import { openStateFolder, type StatePaths } from './paths.ts';
+
+export interface DaemonClientOptions {
+  /** Default: DOMUS_STATE, or `domus` in the user's state folder. */
+  readonly stateFolder?: string;
+  /** The script that starts a host process with the argument `daemon`. */
+  readonly entry: string;
+}
+
+export interface LogOptions {
+  readonly streams?: readonly LogStream[];
+  readonly tail?: number;
+  /** ISO 8601. */
+  readonly since?: string;
+  readonly follow?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+export interface RemoteCommand extends Omit<CommandOptions, 'signal'> {
+  readonly command: readonly string[];
+}
+
+const START_MS_MAX = 60_000;
+const START_POLL_MS = 20;
+
+const codeOf = (error: unknown): string => (error as { code?: string } | undefined)?.code ?? '';
+/** What a connection attempt says when nobody serves. */
+const NOBODY = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE']);
+
+const gone = (cause?: unknown) =>
+  new DomusError(
+    'E_DAEMON_GONE',
+    'the host process has ended, and its guests with it',
+    '"domus list" shows what is left',
+    { cause },
+  );
+
+async function textOf(answer: LocalAnswer): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  try {
+    for await (const chunk of answer.body) chunks.push(chunk);
+  } catch (error) {
+    throw gone(error);
+  }
+  return new TextDecoder().decode(concatenate(chunks));
+}
+
+/** Lines of a reply as they come. */
+async function* linesOf(answer: LocalAnswer): AsyncGenerator<unknown> {
+  const decoder = new TextDecoder();
+  let pending = '';
+  try {
+    for await (const chunk of answer.body) {
+      const pieces = (pending + decoder.decode(chunk, { stream: true })).split('\n');
+      pending = pieces.pop() ?? '';
+      for (const piece of pieces) yield JSON.parse(piece);
+    }
+  } catch (error) {
+    throw gone(error);
+  }
+}
+
+export class Daemon {
+  readonly #paths: StatePaths;
+  readonly #token: string;
+
+  private constructor(paths: StatePaths, token: string) {
+    this.#paths = paths;
+    this.#token = token;
+  }
+
+  /** Connect to the host process, and start one if there is none. @throws DomusError E_STATE_FOLDER, E_DAEMON_START */
+  static async connect(options: DaemonClientOptions): Promise<Daemon> {
+    const paths = await openStateFolder(options.stateFolder ?? defaultStateFolder());
+    return (await Daemon.#find(paths)) ?? Daemon.#start(paths, options);
+  }
+
+  /** Connect if there is a host process, or guests of an earlier one to tell of. */
+  static async connectIfAny(options: DaemonClientOptions): Promise<Daemon | undefined> {
+    const paths = await openStateFolder(options.stateFolder ?? defaultStateFolder());
+    const found = await Daemon.#find(paths);
+    if (found || (await listFolder(paths.guests)).length === 0) return found;
+    return Daemon.#start(paths, options);
+  }
+
+  static async #find(paths: StatePaths): Promise<Daemon | undefined> {
+    if (!(await isOwnSocket(paths.socket))) return undefined;
+    const token = await readIfPresent(paths.token);
+    if (!token) return undefined;
+    const daemon = new Daemon(paths, new TextDecoder().decode(token));
+    try {
+      const answer = await daemon.#call('GET', '/v1/version');
+      await textOf(answer);
+      return answer.status === 200 ? daemon : undefined;
+    } catch (error) {
+      if (NOBODY.has(codeOf(error)) || codeOf(error) === 'E_DAEMON_GONE') return undefined;
+      throw error;
+    }
+  }
+
+  static #start(paths: StatePaths, { entry }: DaemonClientOptions): Promise<Daemon> {
+    return withLock(paths.lock, async () => {
+      const found = await Daemon.#find(paths);
+      if (found) return found;
+      // Of a host process that was killed. Only the holder of the lock may take it away.
+      await removeFile(paths.socket);
+      await removeFile(paths.log);
+      let hasEnded = false;
+      startDetached(entry, ['daemon'], paths.log, () => {
+        hasEnded = true;
+      });
+      for (let waitedMs = 0; waitedMs < START_MS_MAX && !hasEnded; waitedMs += START_POLL_MS) {
+        await sleep(START_POLL_MS);
+        const daemon = await Daemon.#find(paths);
+        if (daemon) return daemon;
+      }
+      const said = new TextDecoder()
+        .decode(await readIfPresent(paths.log))
+        .trim()
+        .split('\n')
+        .at(-1);
+      throw new DomusError(
+        'E_DAEMON_START',
+        `the host process did not start${said ? `: ${said.replace(/^domus: /, '')}` : ''}`,
+        `see ${paths.log}`,
+      );
+    });
+  }
+
+  #request(method: string, path: string, body?: unknown, signal?: AbortSignal) {
+    return {
+      socketPath: this.#paths.socket,
+      authorization: `Bearer ${this.#token}`,
+      method,
+      path,
+      signal,
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    };
+  }
+
+  #call(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<LocalAnswer> {
+    return callLocal(this.#request(method, path, body, signal));
+  }
+
+  /** @throws DomusError of the host process, E_DAEMON_GONE */
+  async #ask(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<LocalAnswer> {
+    let answer: LocalAnswer;
+    try {
+      answer = await this.#call(method, path, body, signal);
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw gone(error);
+    }
+    if (answer.status !== 200) throw parseErrorBody(await textOf(answer));
+    return answer;
+  }
+
+  async #askGuest(method: string, path: string, signal?: AbortSignal): Promise<GuestRecord> {
+    const answer = await this.#ask(method, path, undefined, signal);
+    return (JSON.parse(await textOf(answer)) as { guest: GuestRecord }).guest;
+  }
+
+  async list(): Promise<readonly GuestRecord[]> {
+    const answer = await this.#ask('GET', '/v1/guests');
+    return (JSON.parse(await textOf(answer)) as { guests: GuestRecord[] }).guests;
+  }
+
+  /** Settles when the guest's command has begun. */
+  async create(
+    request: GuestRequest,
+    onPhase: (phase: Phase) => void = () => {},
+    signal?: AbortSignal,
+  ): Promise<GuestRecord> {
+    const answer = await this.#ask('POST', '/v1/guests', request, signal);
+    for await (const line of linesOf(answer)) {
+      const { phase, guest } = line as { phase?: Phase; guest?: GuestRecord };
+      if (phase) onPhase(phase);
+      else if (guest) return guest;
+      else throw parseErrorBody(JSON.stringify(line));
+    }
+    throw gone();
+  }
+
+  guest(name: string): Promise<GuestRecord> {
+    return this.#askGuest('GET', guestPath(name));
+  }
+  /** The guest's record as it was at its end. */
+  destroy(name: string): Promise<GuestRecord> {
+    return this.#askGuest('DELETE', guestPath(name));
+  }
+  /** Settles when the guest no longer runs. */
+  wait(name: string, signal?: AbortSignal): Promise<GuestRecord> {
+    return this.#askGuest('GET', guestPath(name, 'wait'), signal);
+  }
+
+  async *logs(name: string, options: LogOptions = {}): AsyncGenerator<LogRecord> {
+    const { streams, tail, since, follow, signal } = options;
+    const query = new URLSearchParams({
+      ...(streams && { streams: streams.join(',') }),
+      ...(tail !== undefined && { tail: String(tail) }),
+      ...(since !== undefined && { since }),
+      ...(follow && { follow: '1' }),
+    });
+    const answer = await this.#ask('GET', `${guestPath(name, 'logs')}?${query}`, undefined, signal);
+    for await (const line of linesOf(answer)) yield line as LogRecord;
+  }
+
+  /** Run a command in a guest; set the listeners at once. */
+  exec(name: string, command: RemoteCommand): Promise<RunningCommand> {
+    return this.#open(guestPath(name, 'exec'), command);
+  }
+
+  /** The guest's console as a command's streams; it ends with the guest, or when it is killed. */
+  console(name: string): Promise<RunningCommand> {
+    return this.#open(guestPath(name, 'console'), { command: [], hasInput: true });
+  }
+
+  async #open(path: string, command: RemoteCommand): Promise<RunningCommand> {
+    let answer: Awaited<ReturnType<typeof upgradeLocal>>;
+    try {
+      answer = await upgradeLocal(this.#request('GET', path), FRAMES_PROTOCOL);
+    } catch (error) {
+      throw gone(error);
+    }
+    if (!('stream' in answer)) throw parseErrorBody(await textOf(answer));
+    const { stream } = answer;
+    const channel = openAgentChannel(stream, {
+      encode: () => new TextEncoder().encode(JSON.stringify(command)),
+      explain: payload => parseErrorBody(new TextDecoder().decode(payload)),
+    });
+    stream.onClose(() => channel.finish(gone()));
+    const running = channel.run({
+      argv: command.command,
+      env: {},
+      hasInput: command.hasInput ?? false,
+      ...(command.terminal && { terminal: command.terminal }),
+    });
+    // A connection that has served its command is of no use.
+    running.exit.then(stream.close, stream.close);
+    return running;
+  }
+}
+
+const guestPath = (name: string, what?: string): string =>
+  `/v1/guests/${encodeURIComponent(name)}${what ? `/${what}` : ''}`;

@@ -1,0 +1,81 @@
+/**
+ * What a client asks for when it creates a guest: the options of a machine as JSON, and the command. Files are named by absolute
+ * paths, since the host process has a working folder of its own.
+ */
+import { DomusError } from '../../base/errors.ts';
+import { checkEngine, checkMemory, checkPcpus, checkVcpus } from '../config.ts';
+import type { DiskSpec } from '../disk-spec.ts';
+import type { MachineOptions } from '../host.ts';
+import type { NetworkOptions } from '../network.ts';
+
+export interface GuestRequest {
+  /** Default: `guest-` and its number. */
+  readonly name?: string;
+  readonly command?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly memory?: number;
+  readonly vcpus?: number;
+  readonly pcpus?: number;
+  readonly engine?: string;
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly append?: string;
+  readonly network?: string | NetworkOptions;
+  readonly disks?: readonly DiskSpec[];
+  /** Forget the guest as soon as it has ended. */
+  readonly isRemovedAtEnd?: boolean;
+}
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
+
+const bad = (what: string) => new DomusError('E_API_REQUEST', `the request is not understood: ${what}`);
+
+/** @throws DomusError E_GUEST_NAME */
+export function checkName(name: string): string {
+  // A number alone would be taken for an ID.
+  if (NAME.test(name) && !/^\d+$/.test(name)) return name;
+  throw new DomusError(
+    'E_GUEST_NAME',
+    `"${name}" cannot be the name of a guest`,
+    'use letters, digits, dots, dashes and underscores, and not digits alone',
+  );
+}
+
+export const isStringArray = (value: unknown): value is string[] =>
+  Array.isArray(value) && value.every(each => typeof each === 'string');
+export const isStringRecord = (value: unknown): value is Record<string, string> =>
+  typeof value === 'object' && value !== null && Object.values(value).every(each => typeof each === 'string');
+
+/** @throws DomusError E_API_REQUEST, and what the values themselves are refused with */
+export function parseGuestRequest(value: unknown): GuestRequest {
+  if (typeof value !== 'object' || value === null) throw bad('it is no object');
+  const request = value as GuestRequest;
+  for (const key of ['name', 'engine', 'kernel', 'initrd', 'append'] as const) {
+    if (request[key] !== undefined && typeof request[key] !== 'string') throw bad(`${key} is no text`);
+  }
+  for (const key of ['kernel', 'initrd'] as const) {
+    if (request[key]?.includes('/') && !request[key].startsWith('/')) throw bad(`${key} is no absolute path`);
+  }
+  if (request.command !== undefined && !isStringArray(request.command))
+    throw bad('command is no list of texts');
+  if (request.env !== undefined && !isStringRecord(request.env)) throw bad('env is no object of texts');
+  if (request.disks !== undefined && !Array.isArray(request.disks)) throw bad('disks is no list');
+  if (request.name !== undefined) checkName(request.name);
+  if (request.memory !== undefined) checkMemory(request.memory);
+  if (request.vcpus !== undefined) checkVcpus(request.vcpus);
+  if (request.pcpus !== undefined) checkPcpus(request.pcpus);
+  if (request.engine !== undefined) checkEngine(request.engine);
+  if (request.command === undefined && request.initrd === undefined) {
+    throw new DomusError(
+      'E_NO_COMMAND',
+      'there is nothing to run',
+      'give a command, or an initrd of your own',
+    );
+  }
+  return request;
+}
+
+export function machineOptions(request: GuestRequest): MachineOptions {
+  const { memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks } = request;
+  return { memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks };
+}

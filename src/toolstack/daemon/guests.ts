@@ -1,0 +1,216 @@
+/** The guests of a host process: those that run, and the records of those that did. */
+import { DomusError } from '../../base/errors.ts';
+import { joinPath, listFolder, makeFolder, removeFile } from '../../platform/node/cache-folder.ts';
+import type { Platform } from '../../platform/platform.ts';
+import type { Phase } from '../boot.ts';
+import { MEMORY_DEFAULT_BYTES } from '../config.ts';
+import { GuestFailure } from '../crash-report.ts';
+import type { Host } from '../host.ts';
+import type { VirtualMachine } from '../virtual-machine.ts';
+import { GuestLog } from './guest-log.ts';
+import { type GuestRecord, readGuestFile, writeGuestFile } from './guest-record.ts';
+import { type GuestRequest, machineOptions } from './guest-request.ts';
+
+export class Guest {
+  readonly folder: string;
+  record: GuestRecord;
+  /** While it runs. */
+  vm: VirtualMachine | undefined;
+  log: GuestLog | undefined;
+  /** Settles when it no longer runs and its record says so. */
+  readonly ended = Promise.withResolvers<void>();
+
+  constructor(folder: string, record: GuestRecord) {
+    this.folder = folder;
+    this.record = record;
+  }
+
+  get isAlive(): boolean {
+    return this.record.state === 'starting' || this.record.state === 'running';
+  }
+
+  /** @throws DomusError E_GUEST_ENDED */
+  running(): VirtualMachine {
+    if (this.vm && this.isAlive) return this.vm;
+    const { name, state, reason } = this.record;
+    throw new DomusError(
+      'E_GUEST_ENDED',
+      `the guest ${name} is not running: ${reason ?? state}`,
+      `"domus logs ${name}" shows what it said, "domus destroy ${name}" forgets it`,
+    );
+  }
+}
+
+export interface GuestsOptions {
+  readonly host: Host;
+  readonly platform: Platform;
+  /** Folder of the guests' folders. */
+  readonly folder: string;
+  /** Names this host process. */
+  readonly daemon: string;
+}
+
+export class Guests {
+  readonly #options: GuestsOptions;
+  readonly #guests = new Map<number, Guest>();
+  #nextId = 1;
+
+  private constructor(options: GuestsOptions) {
+    this.#options = options;
+  }
+
+  /** Reads what earlier host processes left, and sets right what they could not finish. */
+  static async open(options: GuestsOptions): Promise<Guests> {
+    const guests = new Guests(options);
+    for (const name of await listFolder(options.folder)) {
+      const folder = joinPath(options.folder, name);
+      const file = await readGuestFile(folder);
+      // Half made, or half removed.
+      if (!file || file.guest.state === 'starting' || String(file.guest.id) !== name) {
+        if (/^\d+$/.test(name)) await removeFile(folder);
+        continue;
+      }
+      const guest = new Guest(folder, file.guest);
+      guest.ended.resolve();
+      guests.#guests.set(file.guest.id, guest);
+      guests.#nextId = Math.max(guests.#nextId, file.guest.id + 1);
+      if (file.guest.state === 'running') {
+        await guests.#update(guest, {
+          state: 'lost',
+          reason: 'its host process was ended while it was running',
+        });
+      }
+    }
+    return guests;
+  }
+
+  list(): readonly Guest[] {
+    return [...this.#guests.values()].sort((a, b) => a.record.id - b.record.id);
+  }
+
+  get nrAlive(): number {
+    return this.list().filter(guest => guest.isAlive).length;
+  }
+
+  /** By name or number. @throws DomusError E_GUEST_NOT_FOUND */
+  find(name: string): Guest {
+    const found = this.list().find(({ record }) => record.name === name || String(record.id) === name);
+    if (found) return found;
+    throw new DomusError('E_GUEST_NOT_FOUND', `there is no guest "${name}"`, '"domus list" shows the guests');
+  }
+
+  #now(): string {
+    return new Date(Number(this.#options.platform.clock.wallNs() / 1_000_000n)).toISOString();
+  }
+
+  async #update(guest: Guest, change: Partial<GuestRecord>): Promise<void> {
+    guest.record = { ...guest.record, ...change };
+    await writeGuestFile(guest.folder, this.#options.daemon, guest.record);
+  }
+
+  #admit(request: GuestRequest): Guest {
+    const id = this.#nextId;
+    const name = request.name ?? `guest-${id}`;
+    const same = this.list().find(({ record }) => record.name === name);
+    if (same) {
+      throw new DomusError(
+        'E_GUEST_EXISTS',
+        `there is a guest named ${name} already (${same.record.state})`,
+        same.isAlive ? 'choose another name' : `choose another name, or "domus destroy ${name}" first`,
+      );
+    }
+    this.#nextId += 1;
+    const guest = new Guest(joinPath(this.#options.folder, String(id)), {
+      id,
+      name,
+      state: 'starting',
+      ...(request.command && { command: request.command }),
+      memoryBytes: request.memory ?? MEMORY_DEFAULT_BYTES,
+      vcpus: request.vcpus ?? 1,
+      createdAt: this.#now(),
+    });
+    this.#guests.set(id, guest);
+    return guest;
+  }
+
+  /** Build and boot a guest. Settles when its command has begun; when that fails nothing is left of it. */
+  async create(request: GuestRequest, onPhase: (phase: Phase) => void, signal: AbortSignal): Promise<Guest> {
+    const guest = this.#admit(request);
+    try {
+      await makeFolder(guest.folder);
+      await this.#update(guest, {});
+      const log = new GuestLog({
+        folder: guest.folder,
+        timers: this.#options.platform.timers,
+        now: () => this.#now(),
+      });
+      guest.log = log;
+      guest.vm = await this.#options.host.create({
+        ...machineOptions(request),
+        onPhase,
+        signal,
+        console: chunk => log.write('console', chunk),
+      });
+      await this.#begin(guest, guest.vm, request, signal);
+      return guest;
+    } catch (error) {
+      await this.#forget(guest);
+      throw error;
+    }
+  }
+
+  async #begin(guest: Guest, vm: VirtualMachine, request: GuestRequest, signal: AbortSignal): Promise<void> {
+    const { command, env = {}, isRemovedAtEnd } = request;
+    let end: Promise<Partial<GuestRecord>>;
+    if (command) {
+      const begun = Promise.withResolvers<void>();
+      const exit = vm.execAttached(command, { env, signal: undefined }, running => {
+        running.onStdout(chunk => guest.log?.write('stdout', chunk));
+        running.onStderr(chunk => guest.log?.write('stderr', chunk));
+        begun.resolve();
+      });
+      signal.addEventListener('abort', () => void vm.destroy(), { once: true });
+      await Promise.race([begun.promise, exit]);
+      end = exit.then(exitCode => ({ exitCode }));
+    } else {
+      end = vm.stopped.then(shutdown => ({ reason: shutdown?.reason ?? 'destroyed' }));
+    }
+    if (signal.aborted) throw new DomusError('E_INTERRUPTED', 'nobody waits for the guest any more');
+    await this.#update(guest, { state: 'running', startedAt: this.#now() });
+    end
+      .then(
+        change => this.#finish(guest, { state: 'exited', ...change }),
+        error => this.#finish(guest, failedWith(error)),
+      )
+      .then(() => (isRemovedAtEnd ? this.#forget(guest) : undefined))
+      .catch(() => {});
+  }
+
+  async #finish(guest: Guest, change: Partial<GuestRecord>): Promise<void> {
+    if (!guest.isAlive) return;
+    guest.record = { ...guest.record, ...change, endedAt: this.#now() };
+    await guest.vm?.destroy();
+    guest.vm = undefined;
+    guest.log?.close();
+    guest.log = undefined;
+    if (this.#guests.has(guest.record.id)) await this.#update(guest, {});
+    guest.ended.resolve();
+  }
+
+  async #forget(guest: Guest): Promise<void> {
+    this.#guests.delete(guest.record.id);
+    await this.#finish(guest, { state: 'exited', reason: 'destroyed' });
+    await removeFile(guest.folder);
+  }
+
+  /** End a guest if it runs, as if its power were cut, and forget it. */
+  async destroy(guest: Guest): Promise<void> {
+    await this.#forget(guest);
+  }
+}
+
+function failedWith(error: unknown): Partial<GuestRecord> {
+  const isCrash = error instanceof GuestFailure && error.code !== 'E_GUEST_STOPPED';
+  const reason = error instanceof Error ? error.message : String(error);
+  return { state: isCrash ? 'crashed' : 'exited', reason };
+}
