@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -31,7 +32,12 @@ interface Invocation {
 function invoke(file: string, args: readonly string[], { input = '', env = {}, onStdout }: Invocation = {}) {
   return new Promise<Outcome>(resolve => {
     const child = spawn(process.execPath, [file, ...args], {
-      env: { ...process.env, DOMUS_CACHE: join(scratch, 'cache'), ...env },
+      env: {
+        ...process.env,
+        DOMUS_CACHE: join(scratch, 'cache'),
+        DOMUS_STATE: join(scratch, 'state'),
+        ...env,
+      },
     });
     const outcome: Outcome = { code: null, signal: null, stdout: '', stderr: '' };
     child.stdout.setEncoding('utf8').on('data', text => {
@@ -43,6 +49,17 @@ function invoke(file: string, args: readonly string[], { input = '', env = {}, o
     });
     child.on('close', (code, signal) => resolve({ ...outcome, code, signal }));
     child.stdin.end(input);
+  });
+}
+
+/** What the host process of a state folder says of itself. */
+function daemonVersion(folder: string): Promise<{ processId: number }> {
+  const authorization = `Bearer ${readFileSync(join(folder, 'daemon.token'), 'utf8')}`;
+  return new Promise((resolve, reject) => {
+    const call = { socketPath: join(folder, 'daemon.sock'), path: '/v1/version', headers: { authorization } };
+    get(call, response => {
+      response.setEncoding('utf8').on('data', text => resolve(JSON.parse(text)));
+    }).on('error', reject);
   });
 }
 
@@ -112,6 +129,16 @@ const MISTAKES: readonly (readonly [args: readonly string[], code: number, line:
     125,
     /not a kernel: neither an ELF image nor a bzImage; give a bzImage/,
   ],
+  [['run', '-d', '-t', 'true'], 125, /--tty cannot be used with -d; leave/],
+  [['run', '-d'], 125, /nothing to run; give a COMMAND/],
+  [['run', '--name', 'web', 'true'], 125, /--name and --rm are for -d; add -d/],
+  [['run', '-d', '--name', '7', 'true'], 125, /"7" cannot be the name of a guest; use/],
+  [['exec', 'web'], 125, /exec needs a guest and a COMMAND; for/],
+  [['exec', '-it', 'web', 'sh'], 125, /needs a terminal as standard input; leave out -t/],
+  [['logs'], 2, /logs needs the name of one guest; "domus list"/],
+  [['logs', '--since', 'soon', 'web'], 2, /"soon" is not a duration; write/],
+  [['destroy'], 2, /destroy needs names of guests, or --all; "domus list"/],
+  [['wait'], 2, /wait for what\?; name/],
   [['run', '-m'], 125, /--memory needs a value; write --memory SIZE/],
   [['run', '-q'], 125, /nothing to run; give a COMMAND/],
 ];
@@ -237,6 +264,33 @@ test('run: --console writes the console to a file, --deterministic reports the s
   assert.equal(outcome.code, 0);
   assert.equal(readFileSync(file, 'utf8'), 'fake kernel says hello\n');
   assert.match(outcome.stderr, /domus: 1234 instructions, state c0ffee\n$/);
+});
+
+test('run -d: the guest stays, other commands reach it, and SIGKILL of its host process is told', async () => {
+  const { code, stdout } = await fake(['run', '-q', '-d', '--name', 'web', 'hang']);
+  assert.deepEqual([code, stdout], [0, 'web\n']);
+  const both = await fake(['exec', 'web', '--', 'both']);
+  assert.deepEqual([both.code, both.stdout, both.stderr], [7, 'to stdout\n', 'to stderr\n']);
+  const input = 'y'.repeat(200_000);
+  const cat = await fake(['exec', '-i', 'web', 'cat', '-q'], { input });
+  assert.deepEqual([cat.code, cat.stdout === input], [0, true]);
+  assert.equal((await fake(['logs', 'web'])).stdout, 'started\n');
+  assert.match((await fake(['logs', '-ct', 'web'])).stdout, /^\d{4}-\S+Z fake kernel says hello\n$/);
+  assert.match((await fake(['list'])).stdout, /\nweb +1 +512 +1 +running +hang\n$/);
+  const { processId } = await daemonVersion(join(scratch, 'state'));
+  process.kill(processId, 'SIGKILL');
+  const [left] = JSON.parse((await fake(['list', '-o', 'json'])).stdout);
+  assert.deepEqual([left.name, left.state], ['web', 'lost']);
+  const late = await fake(['exec', 'web', 'both']);
+  assert.equal(late.code, 125);
+  assert.match(
+    late.stderr,
+    /^domus: the guest web is not running: its host process was ended[^\n]*; "domus logs web"/,
+  );
+  assert.equal((await fake(['logs', 'web'])).stdout, 'started\n');
+  assert.equal((await fake(['destroy', '--all'])).code, 0);
+  assert.match((await fake(['list'])).stdout, /^Name[^\n]*\n$/);
+  process.kill((await daemonVersion(join(scratch, 'state'))).processId, 'SIGTERM');
 });
 
 test('cache: shows the folder, and empties it of its own files only', async () => {

@@ -14,7 +14,7 @@ import type { Engine } from './config.ts';
 /** A listener that returns a promise holds its stream back until the promise settles. */
 export type ByteListener = (chunk: Uint8Array) => void | Promise<void>;
 
-/** One PV console: hvc0 is the kernel's, higher ones belong to the run channel. */
+/** One PV console: hvc0 is the kernel's, hvc1 is the agent's channel. */
 export interface ConsoleStream {
   /** Bytes that the guest wrote; each chunk is the listener's own copy. One listener a stream. */
   onData(listener: ByteListener): void;

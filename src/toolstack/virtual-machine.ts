@@ -219,7 +219,7 @@ export class VirtualMachine implements AsyncDisposable {
       const { agent, spec } = await this.#prepare(command, options);
       const running = agent.run(spec);
       attach(running);
-      return await running.exit;
+      return await abortable(this.#exitOf(running), options.signal);
     } catch (error) {
       throw this.#explain(error);
     }
@@ -301,6 +301,16 @@ export class VirtualMachine implements AsyncDisposable {
     return this.#agent;
   }
 
+  /** The command's exit code, or what the guest's own end is reported with. */
+  #exitOf(running: RunningCommand): Promise<number> {
+    const stopped = this.#ended.promise.then(end => {
+      // The command may have ended, and the guest powered off, while output is still being taken.
+      if (running.hasExited) return running.exit;
+      throw this.#failureOf(end);
+    });
+    return Promise.race([running.exit, stopped]);
+  }
+
   async #follow(
     running: RunningCommand,
     stdout: Output,
@@ -321,13 +331,8 @@ export class VirtualMachine implements AsyncDisposable {
             () => running.closeStdin(),
             inputFailure.reject,
           );
-    const stopped = this.#ended.promise.then(end => {
-      // The command may have ended, and the guest powered off, while output is still being taken.
-      if (running.hasExited) return running.exit;
-      throw this.#failureOf(end);
-    });
     try {
-      return await abortable(Promise.race([running.exit, stopped, inputFailure.promise]), options.signal);
+      return await abortable(Promise.race([this.#exitOf(running), inputFailure.promise]), options.signal);
     } catch (error) {
       if (!running.hasExited && !this.#end) running.kill(SIGKILL);
       throw error;

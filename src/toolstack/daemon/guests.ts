@@ -203,6 +203,13 @@ export class Guests {
     await removeFile(guest.folder);
   }
 
+  /** The host process ends: so do the guests, and their records say so. */
+  async close(): Promise<void> {
+    for (const guest of this.list().filter(({ isAlive }) => isAlive)) {
+      await this.#finish(guest, { state: 'exited', reason: 'its host process was told to end' });
+    }
+  }
+
   /** End a guest if it runs, as if its power were cut, and forget it. */
   async destroy(guest: Guest): Promise<void> {
     await this.#forget(guest);

@@ -67,6 +67,6 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     });
     if (isClosed) return;
   }
-  for (const guest of guests.list()) if (guest.isAlive) await guest.vm?.destroy();
+  await guests.close();
   await server.close();
 }

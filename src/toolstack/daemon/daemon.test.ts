@@ -1,0 +1,293 @@
+/** The host process and its clients over a real socket, in one process, with a test double for the machine. */
+import assert from 'node:assert/strict';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createFakeParts, type FakeParts, type FakeScript } from '../fake-guest.fixture.ts';
+import { Host } from '../host.ts';
+import { ROUTES } from './api.ts';
+import { Daemon, type RemoteCommand } from './client.ts';
+import { recordBytes } from './guest-log.ts';
+import { runDaemon } from './server.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'domus-daemon-'));
+after(() => rmSync(scratch, { recursive: true, force: true }));
+let nrFolders = 0;
+const newFolder = () => join(scratch, String(++nrFolders));
+
+const SCRIPT: FakeScript = {
+  boot: guest => void guest.say('fake kernel says hello\n'),
+  async command({ spec, stdout, stderr, input, guest, sizes }) {
+    const [word, argument] = spec.argv;
+    if (word === 'both') {
+      await stdout('to stdout\n');
+      await stderr('to stderr\n');
+      return 7;
+    }
+    if (word === 'cat') {
+      for await (const chunk of input()) await stdout(chunk);
+      return 0;
+    }
+    if (word === 'much') await stdout(new Uint8Array(1 << 20).fill(7));
+    if (word === 'sizes') {
+      while (sizes.length === 0) await sleep(5);
+      await stdout(JSON.stringify(sizes));
+    }
+    if (word === 'exit') return Number(argument);
+    if (word === 'crash') guest.stop({ reason: 'crash', detail: 'triple fault' });
+    if (word === 'crash' || word === 'hang') return new Promise(() => {});
+    return 0;
+  },
+};
+
+interface Running extends AsyncDisposable {
+  readonly daemon: Daemon;
+  readonly parts: FakeParts;
+  readonly folder: string;
+}
+
+async function startDaemon(folder = newFolder(), script = SCRIPT): Promise<Running> {
+  const stop = new AbortController();
+  const parts = createFakeParts(script);
+  const ended = runDaemon({
+    stateFolder: folder,
+    openHost: options => Host.open({ ...options, parts }),
+    idleMs: 60_000,
+    signal: stop.signal,
+  });
+  while (!readdirSync(scratch).includes(folder.split('/').at(-1)!)) await sleep(5);
+  const daemon = await (async () => {
+    for (;;) {
+      const found = await Daemon.connectIfAny({ stateFolder: folder, entry: '/nonexistent' }).catch(() => {});
+      if (found) return found;
+      await sleep(5);
+    }
+  })();
+  return {
+    daemon,
+    parts,
+    folder,
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      await ended;
+    },
+  };
+}
+
+async function exec(daemon: Daemon, name: string, command: RemoteCommand, input?: Uint8Array) {
+  const out: Uint8Array[] = [];
+  const err: Uint8Array[] = [];
+  const running = await daemon.exec(name, { ...command, hasInput: input !== undefined });
+  running.onStdout(bytes => void out.push(bytes));
+  running.onStderr(bytes => void err.push(bytes));
+  if (input) {
+    await running.writeStdin(input);
+    running.closeStdin();
+  }
+  return { code: await running.exit, out: Buffer.concat(out), err: Buffer.concat(err).toString() };
+}
+
+async function logText(daemon: Daemon, name: string, options = {}) {
+  const chunks: Uint8Array[] = [];
+  for await (const record of daemon.logs(name, options)) chunks.push(recordBytes(record));
+  return Buffer.concat(chunks).toString();
+}
+
+test('a guest from its birth to its end, and what is kept of it', async () => {
+  await using running = await startDaemon();
+  const { daemon, folder } = running;
+  const phases: string[] = [];
+  const guest = await daemon.create({ name: 'web', command: ['hang'] }, ({ name }) => void phases.push(name));
+  assert.deepEqual([guest.id, guest.name, guest.state], [1, 'web', 'running']);
+  assert.ok(phases.includes('boot'));
+  assert.deepEqual(
+    (await daemon.list()).map(({ name, state }) => [name, state]),
+    [['web', 'running']],
+  );
+  const result = await exec(daemon, 'web', { command: ['both'] });
+  assert.deepEqual([result.code, result.out.toString(), result.err], [7, 'to stdout\n', 'to stderr\n']);
+  const short = await daemon.create({ command: ['both'] });
+  assert.equal(short.name, 'guest-2');
+  const ended = await daemon.wait('2');
+  assert.deepEqual([ended.state, ended.exitCode], ['exited', 7]);
+  assert.equal(await logText(daemon, 'guest-2', { streams: ['stdout', 'stderr'] }), 'to stdout\nto stderr\n');
+  assert.equal(await logText(daemon, 'guest-2', { streams: ['console'] }), 'fake kernel says hello\n');
+  await assert.rejects(exec(daemon, 'guest-2', { command: ['both'] }), { code: 'E_GUEST_ENDED' });
+  await daemon.destroy('guest-2');
+  await daemon.destroy('web');
+  assert.deepEqual(await daemon.list(), []);
+  assert.deepEqual(readdirSync(join(folder, 'guests')), []);
+});
+
+test('input and output pass in any size, several commands at a time', async () => {
+  await using running = await startDaemon();
+  const { daemon } = running;
+  await daemon.create({ name: 'web', command: ['hang'] });
+  const input = Uint8Array.from({ length: 300_000 }, (_, i) => i * 7);
+  const results = await Promise.all([
+    exec(daemon, 'web', { command: ['cat'] }, input),
+    exec(daemon, 'web', { command: ['much'] }),
+    exec(daemon, 'web', { command: ['cat'] }, new Uint8Array(0)),
+  ]);
+  assert.deepEqual(new Uint8Array(results[0].out), input);
+  assert.equal(results[1].out.length, 1 << 20);
+  assert.deepEqual(
+    results.map(({ code }) => code),
+    [0, 0, 0],
+  );
+});
+
+test('a client that does not read holds its command back; its going kills the command', async () => {
+  await using running = await startDaemon();
+  const { daemon, parts } = running;
+  await daemon.create({ name: 'web', command: ['hang'] });
+  let nrBytes = 0;
+  const slow = await daemon.exec('web', { command: ['much'] });
+  slow.onStdout(bytes => {
+    nrBytes += bytes.length;
+    return new Promise(() => {});
+  });
+  await sleep(100);
+  assert.ok(nrBytes <= 65536 && !slow.hasExited);
+  const hanging = await daemon.exec('web', { command: ['hang'] });
+  await sleep(20);
+  hanging.kill(15);
+  while (!parts.guests[0]!.killedBy.includes(15)) await sleep(5);
+});
+
+test('a terminal’s size reaches the command', async () => {
+  await using running = await startDaemon();
+  const { daemon } = running;
+  await daemon.create({ name: 'web', command: ['hang'] });
+  const out: Uint8Array[] = [];
+  const command = await daemon.exec('web', { command: ['sizes'], terminal: { columns: 80, rows: 24 } });
+  command.onStdout(bytes => void out.push(bytes));
+  command.resize({ columns: 132, rows: 50 });
+  assert.equal(await command.exit, 0);
+  assert.deepEqual(JSON.parse(Buffer.concat(out).toString()), [{ columns: 132, rows: 50 }]);
+});
+
+test('the console: typed and heard, and its end', async () => {
+  await using running = await startDaemon();
+  const { daemon, parts } = running;
+  await daemon.create({ name: 'web', command: ['hang'] });
+  const heard: Uint8Array[] = [];
+  const console = await daemon.console('web');
+  console.onStdout(bytes => void heard.push(bytes));
+  await console.writeStdin(Buffer.from('typed'));
+  while (!parts.guests[0]!.typed.includes('typed')) await sleep(5);
+  await parts.guests[0]!.say('an answer');
+  while (!Buffer.concat(heard).toString().includes('an answer')) await sleep(5);
+  console.kill(9);
+  assert.equal(await console.exit, 0);
+});
+
+test('a crash is reported to who waits, who executes, and in the list', async () => {
+  await using running = await startDaemon();
+  const { daemon } = running;
+  await daemon.create({ name: 'web', command: ['hang'] });
+  await assert.rejects(exec(daemon, 'web', { command: ['crash'] }), { code: 'E_GUEST_CRASHED' });
+  const { state, reason } = await daemon.wait('web');
+  assert.equal(state, 'crashed');
+  assert.match(reason ?? '', /triple fault/);
+});
+
+test('logs: the last lines, since a moment, and followed to the end', async () => {
+  await using running = await startDaemon();
+  const { daemon, parts } = running;
+  await daemon.create({ name: 'web', command: ['hang'] });
+  const followed = logText(daemon, 'web', { streams: ['console'], follow: true });
+  for (let i = 1; i <= 5; i++) await parts.guests[0]!.say(`line ${i}\n`);
+  const moment = new Date(Date.now() + 1).toISOString();
+  await sleep(5);
+  await parts.guests[0]!.say('late\nno end');
+  await sleep(400);
+  assert.equal(await logText(daemon, 'web', { tail: 2 }), 'late\nno end');
+  assert.equal(await logText(daemon, 'web', { since: moment }), 'late\nno end');
+  parts.guests[0]!.stop({ reason: 'poweroff' });
+  assert.match(await followed, /^fake kernel says hello\nline 1\n[\s\S]*late\nno end$/);
+});
+
+test('mistakes are refused with what to do', async () => {
+  await using running = await startDaemon();
+  const { daemon } = running;
+  await daemon.create({ name: 'web', command: ['hang'] });
+  await assert.rejects(daemon.create({ name: 'web', command: ['hang'] }), { code: 'E_GUEST_EXISTS' });
+  await assert.rejects(daemon.create({ name: '../x', command: ['hang'] }), { code: 'E_GUEST_NAME' });
+  await assert.rejects(daemon.create({ name: 'x' }), { code: 'E_NO_COMMAND' });
+  await assert.rejects(daemon.create({ command: ['x'], memory: 5 }), { code: 'E_MEMORY_SIZE' });
+  await assert.rejects(daemon.create({ command: 7 as never }), { code: 'E_API_REQUEST' });
+  await assert.rejects(daemon.guest('no-one'), { code: 'E_GUEST_NOT_FOUND' });
+  await assert.rejects(daemon.exec('no-one', { command: ['x'] }), { code: 'E_GUEST_NOT_FOUND' });
+  await assert.rejects(exec(daemon, 'web', { command: [] }), { code: 'E_NO_COMMAND' });
+});
+
+test('a guest whose boot fails, or whose maker goes away, leaves nothing', async () => {
+  await using running = await startDaemon(undefined, {
+    boot: () => new Promise(() => {}),
+  });
+  const { daemon, folder, parts } = running;
+  const stop = new AbortController();
+  const creation = daemon.create({ name: 'web', command: ['hang'] }, () => {}, stop.signal);
+  while (parts.guests.length === 0) await sleep(5);
+  stop.abort();
+  await assert.rejects(creation);
+  while (!parts.guests[0]!.isDestroyed || readdirSync(join(folder, 'guests')).length > 0) await sleep(5);
+  assert.deepEqual(await daemon.list(), []);
+});
+
+test('who lacks the token is not served, and the folder is the user’s alone', async () => {
+  await using running = await startDaemon();
+  const { folder } = running;
+  assert.equal(statSync(folder).mode & 0o777, 0o700);
+  assert.equal(statSync(join(folder, 'daemon.sock')).mode & 0o777, 0o600);
+  assert.equal(statSync(join(folder, 'daemon.token')).mode & 0o777, 0o600);
+  const status = await new Promise(resolve => {
+    const call = { socketPath: join(folder, 'daemon.sock'), path: '/v1/guests' };
+    request({ ...call, headers: { authorization: 'Bearer wrong' } }, response => {
+      response.resume();
+      resolve(response.statusCode);
+    }).end();
+  });
+  assert.equal(status, 401);
+  const open = newFolder();
+  await using other = await startDaemon(open);
+  assert.ok(other.daemon);
+  chmodSync(open, 0o755);
+  await assert.rejects(Daemon.connect({ stateFolder: open, entry: '' }), { code: 'E_STATE_FOLDER' });
+  await assert.rejects(Daemon.connect({ stateFolder: join(scratch, 'x'.repeat(100)), entry: '' }), {
+    code: 'E_STATE_FOLDER',
+  });
+});
+
+test('what a host process left when it was killed: reported, cleaned up, numbers go on', async () => {
+  const folder = newFolder();
+  {
+    await using running = await startDaemon(folder);
+    await running.daemon.create({ name: 'web', command: ['hang'] });
+  }
+  const guests = join(folder, 'guests');
+  const file = readFileSync(join(guests, '1', 'guest.json'), 'utf8').replace('"exited"', '"running"');
+  // As SIGKILL leaves it: a guest that ran, one that was being made, one half removed, a log cut off, a file of a later version.
+  writeFileSync(join(guests, '1', 'guest.json'), file.replace(/"crashed"/, '"running"'));
+  writeFileSync(join(guests, '1', 'log'), readFileSync(join(guests, '1', 'log'), 'utf8').slice(0, -5));
+  await using again = await startDaemon(folder);
+  const [lost] = await again.daemon.list();
+  assert.deepEqual([lost?.name, lost?.state], ['web', 'lost']);
+  assert.equal(await logText(again.daemon, 'web'), '');
+  await assert.rejects(again.daemon.exec('web', { command: ['x'] }), { code: 'E_GUEST_ENDED' });
+  await assert.rejects(again.daemon.create({ name: 'web', command: ['hang'] }), { code: 'E_GUEST_EXISTS' });
+  assert.equal((await again.daemon.create({ command: ['exit', '0'] })).id, 2);
+});
+
+test('docs/api/openapi.json describes every route, and no other', () => {
+  const text = readFileSync(new URL('../../../docs/api/openapi.json', import.meta.url), 'utf8');
+  const { paths } = JSON.parse(text) as { paths: Record<string, Record<string, unknown>> };
+  const described = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.keys(methods).map(method => `${method.toUpperCase()} ${path}`),
+  );
+  assert.deepEqual(described.sort(), ROUTES.map(({ method, path }) => `${method} ${path}`).sort());
+});
