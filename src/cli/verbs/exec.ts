@@ -42,7 +42,7 @@ export const exec = verb({
     }),
   },
   notes: [
-    'Several commands may run in one guest at the same time. When this command is ended, the one in the guest is too.',
+    'Several commands may run in one guest at the same time. When this one is ended, so is the one in the guest.',
     'Examples:\n' +
       '  domus exec web -- ps\n' +
       '  tar c . | domus exec -i -w /srv web -- tar x\n' +

@@ -2,6 +2,7 @@
 import type { Verb } from '../verb.ts';
 import { cache } from './cache.ts';
 import { console } from './console.ts';
+import { cp } from './cp.ts';
 import { daemon } from './daemon.ts';
 import { destroy } from './destroy.ts';
 import { doctor } from './doctor.ts';
@@ -14,6 +15,6 @@ import { vhd } from './vhd.ts';
 import { wait } from './wait.ts';
 
 export const VERBS: readonly Verb[] = [
-  ...[run, exec, logs, list, console, wait, destroy],
+  ...[run, exec, cp, logs, list, console, wait, destroy],
   ...[vhd, doctor, cache, version, daemon],
 ];

@@ -51,8 +51,8 @@ export const logs = verb({
     }),
   },
   notes: [
-    "The command's standard output goes to standard output, its errors to standard error. Of a guest without a command\n" +
-      'the console is shown. The last 4 to 8 MiB of a guest are kept until it is destroyed.',
+    "The command's standard output goes to standard output, its errors to standard error. Of a guest without a\n" +
+      'command the console is shown. The last 4 to 8 MiB of a guest are kept until it is destroyed.',
   ],
   async run(context, values, operands) {
     const [name, ...rest] = operands;
