@@ -305,6 +305,7 @@ function detachedRequest(values: Values, operands: readonly string[]): GuestRequ
       values.kernel !== undefined && fileExists(values.kernel) ? absolutePath(values.kernel) : values.kernel,
     initrd: values.initrd === undefined ? undefined : absolutePath(values.initrd),
     disks: values.disk.map(disk => ({ ...disk, path: absolutePath(disk.path) })),
+    folders: values.volume.map(folder => ({ ...folder, path: absolutePath(folder.path) })),
     ...(network && {
       network: { ...network, ...(values.capture !== undefined && { capture: absolutePath(values.capture) }) },
     }),

@@ -5,6 +5,7 @@
 import { DomusError } from '../../base/errors.ts';
 import { checkEngine, checkMemory, checkPcpus, checkVcpus } from '../config.ts';
 import type { DiskSpec } from '../disk-spec.ts';
+import type { FolderSpec } from '../folder-spec.ts';
 import type { MachineOptions } from '../host.ts';
 import type { NetworkOptions } from '../network.ts';
 
@@ -22,6 +23,8 @@ export interface GuestRequest {
   readonly append?: string;
   readonly network?: string | NetworkOptions;
   readonly disks?: readonly DiskSpec[];
+  /** Folders of the host. */
+  readonly folders?: readonly FolderSpec[];
   /** Forget the guest as soon as it has ended. */
   readonly isRemovedAtEnd?: boolean;
 }
@@ -59,7 +62,9 @@ export function parseGuestRequest(value: unknown): GuestRequest {
   if (request.command !== undefined && !isStringArray(request.command))
     throw bad('command is no list of texts');
   if (request.env !== undefined && !isStringRecord(request.env)) throw bad('env is no object of texts');
-  if (request.disks !== undefined && !Array.isArray(request.disks)) throw bad('disks is no list');
+  for (const key of ['disks', 'folders'] as const) {
+    if (request[key] !== undefined && !Array.isArray(request[key])) throw bad(`${key} is no list`);
+  }
   if (request.name !== undefined) checkName(request.name);
   if (request.memory !== undefined) checkMemory(request.memory);
   if (request.vcpus !== undefined) checkVcpus(request.vcpus);
@@ -76,6 +81,7 @@ export function parseGuestRequest(value: unknown): GuestRequest {
 }
 
 export function machineOptions(request: GuestRequest): MachineOptions {
-  const { memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks } = request;
-  return { memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks };
+  const { memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders } =
+    request;
+  return { memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders };
 }
