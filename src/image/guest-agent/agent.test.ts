@@ -4,9 +4,9 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DomusError } from '../../base/errors.ts';
-import { sampleBytes } from '../fuzz.fixture.ts';
+import { sampleBytes, seeded } from '../fuzz.fixture.ts';
 import { skip, startAgent } from './agent.fixture.ts';
-import type { AgentChannel } from './agent-channel.ts';
+import { type AgentChannel, openAgentChannel } from './agent-channel.ts';
 import { encodeFrame, Frame, frameParser, SESSIONS, WINDOW_BYTES } from './frames.ts';
 import type { CommandSpec } from './start.ts';
 
@@ -183,4 +183,46 @@ test('frames of any kind from the guest: no crash, no unbounded memory', () => {
   assert.throws(() => parse(encodeFrame({ type: 2, stream: 1, session: 0 }, new Uint8Array(17))), {
     code: 'E_CHANNEL',
   });
+});
+
+test('a hostile agent: random frames end the channel or mean nothing, and what waits is bounded', async () => {
+  for (let seed = 1; seed <= 200; seed++) {
+    const random = seeded(seed);
+    let deliver: (bytes: Uint8Array) => void = () => {};
+    const channel = openAgentChannel({
+      onData: listener => {
+        deliver = bytes => void listener(bytes);
+      },
+      write: bytes => bytes.length,
+      onWritable() {},
+      close() {},
+    });
+    let waiting = 0;
+    const commands = Array.from({ length: 3 }, () => channel.run({ argv: ['x'], env: {}, hasInput: true }));
+    for (const command of commands) {
+      command.onStdout(bytes => {
+        waiting += bytes.length;
+        return new Promise(() => {});
+      });
+      void command.writeStdin(new Uint8Array(100_000));
+      command.exit.catch(() => {});
+    }
+    deliver(
+      encodeFrame({ type: Frame.ready, stream: 0, session: 0 }, Uint8Array.of(random(10) ? 1 : 2, 0, 0, 0)),
+    );
+    for (let i = 0; i < 60; i++) {
+      const payload = sampleBytes(random(3) ? random(8) : random(17_000), seed + i);
+      const frame = encodeFrame({ type: random(12), stream: random(4), session: random(5) }, payload);
+      if (random(20) === 0) frame[random(frame.length)] = random(256);
+      deliver(frame);
+    }
+    await new Promise(resolve => setImmediate(resolve));
+    channel.finish();
+    assert.ok(waiting <= commands.length * WINDOW_BYTES);
+    for (const command of commands)
+      await command.exit.then(
+        code => assert.ok(code <= 255),
+        () => {},
+      );
+  }
 });

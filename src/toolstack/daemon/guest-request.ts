@@ -81,7 +81,6 @@ export function parseGuestRequest(value: unknown): GuestRequest {
 }
 
 export function machineOptions(request: GuestRequest): MachineOptions {
-  const { memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders } =
-    request;
+  const { memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders } = request;
   return { memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders };
 }
