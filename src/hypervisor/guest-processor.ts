@@ -61,7 +61,13 @@ export function createProcessors(options: ProcessorOptions): Processors {
     rdmsr: (block, index) => services.rdmsr(block >>> 0, index),
     wrmsr: (block, index) => services.wrmsr(block >>> 0, index),
     cpuid: block => services.cpuid(block >>> 0),
-    readTsc: block => memory.view.setBigUint64((block >>> 0) + TEMP, clock.tsc(), true),
+    // Kernels read it in every system call: without a BigInt.
+    readTsc: block => {
+      const ticks = clock.tsc();
+      const at = ((block >>> 0) + TEMP) >>> 2;
+      memory.u32[at] = ticks;
+      memory.u32[at + 1] = ticks / 2 ** 32;
+    },
     random: block => {
       // Copied: the host's generator may refuse to write to shared memory.
       const bytes = new Uint8Array(8);
@@ -88,7 +94,7 @@ export function createProcessors(options: ProcessorOptions): Processors {
         vcpuBlocks,
         {
           nowNs: () => clock.systemTimeNs(),
-          tsc: () => clock.tsc(),
+          tsc: () => BigInt(clock.tsc()),
           nsAtTsc: (_id, tsc) => nsAtTsc(domain, tsc),
           setTimer: (id, atNs) => setApicTimer(at(id), atNs),
           initVcpu: id => {
@@ -107,7 +113,7 @@ export function createProcessors(options: ProcessorOptions): Processors {
       );
       const msrs = createMsrs(memory, attachRun(domain, DomainRun.msrs, count * MSR_STATE_BYTES), count, {
         lapics,
-        tsc: () => clock.tsc(),
+        tsc: () => BigInt(clock.tsc()),
         // The TSC is the machine's: writes have no effect, as with a TSC that the hypervisor emulates.
         setTsc: () => {},
         writeGuestPage: (frame, page) => writeGuestPage(domain, frame, page),
@@ -153,7 +159,7 @@ export function createProcessors(options: ProcessorOptions): Processors {
   }
 
   function nsAtTsc(domain: Domain, tsc: bigint): number {
-    const ahead = tsc - clock.tsc();
+    const ahead = tsc - BigInt(clock.tsc());
     if (ahead <= 0n) return clock.systemTimeNs();
     return (
       clock.systemTimeNs() + Number(ticksToNs(ahead, domain.state.tscToSystemMul, domain.state.tscShift))

@@ -15,7 +15,8 @@ import type { DomainState, HypervisorState, VcpuState } from './state.ts';
 export interface Clock {
   /** Nanoseconds since the machine started, below 2^53. */
   systemTimeNs(): number;
-  tsc(): bigint;
+  /** Ticks of the machine's time-stamp counter, below 2^53. */
+  tsc(): number;
   /** Nanoseconds since 1970-01-01 UTC. */
   wallClockNs(): bigint;
   /** How much fuel a vCPU may use before the time comes; lets timers fire exactly when time is counted in fuel. */

@@ -84,7 +84,7 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
     adopt?.wallStartNs ?? platform.clock.wallNs() - BigInt(Math.floor(platform.clock.monotonicNs()));
   const clock: Clock = {
     systemTimeNs: now,
-    tsc: () => BigInt(now()),
+    tsc: now,
     wallClockNs: () => wallStart + BigInt(now()),
     ...(platform.isDeterministic && {
       fuelUntil: (deadlineNs: number) => Math.ceil((deadlineNs - now()) / NS_PER_INSTRUCTION),

@@ -35,7 +35,7 @@ export function testMachine(notices: Notices = {}, megabytes = 32): TestMachine 
     frames: new FrameTable(memory),
     clock: {
       systemTimeNs: () => clock.nowNs,
-      tsc: () => BigInt(clock.nowNs) * 2n,
+      tsc: () => clock.nowNs * 2,
       wallClockNs: () => 1_700_000_000_123_456_789n + BigInt(clock.nowNs),
     },
     interrupts: { upcall: (vcpu, vector) => upcalls.push([vcpu, vector]) },

@@ -45,7 +45,7 @@ export function startDomainTime(domain: Domain): void {
   const { mul, shift } = timeScale(state.tscKhz);
   state.tscToSystemMul = mul;
   state.tscShift = shift;
-  state.tscBase = hypervisor.clock.tsc();
+  state.tscBase = BigInt(hypervisor.clock.tsc());
   state.systemBaseNs = hypervisor.clock.systemTimeNs();
   updateWallClock(domain);
   for (const vcpu of domain.vcpus) updateVcpuTime(vcpu);
