@@ -137,3 +137,18 @@ same('a store changes the instruction behind it, in the same block', code => {
   code.jumpIf(5, loop);
   code.bytes(0xb9, 9, 0, 0, 0); // mov ecx, 9
 });
+
+same('exceptions of SSE are unmasked and masked again in a loop', code => {
+  code.op({ prefix: 0x66 }, [0x0f, 0xef], 0, 0); // pxor xmm0, xmm0
+  const loop = code.here();
+  code.op({}, [0x0f, 0xae], 3, { base: 3 }); // stmxcsr [rbx]
+  code.op({}, [0x81], 6, { base: 3 }); // xor dword [rbx], ZM
+  code.u32(0x200);
+  code.op({}, [0x0f, 0xae], 2, { base: 3 }); // ldmxcsr [rbx]
+  code.op({ prefix: 0xf2 }, [0x0f, 0x2a], 1, 1); // cvtsi2sd xmm1, ecx
+  code.op({ prefix: 0xf2 }, [0x0f, 0x58], 2, 1); // addsd xmm2, xmm1
+  code.op({ prefix: 0xf2 }, [0x0f, 0x5e], 1, 0); // divsd xmm1, xmm0
+  code.op({}, [0xff], 1, 1); // dec ecx
+  code.jumpIf(5, loop);
+  code.bytes(0xb9, 9, 0, 0, 0); // mov ecx, 9
+});

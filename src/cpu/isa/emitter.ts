@@ -190,8 +190,14 @@ export abstract class Emitter {
   precisionState(): Value {
     return precisionOf(this.field('mxcsr'));
   }
-  /** MXCSR has changed, or the runtime may have reported something in it. */
+  /** The runtime may have reported something in MXCSR. */
   precisionChanged(): void {}
+  /** Can there be exceptions that are not masked? */
+  readonly mayRaiseSimd: boolean = true;
+  /** MXCSR is to be loaded. */
+  loadMxcsr(value: Value): void {
+    this.setField('mxcsr', value);
+  }
   /** A vector with the same 32 bits in all lanes, that is used often. */
   lanes(word: number): Value {
     return w.v128([...new Uint8Array(Int32Array.of(word, word, word, word).buffer)]);

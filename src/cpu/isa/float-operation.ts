@@ -43,7 +43,6 @@ const EARLY = 7;
 let collected: w.Local | undefined;
 /** What the runtime function just called raised: leave, or note it until all parts are done. */
 function settle(x: Emitter): void {
-  x.precisionChanged();
   if (collected) x.set(collected, w.or(collected, x.field('simdFault')));
   else checkSimd(x);
 }
@@ -52,7 +51,7 @@ function settle(x: Emitter): void {
  * the computation, none that come after it are reported, whichever part they are from.
  */
 export function inParts(x: Emitter, count: number, compute: (part: number) => Value): Value[] {
-  if (count === 1) return [x.let(compute(0))];
+  if (count === 1 || !x.mayRaiseSimd) return Array.from({ length: count }, (_, part) => x.let(compute(part)));
   const before = x.let(x.field('mxcsr'));
   const raised = x.local('i32');
   x.set(raised, w.i32(0));

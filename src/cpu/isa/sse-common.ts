@@ -59,7 +59,9 @@ export function raiseSimd(x: Emitter): void {
 }
 /** The same when the runtime function just called met an unmasked exception. */
 export function checkSimd(x: Emitter): void {
-  x.if(w.and(x.field('simdFault'), w.i32(SIMD_UNMASKED)), () => raiseSimd(x), undefined, false);
+  x.precisionChanged();
+  if (x.mayRaiseSimd)
+    x.if(w.and(x.field('simdFault'), w.i32(SIMD_UNMASKED)), () => raiseSimd(x), undefined, false);
 }
 
 // ---- MMX ----

@@ -104,8 +104,7 @@ export const storeMasked: Semantics = (x, source, mask) => {
 export const loadControl: Semantics = (x, source) => {
   const value = (source as Operand).read();
   x.raiseIf(w.shrU(value, w.i32(16)), Vector.GP, w.i32(0));
-  x.setField('mxcsr', value);
-  x.precisionChanged();
+  x.loadMxcsr(value);
 };
 export const storeControl: Semantics = (x, destination) =>
   (destination as Operand).write(x.let(x.field('mxcsr')));

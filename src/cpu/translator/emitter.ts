@@ -245,6 +245,11 @@ export class TranslatorEmitter extends Emitter {
     super.if(condition, then, otherwise, likely);
     this.#nesting -= 1;
   }
+  /** Regions that round are not entered while some exception is unmasked. */
+  override readonly mayRaiseSimd = false;
+  override loadMxcsr(): void {
+    notInline();
+  }
   override precisionState(): Value {
     return this.#site.precision();
   }

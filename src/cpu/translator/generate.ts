@@ -18,7 +18,7 @@ import type { FlagState } from '../isa/flags.ts';
 import { precisionOf } from '../isa/float-range.ts';
 import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
 import { tlbEntry } from '../isa/tlb.ts';
-import { TlbEntry, Vcpu } from '../vcpu/layout.ts';
+import { SIMD_MASKS, TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import type { Callee, Label, Local, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { Code } from '../wasm/code.ts';
@@ -173,7 +173,8 @@ class RegionGenerator implements Site {
     const code = this.#code;
     // The record that led here has been paid for already.
     code.set(this.#fuel, w.add(w.load('i32', 4, this.cpu, V.fuel), w.i32(1)));
-    code.if(this.#lacksFuel(this.#longestFrom(this.#region.blocks[0] as Block)), () => {
+    const lacksFuel = this.#lacksFuel(this.#longestFrom(this.#region.blocks[0] as Block));
+    code.if(this.#precision ? w.or(lacksFuel, this.#isAnyUnmasked()) : lacksFuel, () => {
       this.#flags.normalise();
       code.store(4, this.cpu, this.#fuel, V.fuel);
       // Only the interpreter knows the way around.
@@ -194,6 +195,10 @@ class RegionGenerator implements Site {
   /** Less fuel than for so many instructions; a kick is more than any fuel. */
   #lacksFuel(instructions: number): Value {
     return w.ltS(this.#fuel, w.or(w.load('i32', 4, this.cpu, V.kick), w.i32(instructions)));
+  }
+  /** Some exception of SSE and AVX is not masked: code that rounds is the interpreter's then. */
+  #isAnyUnmasked(): Value {
+    return w.ne(w.and(w.load('i32', 4, this.cpu, V.mxcsr), w.i32(SIMD_MASKS)), w.i32(SIMD_MASKS));
   }
   #loadState(): void {
     this.reloadTables();
@@ -515,6 +520,9 @@ class RegionGenerator implements Site {
     if (block.control === 'stop' && behind === 0) {
       this.#leave(this.#placeBehind(), 0);
       return;
+    }
+    if (this.#precision && /mxcsr|rstor/.test(instruction.form.definition.name)) {
+      code.if(this.#isAnyUnmasked(), () => this.#leave(this.#placeBehind(), behind), undefined, false);
     }
     code.if(w.load('i32', 4, this.cpu, V.regionsChanged), () => {
       code.store(4, this.cpu, w.i32(0), V.regionsChanged);

@@ -201,6 +201,8 @@ export const Vcpu = struct('vcpu', {
 
 /** See `simdFault`. */
 export const SIMD_UNMASKED = 0x100;
+/** Where MXCSR masks exceptions. */
+export const SIMD_MASKS = 0x1f80;
 
 /** More fuel than a slice can have, so that one comparison with `kick` tells both that it is set and that fuel is used up. */
 export const KICK = 0x7fff_ffff;
