@@ -10,6 +10,7 @@ import { createAlone } from '../cpu/alone.ts';
 import { CpuEngine, type EngineHost, type EngineModules } from '../cpu/engine.ts';
 import { VCPU_BLOCK_BYTES, Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
 import { FrameTable } from '../machine/frames.ts';
+import { machineHeader } from '../machine/header.ts';
 import type { Lock } from '../machine/lock.ts';
 import { createMachineMemory, viewMachineMemory } from '../machine/memory.ts';
 import type { Platform } from '../platform/platform.ts';
@@ -109,6 +110,7 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
     translates: !parallel && (options.translates ?? true),
     ...(options.hotJumps !== undefined && { hotJumps: options.hotJumps }),
   });
+  if (parallel) machineHeader(memory).isParallel = 1;
   const enterGuest = parallel && createGuestEntry(engine, alone, parallel);
 
   /** Deliver the interrupt that waits, if the vCPU takes one. Returns an exit reason when that failed. */

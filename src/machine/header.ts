@@ -16,6 +16,8 @@ export const MachineHeader = struct('machine', {
   codeGeneration: u32,
   /** After how many jumps to a place the translator is told of it; 0 = never. */
   hotJumps: u32,
+  /** 1 when vCPUs run on several threads: a store and the decoder may then meet. */
+  isParallel: u32,
 
   // Each on a cache line of its own.
   /** Lock of the code cache, held while code is decoded or forgotten (cpu/runtime/assembly/code/lock.ts). */

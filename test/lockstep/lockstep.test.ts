@@ -152,3 +152,31 @@ same('exceptions of SSE are unmasked and masked again in a loop', code => {
   code.jumpIf(5, loop);
   code.bytes(0xb9, 9, 0, 0, 0); // mov ecx, 9
 });
+
+same('stores beside code, and over what has become code since', code => {
+  const loop = code.here();
+  const data = code.label();
+  code.op({ wide: true }, [0x8d], 7, { label: data }); // lea rdi, [data]
+  code.op({ wide: true }, [0x8d], 0, { base: 7, displacement: 128 }); // lea rax, [rdi+128]
+  code.op({}, [0xff], 0, { base: 7 }); // inc dword [rdi]
+  code.op({ wide: true }, [0x01], 1, { base: 7, displacement: 60 }); // add [rdi+60], rcx
+  code.op({}, [0xc6], 0, { base: 0 }); // mov byte [rax], RET
+  code.bytes(0xc3);
+  code.bytes(0xff, 0xd0); // call rax
+  code.op({}, [0xc6], 0, { base: 0, displacement: 1 }); // mov byte [rax+1], RET
+  code.bytes(0xc3);
+  code.op({}, [0xc6], 0, { base: 0 }); // mov byte [rax], NOP
+  code.bytes(0x90);
+  code.bytes(0xff, 0xd0); // call rax
+  code.op({ wide: true }, [0xff], 0, { base: 0, displacement: -4 }); // inc qword [rax-4]
+  code.op({}, [0xff], 0, { base: 0, displacement: -8 }); // inc dword [rax-8]
+  code.op({ wide: true }, [0x01], 7, { base: 3 }); // add [rbx], rdi
+  code.op({}, [0xff], 1, 1); // dec ecx
+  code.jumpIf(5, loop);
+  code.bytes(0xb9, 9, 0, 0, 0); // mov ecx, 9
+  const end = code.label();
+  code.jump(end);
+  code.bind(data);
+  for (let i = 0; i < 48; i++) code.u32(0);
+  code.bind(end);
+});

@@ -11,7 +11,17 @@
  * point where the instruction can fault.
  */
 import { invariant } from '../../base/errors.ts';
-import { PENDING_EXCLUSIVE, Seg, Segment, STACK_ACCESS, TlbEntry, Vcpu } from '../vcpu/layout.ts';
+import { CodePage, GRANULE_SHIFT } from '../decode/record.ts';
+import {
+  PENDING_EXCLUSIVE,
+  Seg,
+  Segment,
+  STACK_ACCESS,
+  TLB_WATCHED,
+  TlbEntry,
+  TlbFlag,
+  Vcpu,
+} from '../vcpu/layout.ts';
 import type { Code, Label, Type, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import type { FlagState } from './flags.ts';
@@ -267,12 +277,38 @@ export abstract class Emitter {
   protected committed(): void {}
 
   /** The last byte's page is compared, so that an access across a page never hits. */
-  #hits(entry: Value, address: Value, bytes: number): Value {
-    const last = bytes === 1 ? address : w.add(address, w.i64(bytes - 1));
-    return w.eq(w.load('i64', 8, entry, TlbEntry.offsets.tag), w.and(last, w.i64(-4096)));
+  #hits(entry: Value, address: Value, bytes: number, table = 0): Value {
+    const page = w.and(lastOf(address, bytes), w.i64(-4096));
+    return w.eq(w.load('i64', 8, entry, table + TlbEntry.offsets.tag), page);
   }
-  #hostOf(entry: Value, address: Value): Value {
-    return w.add(w.wrap(address), w.load('i32', 4, entry, TlbEntry.offsets.addend));
+  #hostOf(entry: Value, address: Value, table = 0): Value {
+    return w.add(w.wrap(address), w.load('i32', 4, entry, table + TlbEntry.offsets.addend));
+  }
+  /**
+   * The page is not in the write table: it may be one with code, of which these bytes are none.
+   * @param beside what to do with their machine address then
+   */
+  #unlessBeside(
+    entry: Value,
+    address: Value,
+    bytes: number,
+    beside: (host: Value) => void,
+    slow: () => void,
+  ) {
+    this.code.block(done => {
+      this.code.block(slowly => {
+        this.code.brIf(slowly, w.eqz(this.#hits(entry, address, bytes, TLB_WATCHED)));
+        const flags = w.load('i32', 4, entry, TLB_WATCHED + TlbEntry.offsets.flags);
+        const codePage = w.and(flags, w.i32(~TlbFlag.mask));
+        const granules = this.let(w.load('i64', 8, codePage, CodePage.offsets.granules));
+        const at = (byte: Value) => w.shrU(granules, w.shrU(byte, w.i64(GRANULE_SHIFT)));
+        const touched = bytes === 1 ? at(address) : w.or(at(address), at(lastOf(address, bytes)));
+        this.code.brIf(slowly, w.wrap(w.and(touched, w.i64(1))));
+        beside(this.#hostOf(entry, address, TLB_WATCHED));
+        this.code.br(done);
+      });
+      slow();
+    });
   }
   /** The runtime's slow path, which leaves with the fault if there is one. */
   #slow(name: string, host: w.Local, address: Value, bytes: number, flags: number): void {
@@ -301,7 +337,11 @@ export abstract class Emitter {
     this.if(
       this.#hits(entry, address, bytes),
       () => this.set(host, this.#hostOf(entry, address)),
-      () => this.#slow(fallback, host, address, bytes, flags),
+      () => {
+        const slow = () => this.#slow(fallback, host, address, bytes, flags);
+        if (table === 'tlbRead') slow();
+        else this.#unlessBeside(entry, address, bytes, found => this.set(host, found), slow);
+      },
       true,
     );
     return host;
@@ -338,12 +378,13 @@ export abstract class Emitter {
     this.if(
       this.#hits(entry, at, bytes),
       () => fill(this.#hostOf(entry, at)),
-      () => {
-        const host = this.local('i32');
-        this.#slow('writeSlow', host, at, bytes, flags);
-        fill(host);
-        this.#commitScratch(host);
-      },
+      () =>
+        this.#unlessBeside(entry, at, bytes, fill, () => {
+          const host = this.local('i32');
+          this.#slow('writeSlow', host, at, bytes, flags);
+          fill(host);
+          this.#commitScratch(host);
+        }),
       true,
     );
   }
@@ -450,6 +491,10 @@ export abstract class Emitter {
     this.code.loop(body);
   }
 }
+
+/** Address of the last of some bytes. */
+const lastOf = (address: Value, bytes: number): Value =>
+  bytes === 1 ? address : w.add(address, w.i64(bytes - 1));
 
 /** For operands that do not support an access; the table guarantees that it is never reached. */
 export function unsupportedAccess(what: string): never {

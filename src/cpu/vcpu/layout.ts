@@ -25,7 +25,10 @@ export const Segment = struct('segment', {
 });
 export const SEGMENT_UNUSABLE = 1 << 16;
 
-/** One TLB entry. A lookup hits when `tag` equals the address's page; `addend` + low 32 bits = machine address. */
+/**
+ * One TLB entry. A lookup hits when `tag` equals the address's page; `addend` + low 32 bits = machine address. In tables of
+ * watched pages `flags` has the address of the code page (decode/record.ts) above its own bits.
+ */
 export const TlbEntry = struct('tlb_entry', { tag: i64, addend: i32, flags: u32 });
 export const TLB_ENTRIES = 1024;
 export const TLB_BYTES = TLB_ENTRIES * 16;
@@ -35,7 +38,7 @@ export const TLB_BYTES = TLB_ENTRIES * 16;
  */
 export const TLB_EMPTY_TAG = 1n;
 /** TLB entry flags. */
-export const TlbFlag = { global: 1, large: 2 } as const;
+export const TlbFlag = { global: 1, large: 2, mask: 7 } as const;
 
 export const Vcpu = struct('vcpu', {
   /** rax rcx rdx rbx rsp rbp rsi rdi r8..r15 */
@@ -222,8 +225,13 @@ export const STACK_ACCESS = 0x100;
 export const VCPU_STATE_BYTES = 0x1000;
 export const TLB_READ_OFFSET = VCPU_STATE_BYTES;
 export const TLB_WRITE_OFFSET = TLB_READ_OFFSET + 3 * TLB_BYTES;
+/**
+ * Pages with decoded code, which are in no write table, per class: bytes of theirs that no instruction touches take stores as
+ * well. Each table lies `TLB_WATCHED` behind the write table of its class.
+ */
+export const TLB_WATCHED = 3 * TLB_BYTES;
 /** Two execute tables: class supervisor (0) and user (1). */
-export const TLB_EXEC_OFFSET = TLB_WRITE_OFFSET + 3 * TLB_BYTES;
+export const TLB_EXEC_OFFSET = TLB_WRITE_OFFSET + TLB_WATCHED + 3 * TLB_BYTES;
 /** Journal of TLB fills that a CR3 load must undo: u16 each, table number * TLB_ENTRIES + index. */
 export const TLB_JOURNAL_OFFSET = TLB_EXEC_OFFSET + 2 * TLB_BYTES;
 export const TLB_JOURNAL_ENTRIES = 2048;

@@ -2,7 +2,8 @@
  * Keeping decoded instructions in step with the bytes they were decoded from (layouts: decode/record.ts).
  *
  * A frame with decoded instructions has FrameFlag.code and is in no write table, so every store to it comes through
- * `commit` and ends here. The test by granules makes stores to data beside the code cheap.
+ * `commit` and ends here. Stores to granules without code need not, where one thread runs: tables of watched pages tell
+ * generated code where the granules are (mmu/access.ts).
  */
 import {
   CODE_PAGE_crossedFrom,
@@ -25,7 +26,7 @@ import {
 } from '../generated/layout';
 import { codeChanged, codeDiscarded } from '../host';
 import { frameEntry } from '../mmu/physical';
-import { firstVcpu, flushExec, flushFrame, nextVcpu } from '../mmu/tlb';
+import { firstVcpu, flushExec, flushFrame, flushWatched, nextVcpu } from '../mmu/tlb';
 import { lockCode, unlockCode } from './lock';
 
 /** Longest instruction, less one: how far before a written byte an instruction that contains it may start. */
@@ -142,6 +143,9 @@ export function discardCode(): void {
     store<u32>(frame, 0, FRAME_ENTRY_code);
     store<u8>(frame, load<u8>(frame, FRAME_ENTRY_flags) & ~FRAME_FLAG_code, FRAME_ENTRY_flags);
   }
-  for (let cpu = firstVcpu(); cpu !== 0; cpu = nextVcpu(cpu)) flushExec(cpu);
+  for (let cpu = firstVcpu(); cpu !== 0; cpu = nextVcpu(cpu)) {
+    flushExec(cpu);
+    flushWatched(cpu);
+  }
   codeDiscarded();
 }

@@ -21,7 +21,7 @@ import {
 } from '../generated/layout';
 import { decode } from '../host';
 import { frameEntry, resolve, resolvedPage } from '../mmu/physical';
-import { addendOf, fill, hits, slot } from '../mmu/tlb';
+import { addendOf, fill, flushFrame, hits, slot } from '../mmu/tlb';
 import { FETCH, WALK_FAILED, walk, walkGlobal, walkPhysical, walkShift } from '../mmu/walk';
 import {
   baseOf,
@@ -166,6 +166,8 @@ function codePageOf(cpu: usize, mfn: u32): usize {
     if (needsOthersToStop(cpu)) return 0;
     discardCode();
   }
+  // Stores beside code look at the granules of one code page: not while there are two.
+  if (load<u32>(frame, FRAME_ENTRY_code) !== 0) flushFrame(mfn);
   const header = MACHINE_HEADER as usize;
   page = load<u32>(header, MACHINE_HEADER_codeNext);
   store<u32>(header, (page + CODE_PAGE_BYTES) as u32, MACHINE_HEADER_codeNext);

@@ -9,6 +9,10 @@
  */
 import { invalidateCode } from '../code/invalidate';
 import {
+  CODE_PAGE_next,
+  FRAME_ENTRY_code,
+  MACHINE_HEADER,
+  MACHINE_HEADER_isParallel,
   P2M_mmio,
   TLB_CLASS_supervisorAc,
   VCPU_commitAddress0,
@@ -24,8 +28,18 @@ import {
 import { mmioRead, mmioWrite } from '../host';
 import { isCanonical, isCode64, isLong, raise, raisePageFault } from '../state';
 import { AC, GP, SS } from '../x86';
-import { holdsCode, resolve, resolvedPage, resolvedType, resolvedWritable } from './physical';
-import { addendOf, checksAlignment, currentClass, fill, hits, readTable, slot, writeTable } from './tlb';
+import { frameEntry, holdsCode, resolve, resolvedPage, resolvedType, resolvedWritable } from './physical';
+import {
+  addendOf,
+  checksAlignment,
+  currentClass,
+  fill,
+  fillWatched,
+  hits,
+  readTable,
+  slot,
+  writeTable,
+} from './tlb';
 import { READ, WALK_FAILED, WRITE, walk, walkGlobal, walkPhysical, walkShift, walkWritable } from './walk';
 
 export const STACK_ACCESS: i32 = 0x100;
@@ -62,8 +76,14 @@ export function translatePage(cpu: usize, va: u64, access: i32, tlbClass: i32): 
   if (access === READ || load<u64>(slot(readTable(cpu, tlbClass), va)) !== (va & PAGE_MASK)) {
     fill(cpu, readTable(cpu, tlbClass), va, addend, walkGlobal, walkShift);
   }
-  if (walkWritable && writable && !holdsCode(page)) {
-    fill(cpu, writeTable(cpu, tlbClass), va, addend, walkGlobal, walkShift);
+  if (walkWritable && writable) {
+    if (!holdsCode(page)) fill(cpu, writeTable(cpu, tlbClass), va, addend, walkGlobal, walkShift);
+    else if (access === WRITE && load<u32>(MACHINE_HEADER as usize, MACHINE_HEADER_isParallel) === 0) {
+      const code: usize = load<u32>(frameEntry(page >> 12), FRAME_ENTRY_code);
+      if (load<u32>(code, CODE_PAGE_next) === 0) {
+        fillWatched(cpu, tlbClass, va, addend, code, walkGlobal, walkShift);
+      }
+    }
   }
   if (access === WRITE && !writable) {
     pieceAddress = 0;

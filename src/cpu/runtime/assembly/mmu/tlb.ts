@@ -2,7 +2,8 @@
  * The TLB: direct-mapped tables in the vCPU block, probed inline by the interpreter (see vcpu/layout.ts).
  *
  * Read and write tables hold machine pages; the write table only pages that take plain stores (memory, dirty bit
- * already set, no decoded code). The execute tables hold code pages. Fills that are not global are noted in a
+ * already set, no decoded code); those with code are in the tables of watched pages, where a store looks once more. The execute tables
+ * hold code pages. Fills that are not global are noted in a
  * journal, so that a CR3 load undoes just those. Entries of large pages leave a mark of their region, so that INVLPG
  * searches the tables only where a large page may have been used: kernels have their direct map in large global pages, and
  * invalidate other regions all the time.
@@ -25,6 +26,7 @@ import {
   TLB_JOURNAL_ENTRIES,
   TLB_JOURNAL_OFFSET,
   TLB_READ_OFFSET,
+  TLB_WATCHED,
   TLB_WRITE_OFFSET,
   VCPU_cpl,
   VCPU_cr0,
@@ -41,8 +43,8 @@ import {
 } from '../generated/layout';
 import { CR0_AM, CR4_SMAP, FLAG_AC } from '../x86';
 
-/** All tables lie one after the other: three for reading, three for writing, two for execution. */
-const TABLES: i32 = 8;
+/** All tables lie one after the other: three for reading, writing and watched pages each, two for execution. */
+const TABLES: i32 = 11;
 const FIRST_TABLE: usize = TLB_READ_OFFSET as usize;
 const ALL_ENTRIES: i32 = TABLES * TLB_ENTRIES;
 const PAGE_MASK: u64 = ~(0xfff as u64);
@@ -52,6 +54,10 @@ export function readTable(cpu: usize, tlbClass: i32): usize {
 }
 export function writeTable(cpu: usize, tlbClass: i32): usize {
   return cpu + ((TLB_WRITE_OFFSET + tlbClass * TLB_BYTES) as usize);
+}
+/** Pages with code that may be written to beside it. */
+function watchedTable(cpu: usize, tlbClass: i32): usize {
+  return writeTable(cpu, tlbClass) + (TLB_WATCHED as usize);
 }
 /** Execute tables: only whether the access is a user's matters. */
 export function execTable(cpu: usize, user: bool): usize {
@@ -84,11 +90,12 @@ export function checksAlignment(cpu: usize): bool {
   if ((load<u32>(cpu, VCPU_flagSys) & FLAG_AC) === 0) return false;
   return load<i32>(cpu, VCPU_cpl) === 3 && (load<u64>(cpu, VCPU_cr0) & CR0_AM) !== 0;
 }
-/** A table in which nothing is ever found, once it is filled with empty entries. */
-const NEVER = memory.data(TLB_BYTES, 16);
+/** A table in which nothing is ever found, once it is filled with empty entries; the table of watched pages goes with it. */
+const NEVER_BYTES: i32 = TLB_WATCHED + TLB_BYTES;
+const NEVER = memory.data(NEVER_BYTES, 16);
 
 function emptyTable(table: usize): void {
-  const end = table + TLB_BYTES;
+  const end = table + (NEVER_BYTES as usize);
   for (let entry = table; entry < end; entry += 16) store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
 }
 
@@ -107,6 +114,22 @@ export function selectTlb(cpu: usize): void {
     store<u32>(cpu, writeTable(cpu, tlbClass) as u32, VCPU_tlbWrite);
   }
   store<u32>(cpu, execTable(cpu, tlbClass === TLB_CLASS_user) as u32, VCPU_tlbExec);
+}
+
+/** Enter a page that has decoded code, in the code page at `code` alone. */
+export function fillWatched(
+  cpu: usize,
+  tlbClass: i32,
+  va: u64,
+  addend: usize,
+  code: usize,
+  global: bool,
+  pageShift: i32,
+): void {
+  const table = watchedTable(cpu, tlbClass);
+  fill(cpu, table, va, addend, global, pageShift);
+  const entry = slot(table, va);
+  store<i32>(entry, load<i32>(entry, TLB_ENTRY_flags) | (code as i32), TLB_ENTRY_flags);
 }
 
 /** Enter a translation. `addend` for data tables is machine page - page of `va`; for execution the code page's table. */
@@ -208,12 +231,19 @@ export function nextVcpu(cpu: usize): usize {
   return load<u32>(cpu, VCPU_nextVcpu);
 }
 
+/** Throw away what the tables of watched pages hold: code pages are about to vanish. */
+export function flushWatched(cpu: usize): void {
+  let entry = watchedTable(cpu, 0);
+  const end = entry + ((3 * TLB_BYTES) as usize);
+  for (; entry < end; entry += 16) store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
+}
+
 /** Remove a machine page from the write tables of every vCPU, so that stores to it come the slow way. */
 export function flushFrame(mfn: u32): void {
   const page = mfn << 12;
   for (let cpu = firstVcpu(); cpu !== 0; cpu = nextVcpu(cpu)) {
     let entry = cpu + (TLB_WRITE_OFFSET as usize);
-    const end = entry + ((3 * TLB_BYTES) as usize);
+    const end = entry + ((TLB_WATCHED + 3 * TLB_BYTES) as usize);
     for (; entry < end; entry += 16) {
       const tag = load<u64>(entry, TLB_ENTRY_tag);
       if ((tag as u32) + load<u32>(entry, TLB_ENTRY_addend) === page) {
