@@ -10,6 +10,8 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import * as mode from '../../src/cpu/decode/mode.ts';
 import * as record from '../../src/cpu/decode/record.ts';
+import { Pseudo } from '../../src/cpu/interpreter/pseudo.ts';
+import * as translator from '../../src/cpu/translator/layout.ts';
 import * as exit from '../../src/cpu/vcpu/exit.ts';
 import * as layout from '../../src/cpu/vcpu/layout.ts';
 import * as frames from '../../src/machine/frames.ts';
@@ -43,7 +45,17 @@ function lines(name: string, value: unknown): string[] {
 }
 
 export function writeLayoutConstants(): void {
-  const modules: Record<string, unknown>[] = [layout, mode, exit, record, frames, header, memory];
+  const modules: Record<string, unknown>[] = [
+    layout,
+    mode,
+    exit,
+    record,
+    { Pseudo },
+    translator,
+    frames,
+    header,
+    memory,
+  ];
   const text = [
     '// Written by scripts/build.ts from the structure descriptions.',
     ...modules.flatMap(module => Object.entries(module).flatMap(([name, value]) => lines(name, value))),

@@ -14,12 +14,13 @@ import type { Services } from './interpreter/services.ts';
 import { formsDigest } from './isa/forms.ts';
 import { createRuntime } from './runtime/runtime.ts';
 import type { RuntimeExports, RuntimeImports } from './runtime/signatures.ts';
-import { Translator } from './translator/translator.ts';
+import { TranslatorState } from './translator/layout.ts';
+import { type MakerLink, Translator } from './translator/translator.ts';
 import { Exit } from './vcpu/exit.ts';
 import { Seg, VCPU_BLOCK_BYTES, Vcpu } from './vcpu/layout.ts';
 
 /** Machine-dependent behaviour of a processor. */
-export type EngineHost = Services & Omit<RuntimeImports, 'decode' | 'codeChanged' | 'codeDiscarded'>;
+export type EngineHost = Services & Omit<RuntimeImports, 'decode'>;
 
 /** The compiled WebAssembly modules; the same for all engines of a process. */
 export interface EngineModules {
@@ -34,6 +35,8 @@ export interface EngineOptions {
   readonly translates?: boolean;
   /** Jumps to a place until it is translated. */
   readonly hotJumps?: number;
+  /** Who makes regions, when it is another thread. */
+  readonly makerLink?: MakerLink | undefined;
 }
 
 /** Sees every instruction: a trace. The engine then executes one at a time. */
@@ -59,15 +62,13 @@ export class CpuEngine {
     modules: EngineModules,
     frames: FrameTable,
     host: EngineHost,
-    { codeCacheBytes = 96 << 20, translates = true, hotJumps = HOT_JUMPS }: EngineOptions = {},
+    { codeCacheBytes = 96 << 20, translates = true, hotJumps = HOT_JUMPS, makerLink }: EngineOptions = {},
   ) {
     checkBuild(modules.interpreter);
     this.#frames = frames;
     this.memory = frames.memory;
     const runtime: RuntimeExports = createRuntime(modules.runtime, this.memory, {
       decode: (cpu, hostPage, codePage, offset) => this.#decode(cpu, hostPage >>> 0, codePage >>> 0, offset),
-      codeChanged: (codePage, start, end) => this.translator?.codeChanged(codePage >>> 0, start, end),
-      codeDiscarded: () => this.translator?.codeDiscarded(),
       mmioRead: host.mmioRead,
       mmioWrite: host.mmioWrite,
       rdmsr: host.rdmsr,
@@ -87,22 +88,28 @@ export class CpuEngine {
         breakpoint: (cpu: number) => this.#atBreakpoint(cpu),
       },
     });
-    machineHeader(this.memory).hotJumps = translates ? hotJumps : 0;
+    const header = machineHeader(this.memory);
+    header.hotJumps = translates ? hotJumps : 0;
+    if (header.codeBase === 0) {
+      const first = frames.allocateRun(Math.ceil(codeCacheBytes / PAGE_SIZE));
+      header.codeBase = frameAddress(first);
+      header.codeNext = header.codeBase;
+      header.codeLimit = header.codeBase + codeCacheBytes;
+      header.translator = frameAddress(frames.allocateRun(Math.ceil(TranslatorState.size / PAGE_SIZE)));
+    }
     if (translates) {
-      this.translator = new Translator({ memory: this.memory, runtime, interpreter: interpreter.exports });
+      this.translator = new Translator({
+        memory: this.memory,
+        runtime,
+        interpreter: interpreter.exports,
+        link: makerLink,
+      });
     }
     this.#run = interpreter.exports.run as (cpu: number) => void;
     this.#records = new RecordWriter(this.memory, {
       codeBehind: (cpu, codePage) => runtime.codeBehind(cpu, codePage) >>> 0,
       markCode: mfn => runtime.markCode(mfn),
     });
-    const header = machineHeader(this.memory);
-    if (header.codeBase === 0) {
-      const first = frames.allocateRun(Math.ceil(codeCacheBytes / PAGE_SIZE));
-      header.codeBase = frameAddress(first);
-      header.codeNext = header.codeBase;
-      header.codeLimit = header.codeBase + codeCacheBytes;
-    }
   }
 
   readonly #records: RecordWriter;
@@ -208,6 +215,7 @@ export class CpuEngine {
   run(cpu: MachineAddress, fuel: number): number {
     const { view } = this.memory;
     let left = fuel;
+    this.translator?.receive();
     while (left > 0) {
       // With TF set, every instruction is followed by a trap.
       const stepping = (view.getUint32(cpu + V.flagSys, true) & FLAG_TF) !== 0;

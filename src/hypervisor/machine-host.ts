@@ -8,6 +8,7 @@
 import { type MachineAddress, maddr } from '../base/brand.ts';
 import { createAlone } from '../cpu/alone.ts';
 import { CpuEngine, type EngineHost, type EngineModules } from '../cpu/engine.ts';
+import type { MakerLink } from '../cpu/translator/translator.ts';
 import { VCPU_BLOCK_BYTES, Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
 import { FrameTable } from '../machine/frames.ts';
 import { machineHeader } from '../machine/header.ts';
@@ -37,6 +38,8 @@ export interface MachineHostOptions {
   readonly translates?: boolean;
   /** Jumps to a place until it is translated. */
   readonly hotJumps?: number | undefined;
+  /** Who makes regions of hot code, when it is another thread. */
+  readonly makerLink?: MakerLink | undefined;
   readonly platform: Platform;
   /** Memory for guests. */
   readonly guestBytes: number;
@@ -106,8 +109,8 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
   const engineHost = parallel ? lockedServices(processors.engineHost, parallel.lock) : processors.engineHost;
   const engine: CpuEngine = new CpuEngine(options.modules, frames, engineHost, {
     codeCacheBytes: CODE_CACHE_BYTES,
-    // Regions are made for one thread: where several run, they interpret.
-    translates: !parallel && (options.translates ?? true),
+    translates: options.translates ?? true,
+    makerLink: options.makerLink,
     ...(options.hotJumps !== undefined && { hotJumps: options.hotJumps }),
   });
   if (parallel) machineHeader(memory).isParallel = 1;

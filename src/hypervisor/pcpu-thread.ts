@@ -1,4 +1,5 @@
 /** A pCPU: the thread that runs whatever vCPU the scheduler gives it, until it is told to stop. Started by pcpus.ts. */
+import { makerLink } from '../cpu/translator/maker-thread.ts';
 import { nodeEntropy } from '../platform/node/entropy.ts';
 import { createClockAt, post, threadData } from '../platform/node/threads.ts';
 import type { Platform } from '../platform/platform.ts';
@@ -18,8 +19,10 @@ const platform: Platform = {
   timers: { after: () => () => {}, every: () => () => {} },
   isDeterministic: false,
 };
-const { hypervisor } = createMachineHost({
+const { hypervisor, engine } = createMachineHost({
   modules: start.modules,
+  translates: start.maker !== undefined,
+  makerLink: start.maker && makerLink(start.maker),
   platform,
   guestBytes: 0,
   vcpus: 0,
@@ -39,6 +42,7 @@ if (parallel) {
   parallel.lock.acquire();
   try {
     while (!isStopRequested(memory)) {
+      engine.translator?.receive();
       const outcome = runOne(hypervisor);
       if (outcome.kind === 'idle') parallel.sleep(outcome.waitNs);
     }

@@ -5,7 +5,14 @@
  * the guest has done.
  */
 import type { EngineModules } from '../cpu/engine.ts';
-import { type ClockOrigin, originOf, startThread, type Thread } from '../platform/node/threads.ts';
+import type { LinkEnd } from '../cpu/translator/maker-thread.ts';
+import {
+  type ClockOrigin,
+  originOf,
+  startThread,
+  type Thread,
+  type ThreadEvents,
+} from '../platform/node/threads.ts';
 import type { Clock } from '../platform/platform.ts';
 import type { CpuPolicy } from './cpuid-policy.ts';
 import { requeueCallbacks } from './domain.ts';
@@ -22,6 +29,8 @@ export interface PcpuStart {
   readonly policy: CpuPolicy;
   readonly origin: ClockOrigin;
   readonly wallStartNs: bigint;
+  /** Who makes regions of hot code; without it the thread interprets. */
+  readonly maker: LinkEnd | undefined;
 }
 /** What it says. */
 export type PcpuMessage =
@@ -35,6 +44,8 @@ export interface PcpusOptions {
   readonly modules: EngineModules;
   readonly policy: CpuPolicy;
   readonly clock: Clock;
+  /** One for each pCPU, or none at all. */
+  readonly makers: readonly LinkEnd[];
   /** A pCPU has something for this thread: call `answer`, soon. */
   readonly called: () => void;
   readonly failed: (error: unknown) => void;
@@ -86,8 +97,9 @@ export function startPcpus(options: PcpusOptions): Pcpus {
       policy: options.policy,
       origin,
       wallStartNs: host.wallStartNs,
+      maker: options.makers[i],
     };
-    return startThread(new URL('./pcpu-thread.ts', import.meta.url), start, {
+    const events: ThreadEvents = {
       message: message => received(message as PcpuMessage),
       failed: error => {
         hasFailed = true;
@@ -95,7 +107,9 @@ export function startPcpus(options: PcpusOptions): Pcpus {
         // Whoever waits for it shall see the failure.
         allThere();
       },
-    });
+    };
+    const given = start.maker ? [start.maker.port] : [];
+    return startThread(new URL('./pcpu-thread.ts', import.meta.url), start, events, { given });
   });
 
   return {

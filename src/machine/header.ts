@@ -18,6 +18,8 @@ export const MachineHeader = struct('machine', {
   hotJumps: u32,
   /** 1 when vCPUs run on several threads: a store and the decoder may then meet. */
   isParallel: u32,
+  /** Address of what the translator keeps (cpu/translator/layout.ts), 0 where nothing is translated. */
+  translator: u32,
 
   // Each on a cache line of its own.
   /** Lock of the code cache, held while code is decoded or forgotten (cpu/runtime/assembly/code/lock.ts). */

@@ -143,6 +143,8 @@ export interface MachineConfig {
   readonly disks?: readonly MachineDisk[];
   readonly folders?: readonly MachineFolder[];
   readonly engine: Engine;
+  /** Hot code is translated on the thread that runs it, at once, and not on another one. */
+  readonly translatesInPlace?: boolean;
   readonly platform: Platform;
   /** With engine `lockstep`: another platform that begins as `platform` does, for the second machine. */
   readonly twin?: TwinPlatform;

@@ -16,6 +16,7 @@ import { FolderDevice } from '../backend/p9/device.ts';
 import { type Gfn, maddr } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
 import type { CpuEngine, EngineModules } from '../cpu/engine.ts';
+import { type Making, makerLink, startMaking } from '../cpu/translator/maker-thread.ts';
 import { Exit } from '../cpu/vcpu/exit.ts';
 import { buildPvhDomain } from '../hypervisor/builder/domain-builder.ts';
 import { setPvhEntryState } from '../hypervisor/builder/entry-state.ts';
@@ -130,6 +131,8 @@ export class XenMachine implements GuestMachine {
   #isAtRest = false;
   /** The threads that run the vCPUs; undefined where this one does, in turn. */
   #pcpus: Pcpus | undefined;
+  /** The thread that makes regions of hot code. */
+  readonly #making: Making | undefined;
   readonly #policy = cpuPolicy();
   readonly #debug: DebuggedDomain;
   #gdb: GdbServer | undefined;
@@ -140,14 +143,22 @@ export class XenMachine implements GuestMachine {
     this.#config = config;
     const { platform } = config;
     const kernel = readElfKernel(config.kernel);
+    const isShared = isParallel(config);
+    if (config.engine === 'translator' && !config.translatesInPlace) {
+      const nrThreads = isShared ? config.pcpus : 1;
+      this.#making = startMaking(engineModules().runtime, nrThreads, error => this.#fail(error));
+    }
+    const [link] = this.#making?.links ?? [];
     this.#host = createMachineHost({
       modules: engineModules(),
-      translates: config.engine === 'translator',
+      // Where pCPUs do it, this thread runs no guest code.
+      translates: config.engine === 'translator' && !isShared,
+      ...(link && !isShared && { makerLink: makerLink(link) }),
       platform,
       guestBytes: config.memoryBytes + EXTRA_FRAMES * PAGE,
       vcpus: config.vcpus,
       policy: this.#policy,
-      ...(isParallel(config) && { parallel: { pcpu: 0 } }),
+      ...(isShared && { parallel: { pcpu: 0 } }),
       notices: {
         ...traceNotices(config.trace),
         shutdown: (domain, code) => this.#stopped(domain, code),
@@ -155,6 +166,7 @@ export class XenMachine implements GuestMachine {
       },
     });
     const { hypervisor, processors, engine } = this.#host;
+    this.#making?.begin(hypervisor.memory);
     this.#domain = createDomain(hypervisor, {
       p2mCount: P2M_FRAMES,
       maxPages: config.memoryBytes / PAGE + EXTRA_FRAMES,
@@ -391,6 +403,7 @@ export class XenMachine implements GuestMachine {
         modules: engineModules(),
         policy: this.#policy,
         clock: platform.clock,
+        makers: this.#making?.links ?? [],
         called: () => platform.pacer.wake(),
         failed: error => this.#fail(error),
       });
@@ -577,6 +590,7 @@ export class XenMachine implements GuestMachine {
     this.#config.platform.pacer.wake();
     await this.#loop;
     await this.#stopPcpus();
+    await this.#making?.end();
     await this.#gdb?.close();
     for (const device of [...this.#blockDevices]) {
       device.remove(true);

@@ -7,6 +7,7 @@
  */
 import { domid, frameAddress, type MachineAddress } from '../../src/base/brand.ts';
 import { CpuEngine, type EngineModules } from '../../src/cpu/engine.ts';
+import type { MakerLink } from '../../src/cpu/translator/translator.ts';
 import { P2m, Seg, Segment, Vcpu } from '../../src/cpu/vcpu/layout.ts';
 import { FrameTable } from '../../src/machine/frames.ts';
 import { createMachineMemory } from '../../src/machine/memory.ts';
@@ -73,6 +74,7 @@ export function createLockstepMachine(options: {
   translates: boolean;
   hotJumps?: number;
   codeCacheBytes?: number;
+  makerLink?: MakerLink;
 }): LockstepMachine {
   modules ??= {
     runtime: new WebAssembly.Module(readAsset('runtime.wasm')),

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EngineModules } from '../../src/cpu/engine.ts';
+import { startMaking } from '../../src/cpu/translator/maker-thread.ts';
 import { buildPvhDomain } from '../../src/hypervisor/builder/domain-builder.ts';
 import { setPvhEntryState } from '../../src/hypervisor/builder/entry-state.ts';
 import { cpuPolicy } from '../../src/hypervisor/cpuid-policy.ts';
@@ -13,6 +14,8 @@ import { crashReason, pauseDomain, shutdownCode, unpauseDomain } from '../../src
 import { createMachineHost, TSC_KHZ } from '../../src/hypervisor/machine-host.ts';
 import { type Pcpus, startPcpus } from '../../src/hypervisor/pcpus.ts';
 import { readElfKernel } from '../../src/image/elf/kernel.ts';
+import { machineHeader } from '../../src/machine/header.ts';
+import type { MachineMemory } from '../../src/machine/memory.ts';
 import { createNodePlatform } from '../../src/platform/node/platform.ts';
 import type { RunResult } from '../system/harness.ts';
 
@@ -22,6 +25,7 @@ const MEMORY_BYTES = 64 << 20;
 export interface ParallelRun {
   readonly domain: Domain;
   readonly threads: Pcpus;
+  readonly memory: MachineMemory;
   /** Hold the hypervisor's lock for a call. */
   locked<T>(task: () => T): T;
   /** What the kernel has written to port 0xE9. */
@@ -32,18 +36,31 @@ export interface ParallelRun {
 
 const moduleOf = (name: string) => new WebAssembly.Module(readFileSync(join(DIST, `${name}.wasm`)));
 
-/** @param pcpuModules what the pCPUs get instead of the modules that this thread has */
+export interface ParallelOptions {
+  /** What the pCPUs get instead of the modules that this thread has. */
+  readonly pcpuModules?: EngineModules;
+  readonly translates?: boolean;
+  /** Jumps to a place until it is translated. */
+  readonly hotJumps?: number;
+}
+
 export async function startOnPcpus(
   kernelPath: string,
   vcpus: number,
   pcpus: number,
-  pcpuModules?: EngineModules,
+  { pcpuModules, translates = true, hotJumps }: ParallelOptions = {},
 ): Promise<ParallelRun> {
   const modules = { runtime: moduleOf('runtime'), interpreter: moduleOf('interpreter') };
   const platform = createNodePlatform();
   const policy = cpuPolicy();
+  let failure: unknown;
+  const fail = (error: unknown) => {
+    failure ??= error;
+  };
+  const making = translates ? startMaking(modules.runtime, pcpus, fail) : undefined;
   const host = createMachineHost({
     modules,
+    translates: false,
     platform,
     policy,
     guestBytes: MEMORY_BYTES + (8 << 20),
@@ -51,6 +68,7 @@ export async function startOnPcpus(
     parallel: { pcpu: 0 },
   });
   const { hypervisor, processors, engine } = host;
+  making?.begin(hypervisor.memory);
   const domain = createDomain(hypervisor, {
     p2mCount: 0x100000,
     maxPages: MEMORY_BYTES / 4096 + 64,
@@ -72,7 +90,6 @@ export async function startOnPcpus(
   engine.runtime.selectTlb(first.state.block);
 
   let text = '';
-  let failure: unknown;
   const threads = startPcpus({
     host,
     count: pcpus,
@@ -80,19 +97,20 @@ export async function startOnPcpus(
     policy,
     clock: platform.clock,
     called: () => {},
-    failed: error => {
-      failure ??= error;
-    },
+    makers: making?.links ?? [],
+    failed: fail,
     earlyConsole: (_domain, character) => {
       text += String.fromCharCode(character);
     },
   });
   const locked = <T>(task: () => T): T => hypervisor.parallel!.lock.during(task);
   await threads.ready;
+  if (hotJumps !== undefined) machineHeader(hypervisor.memory).hotJumps = hotJumps;
   if (!failure) locked(() => unpauseDomain(domain));
   return {
     domain,
     threads,
+    memory: hypervisor.memory,
     locked,
     output: () => text,
     failure: () => failure,
@@ -102,6 +120,7 @@ export async function startOnPcpus(
         threads.awaitStopped(domain);
       }
       await threads.stop();
+      await making?.end();
     },
   };
 }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { DomusError } from '../../src/base/errors.ts';
+import { translatorState } from '../../src/cpu/translator/layout.ts';
 import { pauseDomain, unpauseDomain } from '../../src/hypervisor/life.ts';
 import { buildKernel, missingTools, type TestKernel } from '../system/harness.ts';
 import { runToEnd, startOnPcpus } from './harness.ts';
@@ -26,17 +27,23 @@ after(() => {
 });
 const forbidden = (lines: readonly string[]) => lines.filter(line => line.includes('forbidden='));
 
-test('litmus tests on two pCPUs', { skip }, async t => {
-  const { lines, problem } = await runToEnd(await startOnPcpus(kernel.path, 4, 2));
-  const outcomes = forbidden(lines);
-  assert.deepEqual(
-    outcomes.filter(line => !line.endsWith('forbidden=0')),
-    [],
-  );
-  assert.equal(problem, undefined, `${problem}, after ${lines.at(-1)}`);
-  assert.equal(outcomes.length, 14);
-  for (const line of lines) if (/seen=|busy/.test(line)) t.diagnostic(line);
-});
+for (const translates of [false, true]) {
+  const how = translates ? 'translated' : 'interpreted';
+  test(`litmus tests on two pCPUs, ${how}`, { skip }, async t => {
+    const run = await startOnPcpus(kernel.path, 4, 2, { translates, ...(translates && { hotJumps: 100 }) });
+    const { lines, problem } = await runToEnd(run);
+    const { nrRegions } = translatorState(run.memory);
+    const outcomes = forbidden(lines);
+    assert.deepEqual(
+      outcomes.filter(line => !line.endsWith('forbidden=0')),
+      [],
+    );
+    assert.equal(problem, undefined, `${problem}, after ${lines.at(-1)}`);
+    assert.equal(outcomes.length, 14);
+    assert.equal(nrRegions > 0, translates);
+    for (const line of lines) if (/seen=|busy/.test(line)) t.diagnostic(line);
+  });
+}
 
 test('the same on one pCPU, in turns', { skip }, async () => {
   const { lines, problem } = await runToEnd(await startOnPcpus(few.path, 4, 1));
@@ -74,7 +81,7 @@ test('a pause stops all vCPUs, wherever they are, and they go on as if nothing h
 
 test('a thread that fails is reported, and all are ended', { skip }, async () => {
   const nothing = new WebAssembly.Module(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
-  const run = await startOnPcpus(few.path, 2, 2, { runtime: nothing, interpreter: nothing });
+  const run = await startOnPcpus(few.path, 2, 2, { pcpuModules: { runtime: nothing, interpreter: nothing } });
   const failure = run.failure() as DomusError;
   await run.stop();
   assert.match(String(failure.message), /dist\/ was built from other sources/);

@@ -20,13 +20,13 @@ const processorNs = (): number =>
     .map(thread => Number(readFileSync(`/proc/self/task/${thread}/schedstat`, 'utf8').split(' ')[0]))
     .reduce((sum, ns) => sum + ns, 0);
 
-async function nsPerInstruction(vcpus: number): Promise<number> {
+async function nsPerInstruction(vcpus: number, translates: boolean): Promise<number> {
   const kernel = buildKernel({
     sources: ['entry64.S', 'kernel.c', 'trampoline.S', '../smp/litmus.c'],
     cases: 'litmus_busy()',
     defines: [`-DPROCESSORS=${vcpus}`],
   });
-  const run = await startOnPcpus(kernel.path, vcpus, vcpus);
+  const run = await startOnPcpus(kernel.path, vcpus, vcpus, { translates });
   const retired = () => run.domain.vcpus.reduce((sum, vcpu) => sum + Number(vcpu.block.retired), 0);
   try {
     await sleep(WARM_UP_MS);
@@ -39,12 +39,15 @@ async function nsPerInstruction(vcpus: number): Promise<number> {
   }
 }
 
-const best = [1, 2].map(() => Number.POSITIVE_INFINITY);
-for (let pass = 0; pass < PASSES; pass++) {
-  for (const vcpus of [1, 2]) {
-    best[vcpus - 1] = Math.min(best[vcpus - 1]!, await nsPerInstruction(vcpus));
+for (const translates of [false, true]) {
+  const best = [1, 2].map(() => Number.POSITIVE_INFINITY);
+  for (let pass = 0; pass < PASSES; pass++) {
+    for (const vcpus of [1, 2]) {
+      best[vcpus - 1] = Math.min(best[vcpus - 1]!, await nsPerInstruction(vcpus, translates));
+    }
   }
+  const [one, two] = best as [number, number];
+  console.log(translates ? 'translated' : 'interpreted');
+  console.log(`  one vCPU: ${one.toFixed(2)} ns an instruction; two: ${two.toFixed(2)} ns of processor time`);
+  console.log(`  two vCPUs on two cores do ${((2 * one) / two).toFixed(2)} times the work of one`);
 }
-const [one, two] = best as [number, number];
-console.log(`one vCPU: ${one.toFixed(2)} ns an instruction; two: ${two.toFixed(2)} ns of processor time`);
-console.log(`two vCPUs on two cores do ${((2 * one) / two).toFixed(2)} times the work of one`);

@@ -48,13 +48,14 @@ export const CodePage = struct('code_page', {
   next: u32,
   mfn: u32,
   mode: u32,
-  /** How many regions of the translator have instructions of this page. */
-  regions: u32,
+  /** First `Extent` of the translator's regions that have instructions of this page, 0 if there are none. */
+  extents: u32,
   /** Bit n is set when a decoded instruction touches bytes n*64 .. n*64+63. */
   granules: u64,
   /** The code page whose last instruction reaches into this one, 0 when there is none. */
   crossedFrom: u32,
-  pad: u32,
-  pad2: array(u64, 4),
+  /** How often instructions of this page were forgotten because their bytes changed. */
+  changes: u32,
+  pad: array(u64, 4),
   table: array(u32, 4096),
 });

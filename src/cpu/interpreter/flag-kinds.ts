@@ -4,9 +4,12 @@
  */
 import { type IntegerSize, signExtend64, truncate } from '../isa/emitter.ts';
 import { additionState, type FlagState, subtractionState } from '../isa/flags.ts';
-import type { Local, Value } from '../wasm/code.ts';
+import { Vcpu } from '../vcpu/layout.ts';
+import type { Callee, Local, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { Code } from '../wasm/code.ts';
+
+const V = Vcpu.offsets;
 
 /** The source is the aux word itself. */
 export const KIND_AUX = 0;
@@ -54,5 +57,16 @@ export function generateComputeAux(): Code {
   code.return(w.wrap(source));
   code.unreachable();
   return code;
+}
+
+/** Compute the aux word in the vCPU block if that is still to be done. */
+export function normaliseFlags(code: Code, cpu: Value, computeAux: Callee): void {
+  const kind = code.let(w.load('i32', 4, cpu, V.flagKind));
+  code.if(kind, () => {
+    const result = w.load('i64', 8, cpu, V.flagRes);
+    const source = w.load('i64', 8, cpu, V.flagSource);
+    code.store(4, cpu, code.call(computeAux, kind, result, source), V.flagAux);
+    code.store(4, cpu, w.i32(0), V.flagKind);
+  });
 }
 export const COMPUTE_AUX = { name: 'computeAux', params: ['i32', 'i64', 'i64'], result: 'i32' } as const;

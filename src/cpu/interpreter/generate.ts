@@ -19,11 +19,11 @@ import * as w from '../wasm/code.ts';
 import { type Callee, Code, type Label, type Value } from '../wasm/code.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { type Functions, InterpreterEmitter, Outcome } from './emitter.ts';
-import { COMPUTE_AUX, generateComputeAux } from './flag-kinds.ts';
+import { COMPUTE_AUX, generateComputeAux, normaliseFlags } from './flag-kinds.ts';
 import { countJump } from './heat.ts';
 import { noteTarget } from './jump-targets.ts';
 import { probe } from './probe.ts';
-import { DIGEST_SECTION, Pseudo } from './pseudo.ts';
+import { ABSENT_REGION, CHAINED, DIGEST_SECTION, Pseudo } from './pseudo.ts';
 import { SERVICES, type ServiceName } from './services.ts';
 
 /** Any form will do for code that has no operands. */
@@ -51,6 +51,9 @@ export function generateInterpreter(): Uint8Array {
   );
   module.export('run', run);
   module.export(COMPUTE_AUX.name, computeAux);
+  const absent = module.declare(['i32', 'i32'], 'i32');
+  module.define(absent, generateAbsent(computeAux));
+  module.export(ABSENT_REGION, absent);
   module.customSection(DIGEST_SECTION, new TextEncoder().encode(String(formsDigest())));
   return module.build();
 }
@@ -104,6 +107,21 @@ function generateCalled(form: Form, functions: Functions): Code {
   const x = new InterpreterEmitter(code, shaped, code.parameter(0), code.parameter(1), functions);
   emitForm(x, shaped);
   code.return(w.i32(Outcome.next));
+  code.unreachable();
+  return code;
+}
+/**
+ * Stands in the table of handlers for a region that this thread does not have: (cpu, record) -> outcome, nothing done. The
+ * copy of the instruction behind the record is next; another region that has come here has left rip in the block.
+ */
+function generateAbsent(computeAux: Callee): Code {
+  const code = new Code(['i32', 'i32']);
+  const [cpu, record] = [code.parameter(0), code.parameter(1)];
+  const V = Vcpu.offsets;
+  code.store(4, cpu, w.add(w.load('i32', 4, cpu, V.fuel), w.i32(1)), V.fuel);
+  normaliseFlags(code, cpu, computeAux);
+  const isChained = w.and(record, w.i32(CHAINED));
+  code.return(w.select(isChained, w.i32(Outcome.jump), w.i32(Outcome.next)));
   code.unreachable();
   return code;
 }
@@ -283,6 +301,7 @@ function emitPseudo(
 ): void {
   const V = Vcpu.offsets;
   const x = new InterpreterEmitter(code, PLAIN, cpu, record, functions, loop);
+  const is64 = () => w.eq(w.and(w.load('i32', 4, cpu, V.mode), w.i32(Mode.sizeMask)), w.i32(Mode.code64));
   const uncount = () => code.set(loop.fuel, w.add(loop.fuel, w.i32(1)));
   switch (number) {
     case Pseudo.stale:
@@ -298,8 +317,7 @@ function emitPseudo(
         code.br(loop.dispatch);
       });
       code.set(loop.target, ripOfRecord());
-      const size = w.and(w.load('i32', 4, cpu, V.mode), w.i32(Mode.sizeMask));
-      code.brIf(loop.link, w.eq(size, w.i32(Mode.code64)));
+      code.brIf(loop.link, is64());
       code.store(8, cpu, loop.target, V.rip);
       code.br(loop.reload);
       return;

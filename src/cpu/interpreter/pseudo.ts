@@ -1,6 +1,6 @@
 /** Handlers that belong to no instruction: the interpreter's own records (numbers below isa/forms.ts FIRST_FORM). */
 export const Pseudo = {
-  /** The record's bytes have changed, or were never decoded: look the code up again. */
+  /** Not what is at this place any more: the bytes have changed, or a region begins here. The code page's table knows. */
   stale: 0,
   /** A straight run ends here without a jump: go on at the record's offset (which may be the next page). */
   proceed: 1,
@@ -33,6 +33,12 @@ export const AddressField = {
   segmentShift: 16,
   sizeShift: 24,
 } as const;
+
+/** In the record that a region is given: another region has come here, not the interpreter. */
+export const CHAINED = 1;
+
+/** Export of the interpreter module: what stands in the table of handlers for regions that are not there. */
+export const ABSENT_REGION = 'absentRegion';
 
 /** Custom section of the interpreter module that says which table it was generated from. */
 export const DIGEST_SECTION = 'domus.forms';

@@ -49,6 +49,8 @@ export const runtimeExports = {
   invalidateCode: signature(null, i32, i32, i32),
   /** No parameter. */
   discardCode: signature(null),
+  /** A region of the translator, which is not to be entered any more; with the code cache locked. */
+  dropRegion: signature(null, i32),
 
   // Flags and mode.
   getFlags: signature(i64, i32),
@@ -156,10 +158,6 @@ export const runtimeExports = {
 /** Module "host". */
 export const runtimeImports = {
   decode: signature(i32, i32, i32, i32, i32),
-  /** Code page, first byte, byte behind: instructions there were forgotten, of which regions had been made. */
-  codeChanged: signature(null, i32, i32, i32),
-  /** The code cache was thrown away. */
-  codeDiscarded: signature(null),
   mmioRead: signature(null, i32, i32, i32),
   mmioWrite: signature(null, i32, i32, i32),
   rdmsr: signature(i32, i32, i32),

@@ -43,8 +43,6 @@ export function createTestMachine(host: Partial<RuntimeImports> = {}, nrVcpus = 
   }
   const runtime = createRuntime(module, memory, {
     decode: () => 0,
-    codeChanged: () => {},
-    codeDiscarded: () => {},
     mmioRead: () => {},
     mmioWrite: () => {},
     rdmsr: () => 1,

@@ -5,7 +5,7 @@
  * The locals hold `flagRes`, a source, and which kind the source is of: the aux word itself, or the second operand of an
  * addition or subtraction, from which the aux word is computed only when somebody asks.
  */
-import { canonical, KIND_AUX, stateOf } from '../interpreter/flag-kinds.ts';
+import { canonical, KIND_AUX, normaliseFlags, stateOf } from '../interpreter/flag-kinds.ts';
 import { signExtend64 } from '../isa/emitter.ts';
 import type { FlagState } from '../isa/flags.ts';
 import { Vcpu } from '../vcpu/layout.ts';
@@ -87,14 +87,7 @@ export class FlagTracker {
 
   /** Compute the aux word in the vCPU block if that is still to be done. */
   normalise(): void {
-    const code = this.#code;
-    const kind = code.let(w.load('i32', 4, this.#cpu, V.flagKind));
-    code.if(kind, () => {
-      const result = w.load('i64', 8, this.#cpu, V.flagRes);
-      const source = w.load('i64', 8, this.#cpu, V.flagSource);
-      code.store(4, this.#cpu, code.call(this.#computeAux, kind, result, source), V.flagAux);
-      code.store(4, this.#cpu, w.i32(0), V.flagKind);
-    });
+    normaliseFlags(this.#code, this.#cpu, this.#computeAux);
   }
 
   /** Bring the flags into the locals. */

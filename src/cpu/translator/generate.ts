@@ -13,11 +13,13 @@ import { Mode } from '../decode/mode.ts';
 import { CodePage, CodeRecord } from '../decode/record.ts';
 import { Outcome } from '../interpreter/emitter.ts';
 import { probe } from '../interpreter/probe.ts';
+import { CHAINED } from '../interpreter/pseudo.ts';
 import { Vector } from '../isa/emitter.ts';
 import type { FlagState } from '../isa/flags.ts';
 import { precisionOf } from '../isa/float-range.ts';
 import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
 import { tlbEntry } from '../isa/tlb.ts';
+import { Exit } from '../vcpu/exit.ts';
 import { SIMD_MASKS, TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import type { Callee, Label, Local, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
@@ -47,8 +49,6 @@ const V = Vcpu.offsets;
 const FLAG_TF = 1 << 8;
 /** Taken from the fuel to make the next check fail when the region's own code has changed. */
 const CODE_CHANGED = 1 << 30;
-/** In the record that a region is given: another region has come here, not the interpreter. */
-const CHAINED = 1;
 /** Pages of a region whose mapping is looked at once only. */
 const MAPPED_BITS = 32;
 /** More targets than this are told apart by a table. */
@@ -259,6 +259,9 @@ class RegionGenerator implements Site {
       const reason = code.let(code.call(this.#surroundings.runtime('deliver'), this.cpu));
       code.if(reason, () => {
         code.store(4, this.cpu, reason, V.exitReason);
+        // It has not run yet.
+        const isToCome = w.eq(reason, w.i32(Exit.exclusive));
+        code.store(4, this.cpu, w.add(w.load('i32', 4, this.cpu, V.fuel), isToCome), V.fuel);
         code.return(w.i32(Outcome.exit));
       });
       code.set(this.#outcome, w.i32(Outcome.reload));

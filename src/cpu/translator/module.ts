@@ -8,9 +8,9 @@ import { generateRegion, type Surroundings } from './generate.ts';
 import type { Region } from './region.ts';
 
 /**
- * @param slot where in the interpreter's table the first region goes when the module is instantiated; the others follow
+ * @param slots where in the interpreter's table the regions go when the module is instantiated
  */
-export function buildModule(regions: readonly Region[], slot: number): Uint8Array {
+export function buildModule(regions: readonly Region[], slots: readonly number[]): Uint8Array {
   const module = new ModuleBuilder();
   const callees = new Map<string, Callee>();
   const surroundings: Surroundings = {
@@ -38,6 +38,10 @@ export function buildModule(regions: readonly Region[], slot: number): Uint8Arra
     module.define(callee, code);
     return callee;
   });
-  module.importTable('interpreter', 'handlers', slot, functions);
+  module.importTable(
+    'interpreter',
+    'handlers',
+    functions.map((callee, i) => ({ callee, at: slots[i] as number })),
+  );
   return module.build();
 }

@@ -1,122 +1,105 @@
 /**
- * The translator at work: it is told of hot places, makes regions of them, and takes them back when their code changes.
+ * The translator as a thread that runs guest code has it: it passes hot places on to the maker of regions, and puts the regions that
+ * come back into this thread's table of handlers.
  *
  * A region is entered through an *entry record* in place of its first instruction's record: its handler number is the
- * region's place in the table of handlers. Behind it lie a copy of the instruction, for when the region cannot be entered,
- * and the way on. The instruction's old record leads to the entry record, for those who remember it.
+ * region's place in the table. Which regions there are is written in machine memory (layout.ts), so it makes no
+ * difference which thread finds that code has changed. Where a thread's table has no region yet, or none any more, stands
+ * one that does nothing.
  */
-import { invariant } from '../../base/errors.ts';
 import { machineHeader } from '../../machine/header.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
-import { CodePage, CodeRecord, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
-import { Pseudo } from '../interpreter/pseudo.ts';
-import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
+import { CodePage, CodeRecord } from '../decode/record.ts';
+import { ABSENT_REGION, Pseudo } from '../interpreter/pseudo.ts';
+import { FIRST_REGION } from '../isa/forms.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';
-import {
-  JUMP_TARGETS,
-  JUMP_TARGETS_OFFSET,
-  JumpTarget,
-  TLB_ENTRIES,
-  TlbEntry,
-  Vcpu,
-} from '../vcpu/layout.ts';
-import { type Instruction, readInstruction } from './instruction.ts';
-import type { CodeView, Limits } from './instruction-graph.ts';
-import { buildModule } from './module.ts';
-import { displaced, formRegion, PAGE, type Place, type Region, reachesOver } from './region.ts';
-import { traitsOf } from './traits.ts';
+import { TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
+import { TranslatorState, translatorState } from './layout.ts';
+import { type Delivery, RegionMaker } from './maker.ts';
+import { type HotPlace, RequestRing } from './requests.ts';
+import { FIRST_SLOT, SLOTS_STEP } from './slots.ts';
 
 const V = Vcpu.offsets;
 const R = CodeRecord.offsets;
 const P = CodePage.offsets;
+const S = TranslatorState.offsets;
+
+/** The way to a maker of regions on another thread. */
+export interface MakerLink {
+  /** Which of the machine's installers this thread is, from 0. */
+  readonly installer: number;
+  /** There are requests. */
+  wake(): void;
+  /** The next delivery; those that are counted in `TranslatorState.nrPosted` are there. */
+  receive(): Delivery | undefined;
+}
 
 export interface TranslatorParts {
   readonly memory: MachineMemory;
   readonly runtime: RuntimeExports;
   readonly interpreter: WebAssembly.Exports;
+  /** Without one regions are made here, at once. */
+  readonly link?: MakerLink | undefined;
 }
 
-/** A region that is in use. */
-interface Installed {
-  readonly slot: number;
-  /** The entry records. */
-  readonly entries: readonly number[];
-  /** The bytes it was made of: by code page, pairs of first offset and offset behind. */
-  readonly extents: ReadonlyMap<number, readonly (readonly [from: number, to: number])[]>;
-}
-
-/** Regions made so far, and those of them that were taken back. */
+/** Regions made so far, and those of them that were taken back because their code changed. */
 export interface TranslatorStatistics {
-  regions: number;
-  dropped: number;
+  readonly regions: number;
+  readonly dropped: number;
 }
-
-const LIMITS: Limits = { instructions: 120, callDepth: 2, copied: 24 };
-/** Targets of one computed jump that a region has. */
-const TARGETS_MAX = 32;
-/** As far away as the places of one region can be. */
-const NEAR = 1n << 31n;
-/** Handler numbers are 16 bits wide. */
-const SLOTS_MAX = 0xffff - FIRST_CALLED;
-const TABLE_STEP = 1024;
-/** An entry record, a copy of the instruction, and the way on. */
-const ENTRY_BYTES = 3 * RECORD_BYTES;
 
 export class Translator {
   readonly #memory: MachineMemory;
   readonly #table: WebAssembly.Table;
+  readonly #absent: unknown;
   readonly #imports: WebAssembly.Imports;
-  readonly #installed = new Map<number, Installed>();
-  /** Regions by code page. */
-  readonly #byPage = new Map<number, Set<Installed>>();
-  readonly #freeSlots: number[] = [];
-  #nextSlot = FIRST_REGION - FIRST_CALLED;
-  readonly statistics: TranslatorStatistics = { regions: 0, dropped: 0 };
+  readonly #state: number;
+  readonly #link: MakerLink | undefined;
+  readonly #requests: RequestRing;
+  readonly #maker: RegionMaker | undefined;
+  #nrInstalled = 0;
 
-  constructor(parts: TranslatorParts) {
-    this.#memory = parts.memory;
-    this.#table = parts.interpreter.handlers as WebAssembly.Table;
-    this.#imports = {
-      env: { memory: parts.memory.wasm },
-      runtime: { ...parts.runtime },
-      interpreter: parts.interpreter,
-    };
+  constructor({ memory, runtime, interpreter, link }: TranslatorParts) {
+    this.#memory = memory;
+    this.#table = interpreter.handlers as WebAssembly.Table;
+    this.#absent = interpreter[ABSENT_REGION];
+    this.#imports = { env: { memory: memory.wasm }, runtime: { ...runtime }, interpreter };
+    this.#state = machineHeader(memory).translator;
+    this.#link = link;
+    this.#requests = new RequestRing(memory, this.#state);
+    this.#table.grow(FIRST_SLOT + SLOTS_STEP - this.#table.length, this.#absent);
+    if (!link) {
+      const deliver = (delivery: Delivery) => this.#install(delivery);
+      this.#maker = new RegionMaker({ memory, runtime, nrInstallers: 1, deliver });
+    }
+  }
+
+  get statistics(): TranslatorStatistics {
+    const { nrRegions, nrDropped } = translatorState(this.#memory);
+    return { regions: nrRegions, dropped: nrDropped };
   }
 
   /** Many jumps have led to `record`, in the page that the vCPU executes. */
   hot(cpu: number, record: number): void {
-    const { u16, u32, view } = this.#memory;
-    const linear = view.getBigUint64(cpu + V.codePage, true);
-    const pageOf = (page: number) => this.#codePage(cpu, linear + BigInt(page * PAGE));
-    const codePage = pageOf(0);
-    const handler = u16[record >>> 1] as number;
-    // An entry record takes the place of one record.
-    if (codePage === 0 || handler >= FIRST_REGION || handler === Pseudo.crossing) return;
-    const offset = u16[(record + R.offset) >>> 1] as number;
-    if (u32[(codePage + P.table + offset * 4) >>> 2] !== record) return;
-    const code: CodeView = {
-      mode: u32[(cpu + V.mode) >>> 2] as number,
-      codePage: pageOf,
-      instruction: (page, at) => this.#instruction(page, at),
-      wasTaken: ({ record: branch }) => u32[(branch + LINK_OFFSET) >>> 2] !== 0,
-      targets: jump => this.#targets(cpu, jump, linear),
-    };
-    const region = formRegion(code, offset, LIMITS);
-    if (region) this.#install(region);
+    const place = this.#placeOf(cpu, record);
+    if (!place) return;
+    if (this.#maker) this.#maker.make([place]);
+    else if (this.#requests.offer(place)) this.#link?.wake();
   }
 
-  /** Where a computed jump was seen to go, relative to the linear page `from`. */
-  #targets(cpu: number, { record }: Instruction, from: bigint): Place[] {
-    const { u32, view } = this.#memory;
-    const places: Place[] = [];
-    const first = cpu + JUMP_TARGETS_OFFSET;
-    for (let entry = first; entry < first + JUMP_TARGETS * JumpTarget.size; entry += JumpTarget.size) {
-      if (u32[entry >>> 2] !== record) continue;
-      const distance = view.getBigUint64(entry + JumpTarget.offsets.target, true) - from;
-      if (distance > -NEAR && distance < NEAR)
-        places.push(displaced({ page: 0, offset: 0 }, Number(distance)));
-    }
-    return places.slice(0, TARGETS_MAX);
+  #placeOf(cpu: number, target: number): HotPlace | undefined {
+    const { u16, u32, view } = this.#memory;
+    const linear = view.getBigUint64(cpu + V.codePage, true);
+    const codePage = this.#codePage(cpu, linear);
+    if (codePage === 0) return undefined;
+    const offset = u16[(target + R.offset) >>> 1] as number;
+    // A jump may remember what has become stale.
+    const record = u32[(codePage + P.table + offset * 4) >>> 2] as number;
+    const handler = u16[record >>> 1] as number;
+    // An entry record takes the place of one record.
+    if (record === 0 || handler >= FIRST_REGION || handler === Pseudo.crossing) return undefined;
+    const { codeGeneration: generation } = machineHeader(this.#memory);
+    return { cpu, mode: u32[(cpu + V.mode) >>> 2] as number, record, codePage, generation, linear };
   }
 
   /** Code page of a linear page, if the vCPU's execute TLB has it. */
@@ -124,150 +107,28 @@ export class Translator {
     const { u32, view } = this.#memory;
     const index = Number((linear >> 12n) & BigInt(TLB_ENTRIES - 1)) * TlbEntry.size;
     const entry = (u32[(cpu + V.tlbExec) >>> 2] as number) + index;
-    if (view.getBigUint64(entry + TlbEntry.offsets.tag, true) !== BigInt.asUintN(64, linear)) return 0;
+    if (view.getBigUint64(entry + TlbEntry.offsets.tag, true) !== linear) return 0;
     return (u32[(entry + TlbEntry.offsets.addend) >>> 2] as number) - P.table;
   }
 
-  #instruction(codePage: number, offset: number) {
-    const { u16, u32 } = this.#memory;
-    let record = u32[(codePage + P.table + offset * 4) >>> 2] as number;
-    if (record === 0) return undefined;
-    const handler = u16[record >>> 1] as number;
-    if (handler === Pseudo.crossing) record += RECORD_BYTES;
-    // Another region's entry: the instruction itself is behind it. The same for one that was taken back.
-    if (handler >= FIRST_REGION || handler === Pseudo.proceed) record += RECORD_BYTES;
-    const instruction = readInstruction(this.#memory, record);
-    if (!instruction || instruction.offset !== offset) return undefined;
-    if (traitsOf(instruction.form).isInline) return instruction;
-    const own = instruction.form.id >= FIRST_CALLED ? this.#ownRecord(record) : undefined;
-    return own === undefined ? undefined : { ...instruction, record: own };
-  }
-  /**
-   * A copy for the handler that a region calls: part of the shared record's immediate is overwritten when that becomes the
-   * way to another region, or to this one.
-   */
-  #ownRecord(record: number): number | undefined {
-    const header = machineHeader(this.#memory);
-    const copy = header.codeNext;
-    if (copy + RECORD_BYTES > header.codeLimit) return undefined;
-    header.codeNext = copy + RECORD_BYTES;
-    this.#memory.u8.copyWithin(copy, record, record + RECORD_BYTES);
-    return copy;
-  }
-
-  #install(region: Region): void {
-    const header = machineHeader(this.#memory);
-    if (header.codeNext + region.entries.length * ENTRY_BYTES > header.codeLimit) return;
-    const slot = this.#takeSlot();
-    if (slot === undefined) return;
-    const module = new WebAssembly.Module(buildModule([region], slot) as BufferSource);
-    new WebAssembly.Instance(module, this.#imports);
-    const entries = region.entries.flatMap((place, number) => {
-      const entry = this.#installEntry(region, slot, place, number);
-      return entry === undefined ? [] : [entry];
-    });
-    this.#remember(region, slot, entries);
-    this.statistics.regions += 1;
-  }
-  /** Put an entry record in the place of an instruction's, unless another region begins there. */
-  #installEntry(region: Region, slot: number, { page, offset }: Place, number: number): number | undefined {
-    const { u8, u16, u32, view } = this.#memory;
-    const table = ((region.codePages.get(page) as number) + P.table + offset * 4) >>> 2;
-    const record = u32[table] as number;
-    const handler = u16[record >>> 1] as number;
-    // It may be an instruction over two pages, with two records.
-    if (record === 0 || handler >= FIRST_REGION || handler === Pseudo.crossing) return undefined;
-    const header = machineHeader(this.#memory);
-    const entry = header.codeNext;
-    header.codeNext = entry + ENTRY_BYTES;
-    const [copy, onward] = [entry + RECORD_BYTES, entry + 2 * RECORD_BYTES];
-    u8.copyWithin(copy, record, record + RECORD_BYTES);
-    u8.copyWithin(entry, record, record + RECORD_BYTES);
-    u16[entry >>> 1] = FIRST_CALLED + slot;
-    view.setBigInt64(entry + R.displacement, BigInt(page * PAGE), true);
-    u32[(entry + R.immediate) >>> 2] = number;
-    u32.fill(0, onward >>> 2, (onward + RECORD_BYTES) >>> 2);
-    u16[onward >>> 1] = Pseudo.proceed;
-    u16[(onward + R.offset) >>> 1] = offset + (u8[record + R.length] as number);
-    u16[record >>> 1] = Pseudo.proceed;
-    u32[(record + LINK_OFFSET) >>> 2] = entry;
-    u32[table] = entry;
-    return entry;
-  }
-
-  #takeSlot(): number | undefined {
-    const free = this.#freeSlots.pop();
-    if (free !== undefined) return free;
-    if (this.#nextSlot >= SLOTS_MAX) return undefined;
-    if (this.#nextSlot >= this.#table.length) this.#table.grow(TABLE_STEP);
-    return this.#nextSlot++;
-  }
-
-  #remember(region: Region, slot: number, entries: readonly number[]): void {
-    const extents = new Map<number, [number, number][]>();
-    const extentsOf = (place: number) => {
-      const page = region.codePages.get(place);
-      invariant(page !== undefined, 'a page of the region');
-      const list = extents.get(page) ?? [];
-      extents.set(page, list);
-      return list;
-    };
-    for (const { place, instructions } of region.blocks) {
-      const list = extentsOf(place.page);
-      for (const { offset, length } of instructions) {
-        list.push([offset, offset + length]);
-        if (reachesOver(offset, length)) extentsOf(place.page + 1).push([0, offset + length - PAGE]);
-      }
-    }
-    const installed: Installed = { slot, entries, extents };
-    this.#installed.set(slot, installed);
-    for (const page of extents.keys()) {
-      const set = this.#byPage.get(page) ?? new Set();
-      this.#byPage.set(page, set.add(installed));
-      this.#memory.u32[(page + P.regions) >>> 2] = set.size;
+  /** Put in what has arrived. To be called now and then between two slices of guest code. */
+  receive(): void {
+    const link = this.#link;
+    if (!link) return;
+    const posted = Atomics.load(this.#memory.u32, (this.#state + S.nrPosted) >>> 2);
+    while (this.#nrInstalled !== posted) {
+      const delivery = link.receive();
+      if (!delivery) return;
+      this.#install(delivery);
     }
   }
 
-  /** Bytes `start` .. `end - 1` of a code page have changed: its regions with instructions there are over. */
-  codeChanged(codePage: number, start: number, end: number): void {
-    for (const installed of this.#byPage.get(codePage) ?? []) {
-      const ranges = installed.extents.get(codePage) ?? [];
-      if (ranges.some(([from, to]) => from < end && to > start)) this.#drop(installed);
-    }
-  }
-
-  #drop(installed: Installed): void {
-    const { u16, u32 } = this.#memory;
-    const { entries, slot, extents } = installed;
-    for (const entry of entries) {
-      // Stale already when its first instruction is what has changed.
-      if (u16[entry >>> 1] !== FIRST_CALLED + slot) continue;
-      u16[entry >>> 1] = Pseudo.proceed;
-      u32[(entry + LINK_OFFSET) >>> 2] = entry + RECORD_BYTES;
-    }
-    for (const page of extents.keys()) {
-      const set = this.#byPage.get(page);
-      set?.delete(installed);
-      u32[(page + P.regions) >>> 2] = set?.size ?? 0;
-      if (set?.size === 0) this.#byPage.delete(page);
-    }
-    this.#release(installed);
-    // A region may be running that has changed itself.
-    const header = machineHeader(this.#memory);
-    for (let cpu = header.firstVcpu; cpu !== 0; cpu = u32[(cpu + V.nextVcpu) >>> 2] as number) {
-      u32[(cpu + V.regionsChanged) >>> 2] = 1;
-    }
-  }
-  #release({ slot }: Installed): void {
-    this.#installed.delete(slot);
-    this.#table.set(slot, null);
-    this.#freeSlots.push(slot);
-    this.statistics.dropped += 1;
-  }
-
-  /** The code cache was thrown away, entry records and all. */
-  codeDiscarded(): void {
-    for (const installed of this.#installed.values()) this.#release(installed);
-    this.#byPage.clear();
+  #install({ tableLength, released, module }: Delivery): void {
+    if (this.#table.length < tableLength) this.#table.grow(tableLength - this.#table.length, this.#absent);
+    for (const slot of released) this.#table.set(slot, this.#absent);
+    if (module) new WebAssembly.Instance(module, this.#imports);
+    this.#nrInstalled += 1;
+    const word = (this.#state + S.nrInstalled + (this.#link?.installer ?? 0) * 4) >>> 2;
+    Atomics.store(this.#memory.u32, word, this.#nrInstalled);
   }
 }

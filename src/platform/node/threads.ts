@@ -1,5 +1,12 @@
 /** Threads of this process, in Node, and a clock that all of them share. */
-import { parentPort, Worker, workerData } from 'node:worker_threads';
+import {
+  MessageChannel,
+  type MessagePort,
+  parentPort,
+  receiveMessageOnPort,
+  Worker,
+  workerData,
+} from 'node:worker_threads';
 import type { Clock } from '../platform.ts';
 
 export interface Thread {
@@ -13,9 +20,36 @@ export interface ThreadEvents {
   failed(error: unknown): void;
 }
 
+/** One end of a way between two threads; it can be given to another thread, once. */
+export type Port = MessagePort;
+
+/** Both ends of a way between two threads. */
+export function createChannel(): [Port, Port] {
+  const { port1, port2 } = new MessageChannel();
+  return [port1, port2];
+}
+/** Send to the other end. `given` are the ports in the message. */
+export const send = (port: Port, message: unknown, given: readonly Port[] = []): void =>
+  port.postMessage(message, [...given]);
+/** What has arrived and was not looked at yet, without waiting; undefined when there is nothing. */
+export const receive = (port: Port): unknown => receiveMessageOnPort(port)?.message;
+
+export interface ThreadOptions {
+  /** Ports in the data: they are given away. */
+  readonly given?: readonly Port[];
+  /** It does not keep the process alive. */
+  readonly isDaemon?: boolean;
+}
+
 /** Start a module of ours in a thread of its own. `data` is copied, but for what can be shared. */
-export function startThread(module: URL, data: unknown, events: ThreadEvents): Thread {
-  const worker = new Worker(module, { workerData: data });
+export function startThread(
+  module: URL,
+  data: unknown,
+  events: ThreadEvents,
+  { given = [], isDaemon = false }: ThreadOptions = {},
+): Thread {
+  const worker = new Worker(module, { workerData: data, transferList: [...given] });
+  if (isDaemon) worker.unref();
   worker.on('message', message => events.message(message));
   worker.on('error', error => events.failed(error));
   return {

@@ -10,7 +10,3 @@ export declare function mmioWrite(cpu: usize, gpa: u32, size: i32): void;
 export declare function rdmsr(cpu: usize, index: u32): i32;
 /** The same for writing: value in temp[0]; nonzero = #GP. */
 export declare function wrmsr(cpu: usize, index: u32): i32;
-/** Bytes `start` .. `end - 1` of a code page changed, of which the translator has made regions. */
-export declare function codeChanged(codePage: u32, start: i32, end: i32): void;
-/** The code cache was thrown away. */
-export declare function codeDiscarded(): void;

@@ -6,10 +6,11 @@
  * generated code where the granules are (mmu/access.ts).
  */
 import {
+  CODE_PAGE_changes,
   CODE_PAGE_crossedFrom,
+  CODE_PAGE_extents,
   CODE_PAGE_granules,
   CODE_PAGE_next,
-  CODE_PAGE_regions,
   CODE_PAGE_table,
   CODE_RECORD_handler,
   CODE_RECORD_length,
@@ -24,10 +25,10 @@ import {
   MACHINE_HEADER_codeGeneration,
   MACHINE_HEADER_codeNext,
 } from '../generated/layout';
-import { codeChanged, codeDiscarded } from '../host';
 import { frameEntry } from '../mmu/physical';
 import { firstVcpu, flushExec, flushFrame, flushWatched, nextVcpu } from '../mmu/tlb';
 import { lockCode, unlockCode } from './lock';
+import { dropRegions, forgetRegions } from './regions';
 
 /** Longest instruction, less one: how far before a written byte an instruction that contains it may start. */
 const LOOK_BACK: i32 = 14;
@@ -96,13 +97,16 @@ export function forget(page: usize, start: i32, end: i32): void {
     store<u32>(page, 0, CODE_PAGE_crossedFrom);
     forget(crossedFrom, 4095, 4096);
   }
+  let hasChanged = false;
   for (let at = max(start - LOOK_BACK, 0); at < end; at++) {
     const slot = table + ((at as usize) << 2);
     const record: usize = load<u32>(slot);
     if (record === 0 || at + lengthOf(record) <= start) continue;
     store<u16>(record, 0, CODE_RECORD_handler);
     store<u32>(slot, 0);
+    hasChanged = true;
   }
+  if (hasChanged) store<u32>(page, load<u32>(page, CODE_PAGE_changes) + 1, CODE_PAGE_changes);
   // The granules that lost an instruction: those written, and neighbours that the instructions reached into.
   const first = max(start - LOOK_BACK, 0) >> GRANULE_SHIFT;
   const last = min(end - 1 + LOOK_BACK, 4095) >> GRANULE_SHIFT;
@@ -112,7 +116,7 @@ export function forget(page: usize, start: i32, end: i32): void {
     if ((granules & bit) !== 0 && !granuleInUse(page, granule)) granules &= ~bit;
   }
   store<u64>(page, granules, CODE_PAGE_granules);
-  if (load<u32>(page, CODE_PAGE_regions) !== 0) codeChanged(page as u32, start, end);
+  if (load<u32>(page, CODE_PAGE_extents) !== 0) dropRegions(page, start, end);
 }
 
 function granuleInUse(page: usize, granule: i32): bool {
@@ -132,6 +136,7 @@ function granuleInUse(page: usize, granule: i32): bool {
 
 /** Throw the whole code cache away: all code pages and records of all domains. No vCPU may be executing. */
 export function discardCode(): void {
+  lockCode();
   const header = MACHINE_HEADER as usize;
   store<u32>(header, load<u32>(header, MACHINE_HEADER_codeBase), MACHINE_HEADER_codeNext);
   store<u32>(header, load<u32>(header, MACHINE_HEADER_codeGeneration) + 1, MACHINE_HEADER_codeGeneration);
@@ -147,5 +152,6 @@ export function discardCode(): void {
     flushExec(cpu);
     flushWatched(cpu);
   }
-  codeDiscarded();
+  forgetRegions();
+  unlockCode();
 }

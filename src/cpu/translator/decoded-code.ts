@@ -1,0 +1,115 @@
+/**
+ * Decoded code as regions are formed from it. The vCPUs may go on executing and decoding meanwhile, on other threads: a record
+ * is complete before it can be found and stays as it is but for handler and link, so what is read here is right, or the
+ * page's count of changes, or the code cache's generation, is another one afterwards.
+ */
+import type { MachineMemory } from '../../machine/memory.ts';
+import { CodePage, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
+import { Pseudo } from '../interpreter/pseudo.ts';
+import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
+import {
+  JUMP_TARGETS,
+  JUMP_TARGETS_OFFSET,
+  JumpTarget,
+  TLB_ENTRIES,
+  TlbEntry,
+  Vcpu,
+} from '../vcpu/layout.ts';
+import type { CodeCache } from './code-cache.ts';
+import { type Instruction, readInstruction } from './instruction.ts';
+import type { CodeView } from './instruction-graph.ts';
+import { displaced, PAGE, type Place } from './region.ts';
+import type { HotPlace } from './requests.ts';
+import { traitsOf } from './traits.ts';
+
+const V = Vcpu.offsets;
+const P = CodePage.offsets;
+
+/** Targets of one computed jump that a region has. */
+const TARGETS_MAX = 32;
+/** As far away as the places of one region can be. */
+const NEAR = 1n << 31n;
+
+export class DecodedCode implements CodeView {
+  readonly #memory: MachineMemory;
+  readonly #cache: CodeCache;
+  readonly #place: HotPlace;
+  /** What the pages' counts of changes were before anything of them was read. */
+  readonly changes = new Map<number, number>();
+
+  constructor(memory: MachineMemory, cache: CodeCache, place: HotPlace) {
+    this.#memory = memory;
+    this.#cache = cache;
+    this.#place = place;
+  }
+
+  get mode(): number {
+    return this.#place.mode;
+  }
+
+  codePage(page: number): number {
+    const found = page === 0 ? this.#place.codePage : this.#mapped(page);
+    if (found === 0) return 0;
+    if (!this.changes.has(found)) {
+      this.changes.set(found, Atomics.load(this.#memory.u32, (found + P.changes) >>> 2));
+    }
+    return found;
+  }
+  /** By the vCPU's execute TLB as it is now: another address space's at worst, which the region will find out. */
+  #mapped(page: number): number {
+    const { u32, view } = this.#memory;
+    const linear = BigInt.asUintN(64, this.#place.linear + BigInt(page * PAGE));
+    const index = Number((linear >> 12n) & BigInt(TLB_ENTRIES - 1)) * TlbEntry.size;
+    const entry = (u32[(this.#place.cpu + V.tlbExec) >>> 2] as number) + index;
+    if (view.getBigUint64(entry + TlbEntry.offsets.tag, true) !== linear) return 0;
+    const found = (u32[(entry + TlbEntry.offsets.addend) >>> 2] as number) - P.table;
+    // Tag and addend are two reads: what is between may be from two entries.
+    return this.#cache.holds(found) && u32[(found + P.mode) >>> 2] === this.#place.mode ? found : 0;
+  }
+
+  instruction(codePage: number, offset: number): Instruction | undefined {
+    const { u16, u32 } = this.#memory;
+    let record = Atomics.load(u32, (codePage + P.table + offset * 4) >>> 2);
+    if (record === 0) return undefined;
+    const handler = u16[record >>> 1] as number;
+    if (handler === Pseudo.crossing) record += RECORD_BYTES;
+    // A region's entry: the instruction itself is behind it. The same for one that was taken back.
+    if (handler >= FIRST_REGION || handler === Pseudo.proceed) record += RECORD_BYTES;
+    const instruction = readInstruction(this.#memory, record);
+    if (!instruction || instruction.offset !== offset) return undefined;
+    if (traitsOf(instruction.form).isInline) return instruction;
+    const own = instruction.form.id >= FIRST_CALLED ? this.#ownRecord(record) : 0;
+    return own === 0 ? undefined : { ...instruction, record: own };
+  }
+  /**
+   * A copy for the handler that a region calls: the shared record's handler becomes another one when a region begins
+   * there, and when its bytes change.
+   */
+  #ownRecord(record: number): number {
+    const { lock, generation } = this.#cache;
+    return lock.during(() => {
+      // Not into what may be somebody else's already.
+      if (generation !== this.#place.generation) return 0;
+      const copy = this.#cache.allocate(RECORD_BYTES);
+      if (copy !== 0) this.#memory.u8.copyWithin(copy, record, record + RECORD_BYTES);
+      return copy;
+    });
+  }
+
+  targets({ record }: Instruction): Place[] {
+    const { u32, view } = this.#memory;
+    const places: Place[] = [];
+    const first = this.#place.cpu + JUMP_TARGETS_OFFSET;
+    for (let entry = first; entry < first + JUMP_TARGETS * JumpTarget.size; entry += JumpTarget.size) {
+      if (u32[entry >>> 2] !== record) continue;
+      const distance = view.getBigUint64(entry + JumpTarget.offsets.target, true) - this.#place.linear;
+      if (distance > -NEAR && distance < NEAR)
+        places.push(displaced({ page: 0, offset: 0 }, Number(distance)));
+    }
+    return places.slice(0, TARGETS_MAX);
+  }
+
+  wasTaken({ record }: Instruction): boolean {
+    return this.#memory.u32[(record + LINK_OFFSET) >>> 2] !== 0;
+  }
+}
