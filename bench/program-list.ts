@@ -148,6 +148,7 @@ export const PROGRAMS: readonly Program[] = [
   ...suite('page', [
     { name: 'apart', source: 'counters', defines: ['SHARED=0'], count: 8_000 },
     { name: 'shared', source: 'counters', defines: ['SHARED=1'], count: 8_000 },
+    { name: 'jit', count: 8_000 },
   ]),
 ];
 
