@@ -62,7 +62,7 @@ export class FolderDevice {
           options.onRemoved?.();
         }),
     });
-    writeFolderDeviceKeys(xs, { domid, devid, backendDomid, tag, path: folder.path, maxRingOrder });
+    writeFolderDeviceKeys(xs, { domid, devid, backendDomid, tag, maxRingOrder });
     this.#half.start();
   }
 

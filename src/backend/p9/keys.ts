@@ -19,12 +19,11 @@ export interface FolderDeviceKeys {
   readonly backendDomid: number;
   /** What the domain mounts it by. */
   readonly tag: string;
-  readonly path: string;
   readonly maxRingOrder: number;
 }
 
 export function writeFolderDeviceKeys(xs: XenstoreClient, keys: FolderDeviceKeys): void {
-  const { domid, devid, backendDomid, tag, path, maxRingOrder } = keys;
+  const { domid, devid, backendDomid, tag, maxRingOrder } = keys;
   const { front, back, frontend, backend } = deviceAreas({ kind: KIND, domid, devid, backendDomid });
   const state = XenbusState.initialising;
   xs.transaction(t => {
@@ -34,8 +33,7 @@ export function writeFolderDeviceKeys(xs: XenstoreClient, keys: FolderDeviceKeys
       frontend: front,
       'frontend-id': domid,
       online: 1,
-      path,
-      // Owners are kept apart from the host's files.
+      // Where the folder is on the host is not the domain's to know. Owners are kept apart from the host's files.
       security_model: 'mapped',
       versions: VERSION,
       'max-rings': MAX_RINGS,
