@@ -25,7 +25,7 @@ export interface GuestNetwork {
   readonly nameserver?: string;
 }
 
-/** A shared folder and where the init mounts it. */
+/** A shared folder and where the init mounts it; one that is mounted on `/` becomes the root. */
 export interface FolderMount {
   readonly tag: string;
   readonly target: string;
@@ -133,12 +133,12 @@ export function settingsInitramfs({
     );
   }
   if (disks.length > 0) settings.push(`domus_disks=${shellQuote(disks.join(' '))}`);
-  if (folders.length > 0) {
-    const lines = folders.map(
-      ({ tag, target, isReadOnly, cache }) => `${tag} ${isReadOnly ? 'ro' : 'rw'},cache=${cache} ${target}`,
-    );
-    settings.push(`domus_folders=${shellQuote(lines.join('\n'))}`);
-  }
+  const described = ({ tag, isReadOnly, cache }: FolderMount) =>
+    `${tag} ${isReadOnly ? 'ro' : 'rw'},cache=${cache}`;
+  const root = folders.find(({ target }) => target === '/');
+  if (root) settings.push(`domus_root_folder=${shellQuote(described(root))}`);
+  const lines = folders.filter(each => each !== root).map(each => `${described(each)} ${each.target}`);
+  if (lines.length > 0) settings.push(`domus_folders=${shellQuote(lines.join('\n'))}`);
   return writeCpio([
     directory('domus'),
     file('domus/settings', `${settings.join('\n')}\n`),

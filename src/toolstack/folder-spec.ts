@@ -11,7 +11,7 @@ export type FolderCache = (typeof FOLDER_CACHES)[number];
 export interface FolderSpec {
   /** The folder on the host. */
   readonly path: string;
-  /** Where it is in the guest; a whole path. */
+  /** Where it is in the guest; a whole path. `/`: the folder is the guest's root. */
   readonly target: string;
   readonly isReadOnly?: boolean | undefined;
   readonly cache?: FolderCache | undefined;
@@ -20,6 +20,16 @@ export interface FolderSpec {
 const bad = (text: string, why: string) =>
   new DomusError('E_USAGE', `the folder "${text}" cannot be read: ${why}`, 'write HOSTDIR:GUESTDIR[:ro]');
 
+/** Without what means nothing in a path. The way up from the root is the root. */
+function wholePath(target: string): string {
+  const parts: string[] = [];
+  for (const part of target.split('/')) {
+    if (part === '..') parts.pop();
+    else if (part !== '' && part !== '.') parts.push(part);
+  }
+  return `/${parts.join('/')}`;
+}
+
 /** @throws DomusError E_USAGE */
 export function checkFolderSpec(spec: FolderSpec): FolderSpec {
   const text = `${spec.path}:${spec.target}`;
@@ -27,11 +37,7 @@ export function checkFolderSpec(spec: FolderSpec): FolderSpec {
   if (!spec.target.startsWith('/'))
     throw bad(text, `${spec.target || 'nothing'} is no whole path in the guest`);
   if (/[\n\0]/.test(spec.target)) throw bad(text, 'a path in the guest is one line');
-  // A path of nothing but slashes and dots is the root.
-  if (spec.target.split('/').every(part => part === '' || part === '.')) {
-    throw bad(text, 'the root of a guest cannot be a shared folder');
-  }
-  return spec;
+  return { ...spec, target: wholePath(spec.target) };
 }
 
 /** @throws DomusError E_USAGE */

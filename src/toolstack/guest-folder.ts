@@ -1,6 +1,7 @@
 /** Shared folders of a guest: opened before the machine is built, closed when their device is gone. */
 import { LockTable } from '../backend/p9/locks.ts';
 import { SharedFolder } from '../backend/p9/shared-folder.ts';
+import { DomusError } from '../base/errors.ts';
 import type { FolderMount } from '../image/initramfs.ts';
 import { nodeFolderFiles } from '../platform/node/folder-files.ts';
 import type { Clock } from '../platform/platform.ts';
@@ -26,7 +27,16 @@ export async function openFolders(
   try {
     for (const given of specs) {
       const spec = typeof given === 'string' ? parseFolderSpec(given) : checkFolderSpec(given);
-      const { path, target, isReadOnly = false, cache = 'mmap' } = spec;
+      const { path, target, isReadOnly = false } = spec;
+      // Nobody else changes a root while it is in use.
+      const { cache = target === '/' ? 'loose' : 'mmap' } = spec;
+      if (opened.some(other => other.mount.target === target)) {
+        throw new DomusError(
+          'E_USAGE',
+          `two folders are to be mounted on ${target}`,
+          'leave out one of them',
+        );
+      }
       const folder = await SharedFolder.open({ files: nodeFolderFiles, path, isReadOnly, clock, locks });
       const tag = `domus${opened.length}`;
       opened.push({ folder, tag, mount: { tag, target, isReadOnly, cache } });

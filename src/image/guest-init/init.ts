@@ -82,21 +82,38 @@ await_disks() {
   done
 }
 
-# A shared folder can be mounted as soon as its device is there. Messages are as long as the rings allow.
+# mount_folder TARGET TAG OPTIONS: possible as soon as the device is there. Messages are as long as the rings allow.
+mount_folder() {
+  mkdir -p "$1" || fail "cannot make the folder $1"
+  tries=0
+  until why=$(mount -t 9p -o "trans=xen,version=9p2000.L,msize=524288,$3" "$2" "$1" 2>&1); do
+    tries=$((tries + 1))
+    [ "$tries" -lt 500 ] || fail "cannot mount a shared folder: $why"
+    usleep 10000
+  done
+}
 mount_folders() {
   [ "$domus_folders" ] || return 0
-  grep -q '	9p$' /proc/filesystems || fail "the kernel has no driver for shared folders (9p over Xen)"
   while read -r tag options target; do
-    mkdir -p "$target" || fail "cannot make the folder $target"
-    tries=0
-    until mount -t 9p -o "trans=xen,version=9p2000.L,msize=524288,$options" "$tag" "$target" 2>/run/domus/mount; do
-      tries=$((tries + 1))
-      [ "$tries" -lt 500 ] || fail "cannot mount a shared folder on $target: $(cat /run/domus/mount)"
-      usleep 10000
-    done
+    mount_folder "$root$target" "$tag" "$options"
   done <<END
 $domus_folders
 END
+}
+
+# A shared folder becomes the root. What the machine needs in it is made, where it is missing; what the guest runs on is moved.
+prepare_root() {
+  root=/sysroot
+  mount_folder "$root" "$1" "$2"
+  umount /tmp
+  for folder in dev proc run sys; do
+    [ -d "$root/$folder" ] || mkdir "$root/$folder" || fail "the root has no folder $folder"
+    mount -o move "/$folder" "$root/$folder"
+  done
+  [ -d "$root/tmp" ] || mkdir -m 1777 "$root/tmp"
+  [ -w "$root/tmp" ] || mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+  [ -z "$domus_nameserver" ] || { rm -f "$root/etc/resolv.conf"; cp /etc/resolv.conf "$root/etc/"; }
+  cp /domus/agent "$root/run/domus/"
 }
 
 for module in /domus/modules/*.ko; do
@@ -111,6 +128,11 @@ exec 7<>"$domus_channel"
 stty raw -echo <&7
 is_open=1
 await_disks
+[ -z "$domus_root_folder$domus_folders" ] || grep -q '	9p$' /proc/filesystems ||
+  fail "the kernel has no driver for shared folders (9p over Xen)"
+root=
+[ -z "$domus_root_folder" ] || prepare_root $domus_root_folder
 mount_folders
+[ -z "$root" ] || exec switch_root "$root" /run/domus/agent <&7 >&7 7<&- 3</bin/busybox
 exec /domus/agent <&7 >&7 7<&- 3</bin/busybox
 `;
