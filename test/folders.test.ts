@@ -172,3 +172,21 @@ guest('what cannot be shared is refused before anything boots', async () => {
     code: 'E_FOLDER_KERNEL',
   });
 });
+
+guest('a folder can be the root', async () => {
+  // Whatever busybox the other guest has.
+  await exec(
+    'mkdir -p /loose/root/bin && cp /bin/busybox /loose/root/bin/ && ln -s busybox /loose/root/bin/sh && sync',
+  );
+  const result = await host.run({
+    command:
+      'busybox mount | busybox grep " on / "; echo kept >/file; busybox chown 7 /file; busybox cat /srv/index.html; exit 3',
+    folders: [`${path('loose/root')}:/`, `${path('site')}:/srv:ro`],
+    timeoutMs: TIMEOUT_MS,
+  });
+  assert.equal(result.exitCode, 3, text(result.stderr));
+  assert.match(text(result.stdout), /^domus0 on \/ type 9p \(rw,.*\nhello from the host\n$/);
+  assert.equal(fs.readFileSync(path('loose/root/file'), 'utf8'), 'kept\n');
+  // The owner of the file, and /tmp's sticky bit.
+  assert.equal(fs.readdirSync(path('loose/root/.domus-metadata')).length, 2);
+});
