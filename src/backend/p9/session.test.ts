@@ -150,6 +150,7 @@ test('a file that is removed while it is open stays what it is', async t => {
   assert.equal(fs.readdirSync(path(RECORDS_FOLDER)).length, 1);
   await client.clunk(file);
   await client.clunk(walked);
+  await folder.settled();
   assert.equal(fs.readdirSync(path(RECORDS_FOLDER)).length, 0);
   // A folder, too, that is somebody's working folder.
   await client.mkdir(root, 'd');

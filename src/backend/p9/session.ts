@@ -224,9 +224,11 @@ export class Session {
       this.#fids.clear();
       this.#folder.locks.clearClient(this);
     }
-    if (this.#running === 0) return;
-    await new Promise<void>(resolve => {
-      this.#onIdle = resolve;
-    });
+    if (this.#running > 0) {
+      await new Promise<void>(resolve => {
+        this.#onIdle = resolve;
+      });
+    }
+    await this.#folder.settled();
   }
 }

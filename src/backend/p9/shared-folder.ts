@@ -27,6 +27,8 @@ export class SharedFolder {
   readonly locks: LockTable;
   readonly devices = new DeviceNumbers();
   readonly #clock: Clock;
+  /** Of records, that nobody waits for. */
+  readonly #removals = new Set<Promise<void>>();
   #isClosed = false;
 
   private constructor(options: SharedFolderOptions, tree: Tree, records: Records) {
@@ -68,10 +70,18 @@ export class SharedFolder {
 
   /** A file is gone for good: so is its record. A failure leaves a record that no file can have again. */
   forgetRecord(facts: FileFacts): void {
-    void (async () => take(this.records.remove(facts)))().catch(() => {});
+    const removal = (async () => take(this.records.remove(facts)))()
+      .catch(() => {})
+      .finally(() => this.#removals.delete(removal));
+    this.#removals.add(removal);
   }
 
-  /** Nothing may be under way. */
+  /** Settles when no record is being removed any more. */
+  async settled(): Promise<void> {
+    while (this.#removals.size > 0) await Promise.all(this.#removals);
+  }
+
+  /** Nothing may be under way: see `settled`. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
