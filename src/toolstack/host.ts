@@ -327,6 +327,7 @@ export class Host implements AsyncDisposable {
       platform,
       onPhase: report,
       console: options.console,
+      onDestroyed: () => this.#machines.delete(vm),
       network,
       disks,
     });

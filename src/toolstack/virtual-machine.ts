@@ -73,6 +73,8 @@ export interface VirtualMachineOptions {
   readonly network?: VirtualNetwork;
   /** Those of the machine's configuration. */
   readonly disks?: readonly MachineDisk[];
+  /** Everything has been given back: whoever keeps the guest should forget it, and its memory with it. */
+  readonly onDestroyed?: () => void;
 }
 
 export class VirtualMachine implements AsyncDisposable {
@@ -86,6 +88,7 @@ export class VirtualMachine implements AsyncDisposable {
   readonly #consoleListeners = new Set<ByteListener>();
   readonly #ended = Promise.withResolvers<End>();
   readonly #onPhase: (phase: Phase) => void;
+  readonly #onDestroyed: () => void;
   #end: End | undefined;
   #nrCommands = 0;
 
@@ -104,6 +107,7 @@ export class VirtualMachine implements AsyncDisposable {
     machine.onFailure(error => this.#finish({ kind: 'failure', error }));
     this.#agent = options.plan.connect?.(machine.consoles);
     this.#onPhase = options.onPhase;
+    this.#onDestroyed = options.onDestroyed ?? (() => {});
   }
 
   /** Begin to execute. The host does this once, after everything that listens is in place. */
@@ -279,6 +283,7 @@ export class VirtualMachine implements AsyncDisposable {
     try {
       await this.#machine.destroy();
     } finally {
+      this.#onDestroyed();
       await this.network?.close();
     }
   }
