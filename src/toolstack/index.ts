@@ -9,6 +9,7 @@ export type { LogRecord } from './daemon/guest-log.ts';
 export type { GuestRecord } from './daemon/guest-record.ts';
 export type { GuestRequest } from './daemon/guest-request.ts';
 export type { DiskSpec } from './disk-spec.ts';
+export type { FolderSpec } from './folder-spec.ts';
 export { GuestDisk } from './guest-disk.ts';
 export { Host, type HostOptions, type MachineOptions, type RunOptions, type RunResult } from './host.ts';
 export type {
