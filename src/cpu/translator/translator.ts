@@ -11,7 +11,6 @@ import { machineHeader } from '../../machine/header.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
 import { CodePage, CodeRecord } from '../decode/record.ts';
 import { ABSENT_REGION, Pseudo } from '../interpreter/pseudo.ts';
-import { FIRST_REGION } from '../isa/forms.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';
 import { TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import { TranslatorState, translatorState } from './layout.ts';
@@ -79,7 +78,7 @@ export class Translator {
     return { regions: nrRegions, dropped: nrDropped };
   }
 
-  /** Many jumps have led to `record`, in the page that the vCPU executes. */
+  /** Many jumps have led to `record`, in the page that the vCPU executes; or it is a region's entry, taken often. */
   hot(cpu: number, record: number): void {
     const place = this.#placeOf(cpu, record);
     if (!place) return;
@@ -95,9 +94,8 @@ export class Translator {
     const offset = u16[(target + R.offset) >>> 1] as number;
     // A jump may remember what has become stale.
     const record = u32[(codePage + P.table + offset * 4) >>> 2] as number;
-    const handler = u16[record >>> 1] as number;
     // An entry record takes the place of one record.
-    if (record === 0 || handler >= FIRST_REGION || handler === Pseudo.crossing) return undefined;
+    if (record === 0 || u16[record >>> 1] === Pseudo.crossing) return undefined;
     const { codeGeneration: generation } = machineHeader(this.#memory);
     return { cpu, mode: u32[(cpu + V.mode) >>> 2] as number, record, codePage, generation, linear };
   }
