@@ -205,7 +205,12 @@ class RegionGenerator implements Site {
     const count = code.let(w.add(w.load('i32', 4, record, ENTRY_COUNT_OFFSET), w.i32(1)));
     code.store(4, record, count, ENTRY_COUNT_OFFSET);
     const isHot = w.eq(count, w.i32(entriesToGrow));
-    code.if(isHot, () => code.call(this.#surroundings.hot, this.cpu, record), undefined, false);
+    code.if(
+      isHot,
+      () => code.call(this.#surroundings.hot, this.cpu, w.or(record, w.i32(CHAINED))),
+      undefined,
+      false,
+    );
   }
   /** Less fuel than for so many instructions; a kick is more than any fuel. */
   #lacksFuel(instructions: number): Value {

@@ -78,7 +78,8 @@ export class RegionMaker {
 
   make(places: readonly HotPlace[]): void {
     const released = this.#takeNote();
-    const drafts = places.flatMap(place => this.#draft(place) ?? []);
+    const unique = new Map(places.map(place => [place.record, place])).values();
+    const drafts = [...unique].flatMap(place => this.#draft(place) ?? []);
     const slots = this.#slots.take(drafts.length, this.#installed());
     if (!slots) {
       this.#deliver({ released: [...released, ...this.#makeRoom()] });
