@@ -43,7 +43,7 @@ export interface ImageCache {
 }
 
 /** Names become file names: anything but plain characters is spelt out. */
-const fileName = (name: string): string =>
+export const fileName = (name: string): string =>
   name
     .replace(/[^A-Za-z0-9+.-]/g, character => `_${character.codePointAt(0)!.toString(16)}_`)
     .replace(/^\./, '_2e_');

@@ -10,20 +10,22 @@ const WHAT = 'Debian package';
 /** What a package may unpack to. A kernel with its modules is about 400 MiB. */
 const PACKAGE_LIMIT_BYTES = 2 ** 31;
 
-/** The entries of a package's file system part, unpacked only as far as visited. */
-export function* readDeb(file: Uint8Array): Generator<TarEntry> {
+export type DebPart = 'control' | 'data';
+
+/** The entries of a package's file system part, or of what is said about it, unpacked only as far as visited. */
+export function* readDeb(file: Uint8Array, part: DebPart = 'data'): Generator<TarEntry> {
   let first = true;
   for (const { name, data } of readAr(file)) {
     if (first) {
       if (name !== 'debian-binary') throw corrupt(WHAT, 'it does not start with debian-binary');
       if (data[0] !== 0x32 || data[1] !== 0x2e) throw unsupported(WHAT, 'its format is not version 2');
       first = false;
-    } else if (/^data\.tar(\.\w+)?$/.test(name)) {
+    } else if (name === `${part}.tar` || name.startsWith(`${part}.tar.`)) {
       yield* readTar(openCompressed(data, { limitBytes: PACKAGE_LIMIT_BYTES }));
       return;
     }
   }
-  throw corrupt(WHAT, 'it has no data part');
+  throw corrupt(WHAT, `it has no ${part} part`);
 }
 
 /** The first file of a package whose name `matches`; undefined if there is none. */

@@ -59,7 +59,7 @@ const TARGET_BYTES_MAX = 4095;
 const LINKS_FOLLOWED_MAX = 40;
 const DEPTH_MAX = 256;
 /** Entries of a tree: each takes a few hundred bytes of memory here, whatever it was in its archive. */
-const ENTRIES_MAX = 4_000_000;
+const ENTRIES_MAX = 1 << 20;
 
 const encoder = new TextEncoder();
 

@@ -90,14 +90,20 @@ export async function removeFile(path: string): Promise<void> {
   await rm(path, { force: true, recursive: true });
 }
 
-/** Run `use` with a new folder in `parent`, which is gone afterwards. */
-export async function withScratchFolder<T>(parent: string, use: (folder: string) => Promise<T>): Promise<T> {
+/** A new folder in `parent`, for as long as this process lives at most. */
+export async function makeScratchFolder(parent: string): Promise<string> {
   await mkdir(parent, { recursive: true });
   await sweep(parent);
   const folder = join(parent, `scratch-${unique()}`);
   await mkdir(folder);
   // A package client started by root fetches as a user of its own, who must get in.
   await chmod(folder, 0o755);
+  return folder;
+}
+
+/** Run `use` with a new folder in `parent`, which is gone afterwards. */
+export async function withScratchFolder<T>(parent: string, use: (folder: string) => Promise<T>): Promise<T> {
+  const folder = await makeScratchFolder(parent);
   try {
     return await use(folder);
   } finally {

@@ -1,0 +1,25 @@
+/** Disks that nobody will look at after a crash: what waits for the medium elsewhere does not wait here. */
+import type { BlockFile, BlockFiles } from '../platform/block-files.ts';
+import type { DiskHost } from './host.ts';
+
+const NOTHING = Promise.resolve();
+
+/** As `file`, with a flush that does nothing. */
+const volatile = (file: BlockFile): BlockFile => ({
+  path: file.path,
+  isReadOnly: file.isReadOnly,
+  size: () => file.size(),
+  read: (position, into) => file.read(position, into),
+  write: (position, from) => file.write(position, from),
+  resize: sizeBytes => file.resize(sizeBytes),
+  flush: () => NOTHING,
+  close: () => file.close(),
+});
+
+const volatileFiles = (files: BlockFiles): BlockFiles => ({
+  ...files,
+  open: async (path, mode) => volatile(await files.open(path, mode)),
+  create: async path => volatile(await files.create(path)),
+});
+
+export const volatileHost = (host: DiskHost): DiskHost => ({ ...host, files: volatileFiles(host.files) });
