@@ -49,7 +49,7 @@ export interface PackageClient {
 
 const ENVIRONMENT = { LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' };
 /** Private lists younger than this are not fetched again. */
-const LISTS_FRESH_MS = 60 * 60_000;
+export const LISTS_FRESH_MS = 60 * 60_000;
 
 const noClient = (): DomusError =>
   new DomusError(
@@ -59,7 +59,7 @@ const noClient = (): DomusError =>
   );
 
 /** What apt gave as its reason: its last line that says so. */
-function reason(result: ProgramResult): string {
+export function reason(result: ProgramResult): string {
   const lines = `${result.stdout}\n${result.stderr}`.split('\n').filter(line => /^(E|W|Err): ?/.test(line));
   return (lines.findLast(line => line.startsWith('E')) ?? lines.at(-1) ?? `exit code ${result.code}`).trim();
 }
@@ -93,31 +93,50 @@ export interface AptOptions {
   readonly signal?: AbortSignal;
 }
 
-export function aptClient({ folder, progress, run = runProgram, signal }: AptOptions): PackageClient {
+export type AptProgram = 'apt-get' | 'apt-cache' | 'apt-config';
+
+export interface AptCall {
+  /** A file for the configuration that is added to the machine's. */
+  readonly configuration: string;
+  readonly text: string;
+  readonly run?: RunProgram | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Run one of apt's programs with a configuration besides the machine's. @throws DomusError E_NO_PACKAGE_CLIENT */
+export async function callApt(
+  program: AptProgram,
+  words: readonly string[],
+  { configuration, text, run = runProgram, signal }: AptCall,
+  options: ProgramOptions = {},
+): Promise<ProgramResult> {
+  const present = await readIfPresent(configuration);
+  if (!present || new TextDecoder().decode(present) !== text) await writeWhole(configuration, text);
+  const quiet = program === 'apt-config' ? [] : ['-q'];
+  const result = await run([program, ...quiet, '-c', configuration, ...words], {
+    ...options,
+    environment: ENVIRONMENT,
+    ...(signal && { signal }),
+  });
+  if (!result) throw noClient();
+  return result;
+}
+
+export function aptClient({ folder, progress, run, signal }: AptOptions): PackageClient {
   const configurations = {
-    system: joinPath(folder, 'system.conf'),
-    private: joinPath(folder, 'private.conf'),
+    system: { configuration: joinPath(folder, 'system.conf'), text: ARCHITECTURE },
+    private: {
+      configuration: joinPath(folder, 'private.conf'),
+      text: ARCHITECTURE + privateConfiguration(folder),
+    },
   };
 
-  const apt = async (
-    program: 'apt-get' | 'apt-cache',
+  const apt = (
+    program: AptProgram,
     lists: 'system' | 'private',
     words: readonly string[],
     options: ProgramOptions = {},
-  ): Promise<ProgramResult> => {
-    const configuration = configurations[lists];
-    await makeFolder(folder);
-    const text = lists === 'system' ? ARCHITECTURE : ARCHITECTURE + privateConfiguration(folder);
-    const present = await readIfPresent(configuration);
-    if (!present || new TextDecoder().decode(present) !== text) await writeWhole(configuration, text);
-    const result = await run([program, '-q', '-c', configuration, ...words], {
-      ...options,
-      environment: ENVIRONMENT,
-      signal,
-    });
-    if (!result) throw noClient();
-    return result;
-  };
+  ): Promise<ProgramResult> => callApt(program, words, { ...configurations[lists], run, signal }, options);
 
   return {
     async describe(name, lists) {
@@ -196,13 +215,14 @@ export function aptClient({ folder, progress, run = runProgram, signal }: AptOpt
   };
 }
 
-const ARCHITECTURE = `#clear APT::Architectures;
+/** For a call with the machine's own lists. */
+export const ARCHITECTURE = `#clear APT::Architectures;
 APT::Architecture "amd64";
 APT::Architectures { "amd64"; };
 `;
 
 /** Everything that apt writes goes below `folder`; hooks of the system must not run on its behalf. */
-const privateConfiguration = (folder: string): string => `#clear APT::Update::Pre-Invoke;
+export const privateConfiguration = (folder: string): string => `#clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
 Dir::State "${folder}/";

@@ -46,6 +46,8 @@ export interface GuestSettings {
   /** Names of disks that are there before anything runs: `xvda`. */
   readonly disks?: readonly string[];
   readonly folders?: readonly FolderMount[];
+  /** The one of them that becomes the root; otherwise the root is in memory. */
+  readonly root?: string;
 }
 
 /**
@@ -122,6 +124,7 @@ export function settingsInitramfs({
   network,
   disks = [],
   folders = [],
+  root,
 }: GuestSettings): Uint8Array {
   const settings = [`domus_channel=${shellQuote(channel)}`, `domus_hostname=${shellQuote(hostname)}`];
   if (network) {
@@ -135,10 +138,11 @@ export function settingsInitramfs({
   if (disks.length > 0) settings.push(`domus_disks=${shellQuote(disks.join(' '))}`);
   const described = ({ tag, isReadOnly, cache }: FolderMount) =>
     `${tag} ${isReadOnly ? 'ro' : 'rw'},cache=${cache}`;
-  const root = folders.find(({ target }) => target === '/');
-  if (root) settings.push(`domus_root_folder=${shellQuote(described(root))}`);
-  const lines = folders.filter(each => each !== root).map(each => `${described(each)} ${each.target}`);
+  const rootFolder = folders.find(({ target }) => target === '/');
+  if (rootFolder) settings.push(`domus_root_folder=${shellQuote(described(rootFolder))}`);
+  const lines = folders.filter(each => each !== rootFolder).map(each => `${described(each)} ${each.target}`);
   if (lines.length > 0) settings.push(`domus_folders=${shellQuote(lines.join('\n'))}`);
+  if (root !== undefined) settings.push(`domus_root=${shellQuote(root)}`);
   return writeCpio([
     directory('domus'),
     file('domus/settings', `${settings.join('\n')}\n`),

@@ -101,10 +101,15 @@ $domus_folders
 END
 }
 
-# A shared folder becomes the root. What the machine needs in it is made, where it is missing; what the guest runs on is moved.
+# A disk or a shared folder becomes the root. What the machine needs in it is made, where it is missing; what the guest runs on is moved.
 prepare_root() {
   root=/sysroot
-  mount_folder "$root" "$1" "$2"
+  if [ "$domus_root" ]; then
+    mkdir "$root"
+    mount -t ext4 -o noatime "/dev/$domus_root" "$root" || fail "the root disk $domus_root cannot be mounted"
+  else
+    mount_folder "$root" "$1" "$2"
+  fi
   umount /tmp
   for folder in dev proc run sys; do
     [ -d "$root/$folder" ] || mkdir "$root/$folder" || fail "the root has no folder $folder"
@@ -112,6 +117,13 @@ prepare_root() {
   done
   [ -d "$root/tmp" ] || mkdir -m 1777 "$root/tmp"
   [ -w "$root/tmp" ] || mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+  [ -d "$root/etc" ] || mkdir "$root/etc"
+  if [ "$domus_root" ]; then
+    # Files that say which machine this is, where the image leaves them open.
+    [ -s "$root/etc/hostname" ] || echo "$domus_hostname" >"$root/etc/hostname"
+    [ -s "$root/etc/hosts" ] ||
+      printf '127.0.0.1\\tlocalhost\\n::1\\tlocalhost\\n127.0.1.1\\t%s\\n' "$domus_hostname" >"$root/etc/hosts"
+  fi
   [ -z "$domus_nameserver" ] || { rm -f "$root/etc/resolv.conf"; cp /etc/resolv.conf "$root/etc/"; }
   cp /domus/agent "$root/run/domus/"
 }
@@ -131,7 +143,7 @@ await_disks
 [ -z "$domus_root_folder$domus_folders" ] || grep -q '	9p$' /proc/filesystems ||
   fail "the kernel has no driver for shared folders (9p over Xen)"
 root=
-[ -z "$domus_root_folder" ] || prepare_root $domus_root_folder
+[ -z "$domus_root_folder$domus_root" ] || prepare_root $domus_root_folder
 mount_folders
 [ -z "$root" ] || exec switch_root "$root" /run/domus/agent <&7 >&7 7<&- 3</bin/busybox
 exec /domus/agent <&7 >&7 7<&- 3</bin/busybox
