@@ -77,7 +77,7 @@ async function dispatch(context: CommandContext, args: readonly string[]): Promi
   if (name === '--help' || name === '-h' || name === 'help') return showHelp(context, rest[0]);
   const verb = findVerb(name === '--version' || name === '-V' ? 'version' : name);
   if (asksForHelp(verb, rest)) return showHelp(context, verb.name);
-  const { values, operands } = parseOptions(
+  const { values, operands, isAfterDashes } = parseOptions(
     verb.options,
     rest,
     verb.endsAtOperand === true,
@@ -89,7 +89,7 @@ async function dispatch(context: CommandContext, args: readonly string[]): Promi
       `"domus ${verb.name} --help" shows the usage`,
     );
   }
-  return verb.run(context, values as never, operands);
+  return verb.run(context, values as never, operands, isAfterDashes);
 }
 
 /** @returns the exit code */

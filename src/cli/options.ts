@@ -3,7 +3,7 @@
  *
  *     const options = { memory: option({ short: 'm', name: 'memory', placeholder: 'SIZE', summary: '...', parse: parseSize }) };
  *     parseOptions(options, ['-m', '512M', 'uname', '-a'], true)
- *     // { values: { memory: 536870912 }, operands: ['uname', '-a'] }
+ *     // { values: { memory: 536870912 }, operands: ['uname', '-a'], isAfterDashes: false }
  */
 import { DomusError } from '../base/errors.ts';
 
@@ -58,7 +58,7 @@ const usageError = (message: string, remedy: string) => new DomusError('E_USAGE'
 
 /**
  * Split `args` into option values and operands. `--` ends the options; so does the first operand when
- * `endsAtOperand` says that what follows belongs to somebody else.
+ * `endsAtOperand` says that what follows belongs to somebody else. `isAfterDashes` tells which it was.
  * @throws DomusError E_USAGE, and whatever the options' own `parse` throws
  */
 export function parseOptions<Table extends Record<string, OptionSpec<unknown>>>(
@@ -66,12 +66,13 @@ export function parseOptions<Table extends Record<string, OptionSpec<unknown>>>(
   args: readonly string[],
   endsAtOperand: boolean,
   helpCommand: string,
-): { values: OptionValues<Table>; operands: string[] } {
+): { values: OptionValues<Table>; operands: string[]; isAfterDashes: boolean } {
   const values = Object.fromEntries(
     Object.entries(table).map(([key, spec]) => [key, spec.initial]),
   ) as Record<string, unknown>;
   const entries = Object.entries(table);
   const operands: string[] = [];
+  let isAfterDashes = false;
   let next = 0;
 
   const apply = ([key, spec]: [string, OptionSpec<unknown>], attached: string | undefined) => {
@@ -92,6 +93,7 @@ export function parseOptions<Table extends Record<string, OptionSpec<unknown>>>(
   while (next < args.length) {
     const arg = args[next++] ?? '';
     if (arg === '--') {
+      isAfterDashes = operands.length === 0;
       operands.push(...args.slice(next));
       break;
     }
@@ -126,7 +128,7 @@ export function parseOptions<Table extends Record<string, OptionSpec<unknown>>>(
     }
   }
 
-  return { values: values as OptionValues<Table>, operands };
+  return { values: values as OptionValues<Table>, operands, isAfterDashes };
 }
 
 function unknownOption(

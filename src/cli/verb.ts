@@ -35,8 +35,13 @@ export interface Verb<
   readonly options: Table;
   /** Paragraphs and examples below the options. */
   readonly notes?: readonly string[];
-  /** Returns the exit code. */
-  run(context: CommandContext, values: OptionValues<Table>, operands: readonly string[]): Promise<number>;
+  /** Returns the exit code. `isAfterDashes`: `--` stood before the first operand. */
+  run(
+    context: CommandContext,
+    values: OptionValues<Table>,
+    operands: readonly string[],
+    isAfterDashes: boolean,
+  ): Promise<number>;
 }
 
 /** Infers the option table's type, so that `values` is typed inside `run`. */

@@ -49,6 +49,8 @@ export interface BootRequest {
   readonly modules?: readonly string[];
   /** Disks that must be there before anything runs: `xvda`. */
   readonly disks?: readonly string[];
+  /** The one of them that is the root. */
+  readonly root?: string;
   /** Shared folders that are mounted before anything runs. */
   readonly folders?: readonly FolderMount[];
   /** How the userland's init sets up the network interface. */

@@ -116,7 +116,6 @@ function createFakeMachine(
     onFailure: listener => {
       onFailure = listener;
     },
-    instructions: () => 1234,
     status: () => ({
       instructions: 1234,
       vcpus: [

@@ -8,6 +8,7 @@
  *     await vm.exec('echo hello');
  */
 import { DomusError } from '../base/errors.ts';
+import type { StoredImage } from '../image/store.ts';
 import { createNodePlatform } from '../platform/node/platform.ts';
 import { nodeSockets } from '../platform/node/sockets.ts';
 import type { Platform } from '../platform/platform.ts';
@@ -24,11 +25,13 @@ import {
   checkVcpus,
   MEMORY_DEFAULT_BYTES,
 } from './config.ts';
+import { createConsoleLog } from './console-log.ts';
 import { nodeDiskHost } from './disk-host.ts';
 import type { DiskSpec } from './disk-spec.ts';
 import type { FolderSpec } from './folder-spec.ts';
 import { closeDisks, DISK_MODULES, openDisks } from './guest-disk.ts';
 import { closeFolders, FOLDER_MODULES, type GuestFolder, openFolders } from './guest-folder.ts';
+import { type ImageRequest, Images } from './images.ts';
 import type {
   ByteListener,
   MachineConfig,
@@ -39,6 +42,7 @@ import type {
 } from './machine.ts';
 import { chosenMode, NETWORK_MODULES, type NetworkOptions, SwitchRoom, VirtualNetwork } from './network.ts';
 import { defaultParts, type Parts } from './parts.ts';
+import { openNewRoot, openThrowawayRoot, ROOT_DEVICE, ROOT_MODULES, type RootDisk } from './root-disk.ts';
 import { parseSize } from './size.ts';
 import { type ExecOptions, type ExecResult, VirtualMachine } from './virtual-machine.ts';
 
@@ -53,6 +57,11 @@ export interface HostOptions {
 }
 
 export interface MachineOptions {
+  /**
+   * What the guest's root is made of: `debian:12`, `oci:FOLDER`, a name in the store (src/image/reference.ts). The root is a disk
+   * of its own, thrown away with the guest. Default: a userland in memory.
+   */
+  readonly image?: string;
   /** A file, the name of a Debian package, or the kernel itself. Default: Debian's cloud kernel. */
   readonly kernel?: string | Uint8Array;
   /** A file or its contents. Together with no command the guest is the caller's own: only its console is used. */
@@ -70,9 +79,9 @@ export interface MachineOptions {
   readonly deterministic?: { readonly seed: number };
   readonly trace?: TraceRequest;
   readonly gdbPort?: number;
-  /** `none` (the default), `nat`, `switch:NAME`, or with more to say. Ports, rules and faults mean `nat`. */
+  /** `none` (the default, but for images), `nat`, `switch:NAME`, or with more to say. Ports, rules and faults mean `nat`. */
   readonly network?: string | NetworkOptions;
-  /** Image files, as `--disk` takes them or with their settings. They are xvda, xvdb, ... */
+  /** Disk images, as `--disk` takes them or with their settings. They are xvda, xvdb, ...; with an image its root is xvda. */
   readonly disks?: readonly (string | DiskSpec)[];
   /** Folders of the host, as `-v` takes them or with their settings. */
   readonly folders?: readonly (string | FolderSpec)[];
@@ -101,6 +110,14 @@ export interface RunResult extends ExecResult {
   readonly shutdown?: Shutdown;
 }
 
+interface RootOptions {
+  /** A root disk in the making, which the guest changes for good. */
+  readonly rootPath?: string;
+}
+
+/** The largest packages' scripts need no more. */
+const FINISHING_MEMORY_BYTES = 768 * 2 ** 20;
+
 interface CheckedOptions {
   readonly memoryBytes: number;
   readonly vcpus: number;
@@ -110,6 +127,8 @@ interface CheckedOptions {
   readonly network: VirtualNetwork | undefined;
   readonly disks: readonly MachineDisk[];
   readonly folders: readonly GuestFolder[];
+  readonly image: StoredImage | undefined;
+  readonly root: RootDisk | undefined;
   readonly needsAgent: boolean;
   readonly isThrowaway: boolean;
 }
@@ -122,6 +141,8 @@ export class Host implements AsyncDisposable {
   readonly #sockets: Sockets;
   /** The switches of this host's guests. */
   readonly switches: SwitchRoom;
+  /** The images that guests can have for a root. */
+  readonly images: Images;
 
   private constructor(parts: Parts, options: HostOptions) {
     this.#parts = parts;
@@ -129,6 +150,7 @@ export class Host implements AsyncDisposable {
     this.#onPhase = options.onPhase ?? (() => {});
     this.#sockets = options.sockets ?? nodeSockets;
     this.switches = new SwitchRoom(this.#platform.clock);
+    this.images = new Images((rootPath, script, request) => this.#finishRoot(rootPath, script, request));
   }
 
   static async open(options: HostOptions = {}): Promise<Host> {
@@ -139,8 +161,13 @@ export class Host implements AsyncDisposable {
    * Boot a throwaway guest, run the command in it, destroy it. Without a command the guest must bring its own
    * initrd, and the run lasts until it stops.
    */
-  async run(options: RunOptions): Promise<RunResult> {
-    if (options.command === undefined && options.initrd === undefined) {
+  run(options: RunOptions): Promise<RunResult> {
+    return this.#run(options);
+  }
+
+  async #run(options: RunOptions & RootOptions): Promise<RunResult> {
+    const hasCommand = options.command !== undefined || options.image !== undefined;
+    if (!hasCommand && options.initrd === undefined) {
       throw new DomusError(
         'E_NO_COMMAND',
         'there is nothing to run',
@@ -151,11 +178,11 @@ export class Host implements AsyncDisposable {
     const { signal } = deadline;
     const stdin = await this.#repeatableInput(options);
     const startedNs = this.#platform.clock.monotonicNs();
-    const vm = await this.#boot({ ...options, signal }, options.command !== undefined, true);
+    const vm = await this.#boot({ ...options, signal }, hasCommand, true);
     try {
       const exec = { ...options, stdin, signal };
       // Listeners first: not a byte of the guest's may be lost.
-      const end = options.command === undefined ? vm.attach(exec) : vm.exec(options.command, exec);
+      const end = hasCommand ? vm.exec(vm.commandOf(options.command), exec) : vm.attach(exec);
       vm.start();
       const ended = await end;
       // The moment when the host learns of the command's end depends on the host; the guest's power-off does not.
@@ -165,7 +192,7 @@ export class Host implements AsyncDisposable {
         exitCode: ended.exitCode,
         stdout: ended.stdout,
         stderr: ended.stderr,
-        instructions: vm.instructions(),
+        instructions: vm.status().instructions,
         durationMs: (this.#platform.clock.monotonicNs() - startedNs) / 1e6,
         ...(options.deterministic && { stateHash: vm.stateHash() }),
         ...(shutdown && { shutdown }),
@@ -198,7 +225,35 @@ export class Host implements AsyncDisposable {
     return readAll(options.stdin);
   }
 
-  async #boot(options: MachineOptions, needsAgent: boolean, isThrowaway: boolean): Promise<VirtualMachine> {
+  /** A new root runs its own scripts, with all of the machine's power and without a network. */
+  async #finishRoot(rootPath: string, script: string, { signal, progress }: ImageRequest): Promise<void> {
+    const log = createConsoleLog();
+    const listen = (chunk: Uint8Array): void => {
+      log.add(chunk);
+      const last = log.lastLines().at(-1);
+      if (last !== undefined) progress?.('configure', last);
+    };
+    const { exitCode } = await this.#run({
+      rootPath,
+      command: ['/bin/sh', '-c', script],
+      memory: FINISHING_MEMORY_BYTES,
+      stdout: listen,
+      stderr: listen,
+      ...(signal && { signal }),
+    });
+    if (exitCode === 0) return;
+    throw new DomusError(
+      'E_IMAGE_CONFIGURE',
+      `the new system could not configure itself (exit code ${exitCode}): ${log.lastLines().slice(-10).join(' / ')}`,
+      'try again; if it stays so, the packages of the suite may be at fault',
+    );
+  }
+
+  async #boot(
+    options: MachineOptions & RootOptions,
+    needsAgent: boolean,
+    isThrowaway: boolean,
+  ): Promise<VirtualMachine> {
     const memoryBytes = checkMemory(
       typeof options.memory === 'string'
         ? parseSize(options.memory)
@@ -210,14 +265,21 @@ export class Host implements AsyncDisposable {
     const platform = options.deterministic
       ? createSimulatedPlatform(checkSeed(options.deterministic.seed), this.#platform)
       : { ...this.#platform, pacer: this.#platform.newPacer?.() ?? this.#platform.pacer };
+    const image = options.image === undefined ? undefined : await this.#image(options.image, options);
     const network = await this.#openNetwork(options, platform);
     let disks: readonly MachineDisk[] = [];
     let folders: readonly GuestFolder[] = [];
+    let root: RootDisk | undefined;
     try {
-      disks = await openDisks(nodeDiskHost(), options.disks ?? []);
+      if (options.rootPath !== undefined) root = await openNewRoot(options.rootPath);
+      else if (image) root = await openThrowawayRoot(this.images, image);
+      disks = root ? [root.disk] : [];
+      disks = [...disks, ...(await openDisks(nodeDiskHost(), options.disks ?? [], namesOf(disks)))];
       checkLimits(disks, platform);
       folders = await this.#openFolders(options, platform, needsAgent);
       return await this.#build(options, {
+        image,
+        root,
         disks,
         folders,
         memoryBytes,
@@ -233,8 +295,17 @@ export class Host implements AsyncDisposable {
       await network?.close();
       await closeDisks(disks);
       closeFolders(folders);
+      await root?.remove();
       throw error;
     }
+  }
+
+  #image(reference: string, options: MachineOptions): Promise<StoredImage> {
+    const { signal } = options;
+    this.#report({ name: 'image', detail: `looking for ${reference}` }, options);
+    const progress = (phase: string, detail: string) =>
+      this.#report({ name: 'image', detail: `${phase} ${detail}` }, options);
+    return abortable(this.images.obtain({ reference, progress, ...(signal && { signal }) }), signal);
   }
 
   /** Time and chance for the second machine of two in lockstep. */
@@ -245,7 +316,10 @@ export class Host implements AsyncDisposable {
 
   /** @throws DomusError E_NET_* */
   async #openNetwork(options: MachineOptions, platform: Platform): Promise<VirtualNetwork | undefined> {
-    const wanted = typeof options.network === 'string' ? { mode: options.network } : (options.network ?? {});
+    // An image is there to be worked with, and its packages come over a network.
+    const usual = options.image !== undefined && !options.deterministic ? 'nat' : {};
+    const given = options.network ?? usual;
+    const wanted = typeof given === 'string' ? { mode: given } : given;
     const mode = chosenMode(wanted);
     if (mode.kind === 'none') return undefined;
     if (options.deterministic) {
@@ -279,8 +353,20 @@ export class Host implements AsyncDisposable {
   }
 
   async #build(options: MachineOptions, checked: CheckedOptions): Promise<VirtualMachine> {
-    const { memoryBytes, vcpus, pcpus, engine, platform, network, disks, folders, needsAgent, isThrowaway } =
-      checked;
+    const {
+      memoryBytes,
+      vcpus,
+      pcpus,
+      engine,
+      platform,
+      network,
+      disks,
+      folders,
+      image,
+      root,
+      needsAgent,
+      isThrowaway,
+    } = checked;
     const { kernel, initrd, append, signal } = options;
     const report = (phase: Phase) => this.#report(phase, options);
     const plan = await this.#plan(report, {
@@ -293,11 +379,13 @@ export class Host implements AsyncDisposable {
       modules: [
         ...(network ? NETWORK_MODULES : []),
         ...(disks.length > 0 ? DISK_MODULES : []),
+        ...(root ? ROOT_MODULES : []),
         ...(folders.length > 0 ? FOLDER_MODULES : []),
       ],
       ...(network && { network: network.settings }),
       disks: disks.map(({ name }) => name),
       folders: folders.map(({ mount }) => mount),
+      ...(root && { root: ROOT_DEVICE }),
     });
     report({ name: 'create', detail: 'building the machine' });
     await network?.publish();
@@ -330,6 +418,8 @@ export class Host implements AsyncDisposable {
       onDestroyed: () => this.#machines.delete(vm),
       network,
       disks,
+      image: image?.config,
+      cleanUp: root?.remove,
     });
     this.#machines.add(vm);
     if (options.gdbPort !== undefined) {
@@ -357,6 +447,9 @@ export class Host implements AsyncDisposable {
     }
   }
 }
+
+const namesOf = (disks: readonly MachineDisk[]): ReadonlySet<string> =>
+  new Set(disks.map(({ name }) => name));
 
 /** A limit in real time would make two runs differ. */
 function checkLimits(disks: readonly MachineDisk[], platform: Platform): void {

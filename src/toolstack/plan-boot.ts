@@ -116,6 +116,7 @@ export async function planBoot(request: BootRequest): Promise<BootPlan> {
     network: request.network,
     disks: request.disks,
     folders: request.folders,
+    root: request.root,
   });
   return {
     kernel,

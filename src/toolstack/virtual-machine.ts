@@ -5,6 +5,7 @@
  * can outlive the machine.
  */
 import { DomusError } from '../base/errors.ts';
+import type { ImageConfig } from '../image/config.ts';
 import type { Platform } from '../platform/platform.ts';
 import { abortable } from './abort.ts';
 import type { BootPlan, CommandSpec, GuestAgent, Phase, RunningCommand, TerminalSize } from './boot.ts';
@@ -75,6 +76,10 @@ export interface VirtualMachineOptions {
   readonly disks?: readonly MachineDisk[];
   /** Everything has been given back: whoever keeps the guest should forget it, and its memory with it. */
   readonly onDestroyed?: () => void;
+  /** How commands are run in the image that is the guest's root. */
+  readonly image?: ImageConfig | undefined;
+  /** Takes away what only this guest needed, when nothing uses it any more. */
+  readonly cleanUp?: (() => Promise<void>) | undefined;
 }
 
 export class VirtualMachine implements AsyncDisposable {
@@ -89,6 +94,8 @@ export class VirtualMachine implements AsyncDisposable {
   readonly #ended = Promise.withResolvers<End>();
   readonly #onPhase: (phase: Phase) => void;
   readonly #onDestroyed: () => void;
+  readonly #image: ImageConfig | undefined;
+  readonly #cleanUp: (() => Promise<void>) | undefined;
   #end: End | undefined;
   #nrCommands = 0;
 
@@ -108,6 +115,8 @@ export class VirtualMachine implements AsyncDisposable {
     this.#agent = options.plan.connect?.(machine.consoles);
     this.#onPhase = options.onPhase;
     this.#onDestroyed = options.onDestroyed ?? (() => {});
+    this.#image = options.image;
+    this.#cleanUp = options.cleanUp;
   }
 
   /** Begin to execute. The host does this once, after everything that listens is in place. */
@@ -136,10 +145,6 @@ export class VirtualMachine implements AsyncDisposable {
     return this.#log.lastLines();
   }
 
-  /** Instructions retired by all vCPUs so far. */
-  instructions(): number {
-    return this.#machine.instructions();
-  }
   status(): MachineStatus {
     return this.#machine.status();
   }
@@ -179,6 +184,13 @@ export class VirtualMachine implements AsyncDisposable {
   /** Hash of memory and registers; equal for equal deterministic runs. */
   stateHash(): string {
     return this.#machine.stateHash();
+  }
+
+  /** What runs when the image is run with these words: they go to its entry point, and without any it runs what it says. */
+  commandOf(command: readonly string[] | string | undefined): readonly string[] | string {
+    const { entrypoint = [], command: usual = [] } = this.#image ?? {};
+    if (typeof command === 'string') return command;
+    return [...entrypoint, ...(command ?? usual)];
   }
 
   /** The guest's console (hvc0) as a stream. Several listeners may hear it. */
@@ -236,7 +248,7 @@ export class VirtualMachine implements AsyncDisposable {
   /** Waits for the agent and looks up what the command needs. */
   async #prepare(command: readonly string[] | string, options: CommandOptions) {
     const agent = this.#claimAgent();
-    const spec = commandSpec(command, options);
+    const spec = commandSpec(command, options, this.#image);
     await abortable(this.#untilStopped(agent.ready), options.signal);
     if (options.user === undefined) {
       this.#nrCommands += 1;
@@ -289,6 +301,7 @@ export class VirtualMachine implements AsyncDisposable {
     } finally {
       this.#onDestroyed();
       await this.network?.close();
+      await this.#cleanUp?.();
     }
   }
 
@@ -434,6 +447,7 @@ const isCrash = (shutdown: Shutdown) => shutdown.reason === 'crash' || shutdown.
 function commandSpec(
   command: readonly string[] | string,
   options: CommandOptions & Pick<ExecOptions, 'stdin'>,
+  image: ImageConfig | undefined,
 ): CommandSpec {
   const argv = typeof command === 'string' ? ['/bin/sh', '-c', command] : command;
   if (argv.length === 0 || argv[0] === '') {
@@ -444,11 +458,16 @@ function commandSpec(
       throw new DomusError('E_NO_COMMAND', 'a command or variable contains a NUL character', 'remove it');
     }
   }
+  // A tool of ours is no command of the image.
+  const own = options.isTool ? undefined : image;
   return {
     argv,
-    env: options.env ?? {},
+    env: { ...own?.env, ...options.env },
     hasInput: options.hasInput ?? options.stdin !== undefined,
-    ...(options.workingFolder !== undefined && { workingFolder: options.workingFolder }),
+    ...((options.workingFolder ?? own) && {
+      workingFolder: options.workingFolder ?? own?.workingFolder ?? '/',
+    }),
+    ...(own?.user && { user: own.user }),
     ...(options.isTool && { isTool: true }),
     ...(options.terminal && { terminal: options.terminal }),
   };

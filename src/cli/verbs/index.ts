@@ -7,6 +7,7 @@ import { daemon } from './daemon.ts';
 import { destroy } from './destroy.ts';
 import { doctor } from './doctor.ts';
 import { exec } from './exec.ts';
+import { image } from './image.ts';
 import { list } from './list.ts';
 import { logs } from './logs.ts';
 import { run } from './run.ts';
@@ -16,5 +17,5 @@ import { wait } from './wait.ts';
 
 export const VERBS: readonly Verb[] = [
   ...[run, exec, cp, logs, list, console, wait, destroy],
-  ...[vhd, doctor, cache, version, daemon],
+  ...[image, vhd, doctor, cache, version, daemon],
 ];

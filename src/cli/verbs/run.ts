@@ -5,6 +5,7 @@
  * out the terminal is restored and the guest destroyed before the process ends.
  */
 import { DomusError } from '../../base/errors.ts';
+import { looksLikeImage, parseReference } from '../../image/reference.ts';
 import { parseForward } from '../../net/nat/forwards.ts';
 import { parseRule } from '../../net/policy.ts';
 import { absolutePath, fileExists } from '../../platform/node/cache-folder.ts';
@@ -268,13 +269,31 @@ function chooseNetwork(values: Values): NetworkOptions | undefined {
   return Object.keys(chosen).length > 0 ? chosen : undefined;
 }
 
+interface Chosen {
+  readonly image: string | undefined;
+  readonly command: readonly string[];
+}
+
+/**
+ * The first operand is an image when it stands before any `--` and has a colon, as `debian:12` has and the names of commands have
+ * not. A `--` behind it is the end of our words.
+ */
+function chooseImage(operands: readonly string[], isAfterDashes: boolean): Chosen {
+  const [first, ...rest] = operands;
+  if (first === undefined || isAfterDashes || !looksLikeImage(first))
+    return { image: undefined, command: operands };
+  parseReference(first);
+  return { image: first, command: rest[0] === '--' ? rest.slice(1) : rest };
+}
+
 /** What to run; a terminal and no COMMAND means a shell. */
 function chooseCommand(
   values: Values,
-  operands: readonly string[],
+  { image, command: operands }: Chosen,
   hasTerminal: boolean,
 ): readonly string[] | undefined {
   if (operands.length > 0) return operands;
+  if (image !== undefined) return undefined;
   if (values.initrd !== undefined) return undefined;
   if (hasTerminal) return ['/bin/sh'];
   throw new DomusError(
@@ -285,15 +304,17 @@ function chooseCommand(
 }
 
 /** What a guest that stays is made of; refuses what needs this process to stay with it. */
-function detachedRequest(values: Values, operands: readonly string[]): GuestRequest {
+function detachedRequest(values: Values, chosen: Chosen): GuestRequest {
   const bound = (['interactive', 'tty', 'timeout', 'console', 'deterministic', 'gdb', 'trace'] as const).find(
     key => values[key] !== undefined && values[key] !== false,
   );
   if (bound) throw usage(`${spelling(options[bound])} cannot be used with -d`, 'leave out one of them');
+  if (chosen.image !== undefined)
+    throw usage('guests that stay have no images yet', 'leave out -d or the image');
   const network = chooseNetwork(values);
   return {
     name: values.name,
-    command: chooseCommand(values, operands, false),
+    command: chooseCommand(values, chosen, false),
     env: Object.fromEntries(values.env),
     memory: values.memory,
     vcpus: values.vcpus,
@@ -350,6 +371,7 @@ async function runGuest(
   context: CommandContext,
   values: Values,
   operands: readonly string[],
+  isAfterDashes: boolean,
 ): Promise<number> {
   const { terminal } = context;
   if (values.seed !== undefined && !values.deterministic) {
@@ -358,21 +380,24 @@ async function runGuest(
   if (values.tty && values.interactive && !terminal.isInputTerminal) {
     throw usage('-t with -i needs a terminal as standard input', 'leave out -t');
   }
-  if (values.detach) return runDetached(context, detachedRequest(values, operands), values);
+  const chosen = chooseImage(operands, isAfterDashes);
+  if (values.detach) return runDetached(context, detachedRequest(values, chosen), values);
   if (values.name !== undefined || values.remove) throw usage('--name and --rm are for -d', 'add -d');
   const isJson = values.output === 'json';
   if (isJson && values.tty) throw usage('-o json cannot be used with -t', 'leave out one of them');
-  const isShell = operands.length === 0 && values.initrd === undefined && terminal.isInputTerminal;
-  const command = chooseCommand(values, operands, terminal.isInputTerminal);
+  const { image } = chosen;
+  const isShell = chosen.command.length === 0 && values.initrd === undefined && terminal.isInputTerminal;
+  const command = chooseCommand(values, chosen, terminal.isInputTerminal);
+  const isOwnGuest = command === undefined && image === undefined;
   const network = chooseNetwork(values);
   const wantsTerminal = values.tty || (isShell && terminal.isOutputTerminal && !isJson);
-  const passesInput = values.interactive || isShell || !terminal.isInputTerminal || command === undefined;
+  const passesInput = values.interactive || isShell || !terminal.isInputTerminal || isOwnGuest;
 
   await using cleanup = new AsyncDisposableStack();
   const progress = createProgress(context, values.quiet);
   cleanup.defer(() => progress.clear());
   const interrupts = cleanup.use(watchInterrupts());
-  const isRaw = passesInput && terminal.isInputTerminal && (wantsTerminal || command === undefined);
+  const isRaw = passesInput && terminal.isInputTerminal && (wantsTerminal || isOwnGuest);
   const stdin = !passesInput
     ? undefined
     : isRaw
@@ -399,7 +424,7 @@ async function runGuest(
       onPhase: phase => {
         if (phase.name === 'ready' && isRaw) cleanup.defer(terminal.enterRawMode());
         // A guest of the user's own is not ready at any moment we know: its console takes over at once.
-        if (phase.name === 'boot' && command === undefined) {
+        if (phase.name === 'boot' && isOwnGuest) {
           progress.clear();
           if (isRaw) cleanup.defer(terminal.enterRawMode());
         } else {
@@ -413,6 +438,7 @@ async function runGuest(
     return sink.write(chunk);
   };
   const request: RunOptions = {
+    ...(image !== undefined && { image }),
     command,
     memory: values.memory,
     vcpus: values.vcpus,
@@ -435,7 +461,7 @@ async function runGuest(
     ...(guestConsole && { console: chunk => guestConsole.write(chunk) }),
     ...(values.deterministic && { deterministic: { seed: values.seed ?? 0 } }),
     ...(wantsTerminal &&
-      command && {
+      !isOwnGuest && {
         terminal: terminal.size(),
         onTerminal: resize => cleanup.defer(terminal.onResize(() => resize(terminal.size()))),
       }),
@@ -462,14 +488,18 @@ const jsonResult = (result: RunResult) => ({
 export const run = verb({
   name: 'run',
   summary: 'Boot a throwaway guest and run a command in it',
-  operands: '[--] [COMMAND...]',
+  operands: '[IMAGE] [--] [COMMAND...]',
   endsAtOperand: true,
   options,
   notes: [
     'Standard input, output and error are those of COMMAND, and so is the exit code; failures of Domus itself\n' +
       'give 125. See "domus --help exit-codes".',
+    'IMAGE is the first word when it has a colon and no "--" stands before it: debian:12, oci:FOLDER,\n' +
+      'docker-archive:FILE, dir:FOLDER, HOST/NAME:TAG in a registry, or the name of an image in the store.\n' +
+      'Without IMAGE the guest has a small userland in memory.',
     'Examples:\n' +
       '  domus run -- uname -a\n' +
+      '  domus run debian:12 -- sh -c "apt-get update && apt-get install -y hello && hello"\n' +
       '  tar c . | domus run -m 1G -- sh -c "tar x && ls"\n' +
       '  domus run -it\n' +
       '  domus run -d --name web -- httpd -f\n' +

@@ -1,0 +1,141 @@
+/**
+ * Guests with an image for a root, end to end: Debian's cloud kernel mounts what our ext4 writer made, runs commands as the image says,
+ * and leaves a file system that e2fsck finds clean.
+ */
+import assert from 'node:assert/strict';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { DomusError } from '../src/base/errors.ts';
+import { openImageCache } from '../src/image/cache.ts';
+import { obtainBusybox } from '../src/image/debian.ts';
+import { type SampleImage, sampleImage } from '../src/image/oci/sample.fixture.ts';
+import { Host, type RunOptions } from '../src/toolstack/index.ts';
+
+const TIMEOUT_MS = 600_000;
+const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+const folder = mkdtempSync(join(tmpdir(), 'domus-images-test-'));
+
+let host: Host;
+let busybox = new Uint8Array();
+let unavailable: string | undefined;
+before(async () => {
+  host = await Host.open();
+  try {
+    busybox = (await obtainBusybox({ cache: openImageCache() })).contents.slice();
+    await host.run({ command: ['true'], timeoutMs: TIMEOUT_MS });
+  } catch (error) {
+    if (error instanceof DomusError && !/^E_(NO_PACKAGE_CLIENT|PACKAGE_)/.test(error.code)) throw error;
+    unavailable = `no Debian packages: ${(error as Error).message}`;
+  }
+});
+const built: string[] = [];
+after(async () => {
+  for (const name of built) await host.images.store.remove(name);
+  await host.images.store.collectGarbage();
+  await host[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const guest = (name: string, run: () => Promise<void>) =>
+  test(name, { timeout: TIMEOUT_MS }, async t => {
+    if (unavailable !== undefined) t.skip(unavailable);
+    else await run();
+  });
+const run = (options: RunOptions) => host.run({ network: 'none', timeoutMs: TIMEOUT_MS, ...options });
+
+/** As a folder on the host. */
+function writeLayout(image: SampleImage): string {
+  const path = join(folder, 'layout');
+  mkdirSync(join(path, 'blobs/sha256'), { recursive: true });
+  for (const [hash, bytes] of image.blobs) writeFileSync(join(path, 'blobs/sha256', hash), bytes);
+  writeFileSync(join(path, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+  writeFileSync(join(path, 'index.json'), image.index);
+  return `oci:${path}`;
+}
+
+guest('an OCI image: owners, devices, attributes, user, entry point; each run begins anew', async () => {
+  const image = writeLayout(
+    sampleImage(
+      [
+        [
+          { name: 'bin/busybox', data: busybox, mode: 0o755 },
+          { name: 'bin/sh', type: '2', link: 'busybox' },
+          { name: 'etc/passwd', data: 'root:x:0:0::/root:/bin/sh\nweb:x:101:102::/srv:/bin/sh\n' },
+          { name: 'etc/group', data: 'web:x:102:\nlog:x:103:web\n' },
+          { name: 'bin/su', data: 'x', mode: 0o4755, uid: 70_000, gid: 7 },
+          { name: 'dev-null', type: '3', major: 1, minor: 3, mode: 0o666 },
+          { name: 'secret', data: 'x', mode: 0o600 },
+        ],
+        [
+          { name: 'srv/', type: '5', mode: 0o755, uid: 101, gid: 102 },
+          { name: 'bin/cat', type: '1', link: 'bin/busybox' },
+          { name: 'bin/entry', data: '#!/bin/sh\necho "entry $*"\nexec "$@"\n', mode: 0o755 },
+        ],
+      ],
+      {
+        Env: ['PATH=/bin', 'WHO=image'],
+        Entrypoint: ['entry'],
+        Cmd: ['sh', '-c', 'echo usual'],
+        User: 'web',
+        WorkingDir: '/srv',
+      },
+    ),
+  );
+  built.push(image);
+  const usual = await run({ image });
+  assert.equal(text(usual.stdout), 'entry sh -c echo usual\nusual\n', text(usual.stderr));
+  const script = [
+    'echo "$WHO $(pwd) $(busybox id -u) $(busybox id -G)"',
+    'busybox stat -c "%a %u %g %F" /bin/su /dev-null',
+    'busybox stat -c %h /bin/cat',
+    'echo new >/srv/file && cat /srv/file',
+    'echo gone >/dev-null',
+    'cat /secret 2>/dev/null || echo denied',
+    "busybox df -k / | busybox tail -1 | busybox awk '{print $1, ($2 > 15000000)}'",
+  ].join('; ');
+  for (let i = 0; i < 2; i++) {
+    const { stdout, stderr, exitCode } = await run({
+      image,
+      command: ['sh', '-c', `ls /srv 2>/dev/null; ${script}`],
+    });
+    assert.equal(exitCode, 0, text(stderr));
+    assert.deepEqual(text(stdout).split('\n').slice(1), [
+      'image /srv 101 102 103',
+      '4755 70000 7 regular file',
+      '666 0 0 character special file',
+      '2',
+      'new',
+      'denied',
+      '/dev/xvda 1',
+      '',
+    ]);
+  }
+});
+
+guest('a folder: its own disk beside others, and exit codes', async () => {
+  const root = join(folder, 'root');
+  mkdirSync(join(root, 'bin'), { recursive: true });
+  writeFileSync(join(root, 'bin/busybox'), busybox, { mode: 0o755 });
+  symlinkSync('busybox', join(root, 'bin/sh'));
+  copyFileSync(join(root, 'bin/busybox'), join(root, 'bin/ls'));
+  const image = `dir:${root}`;
+  built.push(image);
+  assert.equal((await run({ image, command: ['sh', '-c', 'exit 7'] })).exitCode, 7);
+  assert.equal((await run({ image, command: ['missing'] })).exitCode, 127);
+  const { stdout } = await run({ image, command: ['ls', '-d', '/etc/hosts', '/run/domus', '/lost+found'] });
+  assert.equal(text(stdout), '/etc/hosts\n/lost+found\n/run/domus\n');
+});
+
+guest('Debian, if this machine has made it already', async () => {
+  if (!process.env.DOMUS_TEST_FULL && !(await host.images.store.find('debian:12'))) return;
+  const command = [
+    'sh',
+    '-c',
+    'dpkg --audit; dpkg -l | grep -c ^ii; dpkg -l | grep -c ^[^i].; . /etc/os-release; ' +
+      'echo $VERSION_ID $(id -un) $(readlink /bin); stat -c "%a %U %G" /usr/bin/passwd /etc/shadow',
+  ];
+  const { stdout, stderr } = await run({ image: 'debian:12', command });
+  assert.match(text(stdout), /^\d+\n5\n12 root usr\/bin\n4755 root root\n640 root shadow\n$/, text(stderr));
+});
