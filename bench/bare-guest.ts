@@ -5,6 +5,7 @@
  */
 import { readFileSync, writeSync } from 'node:fs';
 import { retiredNow } from '../src/cpu/engine.ts';
+import { makerLink, startMaking } from '../src/cpu/translator/maker-thread.ts';
 import { buildPvhDomain } from '../src/hypervisor/builder/domain-builder.ts';
 import { setPvhEntryState } from '../src/hypervisor/builder/entry-state.ts';
 import { createDomain } from '../src/hypervisor/domain.ts';
@@ -19,14 +20,23 @@ import { checkEngine } from '../src/toolstack/config.ts';
 const MEMORY_BYTES = 64 << 20;
 const PAGE = 4096;
 
+function fail(error: unknown): never {
+  throw error;
+}
+
 function main(engine: string, file: string, commandLine: string): void {
   const module = (name: string) =>
     new WebAssembly.Module(readFileSync(new URL(`../dist/${name}.wasm`, import.meta.url)));
   let line = '';
   let retiredAtBegin = 0;
+  const modules = { runtime: module('runtime'), interpreter: module('interpreter') };
+  const translates = checkEngine(engine) === 'translator';
+  const making = translates ? startMaking(modules.runtime, 1, fail) : undefined;
+  const [link] = making?.links ?? [];
   const host = createMachineHost({
-    modules: { runtime: module('runtime'), interpreter: module('interpreter') },
-    translates: checkEngine(engine) === 'translator',
+    modules,
+    translates,
+    makerLink: link && makerLink(link),
     platform: createNodePlatform(),
     guestBytes: MEMORY_BYTES + (8 << 20),
     vcpus: 1,
@@ -41,6 +51,7 @@ function main(engine: string, file: string, commandLine: string): void {
     },
   });
   const { memory } = host.hypervisor;
+  making?.begin(memory);
   const pages = MEMORY_BYTES / PAGE;
   const domain = createDomain(host.hypervisor, {
     p2mCount: 0x100000,

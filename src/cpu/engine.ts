@@ -35,6 +35,8 @@ export interface EngineOptions {
   readonly translates?: boolean;
   /** Jumps to a place until it is translated. */
   readonly hotJumps?: number;
+  /** Entries of a small region until a larger one takes its place. */
+  readonly hotEntries?: number;
   /** Who makes regions, when it is another thread. */
   readonly makerLink?: MakerLink | undefined;
 }
@@ -49,6 +51,8 @@ export interface InstructionObserver {
 const V = Vcpu.offsets;
 /** What it costs to translate a place is what the interpreter needs for some ten thousand jumps there. */
 const HOT_JUMPS = 16_000;
+/** What it costs to make a large region is what some fifty thousand entries cost. */
+const HOT_ENTRIES = 50_000;
 const FLAG_TF = 1 << 8;
 const FLAG_IF = 1 << 9;
 
@@ -62,7 +66,13 @@ export class CpuEngine {
     modules: EngineModules,
     frames: FrameTable,
     host: EngineHost,
-    { codeCacheBytes = 96 << 20, translates = true, hotJumps = HOT_JUMPS, makerLink }: EngineOptions = {},
+    {
+      codeCacheBytes = 96 << 20,
+      translates = true,
+      hotJumps = HOT_JUMPS,
+      hotEntries = HOT_ENTRIES,
+      makerLink,
+    }: EngineOptions = {},
   ) {
     checkBuild(modules.interpreter);
     this.#frames = frames;
@@ -90,6 +100,7 @@ export class CpuEngine {
     });
     const header = machineHeader(this.memory);
     header.hotJumps = translates ? hotJumps : 0;
+    header.hotEntries = hotEntries;
     if (header.codeBase === 0) {
       const first = frames.allocateRun(Math.ceil(codeCacheBytes / PAGE_SIZE));
       header.codeBase = frameAddress(first);

@@ -18,6 +18,8 @@ export const MachineHeader = struct('machine', {
   hotJumps: u32,
   /** 1 when vCPUs run on several threads: a store and the decoder may then meet. */
   isParallel: u32,
+  /** After how many entries a small region is made anew as part of a larger one. */
+  hotEntries: u32,
   /** Address of what the translator keeps (cpu/translator/layout.ts), 0 where nothing is translated. */
   translator: u32,
 

@@ -116,6 +116,7 @@ function createFakeMachine(
     onFailure: listener => {
       onFailure = listener;
     },
+    instructions: () => 1234,
     status: () => ({
       instructions: 1234,
       vcpus: [

@@ -192,7 +192,7 @@ export class Host implements AsyncDisposable {
         exitCode: ended.exitCode,
         stdout: ended.stdout,
         stderr: ended.stderr,
-        instructions: vm.status().instructions,
+        instructions: vm.instructions(),
         durationMs: (this.#platform.clock.monotonicNs() - startedNs) / 1e6,
         ...(options.deterministic && { stateHash: vm.stateHash() }),
         ...(shutdown && { shutdown }),

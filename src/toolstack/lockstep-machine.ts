@@ -110,6 +110,7 @@ function lockstep(leader: XenMachine, second: XenMachine, twin: TwinPlatform): G
       onFailure = listener;
       leader.onFailure(listener);
     },
+    instructions: () => leader.instructions(),
     status: () => leader.status(),
     stateHash: () => leader.stateHash(),
     attachDisk() {

@@ -67,6 +67,9 @@ export interface GuestMachine {
   onShutdown(listener: (shutdown: Shutdown) => void): void;
   /** A failure of ours inside the run loop: the machine cannot go on, the host can. */
   onFailure(listener: (error: unknown) => void): void;
+  /** Instructions retired by all vCPUs. */
+  instructions(): number;
+  /** Takes a fifth of a second: the kernel's symbols are read for the names in call traces. */
   status(): MachineStatus;
   /** Hash of the guest's memory and registers, as hexadecimal digits; for comparing deterministic runs. */
   stateHash(): string;

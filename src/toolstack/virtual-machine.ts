@@ -145,6 +145,10 @@ export class VirtualMachine implements AsyncDisposable {
     return this.#log.lastLines();
   }
 
+  /** Instructions retired by all vCPUs so far. */
+  instructions(): number {
+    return this.#machine.instructions();
+  }
   status(): MachineStatus {
     return this.#machine.status();
   }

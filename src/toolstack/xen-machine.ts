@@ -562,12 +562,14 @@ export class XenMachine implements GuestMachine {
     this.#onFailure = listener;
   }
 
+  instructions(): number {
+    return this.#domain.vcpus.reduce((sum, vcpu) => sum + Number(vcpu.block.retired), 0);
+  }
   status(): MachineStatus {
     const { engine, vcpus: debugged } = this.#debug;
     const symbols = kernelSymbols(engine, debugged);
     const vcpus = debugged.map(vcpu => vcpuStatus(engine, vcpu, symbols));
-    const instructions = this.#domain.vcpus.reduce((sum, vcpu) => sum + Number(vcpu.block.retired), 0);
-    return { instructions, vcpus };
+    return { instructions: this.instructions(), vcpus };
   }
   stateHash(): string {
     return hashMachine(this.#host.hypervisor.memory, this.#domain);

@@ -70,7 +70,12 @@ interface Run {
 
 function begin(options: LockstepOptions, translates: boolean): Run {
   const { hotJumps = 2, codeCacheBytes } = options;
-  const machine = createLockstepMachine({ translates, hotJumps, ...(codeCacheBytes && { codeCacheBytes }) });
+  const machine = createLockstepMachine({
+    translates,
+    hotJumps,
+    hotEntries: 3 * hotJumps,
+    ...(codeCacheBytes && { codeCacheBytes }),
+  });
   const { changesCode, instruction } = options;
   const program =
     options.program ??

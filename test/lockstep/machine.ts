@@ -73,6 +73,7 @@ export interface Program {
 export function createLockstepMachine(options: {
   translates: boolean;
   hotJumps?: number;
+  hotEntries?: number;
   codeCacheBytes?: number;
   makerLink?: MakerLink;
 }): LockstepMachine {

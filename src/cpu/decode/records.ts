@@ -167,7 +167,7 @@ export class RecordWriter {
     const { u8, u16, u32 } = this.#memory;
     const at = this.#at;
     this.#at = at + RECORD_BYTES;
-    u32.fill(0, at >> 2, (at + RECORD_BYTES) >> 2);
+    for (let word = at >> 2; word < (at + RECORD_BYTES) >> 2; word++) u32[word] = 0;
     u16[(at + O.handler) >> 1] = handler;
     u8[at + O.length] = length;
     u16[(at + O.offset) >> 1] = offset;
@@ -199,11 +199,11 @@ export class RecordWriter {
       return;
     }
     const is64 = (mode & Mode.sizeMask) === Mode.code64;
-    const hasMemory = d.mod >= 0 ? d.mod !== 3 : d.definition.operands.some(o => o.kind === 'O');
-    const usesMemory = hasMemory && d.definition.operands.some(o => 'EMWQO'.includes(o.kind));
+    const shape = shapeOf(d.definition);
+    const usesMemory = shape.mayUseMemory && (d.mod >= 0 ? d.mod !== 3 : shape.hasOffset);
     const viaAddressRecord = usesMemory && (!is64 || d.addressSize !== 8);
     if (viaAddressRecord) this.#addressRecord(d, offset, is64);
-    const form = formIndex(d.definition)[formVariant(d, is64, usesMemory)] as number;
+    const form = formIndex(d.definition)[formVariant(d, shape, is64, usesMemory)] as number;
     const at = this.#begin(form === 0 ? Pseudo.undefined : form, offset, d.length);
     const { u8, u16, i32 } = this.#memory;
     if (usesMemory) {
@@ -218,15 +218,8 @@ export class RecordWriter {
     for (const operand of d.definition.operands) this.#operand(d, operand, at, usesMemory);
     if (viaAddressRecord && d.definition.vex) u8[at + O.scale] = d.scale;
     i32[(at + O.immediate) >> 2] = this.#immediate(d, viaAddressRecord, is64);
-    const second = d.definition.operands.filter(o => o.kind === 'I').length > 1;
-    const isJump = d.definition.operands.some(o => o.kind === 'J');
-    i32[(at + O.immediate + 4) >> 2] = d.vex
-      ? vexRegisters(d)
-      : isJump
-        ? 0
-        : second
-          ? d.immediate2
-          : d.immediateHigh;
+    const high = shape.hasTwoImmediates ? d.immediate2 : d.immediateHigh;
+    i32[(at + O.immediate + 4) >> 2] = d.vex ? vexRegisters(d) : shape.isJump ? 0 : high;
   }
 
   /** Instructions without an immediate may have something else to know. */
@@ -344,12 +337,42 @@ function x87Opcode(d: Decoded): number {
   return ((d.definition.opcode & 7) << 8) | (d.mod << 6) | ((d.reg & 7) << 3) | (d.rm & 7);
 }
 
-function formVariant(d: Decoded, is64: boolean, memory: boolean): number {
-  const { options, operands } = d.definition;
-  const scalable = operands.some(o => typeof o.size === 'string') || options.sized || options.size;
-  const onlyMemory = operands.some(o => 'MO'.includes(o.kind));
+/** What a definition's operands say, whatever the instruction at hand. */
+interface Shape {
+  readonly mayUseMemory: boolean;
+  readonly onlyMemory: boolean;
+  /** The memory operand is an offset without ModRM. */
+  readonly hasOffset: boolean;
+  readonly isJump: boolean;
+  readonly hasTwoImmediates: boolean;
+  readonly isScalable: boolean;
+}
+const shapes = new Map<Definition, Shape>();
+
+function shapeOf(definition: Definition): Shape {
+  const known = shapes.get(definition);
+  if (known) return known;
+  const { operands, options } = definition;
+  const has = (kinds: string) => operands.some(({ kind }) => kinds.includes(kind));
+  const shape = {
+    mayUseMemory: has('EMWQO'),
+    onlyMemory: has('MO'),
+    hasOffset: has('O'),
+    isJump: has('J'),
+    hasTwoImmediates: operands.filter(({ kind }) => kind === 'I').length > 1,
+    isScalable:
+      operands.some(({ size }) => typeof size === 'string') ||
+      options.sized === true ||
+      options.size !== undefined,
+  };
+  shapes.set(definition, shape);
+  return shape;
+}
+
+function formVariant(d: Decoded, { isScalable, onlyMemory }: Shape, is64: boolean, memory: boolean): number {
+  const { options } = d.definition;
   return variantOf(
-    scalable ? d.size : 4,
+    isScalable ? d.size : 4,
     onlyMemory || memory,
     options.rep ? d.rep : 0,
     options.addressSized ? d.addressSize : 8,

@@ -54,6 +54,7 @@ export function generateInterpreter(): Uint8Array {
   const absent = module.declare(['i32', 'i32'], 'i32');
   module.define(absent, generateAbsent(computeAux));
   module.export(ABSENT_REGION, absent);
+  module.export('hot', functions.runtime('hot'));
   module.customSection(DIGEST_SECTION, new TextEncoder().encode(String(formsDigest())));
   return module.build();
 }

@@ -6,6 +6,7 @@ import type { MachineMemory } from '../../machine/memory.ts';
 const word = (field: keyof typeof MachineHeader.offsets): number =>
   (MACHINE_HEADER + MachineHeader.offsets[field]) >>> 2;
 const GENERATION = word('codeGeneration');
+const HOT_ENTRIES = word('hotEntries');
 const [BASE, NEXT, LIMIT] = [word('codeBase'), word('codeNext'), word('codeLimit')];
 
 export class CodeCache {
@@ -20,6 +21,11 @@ export class CodeCache {
   /** How often everything was thrown away. */
   get generation(): number {
     return Atomics.load(this.#words, GENERATION);
+  }
+
+  /** After how many entries a small region is made anew as part of a larger one. */
+  get hotEntries(): number {
+    return this.#words[HOT_ENTRIES] as number;
   }
 
   /** Address of so many bytes (a multiple of 16), to be filled before the lock, which is held, is let go; 0 = it is full. */

@@ -28,6 +28,7 @@ import { flowOf } from './dispatcher.ts';
 import { emitSemantics, type Site, TranslatorEmitter } from './emitter.ts';
 import { FlagTracker, type Tracked } from './flag-tracker.ts';
 import type { Instruction } from './instruction.ts';
+import { ENTRY_COUNT_OFFSET } from './layout.ts';
 import { liveFlags } from './liveness.ts';
 import { perfectHash } from './perfect-hash.ts';
 import {
@@ -62,6 +63,8 @@ export interface Surroundings {
   /** Function type of handlers and regions. */
   readonly handlerType: number;
   readonly computeAux: Callee;
+  /** The service that makes regions of hot places. */
+  readonly hot: Callee;
 }
 
 export function generateRegion(region: Region, surroundings: Surroundings): Code {
@@ -181,6 +184,7 @@ class RegionGenerator implements Site {
       const isChained = w.and(code.parameter(1), w.i32(CHAINED));
       code.return(w.select(isChained, w.i32(Outcome.jump), w.i32(Outcome.next)));
     });
+    this.#countEntry();
     code.set(this.#page, w.load('i64', 8, this.cpu, V.codePage));
     if (this.#region.entries.length > 1) {
       const record = code.let(w.and(code.parameter(1), w.i32(~CHAINED)));
@@ -191,6 +195,22 @@ class RegionGenerator implements Site {
     this.#loadState();
     this.registers.load(this.cpu, this.#touched.read | this.#touched.written);
     for (const [word, local] of this.#lanes) code.set(local, w.simd('i32x4.splat', w.i32(word)));
+  }
+  /** Entering takes as long as many instructions do: what is entered often had better be part of something larger. */
+  #countEntry(): void {
+    const { entriesToGrow } = this.#region;
+    if (entriesToGrow === undefined) return;
+    const code = this.#code;
+    const record = code.let(w.and(code.parameter(1), w.i32(~CHAINED)));
+    const count = code.let(w.add(w.load('i32', 4, record, ENTRY_COUNT_OFFSET), w.i32(1)));
+    code.store(4, record, count, ENTRY_COUNT_OFFSET);
+    const isHot = w.eq(count, w.i32(entriesToGrow));
+    code.if(
+      isHot,
+      () => code.call(this.#surroundings.hot, this.cpu, w.or(record, w.i32(CHAINED))),
+      undefined,
+      false,
+    );
   }
   /** Less fuel than for so many instructions; a kick is more than any fuel. */
   #lacksFuel(instructions: number): Value {

@@ -28,6 +28,8 @@ export interface Limits {
   readonly callDepth: number;
   /** Instructions of a function that is copied to where it is called. */
   readonly copied: number;
+  /** How often the region counts on being entered before it asks to be made anew within wider limits; undefined: never. */
+  readonly entriesToGrow: number | undefined;
 }
 
 /** A function that was copied in: where it returns to. */

@@ -8,7 +8,7 @@
 import { aligned, array, bytes, struct, u16, u32, u64 } from '../../base/struct.ts';
 import { machineHeader } from '../../machine/header.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
-import { RECORD_BYTES } from '../decode/record.ts';
+import { CodeRecord, RECORD_BYTES } from '../decode/record.ts';
 
 /** A region that is in use. */
 export const RegionRecord = struct('region_record', {
@@ -31,6 +31,8 @@ export const Extent = struct('extent', { next: u32, region: u32, from: u16, to: 
  * be entered; and the way on behind it.
  */
 export const ENTRY_BYTES = 3 * RECORD_BYTES;
+/** How often the region was entered there, u32: in a field of the way on that has no use otherwise. */
+export const ENTRY_COUNT_OFFSET = 2 * RECORD_BYTES + CodeRecord.offsets.displacement;
 
 /** A hot place. */
 export const Request = struct('request', {

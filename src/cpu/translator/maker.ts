@@ -23,7 +23,10 @@ import { SlotPool } from './slots.ts';
 const P = CodePage.offsets;
 const R = CodeRecord.offsets;
 
-const LIMITS: Limits = { instructions: 120, callDepth: 2, copied: 24 };
+/** At first: soon there, and cheap. */
+const SMALL = { instructions: 120, callDepth: 2, copied: 24 };
+/** Of what is entered often: V8 needs milliseconds for it. */
+const LARGE: Limits = { instructions: 500, callDepth: 2, copied: 24, entriesToGrow: undefined };
 /** Regions that make way at a time when there is room for no more. */
 const RETIRED = 256;
 
@@ -60,6 +63,8 @@ export class RegionMaker {
   readonly #slots = new SlotPool();
   /** Regions in use by slot, the oldest first: addresses of their records. */
   #live = new Map<number, number>();
+  /** Slots of those that are not to grow. */
+  readonly #large = new Set<number>();
   #generation: number;
 
   constructor(parts: MakerParts) {
@@ -73,7 +78,8 @@ export class RegionMaker {
 
   make(places: readonly HotPlace[]): void {
     const released = this.#takeNote();
-    const drafts = places.flatMap(place => this.#draft(place) ?? []);
+    const unique = new Map(places.map(place => [place.record, place])).values();
+    const drafts = [...unique].flatMap(place => this.#draft(place) ?? []);
     const slots = this.#slots.take(drafts.length, this.#installed());
     if (!slots) {
       this.#deliver({ released: [...released, ...this.#makeRoom()] });
@@ -95,6 +101,7 @@ export class RegionMaker {
   #deliver({ released, module }: Omit<Delivery, 'tableLength'>): void {
     const number = this.#state.nrPosted + 1;
     this.#slots.release(released, number);
+    for (const slot of released) this.#large.delete(slot);
     this.#parts.deliver({ tableLength: this.#slots.tableLength, released, ...(module && { module }) });
     this.#state.nrPosted = number;
   }
@@ -148,7 +155,9 @@ export class RegionMaker {
     if (!this.#isCurrent(place)) return undefined;
     const code = new DecodedCode(this.#memory, this.#cache, place);
     const offset = this.#memory.u16[(place.record + R.offset) >>> 1] as number;
-    const region = formRegion(code, offset, LIMITS);
+    const handler = this.#memory.u16[place.record >>> 1] as number;
+    const limits = handler >= FIRST_REGION ? LARGE : { ...SMALL, entriesToGrow: this.#cache.hotEntries };
+    const region = formRegion(code, offset, limits);
     return region && { place, region, changes: code.changes };
   }
 
@@ -157,7 +166,8 @@ export class RegionMaker {
     const { u16, u32 } = this.#memory;
     if (this.#cache.generation !== generation) return false;
     const handler = u16[record >>> 1] as number;
-    if (handler === Pseudo.stale || handler === Pseudo.crossing || handler >= FIRST_REGION) return false;
+    if (handler === Pseudo.stale || handler === Pseudo.crossing) return false;
+    if (this.#large.has(handler - FIRST_CALLED)) return false;
     const offset = u16[(record + R.offset) >>> 1] as number;
     return u32[(codePage + P.table + offset * 4) >>> 2] === record;
   }
@@ -186,6 +196,7 @@ export class RegionMaker {
         this.#writeEntry(first + number * ENTRY_BYTES, region, entry, number, slot);
       });
       this.#live.set(slot, record.address);
+      if (region.entriesToGrow === undefined) this.#large.add(slot);
       this.#state.nrRegions += 1;
       return true;
     });
@@ -201,7 +212,7 @@ export class RegionMaker {
     page.extents = address;
   }
 
-  /** Put an entry in the place of an instruction's record, unless another region begins there. */
+  /** Put an entry in the place of an instruction's record. Where a region begins only a larger one that was made for this takes its place. */
   #writeEntry(
     entry: number,
     { codePages }: Region,
@@ -215,10 +226,11 @@ export class RegionMaker {
     const [copy, onward] = [entry + RECORD_BYTES, entry + 2 * RECORD_BYTES];
     u32.fill(0, entry >>> 2, (entry + ENTRY_BYTES) >>> 2);
     const handler = u16[record >>> 1] as number;
+    const isEntry = handler >= FIRST_REGION;
     // It may be an instruction over two pages, with two records.
-    if (record === 0 || handler >= FIRST_REGION || handler === Pseudo.crossing) return;
-    // Of one that was taken back the instruction is behind it.
-    const instruction = handler === Pseudo.proceed ? record + RECORD_BYTES : record;
+    if (record === 0 || (isEntry && number > 0) || handler === Pseudo.crossing) return;
+    // Of an entry, also of one that was taken back, the instruction is behind it.
+    const instruction = isEntry || handler === Pseudo.proceed ? record + RECORD_BYTES : record;
     u8.copyWithin(copy, instruction, instruction + RECORD_BYTES);
     u8.copyWithin(entry, instruction, instruction + RECORD_BYTES);
     u16[entry >>> 1] = FIRST_CALLED + slot;

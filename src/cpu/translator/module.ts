@@ -1,6 +1,7 @@
 /** The WebAssembly module around regions: what they import, and their places in the table of handlers. */
 
 import { COMPUTE_AUX } from '../interpreter/flag-kinds.ts';
+import { SERVICES } from '../interpreter/services.ts';
 import { signatureOf } from '../runtime/signatures-all.ts';
 import type { Callee } from '../wasm/code.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
@@ -29,6 +30,7 @@ export function buildModule(regions: readonly Region[], slots: readonly number[]
       COMPUTE_AUX.params,
       COMPUTE_AUX.result,
     ),
+    hot: module.importFunction('interpreter', 'hot', SERVICES.hot.params, SERVICES.hot.result),
     handlerType: module.type(['i32', 'i32'], 'i32'),
   };
   // Imports come before functions: which there are is known when the code is written.

@@ -47,6 +47,7 @@ export interface Region {
   readonly entries: readonly Place[];
   /** Machine addresses of the code pages by `Place.page`. */
   readonly codePages: ReadonlyMap<number, number>;
+  readonly entriesToGrow: number | undefined;
 }
 
 /** Form the region that begins at `offset` of the entry's page; undefined when there is nothing to translate. */
@@ -55,7 +56,8 @@ export function formRegion(view: CodeView, offset: number, limits: Limits): Regi
   const graph = new InstructionGraph(view, limits);
   const entry = graph.explore({ page: 0, offset });
   if (!entry) return undefined;
-  return { ...withDispatcher(graph.blocks(entry)), codePages: graph.codePages };
+  const { entriesToGrow } = limits;
+  return { ...withDispatcher(graph.blocks(entry)), codePages: graph.codePages, entriesToGrow };
 }
 
 /** Blocks that may come next, the likeliest last. Those behind the dispatcher count as its successors, not as the edge's. */

@@ -10,7 +10,7 @@
 import { machineHeader } from '../../machine/header.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
 import { CodePage, CodeRecord } from '../decode/record.ts';
-import { ABSENT_REGION, Pseudo } from '../interpreter/pseudo.ts';
+import { ABSENT_REGION, CHAINED, Pseudo } from '../interpreter/pseudo.ts';
 import { FIRST_REGION } from '../isa/forms.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';
 import { TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
@@ -23,6 +23,11 @@ const V = Vcpu.offsets;
 const R = CodeRecord.offsets;
 const P = CodePage.offsets;
 const S = TranslatorState.offsets;
+
+/** How often a place must be hot again until the maker is asked again. */
+const ASK_AGAIN = 64;
+/** Records remembered: more than the ring of requests holds. */
+const ASKED_MAX = 4096;
 
 /** The way to a maker of regions on another thread. */
 export interface MakerLink {
@@ -58,6 +63,8 @@ export class Translator {
   readonly #requests: RequestRing;
   readonly #maker: RegionMaker | undefined;
   #nrInstalled = 0;
+  /** By record: how often it was hot since the maker was asked. */
+  readonly #asked = new Map<number, number>();
 
   constructor({ memory, runtime, interpreter, link }: TranslatorParts) {
     this.#memory = memory;
@@ -79,12 +86,24 @@ export class Translator {
     return { regions: nrRegions, dropped: nrDropped };
   }
 
-  /** Many jumps have led to `record`, in the page that the vCPU executes. */
-  hot(cpu: number, record: number): void {
-    const place = this.#placeOf(cpu, record);
+  /**
+   * Many jumps have led to `target`, a record in the page that the vCPU executes; or, when that has CHAINED set, a region has
+   * often been entered at that record.
+   */
+  hot(cpu: number, target: number): void {
+    const place = this.#placeOf(cpu, target & ~CHAINED);
     if (!place) return;
+    const isEntry = (this.#memory.u16[place.record >>> 1] as number) >= FIRST_REGION;
+    if (isEntry !== ((target & CHAINED) !== 0)) return;
     if (this.#maker) this.#maker.make([place]);
-    else if (this.#requests.offer(place)) this.#link?.wake();
+    else if (this.#isNews(place) && this.#requests.offer(place)) this.#link?.wake();
+  }
+  /** Hot places go on being hot while the maker is busy; it is asked again only when it seems to have been in vain. */
+  #isNews({ record }: HotPlace): boolean {
+    const times = this.#asked.get(record) ?? 0;
+    if (this.#asked.size >= ASKED_MAX) this.#asked.clear();
+    this.#asked.set(record, (times + 1) % ASK_AGAIN);
+    return times === 0;
   }
 
   #placeOf(cpu: number, target: number): HotPlace | undefined {
@@ -95,9 +114,8 @@ export class Translator {
     const offset = u16[(target + R.offset) >>> 1] as number;
     // A jump may remember what has become stale.
     const record = u32[(codePage + P.table + offset * 4) >>> 2] as number;
-    const handler = u16[record >>> 1] as number;
     // An entry record takes the place of one record.
-    if (record === 0 || handler >= FIRST_REGION || handler === Pseudo.crossing) return undefined;
+    if (record === 0 || u16[record >>> 1] === Pseudo.crossing) return undefined;
     const { codeGeneration: generation } = machineHeader(this.#memory);
     return { cpu, mode: u32[(cpu + V.mode) >>> 2] as number, record, codePage, generation, linear };
   }

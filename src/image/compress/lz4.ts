@@ -77,7 +77,8 @@ export function decodeLz4Block(
 
 /** Unpack frames of either kind, one after the other, until the input ends. */
 export function decodeLz4(input: Uint8Array, limitBytes: number, expectedBytes?: number): Uint8Array {
-  const out = growing(WHAT, limitBytes, expectedBytes ?? input.length * 3);
+  // A legacy block may turn out to be of full size: with room for one more the output is never moved.
+  const out = growing(WHAT, limitBytes, (expectedBytes ?? input.length * 3) + LEGACY_BLOCK_BYTES);
   const view = new DataView(input.buffer, input.byteOffset, input.byteLength);
   let at = 0;
   while (at < input.length) {
