@@ -6,6 +6,7 @@
  * its entries are put in: pages count the changes of their instructions.
  */
 import { invariant } from '../../base/errors.ts';
+import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
 import { CodePage, CodeRecord, RECORD_BYTES } from '../decode/record.ts';
 import { Pseudo } from '../interpreter/pseudo.ts';
@@ -139,16 +140,27 @@ export class RegionMaker {
 
   /** All places are taken, or wait for a thread that has something else to do: longer tables, or fewer regions. */
   #makeRoom(): number[] {
+    if (this.#slots.nrWaiting >= RETIRED) {
+      this.#wakeIdle();
+      return [];
+    }
     if (this.#slots.canGrow) {
       this.#slots.grow(this.#state.nrPosted + 1);
       return [];
     }
-    if (this.#slots.nrWaiting >= RETIRED) return [];
     return this.#cache.lock.during(() => {
       if (this.#cache.generation !== this.#generation) return [];
       for (const record of [...this.#live.values()].slice(0, RETIRED)) this.#parts.runtime.dropRegion(record);
       return this.#takeNote();
     });
+  }
+
+  /** A pCPU without work may have something to carry out. */
+  #wakeIdle(): void {
+    const { i32 } = this.#memory;
+    const word = (MACHINE_HEADER + MachineHeader.offsets.workCount) >>> 2;
+    Atomics.add(i32, word, 1);
+    Atomics.notify(i32, word);
   }
 
   #draft(place: HotPlace): Draft | undefined {
