@@ -14,7 +14,7 @@ const WORK: Readonly<Record<string, string>> = {
   sort: 'seq 1 20000 | sed "s/\\(.\\)\\(.*\\)/\\2\\1/" | sort -n | sha256sum',
   text: 'seq 1 8000 | awk "{ s += \\$1 * \\$1 % 97; w[\\$1 % 7] = s } END { for (i = 0; i < 7; i++) print w[i] }"',
   processes: 'i=0; while [ $i -lt 60 ]; do i=$((i + 1)); /bin/busybox echo $i; done | sha1sum',
-  pipes: 'seq 1 30000 | cat | cat | tail -n +2 | head -n 20000 | cksum',
+  pipes: 'seq 1 30000 | cat | cat | tail -n +2 | head -n 20000 | md5sum',
   files:
     'mkdir -p /tmp/s; for i in 1 2 3 4 5 6 7 8; do seq 1 $((i * 500)) > /tmp/s/$i; done; cat /tmp/s/* | md5sum; rm -r /tmp/s',
   arithmetic:
@@ -24,7 +24,7 @@ const WORK: Readonly<Record<string, string>> = {
 const GUESTS: Readonly<Record<string, MachineOptions>> = {
   translated: { memory: '256M' },
   'two pCPUs': { memory: '256M', vcpus: 2, pcpus: 2 },
-  lockstep: { memory: '256M', engine: 'lockstep' },
+  lockstep: { memory: '256M', engine: 'lockstep', deterministic: { seed: 1 } },
 };
 const MIB = 1 << 20;
 const DEFAULT_MINUTES = 60;
