@@ -96,8 +96,9 @@ function showsItsProcessor(): boolean {
     ]),
   });
   if (status !== 0 || stdout.length < 8) return false;
-  const results = Buffer.from(new Uint8Array(stdout.subarray(8)));
-  const { result } = readResult(results.buffer, 0, new DataView(results.buffer));
+  /** A buffer of its own, not part of Node's pool. */
+  const { buffer } = new Uint8Array(stdout.subarray(8));
+  const { result } = readResult(buffer, 0, new DataView(buffer));
   return result.end === End.exception && result.vector === Vector.SS;
 }
 
