@@ -1,6 +1,6 @@
 /**
- * Guests with an image for a root, end to end: Debian's cloud kernel mounts what our ext4 writer made, runs commands as the image says,
- * and leaves a file system that e2fsck finds clean.
+ * Guests with an image for a root, end to end: Debian's cloud kernel mounts what our ext4 writer made and runs commands as the
+ * image says.
  */
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
