@@ -4,16 +4,18 @@
  *
  * This file is plain JavaScript that an old Node understands (18 and later). Domus needs Node 24; npm installs a
  * pinned one beside it as the optional package node-<platform>-<arch>, and this file re-executes that one when the
- * running Node is older. In a clone the TypeScript sources run as they are; below node_modules, where Node refuses
- * to strip types, the JavaScript in dist/ (written by scripts/strip.ts) runs instead.
+ * running Node is older. What then runs is the bundle that the build left in dist/. In a clone whose sources have changed
+ * since, the sources run as they are.
  */
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import * as nodeModule from 'node:module';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { STAMP, sourcesStamp } from './sources.js';
 
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const OLDEST_NODE = 24;
 const OWN_FAILURE = 125;
 const USAGE_ERROR = 2;
@@ -56,18 +58,26 @@ function reexecute(runtime) {
   });
 }
 
+/** Whether the bundle is made of the sources as they are. */
+function isCurrent() {
+  try {
+    return readFileSync(join(ROOT, STAMP), 'utf8') === sourcesStamp(ROOT);
+  } catch {
+    return false;
+  }
+}
+
 async function start() {
   const source = new URL('../src/cli/main.ts', import.meta.url);
-  const stripped = new URL('../dist/cli/main.js', import.meta.url);
-  const isInstalled = fileURLToPath(import.meta.url)
-    .split(/[\\/]/)
-    .includes('node_modules');
-  const entry = isInstalled || !existsSync(source) ? stripped : source;
+  const bundle = new URL('../dist/main.js', import.meta.url);
+  // Below node_modules Node refuses to strip types, and nobody changes sources there.
+  const isInstalled = ROOT.split(/[\\/]/).includes('node_modules');
+  const entry = isInstalled || !existsSync(source) || isCurrent() ? bundle : source;
   if (!existsSync(entry)) {
     process.stderr.write('domus: this copy is not built; run "npm run build" in its folder\n');
     process.exit(failure);
   }
-  // Compiled code of the sources is kept by Node from one run to the next: a sixth of a second each time.
+  // Compiled code of the bundle is kept by Node from one run to the next.
   nodeModule.enableCompileCache?.();
   const { main } = await import(entry.href);
   process.exit(await main(process.argv.slice(2)));

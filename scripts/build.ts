@@ -5,20 +5,21 @@
  * 2. dist/runtime.wasm, the AssemblyScript side of the CPU (build/runtime-module.ts).
  * 3. dist/interpreter.wasm, generated from the instruction table (build/interpreter-module.ts).
  * 4. dist/guest-agent, the program that starts commands in guests (build/guest-agent.ts).
- * 5. The sources as JavaScript, for installations below node_modules (strip.ts).
+ * 5. dist/*.js, the sources as a bundle (build/bundle.ts).
  *
  * The second and the fourth step look at a digest of their inputs first and do nothing when their output is current.
  * `--force` overrides.
  */
+import { join } from 'node:path';
+import { bundleSources } from './build/bundle.ts';
 import { buildGuestAgent } from './build/guest-agent.ts';
 import { buildInterpreterModule } from './build/interpreter-module.ts';
 import { writeLayoutConstants } from './build/layout-constants.ts';
 import { buildRuntimeModule } from './build/runtime-module.ts';
-import { stripSources } from './strip.ts';
 
 const force = process.argv.includes('--force');
 writeLayoutConstants();
 await buildRuntimeModule(force);
 buildInterpreterModule();
 await buildGuestAgent(force);
-stripSources(import.meta.dirname.replace(/scripts$/, ''));
+await bundleSources(join(import.meta.dirname, '..'));

@@ -1,5 +1,6 @@
 /** `domus version`: what this is, and what it runs on. */
-import { readPackageVersion, runtimeVersion } from '../../platform/node/host-info.ts';
+import { readPackageVersion } from '../../platform/node/files.ts';
+import { runtimeVersion } from '../../platform/node/host-info.ts';
 import { option } from '../options.ts';
 import { parseOutputFormat } from '../output.ts';
 import { verb } from '../verb.ts';
@@ -18,7 +19,7 @@ export const version = verb({
     }),
   },
   async run(context, values) {
-    const facts = { domus: await readPackageVersion(), ...runtimeVersion() };
+    const facts = { domus: readPackageVersion(), ...runtimeVersion() };
     if (values.output === 'json') await context.print(`${JSON.stringify(facts)}\n`);
     else await context.print(`domus ${facts.domus} (Node ${facts.node}, V8 ${facts.v8})\n`);
     return 0;

@@ -1,6 +1,6 @@
 /** What the machine and the runtime are: for `domus version` and `domus doctor`. */
 import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
-import { readdir, readFile, rm, stat } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
 import { availableParallelism, freemem, totalmem } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 
@@ -22,12 +22,6 @@ export const runtimeVersion = (): RuntimeVersion => ({
 
 /** Whether types can be stripped, that is, whether the sources of a clone run as they are. */
 export const canStripTypes = (): boolean => Boolean(process.features.typescript);
-
-/** Version in the package's own package.json; the file lies at the same depth for src/ and dist/. */
-export async function readPackageVersion(): Promise<string> {
-  const text = await readFile(new URL('../../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-}
 
 export interface HostResources {
   readonly nrCpus: number;

@@ -3,8 +3,11 @@
  * of their own (Upgrade, RFC 9110 section 7.8).
  */
 import { chmod } from 'node:fs/promises';
-import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+
+/** When it is needed: with what it brings along it takes longer to load than the rest of the program. */
+const http = () => import('node:http');
 
 export interface LocalRequest {
   readonly method: string;
@@ -123,6 +126,7 @@ async function sendReply(response: ServerResponse, reply: LocalReply, signal: Ab
 /** Serve on a socket that nobody serves on. Only its owner may connect. */
 export async function serveLocal(path: string, handler: LocalHandler): Promise<LocalServer> {
   const sockets = new Set<Socket>();
+  const { createServer } = await http();
   const server = createServer((incoming, response) => {
     const gone = new AbortController();
     response.on('close', () => {
@@ -204,9 +208,10 @@ const optionsOf = ({ socketPath, method, path, authorization, body, signal }: Lo
 });
 
 /** Rejects with the system's error when there is no connection. */
-export function callLocal(call: LocalCall): Promise<LocalAnswer> {
+export async function callLocal(call: LocalCall): Promise<LocalAnswer> {
+  const { request: open } = await http();
   return new Promise((resolve, reject) => {
-    const request = httpRequest(optionsOf(call), response => {
+    const request = open(optionsOf(call), response => {
       resolve({ status: response.statusCode ?? 0, body: response });
     });
     request.on('error', reject);
@@ -215,13 +220,14 @@ export function callLocal(call: LocalCall): Promise<LocalAnswer> {
 }
 
 /** Leave HTTP for `protocol`; or the answer that refuses it. */
-export function upgradeLocal(
+export async function upgradeLocal(
   call: LocalCall,
   protocol: string,
 ): Promise<{ stream: ByteStream } | LocalAnswer> {
+  const { request: open } = await http();
   return new Promise((resolve, reject) => {
     const options = optionsOf(call);
-    const request = httpRequest({
+    const request = open({
       ...options,
       headers: { ...options.headers, connection: 'Upgrade', upgrade: protocol },
     });

@@ -4,7 +4,7 @@
  */
 import { withLock, writeWhole } from '../../platform/node/cache-folder.ts';
 import { nodeEntropy } from '../../platform/node/entropy.ts';
-import { readPackageVersion } from '../../platform/node/host-info.ts';
+import { readPackageVersion } from '../../platform/node/files.ts';
 import { serveLocal } from '../../platform/node/local-http.ts';
 import { createNodePlatform } from '../../platform/node/platform.ts';
 import { processId } from '../../platform/node/state-folder.ts';
@@ -46,7 +46,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const token = randomHex(32);
   const guests = await Guests.open({ host, platform, folder: paths.guests, daemon: randomHex(8) });
   await writeWhole(paths.token, token, 0o600);
-  const version = await readPackageVersion();
+  const version = readPackageVersion();
   const server = await serveLocal(
     paths.socket,
     createApi({ guests, token, version, processId: processId() }),

@@ -1,0 +1,3 @@
+export const STAMP: string;
+export function isSource(file: string): boolean;
+export function sourcesStamp(root: string): string;
