@@ -10,7 +10,7 @@ import { after, before, test } from 'node:test';
 import { DomusError } from '../src/base/errors.ts';
 import { openImageCache } from '../src/image/cache.ts';
 import { obtainBusybox } from '../src/image/debian.ts';
-import { type SampleImage, sampleImage } from '../src/image/oci/sample.fixture.ts';
+import { sampleImage, writeLayout } from '../src/image/oci/sample.fixture.ts';
 import { Host, type RunOptions } from '../src/toolstack/index.ts';
 
 const TIMEOUT_MS = 600_000;
@@ -45,18 +45,10 @@ const guest = (name: string, run: () => Promise<void>) =>
   });
 const run = (options: RunOptions) => host.run({ network: 'none', timeoutMs: TIMEOUT_MS, ...options });
 
-/** As a folder on the host. */
-function writeLayout(image: SampleImage): string {
-  const path = join(folder, 'layout');
-  mkdirSync(join(path, 'blobs/sha256'), { recursive: true });
-  for (const [hash, bytes] of image.blobs) writeFileSync(join(path, 'blobs/sha256', hash), bytes);
-  writeFileSync(join(path, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
-  writeFileSync(join(path, 'index.json'), image.index);
-  return `oci:${path}`;
-}
-
 guest('an OCI image: owners, devices, attributes, user, entry point; each run begins anew', async () => {
-  const image = writeLayout(
+  const layout = join(folder, 'layout');
+  writeLayout(
+    layout,
     sampleImage(
       [
         [
@@ -83,6 +75,7 @@ guest('an OCI image: owners, devices, attributes, user, entry point; each run be
       },
     ),
   );
+  const image = `oci:${layout}`;
   built.push(image);
   const usual = await run({ image });
   assert.equal(text(usual.stdout), 'entry sh -c echo usual\nusual\n', text(usual.stderr));

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { sampleImage, writeLayout } from '../image/oci/sample.fixture.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { VERBS } from './verbs/index.ts';
 
@@ -25,13 +26,19 @@ interface Outcome {
 interface Invocation {
   input?: string;
   env?: Record<string, string>;
+  cwd?: string;
   /** Called with everything on stdout so far. */
   onStdout?: (text: string, kill: (signal: NodeJS.Signals) => void) => void;
 }
 
-function invoke(file: string, args: readonly string[], { input = '', env = {}, onStdout }: Invocation = {}) {
+function invoke(
+  file: string,
+  args: readonly string[],
+  { input = '', env = {}, cwd, onStdout }: Invocation = {},
+) {
   return new Promise<Outcome>(resolve => {
     const child = spawn(process.execPath, [file, ...args], {
+      cwd,
       env: {
         ...process.env,
         DOMUS_CACHE: join(scratch, 'cache'),
@@ -289,6 +296,37 @@ test('run -d: the guest stays, other commands reach it, and SIGKILL of its host 
   );
   assert.equal((await fake(['logs', 'web'])).stdout, 'started\n');
   assert.equal((await fake(['destroy', '--all'])).code, 0);
+  assert.match((await fake(['list'])).stdout, /^Name[^\n]*\n$/);
+  process.kill((await daemonVersion(join(scratch, 'state'))).processId, 'SIGTERM');
+});
+
+test('run -d IMAGE: the image says what runs, named by a path from where the command is; it is gone with the guest', async () => {
+  writeLayout(
+    join(scratch, 'layout'),
+    sampleImage([[{ name: 'etc/motd', data: 'hello' }]], { Env: ['WHO=image'], Cmd: ['env'] }),
+  );
+  const cache = join(scratch, 'image-cache');
+  const here: Invocation = { cwd: scratch, env: { DOMUS_CACHE: cache } };
+  const run = async (...args: string[]) => {
+    const outcome = await fake(['run', '-q', '-d', '-o', 'json', ...args], here);
+    assert.equal(outcome.code, 0, outcome.stderr);
+    return JSON.parse(outcome.stdout);
+  };
+  const image = `oci:${join(scratch, 'layout')}`;
+  const { command, ...usual } = await run('--name', 'usual', 'oci:layout');
+  assert.deepEqual([usual.image, command], [image, ['env']]);
+  assert.equal((await fake(['wait', 'usual'])).stdout, '0\n');
+  assert.match((await fake(['logs', 'usual'])).stdout, /"WHO":"image"/);
+  const runs = join(cache, 'runs');
+  assert.deepEqual(readdirSync(runs), []);
+  await run('--name', 'long', 'oci:layout', '--', 'hang');
+  assert.equal(readdirSync(runs).length, 1);
+  assert.match((await fake(['exec', 'long', 'env'])).stdout, /"WHO":"image"/);
+  assert.equal((await fake(['destroy', 'long', 'usual'])).code, 0);
+  assert.deepEqual(readdirSync(runs), []);
+  const unknown = await fake(['run', '-q', '-d', 'oci:layout:missing'], here);
+  assert.deepEqual([unknown.code, unknown.stdout], [125, '']);
+  assert.match(unknown.stderr, /^domus: .*missing/);
   assert.match((await fake(['list'])).stdout, /^Name[^\n]*\n$/);
   process.kill((await daemonVersion(join(scratch, 'state'))).processId, 'SIGTERM');
 });

@@ -66,6 +66,14 @@ export function parseReference(text: string): ImageReference {
   }
 }
 
+/** The same image for a process with another working folder. @throws DomusError E_IMAGE_REFERENCE */
+export function withAbsolutePath(text: string, absolutePath: (path: string) => string): string {
+  const reference = parseReference(text);
+  if (!('path' in reference)) return text;
+  const tag = 'tag' in reference && reference.tag !== undefined ? `:${reference.tag}` : '';
+  return `${reference.kind}:${absolutePath(reference.path)}${tag}`;
+}
+
 function parseName(text: string): ImageReference {
   const slash = text.indexOf('/');
   const first = text.slice(0, Math.max(0, slash));

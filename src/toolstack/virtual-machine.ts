@@ -191,6 +191,8 @@ export class VirtualMachine implements AsyncDisposable {
   }
 
   /** What runs when the image is run with these words: they go to its entry point, and without any it runs what it says. */
+  commandOf(command: readonly string[] | undefined): readonly string[];
+  commandOf(command: readonly string[] | string | undefined): readonly string[] | string;
   commandOf(command: readonly string[] | string | undefined): readonly string[] | string {
     const { entrypoint = [], command: usual = [] } = this.#image ?? {};
     if (typeof command === 'string') return command;

@@ -5,7 +5,7 @@
  * out the terminal is restored and the guest destroyed before the process ends.
  */
 import { DomusError } from '../../base/errors.ts';
-import { looksLikeImage, parseReference } from '../../image/reference.ts';
+import { looksLikeImage, parseReference, withAbsolutePath } from '../../image/reference.ts';
 import { parseForward } from '../../net/nat/forwards.ts';
 import { parseRule } from '../../net/policy.ts';
 import { absolutePath, fileExists } from '../../platform/node/cache-folder.ts';
@@ -309,11 +309,11 @@ function detachedRequest(values: Values, chosen: Chosen): GuestRequest {
     key => values[key] !== undefined && values[key] !== false,
   );
   if (bound) throw usage(`${spelling(options[bound])} cannot be used with -d`, 'leave out one of them');
-  if (chosen.image !== undefined)
-    throw usage('guests that stay have no images yet', 'leave out -d or the image');
   const network = chooseNetwork(values);
   return {
     name: values.name,
+    // The host process has a working folder of its own.
+    ...(chosen.image !== undefined && { image: withAbsolutePath(chosen.image, absolutePath) }),
     command: chooseCommand(values, chosen, false),
     env: Object.fromEntries(values.env),
     memory: values.memory,
@@ -321,7 +321,6 @@ function detachedRequest(values: Values, chosen: Chosen): GuestRequest {
     pcpus: values.pcpus,
     engine: values.engine,
     append: values.append,
-    // The host process has a working folder of its own.
     kernel:
       values.kernel !== undefined && fileExists(values.kernel) ? absolutePath(values.kernel) : values.kernel,
     initrd: values.initrd === undefined ? undefined : absolutePath(values.initrd),
@@ -502,7 +501,7 @@ export const run = verb({
       '  domus run debian:12 -- sh -c "apt-get update && apt-get install -y hello && hello"\n' +
       '  tar c . | domus run -m 1G -- sh -c "tar x && ls"\n' +
       '  domus run -it\n' +
-      '  domus run -d --name web -- httpd -f\n' +
+      '  domus run -d --name web -p 8080:80 debian:12 -- busybox httpd -f -p 80\n' +
       '  domus run --kernel ./bzImage --initrd ./initrd.img --append quiet',
   ],
   run: runGuest,

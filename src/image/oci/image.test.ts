@@ -1,6 +1,6 @@
 /** OCI images from a layout, an archive and a registry: what comes out, and what happens to damaged and hostile ones. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ import { ImageStore } from '../store.ts';
 import { openDockerArchive } from './docker-archive.ts';
 import { openLayout } from './layout.ts';
 import { openRegistryImage } from './registry.ts';
-import { dockerArchive, type SampleImage, sampleImage } from './sample.fixture.ts';
+import { dockerArchive, type SampleImage, sampleImage, writeLayout } from './sample.fixture.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'domus-oci-'));
 const servers: Server[] = [];
@@ -79,10 +79,7 @@ function layoutOf(image: SampleImage, change: (blobs: Map<string, Uint8Array>) =
   const path = join(folder, `layout-${++nrLayouts}`);
   const blobs = new Map(image.blobs);
   change(blobs);
-  mkdirSync(join(path, 'blobs/sha256'), { recursive: true });
-  for (const [hash, bytes] of blobs) writeFileSync(join(path, 'blobs/sha256', hash), bytes);
-  writeFileSync(join(path, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
-  writeFileSync(join(path, 'index.json'), image.index);
+  writeLayout(path, { blobs, index: image.index });
   return path;
 }
 

@@ -1,4 +1,6 @@
 /** Makes small OCI images for tests: layers out of tar entries, documents around them, in the forms in which they are passed on. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { sha256Hex } from '../../platform/node/native-codecs.ts';
 
@@ -130,6 +132,14 @@ export function sampleImage(
     layerHashes: packed.map(({ digest }) => digest.slice(7)),
     layers: tars,
   };
+}
+
+/** As a layout folder. */
+export function writeLayout(path: string, { blobs, index }: Pick<SampleImage, 'blobs' | 'index'>): void {
+  mkdirSync(join(path, 'blobs/sha256'), { recursive: true });
+  for (const [hash, bytes] of blobs) writeFileSync(join(path, 'blobs/sha256', hash), bytes);
+  writeFileSync(join(path, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+  writeFileSync(join(path, 'index.json'), index);
 }
 
 /** As `docker save` writes it. */

@@ -14,7 +14,8 @@ export interface GuestRecord {
   readonly id: number;
   readonly name: string;
   readonly state: GuestState;
-  /** Undefined for a guest with an initrd of its own. */
+  readonly image?: string;
+  /** What runs in it; undefined for a guest with an initrd of its own. */
   readonly command?: readonly string[];
   readonly memoryBytes: number;
   readonly vcpus: number;

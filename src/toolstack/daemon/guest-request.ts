@@ -3,6 +3,7 @@
  * paths, since the host process has a working folder of its own.
  */
 import { DomusError } from '../../base/errors.ts';
+import { parseReference } from '../../image/reference.ts';
 import { checkEngine, checkMemory, checkPcpus, checkVcpus } from '../config.ts';
 import type { DiskSpec } from '../disk-spec.ts';
 import type { FolderSpec } from '../folder-spec.ts';
@@ -12,6 +13,9 @@ import type { NetworkOptions } from '../network.ts';
 export interface GuestRequest {
   /** Default: `guest-` and its number. */
   readonly name?: string;
+  /** What its root is made of (src/image/reference.ts). */
+  readonly image?: string;
+  /** With an image: the words for its entry point; without any it runs what it says itself. */
   readonly command?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly memory?: number;
@@ -53,11 +57,15 @@ export const isStringRecord = (value: unknown): value is Record<string, string> 
 export function parseGuestRequest(value: unknown): GuestRequest {
   if (typeof value !== 'object' || value === null) throw bad('it is no object');
   const request = value as GuestRequest;
-  for (const key of ['name', 'engine', 'kernel', 'initrd', 'append'] as const) {
+  for (const key of ['name', 'image', 'engine', 'kernel', 'initrd', 'append'] as const) {
     if (request[key] !== undefined && typeof request[key] !== 'string') throw bad(`${key} is no text`);
   }
   for (const key of ['kernel', 'initrd'] as const) {
     if (request[key]?.includes('/') && !request[key].startsWith('/')) throw bad(`${key} is no absolute path`);
+  }
+  if (request.image !== undefined) {
+    const reference = parseReference(request.image);
+    if ('path' in reference && !reference.path.startsWith('/')) throw bad('image has no absolute path');
   }
   if (request.command !== undefined && !isStringArray(request.command))
     throw bad('command is no list of texts');
@@ -70,17 +78,17 @@ export function parseGuestRequest(value: unknown): GuestRequest {
   if (request.vcpus !== undefined) checkVcpus(request.vcpus);
   if (request.pcpus !== undefined) checkPcpus(request.pcpus);
   if (request.engine !== undefined) checkEngine(request.engine);
-  if (request.command === undefined && request.initrd === undefined) {
+  if (request.command === undefined && request.image === undefined && request.initrd === undefined) {
     throw new DomusError(
       'E_NO_COMMAND',
       'there is nothing to run',
-      'give a command, or an initrd of your own',
+      'give a command, an image, or an initrd of your own',
     );
   }
   return request;
 }
 
 export function machineOptions(request: GuestRequest): MachineOptions {
-  const { memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders } = request;
-  return { memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders };
+  const { image, memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders } = request;
+  return { image, memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders };
 }

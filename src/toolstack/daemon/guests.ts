@@ -124,6 +124,7 @@ export class Guests {
       id,
       name,
       state: 'starting',
+      ...(request.image !== undefined && { image: request.image }),
       ...(request.command && { command: request.command }),
       memoryBytes: request.memory ?? MEMORY_DEFAULT_BYTES,
       vcpus: request.vcpus ?? 1,
@@ -160,7 +161,9 @@ export class Guests {
   }
 
   async #begin(guest: Guest, vm: VirtualMachine, request: GuestRequest, signal: AbortSignal): Promise<void> {
-    const { command, env = {}, isRemovedAtEnd } = request;
+    const { env = {}, isRemovedAtEnd } = request;
+    const isOwn = request.command === undefined && request.image === undefined;
+    const command = isOwn ? undefined : vm.commandOf(request.command);
     let end: Promise<Partial<GuestRecord>>;
     if (command) {
       const begun = Promise.withResolvers<void>();
@@ -176,7 +179,7 @@ export class Guests {
       end = vm.stopped.then(shutdown => ({ reason: shutdown?.reason ?? 'destroyed' }));
     }
     if (signal.aborted) throw new DomusError('E_INTERRUPTED', 'nobody waits for the guest any more');
-    await this.#update(guest, { state: 'running', startedAt: this.#now() });
+    await this.#update(guest, { state: 'running', startedAt: this.#now(), ...(command && { command }) });
     end
       .then(
         change => this.#finish(guest, { state: 'exited', ...change }),
