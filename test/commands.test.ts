@@ -1,0 +1,96 @@
+/**
+ * Commands of the documentation as users type them, with a real Debian: packages over the guest's own network, a port and a folder of
+ * the host, a guest that stays. The whole takes minutes: only in `npm run test:full`.
+ */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+const DOMUS = fileURLToPath(new URL('../bin/domus.js', import.meta.url));
+const TIMEOUT_MS = 1_200_000;
+const folder = mkdtempSync(join(tmpdir(), 'domus-commands-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+mkdirSync(join(folder, 'site'));
+writeFileSync(join(folder, 'site', 'index.html'), 'a page of the host\n');
+
+const full = (name: string, run: () => Promise<void>) =>
+  test(name, { timeout: TIMEOUT_MS, skip: !process.env.DOMUS_TEST_FULL && 'only in npm run test:full' }, run);
+
+interface Command {
+  readonly child: ChildProcess;
+  readonly end: Promise<{ code: number | null; stdout: string; stderr: string }>;
+}
+
+function domus(...args: string[]): Command {
+  const env = { ...process.env, DOMUS_STATE: join(folder, 'state') };
+  const child = spawn(process.execPath, [DOMUS, ...args], { cwd: folder, env });
+  const text = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const)
+    child[name].setEncoding('utf8').on('data', chunk => {
+      text[name] += chunk;
+    });
+  child.stdin.end();
+  return { child, end: new Promise(resolve => child.on('close', code => resolve({ code, ...text }))) };
+}
+
+async function ok(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await domus(...args).end;
+  assert.equal(code, 0, `${args.join(' ')}: ${stderr}`);
+  return stdout;
+}
+
+/** One that was free a moment ago. */
+function freePort(): Promise<number> {
+  return new Promise(resolve => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+async function page(port: number, isAwaited: () => boolean): Promise<string> {
+  while (isAwaited()) {
+    const answer = await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(5000) }).catch(
+      () => undefined,
+    );
+    if (answer) return answer.text();
+    await sleep(200);
+  }
+  assert.fail('the command ended before it answered');
+}
+
+full('a package is installed and runs', async () => {
+  const script = 'apt-get update && apt-get install -y -q hello && hello';
+  assert.match(await ok('run', 'debian:12', '--', 'sh', '-c', script), /\nHello, world!\n$/);
+});
+
+full('a folder of the host behind a port of the host', async () => {
+  const port = await freePort();
+  const words = `-p ${port}:80 -v ./site:/srv debian:12 -- busybox httpd -f -p 80 -h /srv`.split(' ');
+  const { child, end } = domus('run', ...words);
+  assert.equal(await page(port, () => child.exitCode === null), 'a page of the host\n');
+  child.kill('SIGINT');
+  assert.equal((await end).code, 130);
+});
+
+full('the same as a guest that stays, with two vCPUs on two threads', async () => {
+  const port = await freePort();
+  const words = `-d --name web --vcpus 2 --pcpus 2 -p ${port}:80 -v ./site:/srv debian:12`.split(' ');
+  try {
+    await ok('run', ...words, '--', 'busybox', 'httpd', '-f', '-p', '80', '-h', '/srv');
+    assert.equal(await page(port, () => true), 'a page of the host\n');
+    writeFileSync(join(folder, 'site', 'index.html'), 'another\n');
+    assert.equal(await page(port, () => true), 'another\n');
+    assert.match(await ok('exec', 'web', '--', 'sh', '-c', 'nproc; cat /etc/debian_version'), /^2\n12\./);
+    assert.match(await ok('logs', '--console', 'web'), /EXT4-fs \(xvda\): mounted/);
+  } finally {
+    await ok('destroy', '--all');
+  }
+});
