@@ -6,21 +6,41 @@
 import { E820_ENTRY_BYTES } from '../abi/xen/memory.ts';
 import { type Gfn, PAGE_SIZE } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
+import type { StoredBytes } from './builder/domain-builder.ts';
 import { wroteTo } from './guest-memory.ts';
 import type { Domain } from './hypervisor.ts';
 import { addressOfGfn, mapMmio, populateRange } from './p2m.ts';
 
 /** Copy into the guest. Returns false, with a part written, where there is no RAM. */
-export function writePhysical(domain: Domain, address: number, bytes: Uint8Array): boolean {
+export const writePhysical = (domain: Domain, address: number, bytes: Uint8Array): boolean =>
+  fillPhysical(domain, address, {
+    length: bytes.length,
+    readInto: (target, from) => target.set(bytes.subarray(from, from + target.length)),
+  });
+
+/** The same with bytes that are elsewhere. Frames that lie behind one another are filled at once. */
+function fillPhysical(domain: Domain, address: number, bytes: StoredBytes): boolean {
   const { hypervisor } = domain;
   let done = 0;
   while (done < bytes.length) {
     const at = address + done;
-    const page = addressOfGfn(domain, Math.floor(at / PAGE_SIZE));
-    if (page === 0) return false;
-    const part = Math.min(bytes.length - done, PAGE_SIZE - (at % PAGE_SIZE));
-    hypervisor.memory.u8.set(bytes.subarray(done, done + part), page + (at % PAGE_SIZE));
-    wroteTo(hypervisor, page + (at % PAGE_SIZE), part);
+    const first = Math.floor(at / PAGE_SIZE);
+    const start = addressOfGfn(domain, first);
+    if (start === 0) return false;
+    const left = bytes.length - done;
+    let pages = 1;
+    while (
+      pages * PAGE_SIZE - (at % PAGE_SIZE) < left &&
+      addressOfGfn(domain, first + pages) === start + pages * PAGE_SIZE
+    )
+      pages += 1;
+    const part = Math.min(left, pages * PAGE_SIZE - (at % PAGE_SIZE));
+    const to = start + (at % PAGE_SIZE);
+    bytes.readInto(hypervisor.memory.u8.subarray(to, to + part), done);
+    for (let page = 0; page < pages; page++) {
+      const from = Math.max(to, start + page * PAGE_SIZE);
+      wroteTo(hypervisor, from, Math.min(to + part, start + (page + 1) * PAGE_SIZE) - from);
+    }
     done += part;
   }
   return true;
@@ -44,13 +64,16 @@ export function readPhysical(domain: Domain, address: number, length: number): U
 
 /** The domain's memory in the form that the domain builder takes. */
 export function builderMemory(domain: Domain) {
+  const checked = (address: number, isWritten: boolean): void => {
+    if (isWritten) return;
+    throw new DomusError('E_GUEST_MEMORY', `no RAM at guest address 0x${address.toString(16)}`);
+  };
   return {
     populate: (first: Gfn, count: number): void => populateRange(domain, first, count),
-    write: (address: number, bytes: Uint8Array): void => {
-      if (!writePhysical(domain, address, bytes)) {
-        throw new DomusError('E_GUEST_MEMORY', `no RAM at guest address 0x${address.toString(16)}`);
-      }
-    },
+    write: (address: number, bytes: Uint8Array): void =>
+      checked(address, writePhysical(domain, address, bytes)),
+    fill: (address: number, bytes: StoredBytes): void =>
+      checked(address, fillPhysical(domain, address, bytes)),
     mmio: (frame: Gfn): void => mapMmio(domain, frame),
   };
 }

@@ -3,6 +3,7 @@
  *
  *     objects/<sha256>         contents
  *     records/<name>.json      what was found for a name: package, version, hash of the contents
+ *     kernels/<sha256>         unpacked kernels (unpacked-kernels.ts)
  *     locks/, scratch/, apt/   while at work; the package client's private lists
  *
  * Contents are checked when they are read: a damaged cache repairs itself. Every file appears whole or not at all.
@@ -34,6 +35,8 @@ export interface ImageCache {
   readonly folder: string;
   /** What `name` stands for, with its contents; undefined if unknown, damaged or incomplete. */
   lookUp(name: string): Promise<{ record: CacheRecord; contents: Uint8Array } | undefined>;
+  /** The same without reading the contents. */
+  record(name: string): Promise<CacheRecord | undefined>;
   store(name: string, record: Omit<CacheRecord, 'sha256'>, contents: Uint8Array): Promise<CacheRecord>;
   forget(name: string): Promise<void>;
   names(): Promise<string[]>;
@@ -69,11 +72,15 @@ export function openImageCache(path = defaultCacheFolder()): ImageCache {
   const folder = absolutePath(path);
   const objectPath = (sha256: string): string => joinPath(folder, 'objects', sha256);
   const recordPath = (name: string): string => joinPath(folder, 'records', `${fileName(name)}.json`);
+  async function recordOf(name: string): Promise<CacheRecord | undefined> {
+    const bytes = await readIfPresent(recordPath(name));
+    return bytes && parseRecord(bytes);
+  }
   return {
     folder,
+    record: recordOf,
     async lookUp(name) {
-      const bytes = await readIfPresent(recordPath(name));
-      const record = bytes && parseRecord(bytes);
+      const record = await recordOf(name);
       if (!record) return undefined;
       const contents = await readIfPresent(objectPath(record.sha256));
       if (!contents) return undefined;

@@ -5,6 +5,7 @@
  * to the program in the guest that runs commands (image/guest-agent), over the console hvc1. A guest that the user brings
  * with --initrd has no agent: its console is all there is.
  */
+import type { KernelImage } from '../hypervisor/builder/domain-builder.ts';
 import type { RunningCommand } from '../image/guest-agent/session.ts';
 import type { CommandSpec } from '../image/guest-agent/start.ts';
 import type { FolderMount, GuestNetwork } from '../image/initramfs.ts';
@@ -62,8 +63,7 @@ export interface BootRequest {
 }
 
 export interface BootPlan {
-  /** The kernel as an ELF image, unpacked. */
-  readonly kernel: Uint8Array;
+  readonly kernel: KernelImage;
   readonly initrd?: Uint8Array;
   readonly commandLine: string;
   readonly nrConsoles: number;

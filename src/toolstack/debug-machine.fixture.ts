@@ -5,10 +5,11 @@ import { Exit } from '../cpu/vcpu/exit.ts';
 import { buildPvhDomain } from '../hypervisor/builder/domain-builder.ts';
 import { setPvhEntryState } from '../hypervisor/builder/entry-state.ts';
 import { createDomain } from '../hypervisor/domain.ts';
+import { builderMemory } from '../hypervisor/guest-physical.ts';
 import type { Notices } from '../hypervisor/hypervisor.ts';
 import { pauseDomain, shutdownCode, unpauseDomain } from '../hypervisor/life.ts';
 import { createMachineHost, TSC_KHZ } from '../hypervisor/machine-host.ts';
-import { addressOfGfn, populateRange } from '../hypervisor/p2m.ts';
+import { populateRange } from '../hypervisor/p2m.ts';
 import { runOne } from '../hypervisor/scheduler.ts';
 import { readElfKernel } from '../image/elf/kernel.ts';
 import { readAsset } from '../platform/node/files.ts';
@@ -45,7 +46,6 @@ export function createDebugMachine(options: DebugMachineOptions) {
     notices: options.notices ?? {},
   });
   const { engine, hypervisor } = host;
-  const { memory } = hypervisor;
   const domain = createDomain(hypervisor, {
     p2mCount: 0x10_0000,
     maxPages: options.memoryBytes / 4096 + 64,
@@ -53,32 +53,21 @@ export function createDebugMachine(options: DebugMachineOptions) {
     tscKhz: TSC_KHZ,
     console: true,
   });
-  const write = (address: number, bytes: Uint8Array): void => {
-    for (let done = 0; done < bytes.length; ) {
-      const inPage = (address + done) & 4095;
-      const size = Math.min(4096 - inPage, bytes.length - done);
-      const at = addressOfGfn(domain, Math.floor((address + done) / 4096)) + inPage;
-      memory.u8.set(bytes.subarray(done, done + size), at);
-      done += size;
-    }
-  };
+  const guestMemory = builderMemory(domain);
   let entry = options.entry ?? 0x10_0000;
   let startInfo = 0;
   if (options.kernel) {
-    const built = buildPvhDomain(
-      { populate: (first, count) => populateRange(domain, first, count), write },
-      {
-        memoryBytes: options.memoryBytes,
-        vcpus: options.vcpus,
-        kernel: readElfKernel(options.kernel),
-        initrd: undefined,
-        commandLine: options.commandLine ?? '',
-      },
-    );
+    const built = buildPvhDomain(guestMemory, {
+      memoryBytes: options.memoryBytes,
+      vcpus: options.vcpus,
+      kernel: readElfKernel(options.kernel),
+      initrd: undefined,
+      commandLine: options.commandLine ?? '',
+    });
     ({ entry, startInfo } = built);
   } else {
     populateRange(domain, gfn(0), options.memoryBytes / 4096);
-    write(entry, options.code ?? new Uint8Array());
+    guestMemory.write(entry, options.code ?? new Uint8Array());
   }
   host.processors.attach(domain);
   for (const vcpu of domain.vcpus) engine.runtime.resetCpu(vcpu.state.block);

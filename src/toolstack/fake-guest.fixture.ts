@@ -50,7 +50,7 @@ export function createFakeParts(script: FakeScript): FakeParts {
     async planBoot(request) {
       request.onPhase({ name: 'kernel', detail: 'looking at the kernel' });
       return {
-        kernel: new Uint8Array(1),
+        kernel: { entry: 0, segments: [] },
         commandLine: request.append ?? '',
         nrConsoles: request.needsAgent ? 4 : 1,
         ...(request.needsAgent && {

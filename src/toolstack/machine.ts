@@ -7,6 +7,7 @@
 import type { RateLimits } from '../backend/block/limits.ts';
 import type { SharedFolder } from '../backend/p9/shared-folder.ts';
 import type { Disk } from '../disk/disk.ts';
+import type { KernelImage } from '../hypervisor/builder/domain-builder.ts';
 import type { Station } from '../net/frame.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { Engine } from './config.ts';
@@ -133,8 +134,7 @@ export interface TwinPlatform {
 }
 
 export interface MachineConfig {
-  /** An ELF image. */
-  readonly kernel: Uint8Array;
+  readonly kernel: KernelImage;
   readonly initrd?: Uint8Array;
   readonly commandLine: string;
   readonly memoryBytes: number;

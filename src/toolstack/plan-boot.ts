@@ -3,9 +3,10 @@
  * its init, or the user's own initrd; the command line. Everything that comes from outside is only bytes here.
  */
 import { DomusError } from '../base/errors.ts';
-import { readKernel } from '../image/bzimage.ts';
+import type { KernelImage } from '../hypervisor/builder/domain-builder.ts';
 import { openImageCache } from '../image/cache.ts';
 import {
+  DEFAULT_KERNEL_PACKAGE,
   type DebianOptions,
   FOLDER_KERNEL_PACKAGE,
   isKernelPackageName,
@@ -16,8 +17,10 @@ import {
 import { openAgentChannel } from '../image/guest-agent/agent-channel.ts';
 import { buildInitramfs } from '../image/initramfs.ts';
 import type { KernelModule } from '../image/modules.ts';
+import { openUnpackedKernels } from '../image/unpacked-kernels.ts';
 import { fileExists } from '../platform/node/cache-folder.ts';
 import { readAsset } from '../platform/node/files.ts';
+import { sha256Hex } from '../platform/node/native-codecs.ts';
 import { tryReadFile } from '../platform/node/user-files.ts';
 import type { BootPlan, BootRequest, Phase } from './boot.ts';
 import type { ConsoleStream } from './machine.ts';
@@ -46,13 +49,27 @@ async function readNamedFile(what: string, path: string): Promise<Uint8Array> {
 const chosenKernel = ({ kernel, folders = [] }: BootRequest): BootRequest['kernel'] =>
   kernel ?? (folders.length > 0 ? FOLDER_KERNEL_PACKAGE : undefined);
 
-async function kernelFile(kernel: BootRequest['kernel'], options: DebianOptions): Promise<Uint8Array> {
-  if (kernel instanceof Uint8Array) return kernel;
-  if (kernel === undefined) return (await obtainKernel(options)).contents;
+async function findKernel(
+  kernel: BootRequest['kernel'] = DEFAULT_KERNEL_PACKAGE,
+  options: DebianOptions,
+  onUnpack: () => void,
+): Promise<KernelImage> {
+  const { cache } = options;
+  const unpacked = openUnpackedKernels(cache.folder);
+  const unpack = async (file: Uint8Array): Promise<KernelImage> => {
+    const sha256 = sha256Hex(file);
+    const known = await unpacked.find(sha256);
+    if (known) return known;
+    onUnpack();
+    return unpacked.unpack(sha256, file);
+  };
+  if (kernel instanceof Uint8Array) return unpack(kernel);
   // A file of that name comes first: its owner put it there.
-  if (isKernelPackageName(kernel) && !fileExists(kernel))
-    return (await obtainKernel(options, kernel)).contents;
-  return readNamedFile('kernel', kernel);
+  if (!isKernelPackageName(kernel) || fileExists(kernel))
+    return unpack(await readNamedFile('kernel', kernel));
+  const record = await cache.record(kernel);
+  const known = record && (await unpacked.find(record.sha256));
+  return known ?? unpack((await obtainKernel(options, kernel)).contents);
 }
 
 /** The modules that belong to the kernel; a kernel that is a file must have built in what it needs. */
@@ -95,9 +112,9 @@ export async function planBoot(request: BootRequest): Promise<BootPlan> {
   request.onPhase({ name: 'kernel', detail: 'looking for the kernel' });
   // Modules first: with them the kernel of the same package comes into the cache.
   const modules = await kernelModules(request, options('kernel'));
-  const file = await kernelFile(chosenKernel(request), options('kernel'));
-  request.onPhase({ name: 'kernel', detail: 'unpacking' });
-  const kernel = readKernel(file).elf;
+  const kernel = await findKernel(chosenKernel(request), options('kernel'), () =>
+    request.onPhase({ name: 'kernel', detail: 'unpacking' }),
+  );
 
   let initrd: Uint8Array | undefined;
   if (request.initrd instanceof Uint8Array) initrd = request.initrd;

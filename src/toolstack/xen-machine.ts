@@ -32,7 +32,6 @@ import { createMachineHost, type MachineHost, TSC_KHZ } from '../hypervisor/mach
 import { addressOfGfn, takeReference } from '../hypervisor/p2m.ts';
 import { type Pcpus, startPcpus } from '../hypervisor/pcpus.ts';
 import { runOne } from '../hypervisor/scheduler.ts';
-import { readElfKernel } from '../image/elf/kernel.ts';
 import type { Station } from '../net/frame.ts';
 import { readAsset } from '../platform/node/files.ts';
 import { writeDomainTree } from '../xenstore/domain-tree.ts';
@@ -142,7 +141,6 @@ export class XenMachine implements GuestMachine {
   constructor(config: MachineConfig) {
     this.#config = config;
     const { platform } = config;
-    const kernel = readElfKernel(config.kernel);
     const isShared = isParallel(config);
     if (config.engine === 'translator' && !config.translatesInPlace) {
       const nrThreads = isShared ? config.pcpus : 1;
@@ -176,7 +174,7 @@ export class XenMachine implements GuestMachine {
     const built = buildPvhDomain(builderMemory(this.#domain), {
       memoryBytes: config.memoryBytes,
       vcpus: config.vcpus,
-      kernel,
+      kernel: config.kernel,
       initrd: config.initrd,
       commandLine: config.commandLine,
     });

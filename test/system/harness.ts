@@ -7,13 +7,13 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gfn, PAGE_SIZE } from '../../src/base/brand.ts';
+import { PAGE_SIZE } from '../../src/base/brand.ts';
 import { buildPvhDomain } from '../../src/hypervisor/builder/domain-builder.ts';
 import { setPvhEntryState } from '../../src/hypervisor/builder/entry-state.ts';
 import { createDomain } from '../../src/hypervisor/domain.ts';
+import { builderMemory } from '../../src/hypervisor/guest-physical.ts';
 import { crashReason, shutdownCode, unpauseDomain } from '../../src/hypervisor/life.ts';
 import { createMachineHost, TSC_KHZ } from '../../src/hypervisor/machine-host.ts';
-import { addressOfGfn, populateRange } from '../../src/hypervisor/p2m.ts';
 import { runOne } from '../../src/hypervisor/scheduler.ts';
 import { readElfKernel } from '../../src/image/elf/kernel.ts';
 import { createNodePlatform } from '../../src/platform/node/platform.ts';
@@ -99,20 +99,12 @@ export function runOnDomus(kernelPath: string, vcpus = 1, limitMs = 60_000): Run
     tscKhz: TSC_KHZ,
     console: true,
   });
-  const { memory } = host.hypervisor;
-  const write = (address: number, data: Uint8Array): void => {
-    for (let done = 0; done < data.length; ) {
-      const at = address + done;
-      const count = Math.min(PAGE_SIZE - (at % PAGE_SIZE), data.length - done);
-      const page = addressOfGfn(domain, gfn(Math.floor(at / PAGE_SIZE)));
-      memory.u8.set(data.subarray(done, done + count), page + (at % PAGE_SIZE));
-      done += count;
-    }
-  };
-  const built = buildPvhDomain(
-    { populate: (first, count) => populateRange(domain, first, count), write },
-    { memoryBytes: MEMORY_BYTES, vcpus, kernel: readElfKernel(readFileSync(kernelPath)), commandLine: '' },
-  );
+  const built = buildPvhDomain(builderMemory(domain), {
+    memoryBytes: MEMORY_BYTES,
+    vcpus,
+    kernel: readElfKernel(readFileSync(kernelPath)),
+    commandLine: '',
+  });
   host.processors.attach(domain);
   const { runtime } = host.engine;
   for (const vcpu of domain.vcpus) runtime.resetCpu(vcpu.state.block);

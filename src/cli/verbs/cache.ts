@@ -9,7 +9,18 @@ import { parseOutputFormat } from '../output.ts';
 import { verb } from '../verb.ts';
 
 /** What src/image keeps in the folder. DOMUS_CACHE may point anywhere: what else lies there is not ours to remove. */
-const ENTRIES = ['objects', 'records', 'images', 'roots', 'blobs', 'runs', 'locks', 'scratch', 'apt'];
+const ENTRIES = [
+  'objects',
+  'records',
+  'kernels',
+  'images',
+  'roots',
+  'blobs',
+  'runs',
+  'locks',
+  'scratch',
+  'apt',
+];
 
 export const cache = verb({
   name: 'cache',

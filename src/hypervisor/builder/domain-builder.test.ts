@@ -29,6 +29,11 @@ function sparseMemory(): GuestPhysicalMemory & {
       );
       writes.push({ address, bytes: bytes.slice() });
     },
+    fill(address, bytes) {
+      const whole = new Uint8Array(bytes.length);
+      bytes.readInto(whole, 0);
+      this.write(address, whole);
+    },
     read(address, size) {
       const result = new Uint8Array(size);
       for (const w of writes) {

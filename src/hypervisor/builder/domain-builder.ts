@@ -33,6 +33,15 @@ export interface GuestPhysicalMemory {
   populate(first: Gfn, count: number): void;
   /** Copy into populated memory. */
   write(address: number, bytes: Uint8Array): void;
+  /** The same with bytes that are elsewhere. */
+  fill(address: number, bytes: StoredBytes): void;
+}
+
+/** Bytes that are not in memory yet, and are read once, to where they belong. */
+export interface StoredBytes {
+  readonly length: number;
+  /** Read as many as `target` holds, from `from` on. `target` may be shared memory. */
+  readInto(target: Uint8Array, from: number): void;
 }
 
 /** A kernel taken out of its file: see image/elf. */
@@ -46,7 +55,7 @@ export interface KernelImage {
 export interface KernelSegment {
   readonly address: number;
   /** What the file has; the rest up to `memorySize` stays zero. */
-  readonly contents: Uint8Array;
+  readonly contents: Uint8Array | StoredBytes;
   readonly memorySize: number;
 }
 
@@ -173,7 +182,10 @@ export function buildPvhDomain(memory: GuestPhysicalMemory, description: DomainD
   memory.populate(gfn(0), ramBytes / PAGE_SIZE);
   memory.populate(gfn(ACPI_BASE / PAGE_SIZE), pageUp(acpiEnd - ACPI_BASE) / PAGE_SIZE);
   memory.populate(SPECIAL_FIRST, SPECIAL_COUNT);
-  for (const segment of kernel.segments) memory.write(segment.address, segment.contents);
+  for (const { address, contents } of kernel.segments) {
+    if (contents instanceof Uint8Array) memory.write(address, contents);
+    else memory.fill(address, contents);
+  }
   if (initrd) memory.write(initrdAddress, initrd);
   memory.write(startInfo, startBlock);
   memory.write(ACPI_TABLES_BASE, acpi.image);

@@ -3,8 +3,8 @@
  * one, scratch folders that do not outlive their use, and locks between processes.
  */
 import { randomBytes } from 'node:crypto';
-import { constants, existsSync } from 'node:fs';
-import { access, chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { closeSync, constants, existsSync, openSync, readSync } from 'node:fs';
+import { access, chmod, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -35,6 +35,35 @@ export async function readIfPresent(path: string): Promise<Uint8Array | undefine
   } catch (error) {
     if (isMissing(error)) return undefined;
     throw error;
+  }
+}
+
+/** The first bytes of a file, as many of `length` as there are, and how long it is; undefined if there is none. */
+export async function readPart(
+  path: string,
+  length: number,
+): Promise<{ bytes: Uint8Array; fileBytes: number } | undefined> {
+  try {
+    await using file = await open(path);
+    const { bytesRead, buffer } = await file.read(new Uint8Array(length), 0, length, 0);
+    return { bytes: buffer.subarray(0, bytesRead), fileBytes: (await file.stat()).size };
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Fill `target`, which may be shared memory, from `at` of a file on. @throws when the file is not that long */
+export function readPartNow(path: string, at: number, target: Uint8Array): void {
+  const fd = openSync(path, 'r');
+  try {
+    for (let done = 0; done < target.length; ) {
+      const count = readSync(fd, target, done, target.length - done, at + done);
+      if (count === 0) throw new Error(`${path} ends early`);
+      done += count;
+    }
+  } finally {
+    closeSync(fd);
   }
 }
 
