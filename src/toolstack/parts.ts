@@ -3,6 +3,7 @@
  * knows which domain builder, engine and backends there are is reached from `defaultParts`.
  */
 import type { BootPlan, BootRequest } from './boot.ts';
+import { engineModules } from './engine-modules.ts';
 import { createLockstepMachine } from './lockstep-machine.ts';
 import type { GuestMachine, MachineConfig } from './machine.ts';
 import { planBoot } from './plan-boot.ts';
@@ -17,7 +18,10 @@ export interface Parts {
 
 export async function defaultParts(): Promise<Parts> {
   return {
-    planBoot,
+    planBoot(request) {
+      engineModules();
+      return planBoot(request);
+    },
     createMachine: config =>
       config.engine === 'lockstep' ? createLockstepMachine(config) : createXenMachine(config),
   };

@@ -15,7 +15,7 @@ import { NetDevice } from '../backend/net/device.ts';
 import { FolderDevice } from '../backend/p9/device.ts';
 import { type Gfn, maddr } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
-import type { CpuEngine, EngineModules } from '../cpu/engine.ts';
+import type { CpuEngine } from '../cpu/engine.ts';
 import { type Making, makerLink, startMaking } from '../cpu/translator/maker-thread.ts';
 import { Exit } from '../cpu/vcpu/exit.ts';
 import { buildPvhDomain } from '../hypervisor/builder/domain-builder.ts';
@@ -33,9 +33,9 @@ import { addressOfGfn, takeReference } from '../hypervisor/p2m.ts';
 import { type Pcpus, startPcpus } from '../hypervisor/pcpus.ts';
 import { runOne } from '../hypervisor/scheduler.ts';
 import type { Station } from '../net/frame.ts';
-import { readAsset } from '../platform/node/files.ts';
 import { writeDomainTree } from '../xenstore/domain-tree.ts';
 import { createXenstored, type Xenstored } from '../xenstore/xenstored.ts';
+import { engineModules } from './engine-modules.ts';
 import { type DebuggedDomain, debugDomain } from './gdb-domain.ts';
 import { type GdbServer, startGdbServer } from './gdb-server.ts';
 import type {
@@ -63,16 +63,6 @@ const GRANT_CONSOLE = 0;
 const GRANT_XENSTORE = 1;
 /** Slices between two turns of the host's event loop. */
 const SLICES_A_TURN = 4;
-
-let modules: EngineModules | undefined;
-/** The engine's modules are compiled once in a process. */
-const engineModules = (): EngineModules => {
-  modules ??= {
-    runtime: new WebAssembly.Module(readAsset('runtime.wasm')),
-    interpreter: new WebAssembly.Module(readAsset('interpreter.wasm')),
-  };
-  return modules;
-};
 
 const REASONS: Record<number, Shutdown['reason']> = {
   [sched.SHUTDOWN_poweroff]: 'poweroff',

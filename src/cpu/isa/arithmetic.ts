@@ -70,7 +70,7 @@ function aluGroup(name: string, digit: number, compute: Compute): Definition[] {
   const semantics = name === 'cmp' ? comparing(compute) : updating(compute, withCarry);
   const lock = name !== 'cmp';
   const isLogic = name === 'and' || name === 'or' || name === 'xor';
-  const common = { writes: 'oszapc', ...(isLogic ? { undefined: 'a' } : {}), hot: true };
+  const common = { writes: 'oszapc', ...(isLogic ? { undefined: 'a' } : {}) };
   const row = (offset: number) => (digit * 8 + offset).toString(16).toUpperCase().padStart(2, '0');
   return [
     define(name, `${row(0)} /r`, 'Eb Gb', semantics, { ...common, lock }),
@@ -81,7 +81,7 @@ function aluGroup(name: string, digit: number, compute: Compute): Definition[] {
     define(name, row(5), 'rAX Iz', semantics, common),
     define(name, `80 /${digit}`, 'Eb Ib', semantics, { ...common, lock }),
     define(name, `81 /${digit}`, 'Ev Iz', semantics, { ...common, lock }),
-    define(name, `82 /${digit}`, 'Eb Ib', semantics, { ...common, lock, mode: 'no64', hot: false }),
+    define(name, `82 /${digit}`, 'Eb Ib', semantics, { ...common, lock, mode: 'no64' }),
     define(name, `83 /${digit}`, 'Ev Is', semantics, { ...common, lock }),
   ];
 }
@@ -265,8 +265,8 @@ const asciiAdjustBeforeDivide: Semantics = (x, base) => {
   flags.setFlags(x, 1, r, w.i32(0));
 };
 
-const ALL = { writes: 'oszapc', hot: true };
-const PRODUCT = { writes: 'oszapc', undefined: 'szap', hot: true };
+const ALL = { writes: 'oszapc' };
+const PRODUCT = { writes: 'oszapc', undefined: 'szap' };
 const QUOTIENT = { writes: 'oszapc', undefined: 'oszapc' };
 const BCD = { mode: 'no64' } as const;
 
@@ -287,20 +287,20 @@ export const arithmetic: Definition[] = [
   define('test', 'F7 /0', 'Ev Iz', test, { ...ALL, undefined: 'a' }),
   define('test', 'F6 /1', 'Eb Ib', test, { writes: 'oszapc', undefined: 'a' }),
   define('test', 'F7 /1', 'Ev Iz', test, { writes: 'oszapc', undefined: 'a' }),
-  define('inc', 'FE /0', 'Eb', increment, { writes: 'oszap', lock: true, hot: true }),
-  define('inc', 'FF /0', 'Ev', increment, { writes: 'oszap', lock: true, hot: true }),
-  define('dec', 'FE /1', 'Eb', decrement, { writes: 'oszap', lock: true, hot: true }),
-  define('dec', 'FF /1', 'Ev', decrement, { writes: 'oszap', lock: true, hot: true }),
+  define('inc', 'FE /0', 'Eb', increment, { writes: 'oszap', lock: true }),
+  define('inc', 'FF /0', 'Ev', increment, { writes: 'oszap', lock: true }),
+  define('dec', 'FE /1', 'Eb', decrement, { writes: 'oszap', lock: true }),
+  define('dec', 'FF /1', 'Ev', decrement, { writes: 'oszap', lock: true }),
   define('inc', '40+r', 'Zv', increment, { writes: 'oszap', mode: 'no64' }),
   define('dec', '48+r', 'Zv', decrement, { writes: 'oszap', mode: 'no64' }),
-  define('not', 'F6 /2', 'Eb', complement, { lock: true, hot: true }),
-  define('not', 'F7 /2', 'Ev', complement, { lock: true, hot: true }),
+  define('not', 'F6 /2', 'Eb', complement, { lock: true }),
+  define('not', 'F7 /2', 'Ev', complement, { lock: true }),
   define('neg', 'F6 /3', 'Eb', negate, { writes: 'oszapc', lock: true }),
-  define('neg', 'F7 /3', 'Ev', negate, { writes: 'oszapc', lock: true, hot: true }),
-  define('mul', 'F6 /4', 'Eb', multiply(false), { ...PRODUCT, hot: false }),
+  define('neg', 'F7 /3', 'Ev', negate, { writes: 'oszapc', lock: true }),
+  define('mul', 'F6 /4', 'Eb', multiply(false), PRODUCT),
   define('mul', 'F7 /4', 'Ev', multiply(false), PRODUCT),
-  define('imul', 'F6 /5', 'Eb', multiply(true), { ...PRODUCT, hot: false }),
-  define('imul', 'F7 /5', 'Ev', multiply(true), { ...PRODUCT, hot: false }),
+  define('imul', 'F6 /5', 'Eb', multiply(true), PRODUCT),
+  define('imul', 'F7 /5', 'Ev', multiply(true), PRODUCT),
   define('imul', '0F AF /r', 'Gv Ev', multiplySigned3, PRODUCT),
   define('imul', '69 /r', 'Gv Ev Iz', multiplySigned3, PRODUCT),
   define('imul', '6B /r', 'Gv Ev Is', multiplySigned3, PRODUCT),
@@ -308,8 +308,8 @@ export const arithmetic: Definition[] = [
   define('div', 'F7 /6', 'Ev', divide(false), QUOTIENT),
   define('idiv', 'F6 /7', 'Eb', divide(true), QUOTIENT),
   define('idiv', 'F7 /7', 'Ev', divide(true), QUOTIENT),
-  define('cwde', '98', '', convertAccumulator, { sized: true, hot: true }),
-  define('cdq', '99', '', convertToPair, { sized: true, hot: true }),
+  define('cwde', '98', '', convertAccumulator, { sized: true }),
+  define('cdq', '99', '', convertToPair, { sized: true }),
   define('daa', '27', '', decimalAdjust(false), { ...BCD, writes: 'oszapc', undefined: 'o', reads: 'ac' }),
   define('das', '2F', '', decimalAdjust(true), { ...BCD, writes: 'oszapc', undefined: 'o', reads: 'ac' }),
   define('aaa', '37', '', asciiAdjust(false), { ...BCD, writes: 'oszapc', undefined: 'oszp', reads: 'a' }),

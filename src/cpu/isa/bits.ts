@@ -69,15 +69,13 @@ export const bits: Definition[] = [
       ...BT,
       bitString: true,
       lock: change !== undefined,
-      hot: true,
     }),
     define(name, `0F BA /${digit}`, 'Ev Ib', bitTest(change), {
       ...BT,
       lock: change !== undefined,
-      hot: true,
     }),
   ]),
-  define('bsf', '0F BC /r', 'Gv Ev', scan(true), { writes: 'oszapc', undefined: 'osapc', hot: true }),
-  define('bsr', '0F BD /r', 'Gv Ev', scan(false), { writes: 'oszapc', undefined: 'osapc', hot: true }),
+  define('bsf', '0F BC /r', 'Gv Ev', scan(true), { writes: 'oszapc', undefined: 'osapc' }),
+  define('bsr', '0F BD /r', 'Gv Ev', scan(false), { writes: 'oszapc', undefined: 'osapc' }),
   define('popcnt', 'F3 0F B8 /r', 'Gv Ev', populationCount, { writes: 'oszapc' }),
 ];

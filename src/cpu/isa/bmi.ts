@@ -165,22 +165,21 @@ const moveSwapped: Semantics = (x: Emitter, destination, source) => {
 const VEX: Options = { mode: 'protected' };
 const COUNT: Options = { writes: 'oszapc', undefined: 'osap' };
 const LOGIC: Options = { ...VEX, writes: 'oszapc', undefined: 'ap' };
-const HOT: Options = { ...VEX, hot: true };
 const negated = (value: Value): Value => w.sub(zeroOf(value), value);
 const less = (value: Value): Value => w.sub(value, one(value));
 
 export const bmi: Definition[] = [
-  define('tzcnt', 'F3 0F BC /r', 'Gv Ev', count(true), { ...COUNT, hot: true }),
-  define('lzcnt', 'F3 0F BD /r', 'Gv Ev', count(false), { ...COUNT, hot: true }),
+  define('tzcnt', 'F3 0F BC /r', 'Gv Ev', count(true), COUNT),
+  define('lzcnt', 'F3 0F BD /r', 'Gv Ev', count(false), COUNT),
   define('movbe', 'NFx 0F 38 F0 /r', 'Gv Mv', moveSwapped),
   define('movbe', 'NFx 0F 38 F1 /r', 'Mv Gv', moveSwapped),
-  define('andn', 'VEX.LZ.0F38 F2 /r', 'Gy By Ey', andNot, { ...LOGIC, hot: true }),
+  define('andn', 'VEX.LZ.0F38 F2 /r', 'Gy By Ey', andNot, LOGIC),
   define(
     'blsr',
     'VEX.LZ.0F38 F3 /1',
     'By Ey',
     lowest(v => w.and(v, less(v)), true),
-    { ...LOGIC, hot: true },
+    LOGIC,
   ),
   define(
     'blsmsk',
@@ -196,13 +195,13 @@ export const bmi: Definition[] = [
     lowest(v => w.and(v, negated(v)), false),
     LOGIC,
   ),
-  define('bzhi', 'VEX.LZ.0F38 F5 /r', 'Gy Ey By', zeroHigh, { ...LOGIC, hot: true }),
+  define('bzhi', 'VEX.LZ.0F38 F5 /r', 'Gy Ey By', zeroHigh, LOGIC),
   define('pext', 'VEX.LZ.F3.0F38 F5 /r', 'Gy By Ey', scatter(false), VEX),
   define('pdep', 'VEX.LZ.F2.0F38 F5 /r', 'Gy By Ey', scatter(true), VEX),
-  define('mulx', 'VEX.LZ.F2.0F38 F6 /r', 'Gy By Ey', multiplyWide, HOT),
+  define('mulx', 'VEX.LZ.F2.0F38 F6 /r', 'Gy By Ey', multiplyWide, VEX),
   define('bextr', 'VEX.LZ.0F38 F7 /r', 'Gy Ey By', extractField, { ...LOGIC, undefined: 'sap' }),
-  define('shlx', 'VEX.LZ.66.0F38 F7 /r', 'Gy Ey By', shiftBy(w.shl), HOT),
-  define('sarx', 'VEX.LZ.F3.0F38 F7 /r', 'Gy Ey By', shiftBy(w.shrS), HOT),
-  define('shrx', 'VEX.LZ.F2.0F38 F7 /r', 'Gy Ey By', shiftBy(w.shrU), HOT),
-  define('rorx', 'VEX.LZ.F2.0F3A F0 /r', 'Gy Ey Ib', rotate, HOT),
+  define('shlx', 'VEX.LZ.66.0F38 F7 /r', 'Gy Ey By', shiftBy(w.shl), VEX),
+  define('sarx', 'VEX.LZ.F3.0F38 F7 /r', 'Gy Ey By', shiftBy(w.shrS), VEX),
+  define('shrx', 'VEX.LZ.F2.0F38 F7 /r', 'Gy Ey By', shiftBy(w.shrU), VEX),
+  define('rorx', 'VEX.LZ.F2.0F3A F0 /r', 'Gy Ey Ib', rotate, VEX),
 ];

@@ -72,9 +72,9 @@ const changeSystem =
     x.setField('flagSys', change(x.field('flagSys')));
 
 const hex = (n: number): string => n.toString(16).toUpperCase().padStart(2, '0');
-const NEAR = { size: 'f64', modal: true, ends: true, hot: true } as const;
+const NEAR = { size: 'f64', modal: true, ends: true } as const;
 /** A conditional branch goes on below when it is not taken: it does not end a run. */
-const CONDITIONAL = { size: 'f64', modal: true, hot: true } as const;
+const CONDITIONAL = { size: 'f64', modal: true } as const;
 const COUNTED = { size: 'f64', modal: true, addressSized: true } as const;
 
 export const branches: Definition[] = [
@@ -84,7 +84,7 @@ export const branches: Definition[] = [
   define('call', 'E8', 'Jz', call, NEAR),
   define('call', 'FF /2', 'Ev', callIndirect, NEAR),
   define('ret', 'C3', '', returnNear, NEAR),
-  define('ret', 'C2', 'Iw', returnNear, { ...NEAR, hot: false }),
+  define('ret', 'C2', 'Iw', returnNear, NEAR),
   ...CONDITION_NAMES.flatMap((name, cc) => [
     define(`j${name}`, hex(0x70 + cc), 'Jb', jumpIf(cc), {
       ...CONDITIONAL,

@@ -67,8 +67,6 @@ export interface Options {
   readonly reads?: string;
   /** Only for CPL 0. */
   readonly privileged?: boolean;
-  /** Kept in the interpreter's main loop; others are called. */
-  readonly hot?: boolean;
   /** Its memory operand is an address alone: segments and pages are not looked at. */
   readonly noAccess?: boolean;
   /**

@@ -4,6 +4,7 @@
  */
 import { invariant } from '../../base/errors.ts';
 import type { Definition } from './definition.ts';
+import { HOT_FORMS } from './hot-forms.ts';
 import { TABLE } from './table.ts';
 
 export interface Form {
@@ -75,21 +76,24 @@ function variants(definition: Definition): Omit<Form, 'id' | 'definition'>[] {
   return result;
 }
 
-/** Worth a place in the interpreter's main loop: hot instructions in the shapes that 64-bit code uses. */
-const isHot = (form: Omit<Form, 'id'>): boolean =>
-  form.definition.options.hot === true &&
-  !form.lock &&
-  form.mode64 &&
-  form.size !== 2 &&
-  form.addressSize === 8;
+/** Worth a place in the interpreter's main loop. */
+function isHot({ definition, size, memory, rep, addressSize, mode64, lock }: Omit<Form, 'id'>): boolean {
+  if (lock || rep !== 0 || !mode64 || addressSize !== 8) return false;
+  const listed = HOT_FORMS[`${definition.name} ${definition.encoding}`];
+  return listed?.split(' ').includes(`${size}${memory ? 'm' : 'r'}`) === true;
+}
 
 const shapes = TABLE.flatMap(definition => variants(definition).map(variant => ({ definition, ...variant })));
+const hot = new Set(shapes.filter(isHot));
 /** All forms, the hot ones first; a form's id is also the number of its handler. */
-export const FORMS: readonly Form[] = [...shapes.filter(isHot), ...shapes.filter(form => !isHot(form))].map(
-  (form, index) => ({ ...form, id: FIRST_FORM + index }),
+export const FORMS: readonly Form[] = [...hot, ...shapes.filter(form => !hot.has(form))].map(
+  (form, index) => ({
+    ...form,
+    id: FIRST_FORM + index,
+  }),
 );
 /** Handlers with numbers below this are inside the main loop. */
-export const FIRST_CALLED = FIRST_FORM + shapes.filter(isHot).length;
+export const FIRST_CALLED = FIRST_FORM + hot.size;
 
 /** Handlers with numbers from this on are regions of the translator. */
 export const FIRST_REGION = FIRST_FORM + FORMS.length;

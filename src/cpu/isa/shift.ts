@@ -152,16 +152,14 @@ export const shift: Definition[] = [
     const options = {
       writes: isRotate ? 'oc' : 'oszapc',
       undefined: isRotate ? 'o' : 'oa',
-      hot: digit >= 4 && digit !== 6,
     };
-    const wide = { ...options, hot: options.hot || digit < 2 };
     return [
       define(name, `C0 /${digit}`, 'Eb Ib', semantics, options),
-      define(name, `C1 /${digit}`, 'Ev Ib', semantics, wide),
+      define(name, `C1 /${digit}`, 'Ev Ib', semantics, options),
       define(name, `D0 /${digit}`, 'Eb 1', semantics, options),
-      define(name, `D1 /${digit}`, 'Ev 1', semantics, wide),
+      define(name, `D1 /${digit}`, 'Ev 1', semantics, options),
       define(name, `D2 /${digit}`, 'Eb CL', semantics, options),
-      define(name, `D3 /${digit}`, 'Ev CL', semantics, wide),
+      define(name, `D3 /${digit}`, 'Ev CL', semantics, options),
     ];
   }),
   define('shld', '0F A4 /r', 'Ev Gv Ib', doubleShift(true), { writes: 'oszapc', undefined: 'oa' }),

@@ -12,7 +12,6 @@ import {
   AVX,
   type Binary,
   type BinaryImmediate,
-  HOT_AVX,
   type Unary,
   type UnaryImmediate,
   vexBinary,
@@ -119,11 +118,10 @@ export const xmmUnaryImmediate =
 
 export const SSE: Options = { unit: 'sse' };
 export const MMX: Options = { unit: 'mmx' };
-export const HOT: Options = { unit: 'sse', hot: true };
 
 /** The options of the VEX entries that go with an SSE one. */
-const withVex = ({ hot, writes, undefined: left }: Options): Options => ({
-  ...(hot ? HOT_AVX : AVX),
+const withVex = ({ writes, undefined: left }: Options): Options => ({
+  ...AVX,
   ...(writes ? { writes } : {}),
   ...(left ? { undefined: left } : {}),
 });

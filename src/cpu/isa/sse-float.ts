@@ -8,7 +8,7 @@ import { type Definition, define, type Options, type Semantics } from './definit
 import type { Emitter, Operand } from './emitter.ts';
 import * as float from './float-operation.ts';
 import type { FloatType } from './float-range.ts';
-import { checkPending, checkSimd, enterMmx, HOT, pick, SSE } from './sse-common.ts';
+import { checkPending, checkSimd, enterMmx, pick, SSE } from './sse-common.ts';
 
 /** destination = compute(destination, source) */
 const binary =
@@ -121,7 +121,6 @@ const arithmetic = (name: float.Arithmetic, opcode: string): Definition[] =>
     opcode,
     type => binary((x, a, b) => float.packedArithmetic(x, name, type, a, b)),
     type => scalarBinary(type, (x, a, b) => float.scalarArithmetic(x, name, type, a, b)),
-    HOT,
   );
 const order = (name: 'min' | 'max', opcode: string): Definition[] =>
   family(
@@ -146,7 +145,7 @@ const compare =
 const horizontal = (name: 'add' | 'sub', type: FloatType): Semantics =>
   binary((x, a, b) => float.horizontal(x, name, type, a, b));
 const alternating = (type: FloatType): Semantics => binary((x, a, b) => float.alternating(x, type, a, b));
-const FLAGS: Options = { ...HOT, writes: 'oszapc' };
+const FLAGS: Options = { ...SSE, writes: 'oszapc' };
 
 export const sseFloats: Definition[] = [
   ...family(
@@ -177,10 +176,10 @@ export const sseFloats: Definition[] = [
   define('ucomisd', '66 0F 2E /r', 'Vq Wq', compareFlags('ucomi', 'f64'), FLAGS),
   define('comiss', 'NP 0F 2F /r', 'Vd Wd', compareFlags('comi', 'f32'), FLAGS),
   define('comisd', '66 0F 2F /r', 'Vq Wq', compareFlags('comi', 'f64'), FLAGS),
-  define('cvtsi2ss', 'F3 0F 2A /r', 'Vx Ey', fromInteger('f32'), HOT),
-  define('cvtsi2sd', 'F2 0F 2A /r', 'Vx Ey', fromInteger('f64'), HOT),
-  define('cvttss2si', 'F3 0F 2C /r', 'Gy Wd', toInteger('f32', true), HOT),
-  define('cvttsd2si', 'F2 0F 2C /r', 'Gy Wq', toInteger('f64', true), HOT),
+  define('cvtsi2ss', 'F3 0F 2A /r', 'Vx Ey', fromInteger('f32'), SSE),
+  define('cvtsi2sd', 'F2 0F 2A /r', 'Vx Ey', fromInteger('f64'), SSE),
+  define('cvttss2si', 'F3 0F 2C /r', 'Gy Wd', toInteger('f32', true), SSE),
+  define('cvttsd2si', 'F2 0F 2C /r', 'Gy Wq', toInteger('f64', true), SSE),
   define('cvtss2si', 'F3 0F 2D /r', 'Gy Wd', toInteger('f32', false), SSE),
   define('cvtsd2si', 'F2 0F 2D /r', 'Gy Wq', toInteger('f64', false), SSE),
   define('cvtps2pd', 'NP 0F 5A /r', 'Vx Wq', unary(float.singlesToDoubles), SSE),

@@ -13,7 +13,6 @@ import {
   checkPending,
   constant,
   enterMmx,
-  HOT,
   IOTA,
   joined,
   known,
@@ -113,7 +112,6 @@ const arithmetic: [string, string, string][] = [
   ['paddw', '0F FD', 'i16x8.add'],
   ['paddd', '0F FE', 'i32x4.add'],
 ];
-const FREQUENT = new Set(['pand', 'por', 'pxor', 'paddd', 'paddq', 'pminub', 'psubb']);
 
 // ---- shifts ----
 
@@ -190,18 +188,16 @@ const byteShift = (name: string, digit: number, operator: 'i8x16.sub' | 'i8x16.a
     target.writeVector(x.let(compute(target.readVector(), (immediate as Operand).read(), x)));
   };
   return [
-    define(name, `66 0F 73 /${digit}`, 'Ux Ib', inPlace, HOT),
+    define(name, `66 0F 73 /${digit}`, 'Ux Ib', inPlace, SSE),
     ...defineVex(`v${name}`, `VEX.66.0F 73 /${digit}`, 'Hx Ux Ib', vexUnaryImmediate(compute)),
   ];
 };
 
 export const sseIntegers: Definition[] = [
   ...compares.flatMap(([name, opcode, operator]) => pair(name, opcode, lanewise(operator))),
-  ...pair('pcmpeqb', '0F 74', lanewise('i8x16.eq'), undefined, HOT),
-  ...arithmetic.flatMap(([name, opcode, operator]) =>
-    pair(name, opcode, lanewise(operator), undefined, FREQUENT.has(name) ? HOT : SSE),
-  ),
-  ...pair('pandn', '0F DF', andNot, undefined, HOT),
+  ...pair('pcmpeqb', '0F 74', lanewise('i8x16.eq')),
+  ...arithmetic.flatMap(([name, opcode, operator]) => pair(name, opcode, lanewise(operator))),
+  ...pair('pandn', '0F DF', andNot),
   ...pair('pmulhuw', '0F E4', multiplyHigh('u')),
   ...pair('pmulhw', '0F E5', multiplyHigh('s')),
   ...pair('pmuludq', '0F F4', multiplyEven('u')),
@@ -209,10 +205,10 @@ export const sseIntegers: Definition[] = [
   ...pack('packsswb', '0F 63', 'i8x16.narrow_i16x8_s'),
   ...pack('packuswb', '0F 67', 'i8x16.narrow_i16x8_u'),
   ...pack('packssdw', '0F 6B', 'i16x8.narrow_i32x4_s'),
-  ...binary('punpcklbw', '66 0F 60 /r', interleave(1, 0), HOT),
-  ...binary('punpcklwd', '66 0F 61 /r', interleave(2, 0), HOT),
-  ...binary('punpckldq', '66 0F 62 /r', interleave(4, 0), HOT),
-  ...binary('punpcklqdq', '66 0F 6C /r', interleave(8, 0), HOT),
+  ...binary('punpcklbw', '66 0F 60 /r', interleave(1, 0), SSE),
+  ...binary('punpcklwd', '66 0F 61 /r', interleave(2, 0), SSE),
+  ...binary('punpckldq', '66 0F 62 /r', interleave(4, 0), SSE),
+  ...binary('punpcklqdq', '66 0F 6C /r', interleave(8, 0), SSE),
   ...pair('punpckhbw', '0F 68', interleave(1, 8), interleave(1, 4)),
   ...pair('punpckhwd', '0F 69', interleave(2, 8), interleave(2, 4)),
   ...pair('punpckhdq', '0F 6A', interleave(4, 8), interleave(4, 4)),

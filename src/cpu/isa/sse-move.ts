@@ -2,7 +2,7 @@
 import * as w from '../wasm/code.ts';
 import { type Definition, define, type Semantics } from './definition.ts';
 import { type Operand, RDI, truncate, Vector } from './emitter.ts';
-import { checkPending, enterMmx, fromLow, HOT, MMX, pick, SSE } from './sse-common.ts';
+import { checkPending, enterMmx, fromLow, MMX, pick, SSE } from './sse-common.ts';
 
 const move: Semantics = (_x, destination, source) =>
   (destination as Operand).writeVector((source as Operand).readVector());
@@ -110,17 +110,16 @@ export const storeControl: Semantics = (x, destination) =>
   (destination as Operand).write(x.let(x.field('mxcsr')));
 
 const UNALIGNED = { ...SSE, unaligned: true };
-const HOT_UNALIGNED = { ...HOT, unaligned: true };
 
 export const sseMoves: Definition[] = [
-  define('movups', 'NP 0F 10 /r', 'Vx Wx', move, HOT_UNALIGNED),
-  define('movups', 'NP 0F 11 /r', 'Wx Vx', move, HOT_UNALIGNED),
+  define('movups', 'NP 0F 10 /r', 'Vx Wx', move, UNALIGNED),
+  define('movups', 'NP 0F 11 /r', 'Wx Vx', move, UNALIGNED),
   define('movupd', '66 0F 10 /r', 'Vx Wx', move, UNALIGNED),
   define('movupd', '66 0F 11 /r', 'Wx Vx', move, UNALIGNED),
-  define('movss', 'F3 0F 10 /r', 'Vd Wd', moveScalar, HOT),
-  define('movss', 'F3 0F 11 /r', 'Wd Vd', moveLane, HOT),
-  define('movsd', 'F2 0F 10 /r', 'Vq Wq', moveScalar, HOT),
-  define('movsd', 'F2 0F 11 /r', 'Wq Vq', moveLane, HOT),
+  define('movss', 'F3 0F 10 /r', 'Vd Wd', moveScalar, SSE),
+  define('movss', 'F3 0F 11 /r', 'Wd Vd', moveLane, SSE),
+  define('movsd', 'F2 0F 10 /r', 'Vq Wq', moveScalar, SSE),
+  define('movsd', 'F2 0F 11 /r', 'Wq Vq', moveLane, SSE),
   define('movlps', 'NP 0F 12 /r', 'Vq Mq', moveLane, SSE),
   define('movhlps', 'NP 0F 12 /r', 'Vx Ux', highToLow, SSE),
   define('movlpd', '66 0F 12 /r', 'Vq Mq', moveLane, SSE),
@@ -140,7 +139,7 @@ export const sseMoves: Definition[] = [
   ),
   define('movlps', 'NP 0F 13 /r', 'Mq Vq', moveLane, SSE),
   define('movlpd', '66 0F 13 /r', 'Mq Vq', moveLane, SSE),
-  define('movhps', 'NP 0F 16 /r', 'Vx Mq', loadHigh, HOT),
+  define('movhps', 'NP 0F 16 /r', 'Vx Mq', loadHigh, SSE),
   define('movlhps', 'NP 0F 16 /r', 'Vx Ux', lowToHigh, SSE),
   define('movhpd', '66 0F 16 /r', 'Vx Mq', loadHigh, SSE),
   define(
@@ -150,29 +149,29 @@ export const sseMoves: Definition[] = [
     duplicate(i => i | 4),
     SSE,
   ),
-  define('movhps', 'NP 0F 17 /r', 'Mq Vx', storeHigh, HOT),
+  define('movhps', 'NP 0F 17 /r', 'Mq Vx', storeHigh, SSE),
   define('movhpd', '66 0F 17 /r', 'Mq Vx', storeHigh, SSE),
-  define('movaps', 'NP 0F 28 /r', 'Vx Wx', move, HOT),
-  define('movaps', 'NP 0F 29 /r', 'Wx Vx', move, HOT),
+  define('movaps', 'NP 0F 28 /r', 'Vx Wx', move, SSE),
+  define('movaps', 'NP 0F 29 /r', 'Wx Vx', move, SSE),
   define('movapd', '66 0F 28 /r', 'Vx Wx', move, SSE),
   define('movapd', '66 0F 29 /r', 'Wx Vx', move, SSE),
   define('movntps', 'NP 0F 2B /r', 'Mx Vx', move, SSE),
   define('movntpd', '66 0F 2B /r', 'Mx Vx', move, SSE),
   define('movd', 'NP 0F 6E /r', 'Pq Ey', mmxLoad, MMX),
-  define('movd', '66 0F 6E /r', 'Vx Ey', moveZeroing, HOT),
+  define('movd', '66 0F 6E /r', 'Vx Ey', moveZeroing, SSE),
   define('movq', 'NP 0F 6F /r', 'Pq Qq', mmxLoad, MMX),
-  define('movdqa', '66 0F 6F /r', 'Vx Wx', move, HOT),
-  define('movdqu', 'F3 0F 6F /r', 'Vx Wx', move, HOT_UNALIGNED),
+  define('movdqa', '66 0F 6F /r', 'Vx Wx', move, SSE),
+  define('movdqu', 'F3 0F 6F /r', 'Vx Wx', move, UNALIGNED),
   define('emms', 'NP 0F 77', '', emptyMmx, MMX),
   define('movd', 'NP 0F 7E /r', 'Ey Pq', mmxStore, MMX),
-  define('movd', '66 0F 7E /r', 'Ey Vy', moveLane, HOT),
-  define('movq', 'F3 0F 7E /r', 'Vx Wq', moveZeroing, HOT),
+  define('movd', '66 0F 7E /r', 'Ey Vy', moveLane, SSE),
+  define('movq', 'F3 0F 7E /r', 'Vx Wq', moveZeroing, SSE),
   define('movq', 'NP 0F 7F /r', 'Qq Pq', mmxStore, MMX),
-  define('movdqa', '66 0F 7F /r', 'Wx Vx', move, HOT),
-  define('movdqu', 'F3 0F 7F /r', 'Wx Vx', move, HOT_UNALIGNED),
+  define('movdqa', '66 0F 7F /r', 'Wx Vx', move, SSE),
+  define('movdqu', 'F3 0F 7F /r', 'Wx Vx', move, UNALIGNED),
   define('ldmxcsr', 'NP 0F AE /2', 'Md', loadControl, SSE),
   define('stmxcsr', 'NP 0F AE /3', 'Md', storeControl, SSE),
-  define('movq', '66 0F D6 /r', 'Wq Vq', storeQuad, HOT),
+  define('movq', '66 0F D6 /r', 'Wq Vq', storeQuad, SSE),
   define('movdq2q', 'F2 0F D6 /r', 'Pq Uq', xmmToMmx, SSE),
   define('movq2dq', 'F3 0F D6 /r', 'Vx Nq', mmxToXmm, SSE),
   define('movntq', 'NP 0F E7 /r', 'Mq Pq', mmxStore, MMX),

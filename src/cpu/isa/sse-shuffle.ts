@@ -10,7 +10,6 @@ import {
   checkPending,
   constant,
   enterMmx,
-  HOT,
   known,
   MMX,
   pick,
@@ -20,7 +19,7 @@ import {
   unaryImmediate,
   ZERO,
 } from './sse-common.ts';
-import { AVX, HOT_AVX, vexEncoding } from './vex-common.ts';
+import { AVX, vexEncoding } from './vex-common.ts';
 
 /** Byte indices that pick 4-byte elements by the 2-bit fields of the immediate. */
 function dwordIndices(x: Emitter, immediate: Value): Value {
@@ -150,7 +149,7 @@ const signMask =
   };
 const signMasks = (name: string, encoding: string, shape: string, options = SSE): Definition[] => [
   define(name, encoding, 'Gd Ux', signMask(shape), options),
-  ...defineVex(`v${name}`, vexEncoding(encoding), 'Gd Ux', signMask(shape), options.hot ? HOT_AVX : AVX),
+  ...defineVex(`v${name}`, vexEncoding(encoding), 'Gd Ux', signMask(shape), AVX),
 ];
 const signMaskMmx: Semantics = (x, destination, source) => {
   checkPending(x);
@@ -162,7 +161,7 @@ export const sseShuffles: Definition[] = [
   ...signMasks('movmskps', 'NP 0F 50 /r', 'i32x4'),
   ...signMasks('movmskpd', '66 0F 50 /r', 'i64x2'),
   define('pshufw', 'NP 0F 70 /r', 'Pq Qq Ib', shuffleMmx, MMX),
-  ...unaryImmediate('pshufd', '66 0F 70 /r', shuffleDwords, HOT),
+  ...unaryImmediate('pshufd', '66 0F 70 /r', shuffleDwords, SSE),
   ...unaryImmediate('pshufhw', 'F3 0F 70 /r', shuffleWords(true)),
   ...unaryImmediate('pshuflw', 'F2 0F 70 /r', shuffleWords(false)),
   define('pinsrw', 'NP 0F C4 /r', 'Pq Ew Ib', insertMmx, MMX),
@@ -174,5 +173,5 @@ export const sseShuffles: Definition[] = [
   ...binaryImmediate('shufps', 'NP 0F C6 /r', shuffleSingle),
   ...binaryImmediate('shufpd', '66 0F C6 /r', shuffleDouble, 2),
   define('pmovmskb', 'NP 0F D7 /r', 'Gd Nq', signMaskMmx, MMX),
-  ...signMasks('pmovmskb', '66 0F D7 /r', 'i8x16', HOT),
+  ...signMasks('pmovmskb', '66 0F D7 /r', 'i8x16', SSE),
 ];

@@ -81,16 +81,16 @@ const loadHigh: Semantics = x => {
 
 const STACK = { size: 'd64', modal: true } as const;
 export const stack: Definition[] = [
-  define('push', '50+r', 'Zv', push, { ...STACK, hot: true }),
-  define('pop', '58+r', 'Zv', pop, { ...STACK, hot: true }),
+  define('push', '50+r', 'Zv', push, STACK),
+  define('pop', '58+r', 'Zv', pop, STACK),
   define('push', '68', 'Iz', push, STACK),
-  define('push', '6A', 'Is', push, { ...STACK, hot: true }),
-  define('push', 'FF /6', 'Ev', push, { ...STACK, hot: true }),
+  define('push', '6A', 'Is', push, STACK),
+  define('push', 'FF /6', 'Ev', push, STACK),
   define('pop', '8F /0', 'Ev', pop, STACK),
   define('pushf', '9C', '', pushFlags, { ...STACK, reads: 'oszapc' }),
   define('popf', '9D', '', popFlags, { ...STACK, ends: true, writes: 'oszapc' }),
   define('enter', 'C8', 'Iw Ib', enter, STACK),
-  define('leave', 'C9', '', leave, { ...STACK, hot: true }),
+  define('leave', 'C9', '', leave, STACK),
   define('pusha', '60', '', pushAll, { mode: 'no64', modal: true, sized: true }),
   define('popa', '61', '', popAll, { mode: 'no64', modal: true, sized: true }),
   define('sahf', '9E', '', storeHigh, { writes: 'szapc' }),

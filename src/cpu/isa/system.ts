@@ -525,8 +525,8 @@ export const system: Definition[] = [
   define('out', 'EE', 'DX AL', output(1)),
   define('out', 'EF', 'DX eAX', output()),
   define('pause', 'F3 90', '', pause),
-  define('nop', '90', '', nothing, { hot: true }),
-  define('nop', '0F 1F /r', 'Ev', nothing, { hot: true, noAccess: true }),
+  define('nop', '90', '', nothing),
+  define('nop', '0F 1F /r', 'Ev', nothing, { noAccess: true }),
   ...['18', '19', '1A', '1B', '1C', '1D', '1E'].map(opcode =>
     define('nop', `0F ${opcode} /r`, 'Ev', nothing, { noAccess: true }),
   ),

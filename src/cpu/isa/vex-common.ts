@@ -16,7 +16,6 @@ export type BinaryImmediate = (a: Value, b: Value, immediate: Value, x: Emitter)
 export type UnaryImmediate = (a: Value, immediate: Value, x: Emitter) => Value;
 
 export const AVX: Options = { unit: 'avx' };
-export const HOT_AVX: Options = { unit: 'avx', hot: true };
 
 /**
  * The VEX encoding that goes with an SSE one: "66 0F 38 00 /r" gives "VEX.66.0F38 00 /r".

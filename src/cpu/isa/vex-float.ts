@@ -11,7 +11,7 @@ import * as float from './float-operation.ts';
 import type { FloatType } from './float-range.ts';
 import { pick } from './sse-common.ts';
 import { compareFlags, toInteger } from './sse-float.ts';
-import { AVX, HOT_AVX, vexEncoding } from './vex-common.ts';
+import { AVX, vexEncoding } from './vex-common.ts';
 
 type Binary = (x: Emitter, a: Value, b: Value, immediate: Value) => Value;
 type Unary = (x: Emitter, a: Value, immediate: Value) => Value;
@@ -193,7 +193,6 @@ const arithmetic = (name: float.Arithmetic, opcode: string): Definition[] =>
     type => (x, a, b) => float.packedArithmetic(x, name, type, a, b),
     type => (x, a, b) => float.scalarArithmetic(x, name, type, a, b),
     '',
-    HOT_AVX,
   );
 const order = (name: 'min' | 'max', opcode: string): Definition[] =>
   family(
@@ -209,7 +208,7 @@ const horizontal = (name: string, encoding: string, compute: Binary): Definition
 const lig = (name: string, encoding: string, operands: string, semantics: Semantics, options = AVX) =>
   define(`v${name}`, vexEncoding(encoding, 'LIG'), operands, semantics, options);
 const predicate = (immediate: Value): Value => w.and(immediate, w.i32(31));
-const FLAGS: Options = { ...HOT_AVX, writes: 'oszapc' };
+const FLAGS: Options = { ...AVX, writes: 'oszapc' };
 
 export const vexFloats: Definition[] = [
   ...arithmetic('add', '58'),
@@ -257,10 +256,10 @@ export const vexFloats: Definition[] = [
   lig('ucomisd', '66 0F 2E /r', 'Vq Wq', compareFlags('ucomi', 'f64'), FLAGS),
   lig('comiss', 'NP 0F 2F /r', 'Vd Wd', compareFlags('comi', 'f32'), FLAGS),
   lig('comisd', '66 0F 2F /r', 'Vq Wq', compareFlags('comi', 'f64'), FLAGS),
-  lig('cvtsi2ss', 'F3 0F 2A /r', 'Vx Hx Ey', fromInteger('f32'), HOT_AVX),
-  lig('cvtsi2sd', 'F2 0F 2A /r', 'Vx Hx Ey', fromInteger('f64'), HOT_AVX),
-  lig('cvttss2si', 'F3 0F 2C /r', 'Gy Wd', toInteger('f32', true), HOT_AVX),
-  lig('cvttsd2si', 'F2 0F 2C /r', 'Gy Wq', toInteger('f64', true), HOT_AVX),
+  lig('cvtsi2ss', 'F3 0F 2A /r', 'Vx Hx Ey', fromInteger('f32'), AVX),
+  lig('cvtsi2sd', 'F2 0F 2A /r', 'Vx Hx Ey', fromInteger('f64'), AVX),
+  lig('cvttss2si', 'F3 0F 2C /r', 'Gy Wd', toInteger('f32', true), AVX),
+  lig('cvttsd2si', 'F2 0F 2C /r', 'Gy Wq', toInteger('f64', true), AVX),
   lig('cvtss2si', 'F3 0F 2D /r', 'Gy Wd', toInteger('f32', false)),
   lig('cvtsd2si', 'F2 0F 2D /r', 'Gy Wq', toInteger('f64', false)),
   ...defineVex('vcvtps2pd', 'VEX.0F 5A /r', 'Vx Wh', widening(float.singlesToDoubles)),

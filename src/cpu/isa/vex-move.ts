@@ -13,7 +13,7 @@ import {
   storeHigh,
   storeMasked,
 } from './sse-move.ts';
-import { AVX, HOT_AVX, vexMove, vexUnary } from './vex-common.ts';
+import { AVX, vexMove, vexUnary } from './vex-common.ts';
 
 /** MOVSS and MOVSD between registers: the low `size` bytes of the second source, the rest of the first. */
 const mergeLow =
@@ -57,29 +57,28 @@ const both = (
   ...store(name, `VEX.${prefix}0F ${opcodes[1]} /r`, options),
 ];
 const ALIGNED = { ...AVX, aligned: true };
-const HOT_ALIGNED = { ...HOT_AVX, aligned: true };
 const nonTemporal = (name: string, encoding: string): Definition[] =>
   defineVex(name, encoding, 'Mx Vx', vexMove, ALIGNED);
 
 export const vexMoves: Definition[] = [
-  ...both('vmovups', '', ['10', '11'], HOT_AVX),
+  ...both('vmovups', '', ['10', '11'], AVX),
   ...both('vmovupd', '66.', ['10', '11']),
-  ...both('vmovaps', '', ['28', '29'], HOT_ALIGNED),
+  ...both('vmovaps', '', ['28', '29'], ALIGNED),
   ...both('vmovapd', '66.', ['28', '29'], ALIGNED),
-  ...both('vmovdqa', '66.', ['6F', '7F'], HOT_ALIGNED),
-  ...both('vmovdqu', 'F3.', ['6F', '7F'], HOT_AVX),
+  ...both('vmovdqa', '66.', ['6F', '7F'], ALIGNED),
+  ...both('vmovdqu', 'F3.', ['6F', '7F'], AVX),
   ...defineVex('vlddqu', 'VEX.F2.0F F0 /r', 'Vx Mx', vexMove),
   ...nonTemporal('vmovntps', 'VEX.0F 2B /r'),
   ...nonTemporal('vmovntpd', 'VEX.66.0F 2B /r'),
   ...nonTemporal('vmovntdq', 'VEX.66.0F E7 /r'),
   ...defineVex('vmovntdqa', 'VEX.66.0F38 2A /r', 'Vx Mx', vexMove, ALIGNED),
-  define('vmovss', 'VEX.LIG.F3.0F 10 /r', 'Vx Md', moveZeroing, HOT_AVX),
+  define('vmovss', 'VEX.LIG.F3.0F 10 /r', 'Vx Md', moveZeroing, AVX),
   define('vmovss', 'VEX.LIG.F3.0F 10 /r', 'Vx Hx Ux', mergeLow(4), AVX),
-  define('vmovss', 'VEX.LIG.F3.0F 11 /r', 'Md Vd', moveLane, HOT_AVX),
+  define('vmovss', 'VEX.LIG.F3.0F 11 /r', 'Md Vd', moveLane, AVX),
   define('vmovss', 'VEX.LIG.F3.0F 11 /r', 'Ux Hx Vx', mergeLow(4), AVX),
-  define('vmovsd', 'VEX.LIG.F2.0F 10 /r', 'Vx Mq', moveZeroing, HOT_AVX),
+  define('vmovsd', 'VEX.LIG.F2.0F 10 /r', 'Vx Mq', moveZeroing, AVX),
   define('vmovsd', 'VEX.LIG.F2.0F 10 /r', 'Vx Hx Ux', mergeLow(8), AVX),
-  define('vmovsd', 'VEX.LIG.F2.0F 11 /r', 'Mq Vq', moveLane, HOT_AVX),
+  define('vmovsd', 'VEX.LIG.F2.0F 11 /r', 'Mq Vq', moveLane, AVX),
   define('vmovsd', 'VEX.LIG.F2.0F 11 /r', 'Ux Hx Vx', mergeLow(8), AVX),
   define('vmovhlps', 'VEX.128.0F 12 /r', 'Vx Hx Ux', join(8, 8, false), AVX),
   define('vmovlhps', 'VEX.128.0F 16 /r', 'Vx Hx Ux', join(0, 0, true), AVX),
@@ -118,10 +117,10 @@ export const vexMoves: Definition[] = [
     'Vx Wx',
     vexUnary(a => pick(a, a, i => i | 4)),
   ),
-  define('vmovd', 'VEX.128.66.0F 6E /r', 'Vx Ey', moveZeroing, HOT_AVX),
-  define('vmovd', 'VEX.128.66.0F 7E /r', 'Ey Vy', moveLane, HOT_AVX),
-  define('vmovq', 'VEX.128.F3.0F 7E /r', 'Vx Wq', moveZeroing, HOT_AVX),
-  define('vmovq', 'VEX.128.66.0F D6 /r', 'Mq Vq', moveLane, HOT_AVX),
+  define('vmovd', 'VEX.128.66.0F 6E /r', 'Vx Ey', moveZeroing, AVX),
+  define('vmovd', 'VEX.128.66.0F 7E /r', 'Ey Vy', moveLane, AVX),
+  define('vmovq', 'VEX.128.F3.0F 7E /r', 'Vx Wq', moveZeroing, AVX),
+  define('vmovq', 'VEX.128.66.0F D6 /r', 'Mq Vq', moveLane, AVX),
   define('vmovq', 'VEX.128.66.0F D6 /r', 'Ux Vq', moveZeroing, AVX),
   define('vmaskmovdqu', 'VEX.128.66.0F F7 /r', 'Vx Ux', storeMasked, {
     ...AVX,
@@ -130,6 +129,6 @@ export const vexMoves: Definition[] = [
   }),
   define('vldmxcsr', 'VEX.LZ.0F AE /2', 'Md', loadControl, AVX),
   define('vstmxcsr', 'VEX.LZ.0F AE /3', 'Md', storeControl, AVX),
-  define('vzeroupper', 'VEX.128.0F 77', '', zeroUpper, { ...HOT_AVX, modal: true }),
+  define('vzeroupper', 'VEX.128.0F 77', '', zeroUpper, { ...AVX, modal: true }),
   define('vzeroall', 'VEX.256.0F 77', '', zeroAll, { ...AVX, modal: true }),
 ];
