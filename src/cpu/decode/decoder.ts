@@ -1,102 +1,104 @@
 /**
  * The instruction decoder, driven by the instruction table (SDM vol. 2, chapter 2 and appendix A).
  *
- * `decode` reads bytes through a function and fills one reused `Decoded`: decoding allocates nothing. What an
- * instruction means is not its business; it finds the table entry, the operands' places and the length.
+ * `decode` fills one reused `Decoded`: decoding allocates nothing. What an instruction means is not its business; it finds the
+ * table entry, the operands' places and the length.
  */
-import { type Definition, type OperandSpec, sizeOf } from '../isa/definition.ts';
-import { TABLE } from '../isa/table.ts';
+import type { Definition } from '../isa/definition.ts';
+import {
+  type Entry,
+  entriesAt,
+  firstEntry,
+  type ImmediateStep,
+  Prefix,
+  RegRule,
+  RmRule,
+  SizeRule,
+  VEX_MAPS,
+  World,
+} from './entry.ts';
 import { Mode } from './mode.ts';
 
 export const MAX_LENGTH = 15;
 /** Why nothing was decoded: not an instruction, longer than 15 bytes, or bytes missing. */
 export type Failure = 'undefined' | 'too-long' | 'truncated';
 
-export interface Decoded {
-  definition: Definition;
-  length: number;
+export class Decoded {
+  entry: Entry = firstEntry();
+  length = 0;
   /** Operand size in bytes: 2, 4 or 8. */
-  size: number;
+  size = 4;
   /** Address size in bytes: 2, 4 or 8. */
-  addressSize: number;
-  lock: boolean;
+  addressSize = 8;
+  lock = false;
   /** 0 none, 1 F3, 2 F2: the last one given. */
-  rep: 0 | 1 | 2;
-  rexPresent: boolean;
+  rep: 0 | 1 | 2 = 0;
+  rexPresent = false;
   /** There was a VEX prefix, with this register in vvvv. */
-  vex: boolean;
-  vvvv: number;
+  vex = false;
+  vvvv = 0;
   /** The register that the upper half of an immediate byte names. */
-  selected: number;
+  selected = 0;
   /** ModRM fields with their REX bits; mod is -1 when there is no ModRM. */
-  mod: number;
-  reg: number;
-  rm: number;
+  mod = -1;
+  reg = 0;
+  rm = 0;
   /** Register in the opcode, with REX.B. */
-  opcodeRegister: number;
+  opcodeRegister = 0;
   /** Memory operand: base and index registers, -1 when absent; base -2 is RIP. */
-  base: number;
-  index: number;
+  base = -1;
+  index = -1;
   /** log2 of the factor. */
-  scale: number;
+  scale = 0;
   /** Displacement, or absolute address of a moffs operand: the low 32 bits (signed) and the high ones. */
-  displacement: number;
-  displacementHigh: number;
+  displacement = 0;
+  displacementHigh = 0;
   /** Segment register number, override applied. */
-  segment: number;
+  segment = SEG_DS;
   /** First immediate, sign-extended to 64 bits in two halves, and the second one. */
-  immediate: number;
-  immediateHigh: number;
-  immediate2: number;
-}
+  immediate = 0;
+  immediateHigh = 0;
+  immediate2 = 0;
 
-/** All entries that an opcode byte may be, most particular first; those with VEX have maps of their own. */
-const VEX_MAPS = 4;
-const CANDIDATES: Definition[][] = Array.from({ length: 2 * VEX_MAPS * 256 }, () => []);
-for (const definition of TABLE) {
-  const map = definition.map + (definition.vex ? VEX_MAPS : 0);
-  for (let i = 0; i < (definition.plusRegister ? 8 : 1); i++) {
-    (CANDIDATES[map * 256 + definition.opcode + i] as Definition[]).push(definition);
+  get definition(): Definition {
+    return this.entry.definition;
   }
 }
-const particular = (d: Definition): number =>
-  (d.modrm >= 0 ? 4 : 0) + (d.prefix !== 'any' ? 2 : 0) + (d.digit >= 0 ? 1 : 0);
-for (const list of CANDIDATES) list.sort((a, b) => particular(b) - particular(a));
 
-const SEGMENT_PREFIX: Record<number, number> = { 38: 0, 46: 1, 54: 2, 62: 3, 100: 4, 101: 5 };
+/** What a byte is as a prefix: 0 none, then the legacy ones; segment overrides are `segment` plus the register's number. */
+const Kind = {
+  none: 0,
+  operandSize: 1,
+  addressSize: 2,
+  lock: 3,
+  rep: 4,
+  repne: 5,
+  rex: 6,
+  segment: 8,
+} as const;
+const PREFIX_KIND = new Uint8Array(256);
+for (const [byte, kind] of [
+  [0x66, Kind.operandSize],
+  [0x67, Kind.addressSize],
+  [0xf0, Kind.lock],
+  [0xf3, Kind.rep],
+  [0xf2, Kind.repne],
+] as const)
+  PREFIX_KIND[byte] = kind;
+[0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65].forEach((byte, register) => {
+  PREFIX_KIND[byte] = Kind.segment + register;
+});
+const PREFIX_KIND_64 = PREFIX_KIND.map((kind, byte) => ((byte & 0xf0) === 0x40 ? Kind.rex : kind));
 /** 16-bit addressing: base and index by rm (SDM vol. 2, table 2-1). */
 const BASE16 = [3, 3, 5, 5, 6, 7, 5, 3];
 const INDEX16 = [6, 7, 6, 7, -1, -1, -1, -1];
 const SEG_CS = 1;
 const SEG_SS = 2;
 const SEG_DS = 3;
+const SEG_FS = 4;
 
 export class Decoder {
-  readonly result: Decoded = {
-    definition: TABLE[0] as Definition,
-    length: 0,
-    size: 4,
-    addressSize: 8,
-    lock: false,
-    rep: 0,
-    rexPresent: false,
-    vex: false,
-    vvvv: 0,
-    selected: 0,
-    mod: -1,
-    reg: 0,
-    rm: 0,
-    opcodeRegister: 0,
-    base: -1,
-    index: -1,
-    scale: 0,
-    displacement: 0,
-    displacementHigh: 0,
-    segment: SEG_DS,
-    immediate: 0,
-    immediateHigh: 0,
-    immediate2: 0,
-  };
+  readonly result = new Decoded();
   #bytes: Uint8Array = new Uint8Array(0);
   #start = 0;
   #position = 0;
@@ -152,29 +154,19 @@ export class Decoder {
     d.rep = 0;
     d.rexPresent = false;
     d.vex = false;
+    const kinds = is64 ? PREFIX_KIND_64 : PREFIX_KIND;
     let byte = this.#next();
-    for (;;) {
-      if (byte === 0x66) has66 = true;
-      else if (byte === 0x67) has67 = true;
-      else if (byte === 0xf0) d.lock = true;
-      else if (byte === 0xf3) d.rep = 1;
-      else if (byte === 0xf2) d.rep = 2;
-      else if (is64 && (byte & 0xf0) === 0x40) {
-        rex = byte;
-        byte = this.#next();
-        // A REX prefix counts only right before the opcode.
-        if (isPrefix(byte, is64)) {
-          if (this.#position - this.#start > MAX_LENGTH) return 'too-long';
-          rex = 0;
-          continue;
-        }
-        break;
-      } else {
-        const segment = SEGMENT_PREFIX[byte];
-        if (segment === undefined) break;
-        // In 64-bit mode only FS and GS overrides mean anything.
-        if (!is64 || segment >= 4) override = segment;
-      }
+    for (let kind = kinds[byte] as number; kind !== Kind.none; kind = kinds[byte] as number) {
+      // A REX prefix counts only right before the opcode.
+      rex = 0;
+      if (kind === Kind.rex) rex = byte;
+      else if (kind === Kind.operandSize) has66 = true;
+      else if (kind === Kind.addressSize) has67 = true;
+      else if (kind === Kind.lock) d.lock = true;
+      else if (kind === Kind.rep) d.rep = 1;
+      else if (kind === Kind.repne) d.rep = 2;
+      // In 64-bit mode only FS and GS overrides mean anything.
+      else if (!is64 || kind >= Kind.segment + SEG_FS) override = kind - Kind.segment;
       if (this.#position - this.#start > MAX_LENGTH) return 'too-long';
       byte = this.#next();
     }
@@ -185,6 +177,9 @@ export class Decoder {
     d.scale = 0;
     d.displacement = 0;
     d.displacementHigh = 0;
+    d.immediate = 0;
+    d.immediateHigh = 0;
+    d.immediate2 = 0;
 
     if ((byte & 0xfe) === 0xc4 && (mode & Mode.real) === 0) {
       const next = this.#position < this.#end ? (this.#bytes[this.#position] as number) : 0;
@@ -208,23 +203,26 @@ export class Decoder {
     d.size = rex & 8 ? 8 : wide ? 4 : 2;
     d.addressSize = addressSizeOf(code, has67);
 
-    const candidates = CANDIDATES[map * 256 + byte] as Definition[];
+    const candidates = entriesAt(map, byte);
     const modrm = this.#position < this.#end ? (this.#bytes[this.#position] as number) : 0;
-    const definition = this.#choose(candidates, byte, modrm, has66, (rex & 1) !== 0, mode);
-    if (!definition) {
+    const entry = this.#choose(candidates, byte === 0x90 && map === 0, modrm, has66, (rex & 1) !== 0, mode);
+    if (!entry) {
       // Too long or cut off comes before undefined, so the rest must be gone through.
       if (map >= 2 || candidates.some(c => c.hasModrm)) this.#modrm(rex, override);
       if (map === 3) this.#next();
       return 'undefined';
     }
-    d.definition = definition;
-    this.#operandSize(definition, is64, has66, rex);
+    d.entry = entry;
+    // A mandatory 66 is part of the opcode, not an operand size.
+    if (entry.prefix === Prefix[66] && d.size === 2) d.size = 4;
+    if (is64 && entry.sizeRule !== SizeRule.plain)
+      d.size = entry.sizeRule === SizeRule.default64 && has66 && !(rex & 8) ? 2 : 8;
     d.opcodeRegister = (byte & 7) | ((rex & 1) << 3);
     d.segment = override >= 0 ? override : SEG_DS;
-    if (definition.hasModrm) this.#modrm(rex, override, definition.rm === 'register');
-    this.#immediates(definition);
-    if (!hasRegister(definition, d.reg)) return 'undefined';
-    if (d.lock && !(definition.options.lock && d.mod >= 0 && d.mod !== 3)) return 'undefined';
+    if (entry.hasModrm) this.#modrm(rex, override, entry.ignoresMod);
+    if (entry.immediates.length > 0) this.#immediates(entry.immediates);
+    if (entry.regRule !== RegRule.any && !hasRegister(entry.regRule, d.reg)) return 'undefined';
+    if (d.lock && !(entry.allowsLock && d.mod >= 0 && d.mod !== 3)) return 'undefined';
     return undefined;
   }
 
@@ -250,76 +248,65 @@ export class Decoder {
     d.rexPresent = true;
     const opcode = this.#next();
     const modrm = this.#position < this.#end ? (this.#bytes[this.#position] as number) : 0;
-    const known = map >= 1 && map <= 3;
-    const candidates = known ? (CANDIDATES[(map + VEX_MAPS) * 256 + opcode] as Definition[]) : [];
-    const definition = candidates.find(
-      c =>
-        c.prefix === VEX_PREFIXES[last & 3] &&
-        (c.vex?.length === 0 || c.vex?.length === length) &&
-        (c.vex.w === -1 || c.vex.w === w) &&
+    const candidates = map >= 1 && map <= 3 ? entriesAt(map + VEX_MAPS, opcode) : NONE;
+    const prefix = VEX_PREFIXES[last & 3] as number;
+    let entry: Entry | undefined;
+    for (let i = 0; i < candidates.length && !entry; i++) {
+      const c = candidates[i] as Entry;
+      if (
+        c.prefix === prefix &&
+        (c.vexLength === 0 || c.vexLength === length) &&
+        (c.vexW === -1 || c.vexW === w) &&
         (c.digit < 0 || c.digit === ((modrm >> 3) & 7)) &&
-        (c.rm === 'any' || !c.hasModrm || (c.rm === 'register') === modrm >= 0xc0),
-    );
-    if (!definition) {
+        (c.rmRule === RmRule.any || (c.rmRule === RmRule.register) === modrm >= 0xc0)
+      )
+        entry = c;
+    }
+    if (!entry) {
       // As without VEX: whether it is too long comes first.
       if (opcode !== 0x77) this.#modrm(extension, override);
       if (map === 3) this.#next();
       return 'undefined';
     }
-    d.definition = definition;
+    d.entry = entry;
     d.segment = override >= 0 ? override : SEG_DS;
-    const gathered = definition.operands.some(operand => operand.kind === 'K');
-    if (definition.hasModrm) this.#modrm(extension, override, false, gathered);
-    this.#immediates(definition);
+    const gathered = entry.isGathered;
+    if (entry.hasModrm) this.#modrm(extension, override, false, gathered);
+    this.#immediates(entry.immediates);
     d.selected = (d.immediate >> 4) & (is64 ? 15 : 7);
-    const usesVvvv = definition.operands.some(operand => operand.kind === 'H' || operand.kind === 'B');
-    if (!usesVvvv && vvvv !== 0) return 'undefined';
+    if (!entry.usesVvvv && vvvv !== 0) return 'undefined';
     if (!gathered) return undefined;
     // Indices need a SIB byte, and destination, indices and mask must differ.
     const distinct = d.reg !== d.index && d.reg !== d.vvvv && d.index !== d.vvvv;
     return (modrm & 7) === 4 && d.addressSize !== 2 && distinct ? undefined : 'undefined';
   }
 
+  /** @param isNop 90 is NOP, not XCHG rAX,rAX, unless REX.B makes it another register */
   #choose(
-    candidates: readonly Definition[],
-    byte: number,
+    candidates: readonly Entry[],
+    isNop: boolean,
     modrm: number,
     has66: boolean,
     rexB: boolean,
     mode: number,
-  ): Definition | undefined {
-    const is64 = (mode & Mode.sizeMask) === Mode.code64;
+  ): Entry | undefined {
+    const isLong = (mode & Mode.sizeMask) === Mode.code64;
+    const world = isLong ? World.long : mode & Mode.real ? World.real : World.protected;
     const { rep, size } = this.result;
-    for (const c of candidates) {
+    const digit = (modrm >> 3) & 7;
+    const rmRule = modrm >= 0xc0 ? RmRule.register : RmRule.memory;
+    for (let i = 0; i < candidates.length; i++) {
+      const c = candidates[i] as Entry;
+      if (c.digit >= 0 && c.digit !== digit) continue;
       if (c.modrm >= 0 && c.modrm !== modrm) continue;
-      if (c.digit >= 0 && c.digit !== ((modrm >> 3) & 7)) continue;
-      const isControl = c.operands.some(o => o.kind === 'C' || o.kind === 'D');
-      if (c.rm === 'memory' && c.hasModrm && modrm >= 0xc0) continue;
-      if (c.rm === 'register' && c.hasModrm && modrm < 0xc0 && !isControl) continue;
-      if (c.prefix === 'NFx' && rep !== 0) continue;
-      if (c.prefix === 'NP' && (has66 || rep !== 0)) continue;
-      if (c.prefix === '66' && !(has66 && rep === 0)) continue;
-      if (c.prefix === 'F3' && rep !== 1) continue;
-      if (c.prefix === 'F2' && rep !== 2) continue;
-      if (c.options.mode === 'only64' && !is64) continue;
-      if (c.options.mode === 'no64' && is64) continue;
-      if (c.options.mode === 'protected' && mode & Mode.real) continue;
-      if (c.options.mode === 'protectedNo64' && (is64 || mode & Mode.real)) continue;
+      if (c.rmRule !== RmRule.any && c.rmRule !== rmRule) continue;
+      if (c.prefix !== Prefix.any && !prefixFits(c.prefix, rep, has66)) continue;
+      if ((c.worlds & world) === 0) continue;
       if (c.only !== 0 && c.only !== size) continue;
-      // 90 is NOP, not XCHG rAX,rAX, unless REX.B makes it another register.
-      if (byte === 0x90 && c.map === 0 && c.prefix === 'any' && c.plusRegister !== rexB) continue;
+      if (isNop && c.prefix === Prefix.any && c.plusRegister !== rexB) continue;
       return c;
     }
     return undefined;
-  }
-
-  #operandSize(definition: Definition, is64: boolean, has66: boolean, rex: number): void {
-    const d = this.result;
-    // A mandatory 66 is part of the opcode, not an operand size.
-    if (definition.prefix === '66' && d.size === 2) d.size = 4;
-    if (!is64 || !definition.options.size) return;
-    if (definition.options.size === 'f64') d.size = 8;
-    else d.size = has66 && !(rex & 8) ? 2 : 8;
   }
 
   /** @param isRegister MOV to and from control and debug registers ignores mod */
@@ -369,37 +356,46 @@ export class Decoder {
     this.#ripRelative = on;
   }
 
-  #immediates(definition: Definition): void {
+  #immediates(steps: readonly ImmediateStep[]): void {
     const d = this.result;
-    let first = true;
-    for (const operand of definition.operands) {
-      if (operand.kind === 'O') {
+    for (let i = 0; i < steps.length; i++) {
+      const { kind, bytes } = steps[i] as ImmediateStep;
+      if (kind === 'O') {
         d.displacement = d.addressSize === 2 ? this.#signed16() & 0xffff : this.#signed32();
         d.displacementHigh = d.addressSize === 8 ? this.#signed32() : 0;
-        continue;
+      } else if (kind === 'A') this.#farPointer();
+      else {
+        const count = bytes[d.size >> 2] as number;
+        const low = count === 1 ? this.#signed8() : count === 2 ? this.#signed16() : this.#signed32();
+        if (i === 0) {
+          d.immediate = low;
+          d.immediateHigh = count === 8 ? this.#signed32() : low >> 31;
+        } else d.immediate2 = low;
       }
-      if (operand.kind === 'A') {
-        d.immediate = d.size === 2 ? this.#signed16() & 0xffff : this.#signed32();
-        const selector = this.#signed16() & 0xffff;
-        if (d.size === 2) {
-          d.immediate |= selector << 16;
-          d.immediateHigh = 0;
-        } else d.immediateHigh = selector;
-        continue;
-      }
-      if (operand.kind !== 'I' && operand.kind !== 'J' && operand.kind !== 'Y') continue;
-      const bytes = operand.kind === 'Y' ? 1 : sizeOf(operand.size, d.size);
-      const low = bytes === 1 ? this.#signed8() : bytes === 2 ? this.#signed16() : this.#signed32();
-      if (first) {
-        d.immediate = low;
-        d.immediateHigh = bytes === 8 ? this.#signed32() : low >> 31;
-      } else d.immediate2 = low;
-      first = false;
     }
+  }
+
+  #farPointer(): void {
+    const d = this.result;
+    d.immediate = d.size === 2 ? this.#signed16() & 0xffff : this.#signed32();
+    const selector = this.#signed16() & 0xffff;
+    if (d.size === 2) {
+      d.immediate |= selector << 16;
+      d.immediateHigh = 0;
+    } else d.immediateHigh = selector;
   }
 }
 
-const VEX_PREFIXES = ['NP', '66', 'F3', 'F2'];
+/** By VEX.pp. */
+const VEX_PREFIXES = [Prefix.NP, Prefix[66], Prefix.F3, Prefix.F2];
+const NONE: readonly Entry[] = [];
+
+function prefixFits(prefix: number, rep: number, has66: boolean): boolean {
+  if (prefix === Prefix.NFx) return rep === 0;
+  if (prefix === Prefix.NP) return rep === 0 && !has66;
+  if (prefix === Prefix[66]) return rep === 0 && has66;
+  return prefix === Prefix.F3 ? rep === 1 : rep === 2;
+}
 
 /** Address size in bytes, by code size and address size prefix. */
 function addressSizeOf(code: number, has67: boolean): number {
@@ -407,25 +403,9 @@ function addressSizeOf(code: number, has67: boolean): number {
   return (code === Mode.code16) === has67 ? 4 : 2;
 }
 
-/** Segment, control and debug registers that ModRM.reg can name but do not exist, or cannot be loaded (CS). */
-function hasRegister(definition: Definition, register: number): boolean {
-  for (let i = 0; i < definition.operands.length; i++) {
-    const kind = (definition.operands[i] as OperandSpec).kind;
-    if (kind === 'S') return (register & 7) < 6 && !(i === 0 && (register & 7) === SEG_CS);
-    if (kind === 'C') return register === 0 || (register >= 2 && register <= 4) || register === 8;
-    if (kind === 'D') return register < 8;
-  }
-  return true;
-}
-
-function isPrefix(byte: number, is64: boolean): boolean {
-  return (
-    byte === 0x66 ||
-    byte === 0x67 ||
-    byte === 0xf0 ||
-    byte === 0xf2 ||
-    byte === 0xf3 ||
-    (is64 && (byte & 0xf0) === 0x40) ||
-    SEGMENT_PREFIX[byte] !== undefined
-  );
+/** Whether what ModRM.reg names exists, and can be loaded. */
+function hasRegister(rule: number, register: number): boolean {
+  if (rule === RegRule.control) return register === 0 || (register >= 2 && register <= 4) || register === 8;
+  if (rule === RegRule.debug) return register < 8;
+  return (register & 7) < 6 && !(rule === RegRule.loadedSegment && (register & 7) === SEG_CS);
 }

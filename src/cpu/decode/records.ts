@@ -6,15 +6,17 @@
  * front of it looks at.
  */
 
+import { invariant } from '../../base/errors.ts';
 import { FrameEntry, FrameFlag } from '../../machine/frames.ts';
-import { machineHeader } from '../../machine/header.ts';
+import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
 import { FRAME_TABLE_BASE, type MachineMemory } from '../../machine/memory.ts';
 import { AddressField, Pseudo } from '../interpreter/pseudo.ts';
-import { type Definition, type OperandSpec, sizeOf, writesMemory } from '../isa/definition.ts';
+import { type OperandSpec, sizeOf } from '../isa/definition.ts';
 import { RSP } from '../isa/emitter.ts';
-import { formIndex, variantOf } from '../isa/forms.ts';
+import { variantOf } from '../isa/forms.ts';
 import { Vcpu } from '../vcpu/layout.ts';
 import { type Decoded, Decoder, type Failure, MAX_LENGTH } from './decoder.ts';
+import { type Entry, Field, type RegisterPlace, Unit } from './entry.ts';
 import { Mode } from './mode.ts';
 import {
   CodePage,
@@ -35,6 +37,25 @@ const PAGE = 4096;
 const O = CodeRecord.offsets;
 const V = Vcpu.offsets;
 const P = CodePage.offsets;
+const CODE_NEXT = (MACHINE_HEADER + MachineHeader.offsets.codeNext) >> 2;
+const CODE_LIMIT = (MACHINE_HEADER + MachineHeader.offsets.codeLimit) >> 2;
+const FRAME_FLAGS = FRAME_TABLE_BASE + FrameEntry.offsets.flags;
+// Records are written word by word.
+invariant(
+  O.handler === 0 &&
+    O.length === 2 &&
+    O.scale === 3 &&
+    O.offset === 4 &&
+    O.segment === 6 &&
+    O.reg === 8 &&
+    O.rm === 10 &&
+    O.base === 12 &&
+    O.index === 14 &&
+    O.displacement === 16 &&
+    O.immediate === 24 &&
+    RECORD_BYTES === 32,
+  'the layout of a record',
+);
 
 /** What decoding needs from the runtime module. */
 export interface CodeServices {
@@ -70,8 +91,8 @@ export class RecordWriter {
 
   /** Records must fit before a run is begun; callers of `decode` make sure by asking this first. */
   hasRoom(): boolean {
-    const header = machineHeader(this.#memory);
-    return header.codeNext + RUN_BYTES <= header.codeLimit;
+    const { u32 } = this.#memory;
+    return (u32[CODE_NEXT] as number) + RUN_BYTES <= (u32[CODE_LIMIT] as number);
   }
 
   /**
@@ -82,13 +103,13 @@ export class RecordWriter {
     const { u32, u8 } = this.#memory;
     const mode = u32[(cpu + V.mode) >> 2] as number;
     this.#decoder.ripRelative = (mode & Mode.sizeMask) === Mode.code64;
-    const header = machineHeader(this.#memory);
-    const first = header.codeNext;
+    const first = u32[CODE_NEXT] as number;
     this.#at = first;
     const table = (codePage + P.table) >> 2;
     let position = offset;
     let ended = false;
     let decoded = 0;
+    let covered = offset;
     for (let count = 0; count < RUN_LIMIT && position < PAGE; count++) {
       const known = u32[table + position] as number;
       if (known !== 0) {
@@ -105,24 +126,26 @@ export class RecordWriter {
       this.#positions[count] = position;
       this.#addresses[count] = this.#at;
       decoded = count + 1;
-      this.#cover(codePage, position, failure ? Math.min(15, PAGE - position) : length);
       this.#write(failure, position, mode);
       position += length;
-      const { options } = this.#decoder.result.definition;
-      if (failure || options.ends) {
-        if (!failure) this.#proceed(position, 0);
+      if (failure) {
+        // What the rest of it is has an influence on what it is not.
+        covered = Math.min(position - 1 + MAX_LENGTH, PAGE);
         ended = true;
         break;
       }
+      covered = position;
+      if (this.#decoder.result.entry.ends) break;
     }
     if (!ended) this.#proceed(position, 0);
-    header.codeNext = this.#at;
+    if (covered > offset) this.#cover(codePage, offset, covered - offset);
+    u32[CODE_NEXT] = this.#at;
     // Other vCPUs may find them from here on, so all of the run must be there.
     for (let i = 0; i < decoded; i++) {
       Atomics.store(u32, table + (this.#positions[i] as number), this.#addresses[i] as number);
     }
-    const frame = (FRAME_TABLE_BASE + (hostPage >>> 12) * FrameEntry.size + FrameEntry.offsets.flags) >>> 0;
-    if (((u8[frame] as number) & FrameFlag.code) === 0) this.#services.markCode(hostPage >>> 12);
+    const flags = FRAME_FLAGS + (hostPage >>> 12) * FrameEntry.size;
+    if (((u8[flags] as number) & FrameFlag.code) === 0) this.#services.markCode(hostPage >>> 12);
     return first;
   }
 
@@ -131,8 +154,8 @@ export class RecordWriter {
     const behind = this.#services.codeBehind(cpu, codePage);
     if (behind === 0) return 0;
     // Making that code page has taken room.
-    this.#at = machineHeader(this.#memory).codeNext;
     const { u8, u32 } = this.#memory;
+    this.#at = u32[CODE_NEXT] as number;
     const second = (u32[(behind - P.table + P.mfn) >>> 2] as number) * PAGE;
     const inFirst = PAGE - offset;
     const bytes = this.#crossingBytes;
@@ -146,7 +169,7 @@ export class RecordWriter {
     u32[(record + CROSSING_SLOT) >>> 2] = slot;
     this.#write(failure, offset, mode);
     if (!failure) this.#proceed(offset + length, 0);
-    machineHeader(this.#memory).codeNext = this.#at;
+    u32[CODE_NEXT] = this.#at;
     this.#cover(codePage, offset, inFirst);
     this.#cover(behind - P.table, 0, MAX_LENGTH);
     Atomics.store(u32, slot >>> 2, record);
@@ -163,87 +186,83 @@ export class RecordWriter {
     }
   }
 
+  /** A record without operands. */
   #begin(handler: number, offset: number, length: number): number {
-    const { u8, u16, u32 } = this.#memory;
+    const { u32 } = this.#memory;
     const at = this.#at;
     this.#at = at + RECORD_BYTES;
-    for (let word = at >> 2; word < (at + RECORD_BYTES) >> 2; word++) u32[word] = 0;
-    u16[(at + O.handler) >> 1] = handler;
-    u8[at + O.length] = length;
-    u16[(at + O.offset) >> 1] = offset;
-    u16[(at + O.segment) >> 1] = V.zero;
-    u16[(at + O.base) >> 1] = V.zero;
-    u16[(at + O.index) >> 1] = V.zero;
+    const word = at >>> 2;
+    u32[word] = handler | (length << 16);
+    u32[word + 1] = offset | (V.zero << 16);
+    u32[word + 2] = 0;
+    u32[word + 3] = V.zero | (V.zero << 16);
+    u32[word + 4] = 0;
+    u32[word + 5] = 0;
+    u32[word + 6] = 0;
+    u32[word + 7] = 0;
     return at;
   }
 
   #proceed(offset: number, known: number): void {
     const at = this.#begin(Pseudo.proceed, offset, 0);
-    this.#memory.u32[(at + LINK_OFFSET) >> 2] = known;
+    this.#memory.u32[(at + LINK_OFFSET) >>> 2] = known;
   }
 
   #write(failure: Failure | undefined, offset: number, mode: number): void {
+    const d = this.#decoder.result;
     if (this.breakpointOffsets[offset] === 1) {
-      this.#begin(Pseudo.breakpoint, offset, failure ? 0 : this.#decoder.result.length);
+      this.#begin(Pseudo.breakpoint, offset, failure ? 0 : d.length);
     }
     // Of what is no instruction the first byte counts.
-    if (mode & Mode.limited) this.#begin(Pseudo.limit, offset, failure ? 1 : this.#decoder.result.length);
+    if (mode & Mode.limited) this.#begin(Pseudo.limit, offset, failure ? 1 : d.length);
     if (failure) {
       this.#begin(failure === 'too-long' ? Pseudo.tooLong : Pseudo.undefined, offset, 0);
       return;
     }
-    const d = this.#decoder.result;
-    const blocked = blockedBy(d.definition, mode);
-    if (blocked) {
+    const { entry } = d;
+    const blocked = entry.unit === Unit.none ? 0 : blockedBy(entry.unit, mode);
+    if (blocked !== 0) {
       this.#begin(blocked, offset, d.length);
       return;
     }
     const is64 = (mode & Mode.sizeMask) === Mode.code64;
-    const shape = shapeOf(d.definition);
-    const usesMemory = shape.mayUseMemory && (d.mod >= 0 ? d.mod !== 3 : shape.hasOffset);
+    const usesMemory = entry.mayUseMemory && (d.mod >= 0 ? d.mod !== 3 : entry.hasOffset);
     const viaAddressRecord = usesMemory && (!is64 || d.addressSize !== 8);
     if (viaAddressRecord) this.#addressRecord(d, offset, is64);
-    const form = formIndex(d.definition)[formVariant(d, shape, is64, usesMemory)] as number;
+    const form = entry.forms[formVariant(d, entry, is64, usesMemory)] as number;
     const at = this.#begin(form === 0 ? Pseudo.undefined : form, offset, d.length);
     const { u8, u16, i32 } = this.#memory;
     if (usesMemory) {
-      if (viaAddressRecord) u16[(at + O.base) >> 1] = V.ea;
+      if (viaAddressRecord) u16[(at + O.base) >>> 1] = V.ea;
       else {
         this.#address(d, at, offset);
-        if (!d.definition.options.noAccess) u16[(at + O.segment) >> 1] = V.segBase + d.segment * 8;
+        if (!entry.noAccess) u16[(at + O.segment) >>> 1] = V.segBase + d.segment * 8;
       }
-    } else if (d.definition.options.addressSized) {
-      u16[(at + O.segment) >> 1] = V.segBase + d.segment * 8;
+    } else if (entry.isAddressSized) {
+      u16[(at + O.segment) >>> 1] = V.segBase + d.segment * 8;
     }
-    for (const operand of d.definition.operands) this.#operand(d, operand, at, usesMemory);
-    if (viaAddressRecord && d.definition.vex) u8[at + O.scale] = d.scale;
-    i32[(at + O.immediate) >> 2] = this.#immediate(d, viaAddressRecord, is64);
-    const high = shape.hasTwoImmediates ? d.immediate2 : d.immediateHigh;
-    i32[(at + O.immediate + 4) >> 2] = d.vex ? vexRegisters(d) : shape.isJump ? 0 : high;
-  }
-
-  /** Instructions without an immediate may have something else to know. */
-  #immediate(d: Decoded, viaAddressRecord: boolean, is64: boolean): number {
-    const { unit, bitString, elements } = d.definition.options;
-    // An opcode that FOP may have to show.
-    if (unit === 'x87') return x87Opcode(d);
-    // What is to be done to the address once the bit offset is added.
-    if (bitString) {
-      return viaAddressRecord ? addressKind(d, is64) | (elements ? AddressField.uncut : 0) : 0;
+    const { registers } = entry;
+    for (let i = 0; i < registers.length; i++) {
+      const place = registers[i] as RegisterPlace;
+      if (usesMemory && place.mayBeMemory) continue;
+      u16[(at + (place.isRm ? O.rm : O.reg)) >>> 1] = registerPlace(d, place);
     }
-    return d.immediate;
+    if (viaAddressRecord && entry.isVex) u8[at + O.scale] = d.scale;
+    const high = entry.hasTwoImmediates ? d.immediate2 : d.immediateHigh;
+    i32[(at + O.immediate) >>> 2] = immediateOf(d, viaAddressRecord, is64);
+    i32[(at + O.immediate + 4) >>> 2] = d.vex ? vexRegisters(d) : entry.isJump ? 0 : high;
   }
 
   /** base + index * scale + displacement into a record. */
   #address(d: Decoded, at: number, offset: number): void {
     const { u8, u16, i32 } = this.#memory;
     u16[(at + O.base) >> 1] = d.base >= 0 ? V.gpr + d.base * 8 : d.base === -2 ? V.codePage : V.zero;
-    const gathered = d.vex && d.definition.operands.some(o => o.kind === 'K');
-    u16[(at + O.index) >> 1] = d.index >= 0 && !gathered ? V.gpr + d.index * 8 : V.zero;
+    const isRegister = d.index >= 0 && !d.entry.isGathered;
+    u16[(at + O.index) >> 1] = isRegister ? V.gpr + d.index * 8 : V.zero;
     u8[at + O.scale] = d.scale;
     // RIP-relative: from the page's address, so the instruction's own place is part of the displacement.
     // POP finds the stack pointer moved already.
-    const popped = d.base === RSP && d.definition.name === 'pop' ? d.size : 0;
+    const popped = d.base === RSP && d.entry.isPop ? d.size : 0;
     const extra = d.base === -2 ? offset + d.length : popped;
     const low = (d.displacement >>> 0) + extra;
     i32[(at + O.displacement) >> 2] = low | 0;
@@ -253,79 +272,51 @@ export class RecordWriter {
   #addressRecord(d: Decoded, offset: number, is64: boolean): void {
     const at = this.#begin(Pseudo.address, offset, d.length);
     this.#address(d, at, offset);
-    const { noAccess, bitString } = d.definition.options;
+    const { noAccess, isBitString } = d.entry;
     const kind = addressKind(d, is64);
     this.#memory.i32[(at + O.immediate) >> 2] =
-      noAccess || bitString ? kind & ~AddressField.withSegment : kind;
-  }
-
-  /** Note where the operand is, if it is in a register. */
-  #operand(d: Decoded, operand: OperandSpec, at: number, usesMemory: boolean): void {
-    const isRm = 'ERWUQNTZK'.includes(operand.kind);
-    if (isRm && usesMemory && operand.kind !== 'Z' && operand.kind !== 'K') return;
-    // What VEX adds has a place of its own: see vexRegisters.
-    if (operand.kind === 'H' || operand.kind === 'B' || operand.kind === 'Y') return;
-    const place = registerPlace(d, operand);
-    if (place >= 0) this.#memory.u16[(at + (isRm ? O.rm : O.reg)) >> 1] = place;
+      noAccess || isBitString ? kind & ~AddressField.withSegment : kind;
   }
 }
 
-/** A register operand as the record has it: a place in the vCPU block, or a number; -1 for operands of other kinds. */
-function registerPlace(d: Decoded, operand: OperandSpec): number {
-  const size = sizeOf(operand.size, d.size);
-  switch (operand.kind) {
-    case 'G':
-      return generalPlace(d.reg, size, d.rexPresent);
-    case 'E':
-    case 'R':
-      return generalPlace(d.rm, size, d.rexPresent);
-    case 'Z':
-      return generalPlace(d.opcodeRegister, size, d.rexPresent);
-    case 'S':
-      return d.reg & 7;
-    case 'C':
-    case 'D':
-      return d.reg;
-    case 'T':
-      return d.rm & 7;
-    case 'V':
-      return V.ymm + d.reg * 32;
-    case 'W':
-    case 'U':
-      return V.ymm + d.rm * 32;
-    case 'K':
-      return V.ymm + d.index * 32;
-    case 'P':
-      return V.fpr + (d.reg & 7) * 16;
-    case 'Q':
-    case 'N':
-      return V.fpr + (d.rm & 7) * 16;
-    default:
-      return -1;
-  }
+/** Instructions without an immediate may have something else to know. */
+function immediateOf(d: Decoded, viaAddressRecord: boolean, is64: boolean): number {
+  const { unit, isBitString, elements } = d.entry;
+  // An opcode that FOP may have to show.
+  if (unit === Unit.x87) return x87Opcode(d);
+  if (!isBitString) return d.immediate;
+  // What is to be done to the address once the bit offset is added.
+  return viaAddressRecord ? addressKind(d, is64) | (elements ? AddressField.uncut : 0) : 0;
+}
+
+/** A register operand as the record has it: a place in the vCPU block, or a number. */
+function registerPlace(d: Decoded, { field, mask, base, stride, isByte }: RegisterPlace): number {
+  const named =
+    field === Field.reg
+      ? d.reg
+      : field === Field.rm
+        ? d.rm
+        : field === Field.opcode
+          ? d.opcodeRegister
+          : d.index;
+  if (isByte && !d.rexPresent && named >= 4) return V.gpr + (named - 4) * 8 + 1;
+  return base + (named & mask) * stride;
 }
 
 /** The register in vvvv (low half) and that in the immediate byte, where others have a second immediate. */
 function vexRegisters(d: Decoded): number {
-  const general = d.definition.operands.some(o => o.kind === 'B');
-  const vvvv = general ? generalPlace(d.vvvv, 4, true) : V.ymm + d.vvvv * 32;
+  const vvvv = d.entry.hasGeneralVvvv ? V.gpr + d.vvvv * 8 : V.ymm + d.vvvv * 32;
   return vvvv | ((V.ymm + d.selected * 32) << 16);
-}
-
-/** Byte offset of a general register in the vCPU block; without REX, byte registers 4..7 are AH to BH. */
-function generalPlace(number: number, size: number, rex: boolean): number {
-  if (size === 1 && !rex && number >= 4) return V.gpr + (number - 4) * 8 + 1;
-  return V.gpr + number * 8;
 }
 
 /** How to make an effective address, for an address record: see AddressField. */
 function addressKind(d: Decoded, is64: boolean): number {
-  const memoryOperand = d.definition.operands.find(o => 'EMWQO'.includes(o.kind)) as OperandSpec;
-  const size = d.definition.options.elements ?? sizeOf(memoryOperand.size, d.size);
+  const { elements, memoryOperand } = d.entry;
+  const size = elements || sizeOf((memoryOperand as OperandSpec).size, d.size);
   return (
     d.addressSize |
     AddressField.withSegment |
-    (writesMemory(d.definition) ? AddressField.write : 0) |
+    (d.entry.writesMemory ? AddressField.write : 0) |
     (is64 ? AddressField.long : 0) |
     (d.segment << AddressField.segmentShift) |
     (size << AddressField.sizeShift)
@@ -334,63 +325,29 @@ function addressKind(d: Decoded, is64: boolean): number {
 
 /** The low three bits of the opcode and the ModRM byte. */
 function x87Opcode(d: Decoded): number {
-  return ((d.definition.opcode & 7) << 8) | (d.mod << 6) | ((d.reg & 7) << 3) | (d.rm & 7);
+  return ((d.entry.definition.opcode & 7) << 8) | (d.mod << 6) | ((d.reg & 7) << 3) | (d.rm & 7);
 }
 
-/** What a definition's operands say, whatever the instruction at hand. */
-interface Shape {
-  readonly mayUseMemory: boolean;
-  readonly onlyMemory: boolean;
-  /** The memory operand is an offset without ModRM. */
-  readonly hasOffset: boolean;
-  readonly isJump: boolean;
-  readonly hasTwoImmediates: boolean;
-  readonly isScalable: boolean;
-}
-const shapes = new Map<Definition, Shape>();
-
-function shapeOf(definition: Definition): Shape {
-  const known = shapes.get(definition);
-  if (known) return known;
-  const { operands, options } = definition;
-  const has = (kinds: string) => operands.some(({ kind }) => kinds.includes(kind));
-  const shape = {
-    mayUseMemory: has('EMWQO'),
-    onlyMemory: has('MO'),
-    hasOffset: has('O'),
-    isJump: has('J'),
-    hasTwoImmediates: operands.filter(({ kind }) => kind === 'I').length > 1,
-    isScalable:
-      operands.some(({ size }) => typeof size === 'string') ||
-      options.sized === true ||
-      options.size !== undefined,
-  };
-  shapes.set(definition, shape);
-  return shape;
-}
-
-function formVariant(d: Decoded, { isScalable, onlyMemory }: Shape, is64: boolean, memory: boolean): number {
-  const { options } = d.definition;
+function formVariant(d: Decoded, entry: Entry, is64: boolean, usesMemory: boolean): number {
+  const inMemory = entry.onlyMemory || usesMemory;
   return variantOf(
-    isScalable ? d.size : 4,
-    onlyMemory || memory,
-    options.rep ? d.rep : 0,
-    options.addressSized ? d.addressSize : 8,
-    options.modal ? is64 : true,
-    (onlyMemory || memory) && (options.lock === 'always' || d.lock),
+    entry.isScalable ? d.size : 4,
+    inMemory,
+    entry.hasRep ? d.rep : 0,
+    entry.isAddressSized ? d.addressSize : 8,
+    entry.isModal ? is64 : true,
+    inMemory && (entry.isAlwaysLocked || d.lock),
   );
 }
 
 /** The pseudo handler that an instruction becomes when its unit is switched off (SDM vol. 3, table 13-1), or 0. */
-function blockedBy(definition: Definition, mode: number): number {
-  const { unit } = definition.options;
-  if (!unit) return 0;
-  if (unit === 'avx') {
+function blockedBy(unit: number, mode: number): number {
+  if (unit === Unit.avx) {
     if ((mode & Mode.avx) === 0) return Pseudo.undefined;
     return mode & Mode.taskSwitched ? Pseudo.unavailable : 0;
   }
-  if (unit === 'x87') return mode & Mode.noX87 ? Pseudo.unavailable : 0;
+  if (unit === Unit.x87) return mode & Mode.noX87 ? Pseudo.unavailable : 0;
   const emulated = (mode & Mode.noX87) !== 0 && (mode & Mode.taskSwitched) === 0;
-  if (unit === 'mmx' ? emulated : (mode & Mode.noSse) !== 0) return Pseudo.undefined;
+  if (unit === Unit.mmx ? emulated : (mode & Mode.noSse) !== 0) return Pseudo.undefined;
   return mode & Mode.taskSwitched ? Pseudo.unavailable : 0;
 }
