@@ -8,12 +8,12 @@
  * since, the sources run as they are.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import * as nodeModule from 'node:module';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { STAMP, sourcesStamp } from './sources.js';
+import { isBundleCurrent } from './sources.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const OLDEST_NODE = 24;
@@ -58,21 +58,12 @@ function reexecute(runtime) {
   });
 }
 
-/** Whether the bundle is made of the sources as they are. */
-function isCurrent() {
-  try {
-    return readFileSync(join(ROOT, STAMP), 'utf8') === sourcesStamp(ROOT);
-  } catch {
-    return false;
-  }
-}
-
 async function start() {
   const source = new URL('../src/cli/main.ts', import.meta.url);
   const bundle = new URL('../dist/main.js', import.meta.url);
   // Below node_modules Node refuses to strip types, and nobody changes sources there.
   const isInstalled = ROOT.split(/[\\/]/).includes('node_modules');
-  const entry = isInstalled || !existsSync(source) || isCurrent() ? bundle : source;
+  const entry = isInstalled || !existsSync(source) || isBundleCurrent(ROOT) ? bundle : source;
   if (!existsSync(entry)) {
     process.stderr.write('domus: this copy is not built; run "npm run build" in its folder\n');
     process.exit(failure);

@@ -9,7 +9,7 @@
 import { globSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
-import { isSource, STAMP, sourcesStamp } from '../../bin/sources.js';
+import { isSource, sourcesStamp, stampFile } from '../../bin/sources.js';
 
 const THREAD = /\bnew URL\('\.\/([\w-]+)\.ts', import\.meta\.url\)/g;
 
@@ -52,6 +52,6 @@ export async function bundleSources(root: string): Promise<string[]> {
     metafile: true,
     logLevel: 'warning',
   });
-  writeFileSync(join(root, STAMP), stamp);
+  writeFileSync(stampFile(root), stamp);
   return Object.keys(metafile.outputs);
 }

@@ -41,7 +41,7 @@ import type {
   TwinPlatform,
 } from './machine.ts';
 import { chosenMode, NETWORK_MODULES, type NetworkOptions, SwitchRoom, VirtualNetwork } from './network.ts';
-import { defaultParts, type Parts } from './parts.ts';
+import type { Parts } from './parts.ts';
 import { openNewRoot, openThrowawayRoot, ROOT_DEVICE, ROOT_MODULES, type RootDisk } from './root-disk.ts';
 import { parseSize } from './size.ts';
 import { type ExecOptions, type ExecResult, VirtualMachine } from './virtual-machine.ts';
@@ -154,7 +154,10 @@ export class Host implements AsyncDisposable {
   }
 
   static async open(options: HostOptions = {}): Promise<Host> {
-    return new Host(options.parts ?? (await defaultParts()), options);
+    if (options.parts) return new Host(options.parts, options);
+    // With them comes the engine, which most commands do without.
+    const { defaultParts } = await import('./parts.ts');
+    return new Host(await defaultParts(), options);
   }
 
   /**

@@ -2,7 +2,6 @@
  * Forms: the concrete shapes that a table entry takes. An entry such as ADD Ev,Gv has a form for each operand size and
  * for a register and a memory destination; the decoder picks one, the interpreter has a handler for each.
  */
-import { invariant } from '../../base/errors.ts';
 import type { Definition } from './definition.ts';
 import { HOT_FORMS } from './hot-forms.ts';
 import { TABLE } from './table.ts';
@@ -83,29 +82,29 @@ function isHot({ definition, size, memory, rep, addressSize, mode64, lock }: Omi
   return listed?.split(' ').includes(`${size}${memory ? 'm' : 'r'}`) === true;
 }
 
-const shapes = TABLE.flatMap(definition => variants(definition).map(variant => ({ definition, ...variant })));
+const shapes = TABLE.flatMap(definition =>
+  variants(definition).map(variant => ({ id: 0, definition, ...variant })),
+);
 const hot = new Set(shapes.filter(isHot));
 /** All forms, the hot ones first; a form's id is also the number of its handler. */
-export const FORMS: readonly Form[] = [...hot, ...shapes.filter(form => !hot.has(form))].map(
-  (form, index) => ({
-    ...form,
-    id: FIRST_FORM + index,
-  }),
-);
+export const FORMS: readonly Form[] = [...hot, ...shapes.filter(form => !hot.has(form))];
+FORMS.forEach((form, index) => {
+  (form as { id: number }).id = FIRST_FORM + index;
+});
 /** Handlers with numbers below this are inside the main loop. */
 export const FIRST_CALLED = FIRST_FORM + hot.size;
 
 /** Handlers with numbers from this on are regions of the translator. */
 export const FIRST_REGION = FIRST_FORM + FORMS.length;
 
-/** For each table entry: form id by variant, 0 where there is none. */
-const INDEX = new Map<Definition, Uint16Array>(TABLE.map(d => [d, new Uint16Array(VARIANTS)]));
-for (const form of FORMS) {
-  const index = INDEX.get(form.definition);
-  invariant(index, 'every definition has an index');
-  index[variantOf(form.size, form.memory, form.rep, form.addressSize, form.mode64, form.lock)] = form.id;
+const byDefinition = Map.groupBy(FORMS, ({ definition }) => definition);
+/** For a table entry: form id by variant, 0 where there is none. */
+export function formIndex(definition: Definition): Uint16Array {
+  const index = new Uint16Array(VARIANTS);
+  for (const { id, size, memory, rep, addressSize, mode64, lock } of byDefinition.get(definition) ?? [])
+    index[variantOf(size, memory, rep, addressSize, mode64, lock)] = id;
+  return index;
 }
-export const formIndex = (definition: Definition): Uint16Array => INDEX.get(definition) as Uint16Array;
 export const formById = (id: number): Form | undefined => FORMS[id - FIRST_FORM];
 
 /** Operand size that the semantics see: strings have their element's size there. */
@@ -119,9 +118,15 @@ export function semanticSize({ definition, size }: Form): number {
 /** Tells tables apart: an interpreter generated from another one would run the wrong handlers. */
 export function formsDigest(): number {
   let hash = 0x811c9dc5;
+  const add = (value: number): void => {
+    hash = Math.imul(hash ^ value, 0x01000193);
+  };
+  const numbers = new Map(TABLE.map((definition, number) => [definition, number]));
+  for (const { name, encoding } of TABLE)
+    for (const character of `${name} ${encoding};`) add(character.charCodeAt(0));
   for (const { definition, size, memory, rep, addressSize, mode64, lock } of FORMS) {
-    const text = `${definition.name} ${definition.encoding} ${size}${memory}${rep}${addressSize}${mode64}${lock}`;
-    for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+    add(numbers.get(definition) as number);
+    add(variantOf(size, memory, rep, addressSize, mode64, lock));
   }
   return hash >>> 0;
 }
