@@ -11,6 +11,7 @@ import { type CpioEntry, joinCpio, writeCpio } from '../src/image/archive/cpio.t
 import { openImageCache } from '../src/image/cache.ts';
 import { obtainBusybox, obtainKernel } from '../src/image/debian.ts';
 import { baseInitramfs } from '../src/image/initramfs.ts';
+import type { KernelModule } from '../src/image/modules.ts';
 
 export const DRIVER = `export BENCH="\${0%/*}"
 echo @ready
@@ -27,6 +28,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
 mount -t tmpfs -o mode=1777 tmpfs /tmp
+for module in /modules/*; do [ ! -e "$module" ] || insmod "$module"; done
 stty raw -echo
 sh /bench/driver
 poweroff -f
@@ -40,6 +42,12 @@ const script = (name: string, text: string): CpioEntry => ({
   data: encoder.encode(text),
 });
 
+/** A disk of a guest: the file of each engine. They are given in this order. */
+export interface BenchDisk {
+  readonly format: 'raw' | 'vhd';
+  pathFor(engine: string): string;
+}
+
 export interface BootFiles {
   readonly kernel: string;
   readonly initramfs: string;
@@ -51,6 +59,7 @@ export interface BootFiles {
   readonly bareFolder?: string;
   /** Where they are as 32-bit kernels. */
   readonly bare32Folder?: string;
+  readonly disks?: readonly BenchDisk[];
 }
 
 export const busyboxProgram = async (): Promise<Uint8Array> =>
@@ -69,9 +78,20 @@ export async function writeInitramfs(
   file: string,
   programs: readonly string[],
   more: readonly CpioEntry[] = [],
+  modules: readonly KernelModule[] = [],
 ): Promise<string> {
   const entries: CpioEntry[] = [
     { type: 'directory', name: 'bench', mode: 0o755 },
+    { type: 'directory', name: 'modules', mode: 0o755 },
+    ...modules.map(
+      ({ name, contents }, i): CpioEntry => ({
+        type: 'file',
+        // Numbered, because the shell sorts what it finds.
+        name: `modules/${String(i).padStart(2, '0')}-${name}.ko`,
+        mode: 0o644,
+        data: contents,
+      }),
+    ),
     ...more,
     script('init', INIT),
     script('bench/driver', DRIVER),

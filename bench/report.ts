@@ -1,5 +1,6 @@
 /** Turns a result into tables. A ratio is another's time by ours: above 1 means that Domus is faster. */
 
+import { DISK_PROGRAMS, DISK_SUITE } from './fio.ts';
 import { COREMARK_SUITE, PAGE_COST_SUITE, PROGRAMS, SUITES } from './program-list.ts';
 import { REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
 import { ALL, type Measurement, type Problem, type Result } from './result.ts';
@@ -25,6 +26,7 @@ const TITLES = new Map([
   [REAL_SUITE, "Programs of Debian's packages"],
   [PAGE_COST_SUITE, "Cost of data in the code's page"],
   [SMP_SUITE, 'Two programs at once: 2 vCPUs against 1'],
+  [DISK_SUITE, 'Disks: fio on blkfront, against QEMU on virtio-blk'],
   ['boot', 'Boot to a command'],
   ['boot-memory', 'Memory of a boot'],
 ]);
@@ -86,8 +88,11 @@ export function suiteRatios(result: Result): SuiteRatio[] {
 
 export function programsOf({ measurements, problems }: Result, suite: string): string[] {
   const here = [...measurements, ...problems].filter(each => each.suite === suite);
-  const list: readonly { name: string }[] =
-    suite === REAL_SUITE ? REAL_PROGRAMS : PROGRAMS.filter(each => each.suite === suite);
+  const others = new Map<string, readonly { name: string }[]>([
+    [REAL_SUITE, REAL_PROGRAMS],
+    [DISK_SUITE, DISK_PROGRAMS],
+  ]);
+  const list = others.get(suite) ?? PROGRAMS.filter(each => each.suite === suite);
   const place = (name: string) => list.findIndex(each => each.name === name);
   return unique(here.map(each => each.program).filter(program => program !== ALL)).sort(
     (a, b) => place(a) - place(b),

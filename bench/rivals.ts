@@ -57,7 +57,7 @@ const domus = (engine: string): Rival => ({
   name: engine,
   kind: 'domus',
   missing: () => undefined,
-  commandLine: ({ kernel, initramfs }, options) => ({
+  commandLine: ({ kernel, initramfs, disks = [] }, options) => ({
     command: process.execPath,
     args: [
       ...options.nodeOptions,
@@ -76,6 +76,7 @@ const domus = (engine: string): Rival => ({
       initramfs,
       '--append',
       `${KERNEL_WORDS} ${options.append}`.trim(),
+      ...disks.flatMap(({ format, pathFor }) => ['--disk', `${pathFor(engine)},format=${format}`]),
     ],
   }),
   bareCommandLine: (kernel, count, { nodeOptions }) => ({
@@ -90,7 +91,7 @@ const qemu = (name: string, cpu?: string): Rival => ({
   name,
   kind: 'qemu',
   missing: () => (hasProgram(QEMU) ? undefined : `there is no ${QEMU} (Debian package qemu-system-x86)`),
-  commandLine: ({ kernel, initramfs }, options) => ({
+  commandLine: ({ kernel, initramfs, disks = [] }, options) => ({
     command: QEMU,
     args: [
       ...['-accel', options.vcpus > 1 ? 'tcg,thread=multi' : 'tcg'],
@@ -100,6 +101,10 @@ const qemu = (name: string, cpu?: string): Rival => ({
       ...['-m', String(options.memoryMib), '-smp', String(options.vcpus)],
       ...['-kernel', kernel, '-initrd', initramfs],
       ...['-append', `console=ttyS0 ${KERNEL_WORDS} ${options.append}`.trim()],
+      ...disks.flatMap(({ format, pathFor }) => [
+        '-drive',
+        `if=virtio,format=${format === 'vhd' ? 'vpc' : format},file=${pathFor(name)}`,
+      ]),
     ],
   }),
   bareCommandLine: (kernel, count, options) => ({
