@@ -10,12 +10,12 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { DomusError } from '../src/base/errors.ts';
-import { checkImage } from '../src/disk/check.ts';
 import { convertDisk } from '../src/disk/convert.ts';
 import { createImage } from '../src/disk/create.ts';
 import { openDisk } from '../src/disk/open.ts';
 import { nodeDiskHost } from '../src/toolstack/disk-host.ts';
 import { Host, type RunOptions } from '../src/toolstack/index.ts';
+import { examine } from './examine.fixture.ts';
 
 const DOMUS = fileURLToPath(new URL('../bin/domus.js', import.meta.url));
 const TIMEOUT_MS = 300_000;
@@ -62,30 +62,6 @@ async function formatted(name: string, sizeBytes: number, type = 'ext4'): Promis
   await source.close();
   rmSync(raw);
   return path(name);
-}
-
-/** What `e2fsck` says; it repairs (replays the journal) only where `mayReplay`. */
-async function examine(image: string, mayReplay = false): Promise<string> {
-  const check = await checkImage(disks, image);
-  assert.deepEqual(
-    check.findings.filter(finding => finding.kind === 'damage'),
-    [],
-  );
-  const flat = `${image}.flat.raw`;
-  rmSync(flat, { force: true });
-  const disk = await openDisk(disks, image, { isReadOnly: true });
-  await convertDisk(disks, disk, flat, { format: 'raw' });
-  await disk.close();
-  if (mayReplay) {
-    // 1: it has repaired something; the journal is replayed without asking.
-    try {
-      execFileSync('e2fsck', ['-p', flat], { stdio: 'pipe' });
-    } catch (error) {
-      assert.equal((error as { status?: number }).status, 1);
-    }
-  }
-  execFileSync('e2fsck', ['-fn', flat], { stdio: 'pipe' });
-  return flat;
 }
 
 guest('a guest mounts, writes, flushes, reads; the image is sound and its file system clean', async () => {

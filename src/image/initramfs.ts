@@ -47,7 +47,9 @@ export interface GuestSettings {
   readonly disks?: readonly string[];
   readonly folders?: readonly FolderMount[];
   /** The one of them that becomes the root; otherwise the root is in memory. */
-  readonly root?: string;
+  readonly root?: string | undefined;
+  /** A program in the root that becomes process 1, instead of the agent, which goes on beside it. */
+  readonly init?: string | undefined;
 }
 
 /**
@@ -125,6 +127,7 @@ export function settingsInitramfs({
   disks = [],
   folders = [],
   root,
+  init,
 }: GuestSettings): Uint8Array {
   const settings = [`domus_channel=${shellQuote(channel)}`, `domus_hostname=${shellQuote(hostname)}`];
   if (network) {
@@ -143,6 +146,7 @@ export function settingsInitramfs({
   const lines = folders.filter(each => each !== rootFolder).map(each => `${described(each)} ${each.target}`);
   if (lines.length > 0) settings.push(`domus_folders=${shellQuote(lines.join('\n'))}`);
   if (root !== undefined) settings.push(`domus_root=${shellQuote(root)}`);
+  if (init !== undefined) settings.push(`domus_init=${shellQuote(init)}`);
   return writeCpio([
     directory('domus'),
     file('domus/settings', `${settings.join('\n')}\n`),

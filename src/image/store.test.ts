@@ -116,7 +116,10 @@ test('a root with children: each writes for itself, and the collector waits for 
   await sealRootDisk(host, path);
   const image = await store.add(path, facts('root:1'));
   const [one, two] = await Promise.all(
-    [1, 2].map(() => throwawayChild(host, store.rootPath(image.root), store.runsFolder)),
+    [1, 2].map(async () => {
+      const child = await throwawayChild(host, store.rootPath(image.root), store.runsFolder);
+      return { disk: await child.open(), child };
+    }),
   );
   const wrote = sampleBytes(4096, 3);
   await one!.disk.write(1 << 20, wrote);
@@ -128,9 +131,12 @@ test('a root with children: each writes for itself, and the collector waits for 
   assert.equal(await store.isIntact(image), true);
   await store.remove('root:1');
   assert.equal(await store.collectGarbage(), 0);
-  for (const { disk, remove } of [one!, two!]) {
+  for (const { disk, child } of [one!, two!]) {
     await disk.close();
-    await remove();
+    // Between two users the root is not taken away either.
+    assert.equal(await store.collectGarbage(), 0);
+    await (await child.open()).close();
+    await child.remove();
   }
   assert.deepEqual(readdirSync(store.runsFolder), []);
   assert.equal(await store.collectGarbage(), image.fileBytes);

@@ -52,6 +52,8 @@ export interface BootRequest {
   readonly disks?: readonly string[];
   /** The one of them that is the root. */
   readonly root?: string;
+  /** A program in the root that becomes process 1, beside the agent: `/sbin/init`. */
+  readonly init?: string;
   /** Shared folders that are mounted before anything runs. */
   readonly folders?: readonly FolderMount[];
   /** How the userland's init sets up the network interface. */

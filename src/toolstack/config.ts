@@ -12,6 +12,10 @@ export const VCPUS_MAX = 128;
 export const ENGINES = ['translator', 'interpreter', 'lockstep'] as const;
 export type Engine = (typeof ENGINES)[number];
 
+/** As in xl's configuration. */
+export const REBOOT_ACTIONS = ['restart', 'destroy'] as const;
+export type OnReboot = (typeof REBOOT_ACTIONS)[number];
+
 export function formatSize(bytes: number): string {
   const mib = bytes / MIB;
   if (mib >= 1024 && Number.isInteger(mib / 1024)) return `${mib / 1024} GiB`;
@@ -64,6 +68,17 @@ export function checkPcpus(count: number): number {
 export function checkSeed(seed: number): number {
   if (Number.isSafeInteger(seed) && seed >= 0) return seed;
   throw new DomusError('E_SEED', `${seed} is no seed`, 'choose a whole number from 0 to 2^53 - 1');
+}
+
+/** @throws DomusError E_USAGE */
+export function checkOnReboot(text: string): OnReboot {
+  const action = REBOOT_ACTIONS.find(each => each === text);
+  if (action) return action;
+  throw new DomusError(
+    'E_USAGE',
+    `a reboot cannot "${text}" a guest`,
+    `use --on-reboot ${REBOOT_ACTIONS.join(' or ')}`,
+  );
 }
 
 /** @throws DomusError E_ENGINE */

@@ -105,7 +105,11 @@ function createFakeMachine(
   };
   const machine: GuestMachine = {
     consoles: Array.from({ length: config.nrConsoles }, () => console),
-    disks: [],
+    disks: (config.disks ?? []).map(() => ({
+      resized() {},
+      detach: async () => {},
+      breathe: async () => {},
+    })),
     attachDisk: () => ({ resized() {}, detach: async () => {}, breathe: async () => {} }),
     start: onStart,
     pause: async () => {},
@@ -134,6 +138,7 @@ function createFakeMachine(
     stateHash: () => 'c0ffee',
     async destroy() {
       guest.isDestroyed = true;
+      for (const { disk } of config.disks ?? []) await disk.close();
     },
   };
   return { machine, guest };

@@ -1,9 +1,17 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import { DomusError } from '../base/errors.ts';
+import { createImage } from '../disk/create.ts';
+import { nodeDiskHost } from './disk-host.ts';
 import { createFakeParts, type FakeScript } from './fake-guest.fixture.ts';
-import { formatCrashReport, GuestFailure, Host } from './index.ts';
+import { formatCrashReport, GuestFailure, Host, type MachineOptions } from './index.ts';
 
+const folder = mkdtempSync(join(tmpdir(), 'domus-host-'));
+after(() => rmSync(folder, { recursive: true }));
 const never = () => new Promise<never>(() => {});
 const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
@@ -199,6 +207,62 @@ test('run: without a command the guest is the user’s own: its console is the o
   assert.equal(result.shutdown?.reason, 'poweroff');
   assert.equal(parts.guests[0]?.typed, 'typed keys<end>');
   assert.equal(parts.guests[0]?.config.nrConsoles, 1);
+});
+
+test('a reboot: another machine with the same devices, the same guest for who listens', async () => {
+  const { host, parts, phases } = await openFake({
+    boot: guest => void guest.say(`up ${parts.guests.length}\n`),
+    command: ({ spec }) => (spec.argv[0] === 'hang' ? never() : 5),
+  });
+  const heard: string[] = [];
+  const disk = join(folder, 'root.vhd');
+  await createImage(nodeDiskHost(), disk, { format: 'vhd', sizeBytes: 1 << 20 });
+  await using vm = await host.create({
+    boot: true,
+    disks: [disk],
+    console: chunk => void heard.push(textOf(chunk)),
+  });
+  const before = vm.disks.get('xvda');
+  const hanging = failure(vm.exec(['hang']));
+  await turn();
+  parts.guests[0]!.stop({ reason: 'reboot' });
+  assert.equal((await hanging).code, 'E_GUEST_STOPPED');
+  while (parts.guests.length < 2 || heard.length < 2) await turn();
+  assert.deepEqual([parts.guests[0]!.isDestroyed, vm.hasStopped], [true, false]);
+  assert.deepEqual(heard, ['up 1\n', 'up 2\n']);
+  assert.deepEqual(
+    parts.guests.map(({ config }) => config.disks?.map(({ name }) => name)),
+    [['xvda'], ['xvda']],
+  );
+  assert.notEqual(vm.disks.get('xvda'), before);
+  assert.equal((await vm.exec(['again'])).exitCode, 5);
+  assert.equal(vm.instructions(), 2 * 1234);
+  await vm.writeConsole(new TextEncoder().encode('typed'));
+  assert.deepEqual([parts.guests[0]!.typed, parts.guests[1]!.typed], ['', 'typed']);
+  parts.guests[1]!.stop({ reason: 'poweroff' });
+  assert.equal((await vm.stopped)?.reason, 'poweroff');
+  assert.equal(phases.filter(name => name === 'reboot').length, 1);
+});
+
+test('a reboot: the end of the guest, where it is to be; a failure, when it cannot start again', async () => {
+  const { host, parts } = await openFake({});
+  const reboots = async (options: MachineOptions) => {
+    const vm = await host.create(options);
+    parts.guests.at(-1)!.stop({ reason: 'reboot' });
+    return vm;
+  };
+  await using one = await reboots({ initrd: new Uint8Array(4) });
+  assert.equal((await one.stopped)?.reason, 'reboot');
+  const disk = join(folder, 'gone.vhd');
+  await createImage(nodeDiskHost(), disk, { format: 'vhd', sizeBytes: 1 << 20 });
+  const options = { initrd: new Uint8Array(4), disks: [disk], onReboot: 'restart' } as const;
+  await using two = await host.create(options);
+  const end = failure(two.attach());
+  rmSync(disk);
+  parts.guests.at(-1)!.stop({ reason: 'reboot' });
+  assert.equal((await end).code, 'E_MACHINE_FAILED');
+  await assert.rejects(host.create({ boot: true }), { code: 'E_USAGE' });
+  await assert.rejects(host.run({ boot: true, command: ['x'], disks: [disk] }), { code: 'E_USAGE' });
 });
 
 test('run: deterministic runs have their own time and chance, wait for the power-off and give a hash', async () => {

@@ -11,7 +11,7 @@ export type { GuestRequest } from './daemon/guest-request.ts';
 export type { DiskSpec } from './disk-spec.ts';
 export type { FolderSpec } from './folder-spec.ts';
 export { GuestDisk } from './guest-disk.ts';
-export { Host, type HostOptions, type MachineOptions, type RunOptions, type RunResult } from './host.ts';
+export { Host, type HostOptions, type RunOptions, type RunResult } from './host.ts';
 export type {
   ByteListener,
   MachineStatus,
@@ -20,5 +20,6 @@ export type {
   TraceRequest,
   VcpuStatus,
 } from './machine.ts';
+export type { MachineOptions } from './machine-options.ts';
 export { type NetworkOptions, type SwitchRoom, VirtualNetwork } from './network.ts';
 export { type ExecOptions, type ExecResult, VirtualMachine } from './virtual-machine.ts';

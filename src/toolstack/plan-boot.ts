@@ -134,6 +134,7 @@ export async function planBoot(request: BootRequest): Promise<BootPlan> {
     disks: request.disks,
     folders: request.folders,
     root: request.root,
+    init: request.init,
   });
   return {
     kernel,

@@ -15,26 +15,27 @@ export const ROOT_DEVICE = 'xvda';
 export const ROOT_MODULES = ['ext4', 'crc32c_generic'];
 
 export interface RootDisk {
-  readonly disk: MachineDisk;
-  /** Call when the disk is closed. */
+  /** For a machine, which closes it; another time for the next one. @throws DomusError E_DISK_* */
+  open(): Promise<MachineDisk>;
+  /** Call when no machine has it any more. */
   remove(): Promise<void>;
 }
 
-function rootDevice(disk: Disk): MachineDisk {
+async function rootDevice(opening: Promise<Disk>): Promise<MachineDisk> {
   const devid = vdevNumber(ROOT_DEVICE);
   invariant(devid !== undefined, `${ROOT_DEVICE} is the name of a disk`);
-  return { name: ROOT_DEVICE, devid, disk };
+  return { name: ROOT_DEVICE, devid, disk: await opening };
 }
 
 /** @throws DomusError E_DISK_* */
 export async function openThrowawayRoot({ store }: Images, image: StoredImage): Promise<RootDisk> {
-  const { disk, remove } = await store.exclusively(() =>
+  const child = await store.exclusively(() =>
     throwawayChild(nodeDiskHost(), store.rootPath(image.root), store.runsFolder),
   );
-  return { disk: rootDevice(disk), remove };
+  return { open: () => rootDevice(child.open()), remove: child.remove };
 }
 
-/** A root in the making, to be changed for good. @throws DomusError E_DISK_* */
-export async function openNewRoot(path: string): Promise<RootDisk> {
-  return { disk: rootDevice(await openDisk(volatileHost(nodeDiskHost()), path)), remove: async () => {} };
+/** A root in the making, to be changed for good. */
+export function newRoot(path: string): RootDisk {
+  return { open: () => rootDevice(openDisk(volatileHost(nodeDiskHost()), path)), remove: async () => {} };
 }

@@ -65,15 +65,21 @@ type End =
   | { readonly kind: 'failure'; readonly error: unknown }
   | { readonly kind: 'destroyed' };
 
+/** A machine that has been built and not started, and its disks. A guest that reboots goes through several. */
+export interface Incarnation {
+  readonly machine: GuestMachine;
+  readonly disks: readonly MachineDisk[];
+}
+
 export interface VirtualMachineOptions {
-  readonly plan: BootPlan;
+  readonly connect?: BootPlan['connect'] | undefined;
   readonly platform: Platform;
   onPhase(phase: Phase): void;
   /** Receives what the guest writes to its console (hvc0). */
-  readonly console?: ByteListener;
-  readonly network?: VirtualNetwork;
-  /** Those of the machine's configuration. */
-  readonly disks?: readonly MachineDisk[];
+  readonly console?: ByteListener | undefined;
+  readonly network?: VirtualNetwork | undefined;
+  /** The next machine, when the guest reboots and the one before has been destroyed. Without it a reboot is the guest's end. */
+  readonly restart?: () => Promise<Incarnation>;
   /** Everything has been given back: whoever keeps the guest should forget it, and its memory with it. */
   readonly onDestroyed?: () => void;
   /** How commands are run in the image that is the guest's root. */
@@ -85,38 +91,74 @@ export interface VirtualMachineOptions {
 export class VirtualMachine implements AsyncDisposable {
   /** Undefined for a guest without one. */
   readonly network: VirtualNetwork | undefined;
-  readonly #machine: GuestMachine;
+  #machine!: GuestMachine;
   readonly #disks = new Map<string, GuestDisk>();
   readonly #platform: Platform;
-  readonly #agent: GuestAgent | undefined;
+  #agent: GuestAgent | undefined;
   readonly #log: ConsoleLog = createConsoleLog();
   readonly #consoleListeners = new Set<ByteListener>();
   readonly #ended = Promise.withResolvers<End>();
+  readonly #options: VirtualMachineOptions;
   readonly #onPhase: (phase: Phase) => void;
-  readonly #onDestroyed: () => void;
   readonly #image: ImageConfig | undefined;
-  readonly #cleanUp: (() => Promise<void>) | undefined;
   #end: End | undefined;
   #nrCommands = 0;
+  /** Of machines before this one. */
+  #earlierInstructions = 0;
+  /** Settles when the machine is gone that is there now. */
+  #machineGone = Promise.withResolvers<void>();
+  /** A reboot that is going on. */
+  #restarting: Promise<void> | undefined;
 
-  /** Take over a machine that has been built and not started. Use Host.create or Host.run. */
-  constructor(machine: GuestMachine, options: VirtualMachineOptions) {
-    this.#machine = machine;
+  /** Use Host.create or Host.run. */
+  constructor(first: Incarnation, options: VirtualMachineOptions) {
+    this.#options = options;
     this.network = options.network;
-    for (const [i, disk] of (options.disks ?? []).entries()) {
+    this.#platform = options.platform;
+    if (options.console) this.#consoleListeners.add(options.console);
+    this.#onPhase = options.onPhase;
+    this.#image = options.image;
+    this.#adopt(first);
+  }
+
+  #adopt({ machine, disks }: Incarnation): void {
+    this.#machine = machine;
+    this.#machineGone = Promise.withResolvers();
+    this.#disks.clear();
+    for (const [i, disk] of disks.entries()) {
       const attached = machine.disks[i];
       if (attached) this.#disks.set(disk.name, new GuestDisk(nodeDiskHost(), disk, attached));
     }
-    this.#platform = options.platform;
-    if (options.console) this.#consoleListeners.add(options.console);
     machine.consoles[0]?.onData(chunk => this.#onConsole(chunk));
-    machine.onShutdown(shutdown => this.#finish({ kind: 'shutdown', shutdown }));
+    machine.onShutdown(shutdown => {
+      if (shutdown.reason === 'reboot' && this.#options.restart && !this.#end) {
+        this.#restarting = this.#restart(this.#options.restart);
+      } else {
+        this.#finish({ kind: 'shutdown', shutdown });
+      }
+    });
     machine.onFailure(error => this.#finish({ kind: 'failure', error }));
-    this.#agent = options.plan.connect?.(machine.consoles);
-    this.#onPhase = options.onPhase;
-    this.#onDestroyed = options.onDestroyed ?? (() => {});
-    this.#image = options.image;
-    this.#cleanUp = options.cleanUp;
+    this.#agent = this.#options.connect?.(machine.consoles);
+  }
+
+  /** The guest reboots: another machine with the same devices takes the place of this one. */
+  async #restart(next: () => Promise<Incarnation>): Promise<void> {
+    try {
+      this.#onPhase({ name: 'reboot', detail: 'the guest reboots' });
+      this.#machineGone.resolve();
+      this.#agent?.finish?.();
+      this.#earlierInstructions += this.#machine.instructions();
+      await this.#machine.destroy();
+      const incarnation = await next();
+      if (this.#end) {
+        await incarnation.machine.destroy();
+        return;
+      }
+      this.#adopt(incarnation);
+      this.start();
+    } catch (error) {
+      this.#finish({ kind: 'failure', error });
+    }
   }
 
   /** Begin to execute. The host does this once, after everything that listens is in place. */
@@ -147,7 +189,7 @@ export class VirtualMachine implements AsyncDisposable {
 
   /** Instructions retired by all vCPUs so far. */
   instructions(): number {
-    return this.#machine.instructions();
+    return this.#earlierInstructions + this.#machine.instructions();
   }
   status(): MachineStatus {
     return this.#machine.status();
@@ -208,7 +250,7 @@ export class VirtualMachine implements AsyncDisposable {
   /** Type on the guest's console (hvc0). Settles when the guest has taken everything. */
   async writeConsole(chunk: Uint8Array): Promise<void> {
     const stream = this.#machine.consoles[0];
-    if (stream) await this.#untilStopped(writeAll(stream, chunk));
+    if (stream) await this.#untilStopped(Promise.race([writeAll(stream, chunk), this.#machineGone.promise]));
   }
 
   /**
@@ -303,11 +345,12 @@ export class VirtualMachine implements AsyncDisposable {
   async destroy(): Promise<void> {
     this.#finish({ kind: 'destroyed' });
     try {
+      await this.#restarting;
       await this.#machine.destroy();
     } finally {
-      this.#onDestroyed();
+      this.#options.onDestroyed?.();
       await this.network?.close();
-      await this.#cleanUp?.();
+      await this.#options.cleanUp?.();
     }
   }
 
@@ -336,7 +379,11 @@ export class VirtualMachine implements AsyncDisposable {
       if (running.hasExited) return running.exit;
       throw this.#failureOf(end);
     });
-    return Promise.race([running.exit, stopped]);
+    const gone = this.#machineGone.promise.then(() => {
+      if (running.hasExited) return running.exit;
+      throw rebooted();
+    });
+    return Promise.race([running.exit, stopped, gone]);
   }
 
   async #follow(
@@ -437,7 +484,7 @@ export class VirtualMachine implements AsyncDisposable {
   #explain(error: unknown): unknown {
     // The channel only knows that it is closed; why the guest stopped is known here.
     const isClosed = error instanceof DomusError && error.code === 'E_RUN_NO_EXIT';
-    if (isClosed && this.#end) return this.#failureOf(this.#end);
+    if (isClosed) return this.#end ? this.#failureOf(this.#end) : rebooted();
     if (!(error instanceof DomusError) || error.code !== 'E_TIMEOUT' || error instanceof GuestFailure)
       return error;
     const during = this.#nrCommands > 0 ? 'while the command was running' : 'while the guest was booting';
@@ -447,6 +494,13 @@ export class VirtualMachine implements AsyncDisposable {
 }
 
 const SIGKILL = 9;
+
+const rebooted = () =>
+  new DomusError(
+    'E_GUEST_STOPPED',
+    'the guest rebooted before the command had ended',
+    'run it again when the guest is up',
+  );
 
 const isCrash = (shutdown: Shutdown) => shutdown.reason === 'crash' || shutdown.reason === 'watchdog';
 

@@ -14,6 +14,7 @@ import type { ByteSink } from '../../platform/platform.ts';
 import {
   checkEngine,
   checkMemory,
+  checkOnReboot,
   checkPcpus,
   checkSeed,
   checkVcpus,
@@ -112,6 +113,16 @@ const options = {
     placeholder: 'TEXT',
     summary: "add to the kernel's command line",
     parse: text => text,
+  }),
+  boot: flag({
+    name: 'boot',
+    summary: "boot the root's own init instead of a command; its console is standard output",
+  }),
+  onReboot: option({
+    name: 'on-reboot',
+    placeholder: 'WHAT',
+    summary: 'what a reboot of the guest does: restart (default with --boot) or destroy (default without)',
+    parse: checkOnReboot,
   }),
   env: list({
     name: 'env',
@@ -292,8 +303,14 @@ function chooseCommand(
   { image, command: operands }: Chosen,
   hasTerminal: boolean,
 ): readonly string[] | undefined {
+  if (values.boot && operands.length > 0) {
+    throw usage(
+      '--boot runs no COMMAND instead of the init',
+      'leave out one of them, or run it in a guest that stays: domus run -d --boot, domus exec',
+    );
+  }
   if (operands.length > 0) return operands;
-  if (image !== undefined) return undefined;
+  if (image !== undefined || values.boot) return undefined;
   if (values.initrd !== undefined) return undefined;
   if (hasTerminal) return ['/bin/sh'];
   throw new DomusError(
@@ -321,6 +338,8 @@ function detachedRequest(values: Values, chosen: Chosen): GuestRequest {
     pcpus: values.pcpus,
     engine: values.engine,
     append: values.append,
+    boot: values.boot,
+    onReboot: values.onReboot,
     kernel:
       values.kernel !== undefined && fileExists(values.kernel) ? absolutePath(values.kernel) : values.kernel,
     initrd: values.initrd === undefined ? undefined : absolutePath(values.initrd),
@@ -385,9 +404,10 @@ async function runGuest(
   const isJson = values.output === 'json';
   if (isJson && values.tty) throw usage('-o json cannot be used with -t', 'leave out one of them');
   const { image } = chosen;
-  const isShell = chosen.command.length === 0 && values.initrd === undefined && terminal.isInputTerminal;
+  const isShell =
+    chosen.command.length === 0 && values.initrd === undefined && !values.boot && terminal.isInputTerminal;
   const command = chooseCommand(values, chosen, terminal.isInputTerminal);
-  const isOwnGuest = command === undefined && image === undefined;
+  const isOwnGuest = command === undefined && (image === undefined || values.boot);
   const network = chooseNetwork(values);
   const wantsTerminal = values.tty || (isShell && terminal.isOutputTerminal && !isJson);
   const passesInput = values.interactive || isShell || !terminal.isInputTerminal || isOwnGuest;
@@ -418,17 +438,17 @@ async function runGuest(
     cleanup.defer(() => trace?.flush());
   }
 
+  let hasConsole = false;
   const host = cleanup.use(
     await context.openHost({
       onPhase: phase => {
-        if (phase.name === 'ready' && isRaw) cleanup.defer(terminal.enterRawMode());
-        // A guest of the user's own is not ready at any moment we know: its console takes over at once.
-        if (phase.name === 'boot' && isOwnGuest) {
+        // A guest of the user's own is not ready at any moment we know: its console takes over at once, for good.
+        if (phase.name === (isOwnGuest ? 'boot' : 'ready') && !hasConsole) {
+          hasConsole = true;
           progress.clear();
           if (isRaw) cleanup.defer(terminal.enterRawMode());
-        } else {
-          progress.show(phase);
         }
+        if (!hasConsole || !isOwnGuest) progress.show(phase);
       },
     }),
   );
@@ -445,6 +465,8 @@ async function runGuest(
     kernel: values.kernel,
     initrd: values.initrd,
     append: values.append,
+    boot: values.boot,
+    onReboot: values.onReboot,
     disks: values.disk,
     folders: values.volume,
     engine: values.engine,
@@ -502,6 +524,7 @@ export const run = verb({
       '  tar c . | domus run -m 1G -- sh -c "tar x && ls"\n' +
       '  domus run -it\n' +
       '  domus run -d --name web -p 8080:80 debian:12 -- busybox httpd -f -p 80\n' +
+      '  domus run -it --boot --disk box.vhd\n' +
       '  domus run --kernel ./bzImage --initrd ./initrd.img --append quiet',
   ],
   run: runGuest,

@@ -1,6 +1,7 @@
 /**
  * The first process of a guest that runs commands for the host: a script for busybox's shell that sets the guest up and then
- * becomes the agent (../guest-agent), which has the channel to the host as standard input and output, and busybox as descriptor 3.
+ * becomes the agent (../guest-agent), which has the channel to the host as standard input and output, and busybox as descriptor 3; or
+ * the root's own init, with the agent beside it.
  *
  * When something is missing it says so on the channel, in the frame FAILED of ../guest-agent/frames.ts.
  */
@@ -128,6 +129,16 @@ prepare_root() {
   cp /domus/agent "$root/run/domus/"
 }
 
+# The root's own init becomes process 1. The agent goes on beside it, with that root for its own, from where nothing is removed.
+boot_root() {
+  [ -e "$root$domus_init" ] || [ -L "$root$domus_init" ] ||
+    fail "the root has no $domus_init: install an init in it, for example the packages systemd-sysv and udev"
+  chroot "$root" /run/domus/agent <&7 >&7 7<&- 3</bin/busybox &
+  until [ "$(readlink "$root/proc/$!/exe")" != /bin/busybox ]; do usleep 1000; done
+  exec 7<&-
+  exec switch_root "$root" "$domus_init"
+}
+
 for module in /domus/modules/*.ko; do
   [ ! -e "$module" ] || insmod "$module"
 done
@@ -145,6 +156,7 @@ await_disks
 root=
 [ -z "$domus_root_folder$domus_root" ] || prepare_root $domus_root_folder
 mount_folders
+[ -z "$domus_init" ] || boot_root
 [ -z "$root" ] || exec switch_root "$root" /run/domus/agent <&7 >&7 7<&- 3</bin/busybox
 exec /domus/agent <&7 >&7 7<&- 3</bin/busybox
 `;

@@ -1,4 +1,5 @@
 /** Roots of guests as disk images: made once, then only read, with a child of its own for everybody who writes. */
+import { type ConvertOptions, convertDisk } from '../../disk/convert.ts';
 import { createImage } from '../../disk/create.ts';
 import type { Disk } from '../../disk/disk.ts';
 import { type DiskHost, randomBytes } from '../../disk/host.ts';
@@ -62,9 +63,25 @@ export async function sealRootDisk(host: DiskHost, path: string): Promise<void> 
   }
 }
 
-/** A disk over a root that is gone when it is closed. */
+/** Copy a root into a VHD of its own. @throws DomusError E_DISK_* */
+export async function exportRootDisk(
+  host: DiskHost,
+  rootPath: string,
+  path: string,
+  options: Pick<ConvertOptions, 'onProgress' | 'signal'>,
+): Promise<void> {
+  const root = await openDisk(host, rootPath, { isReadOnly: true });
+  try {
+    await convertDisk(host, root, path, { ...options, format: 'vhd' });
+  } finally {
+    await root.close();
+  }
+}
+
+/** A disk over a root that nobody else sees. */
 export interface ThrowawayDisk {
-  readonly disk: Disk;
+  /** One user at a time. @throws DomusError E_DISK_* */
+  open(): Promise<Disk>;
   /** Call when the disk is closed. */
   remove(): Promise<void>;
 }
@@ -77,17 +94,17 @@ export async function throwawayChild(
 ): Promise<ThrowawayDisk> {
   const quick = volatileHost(host);
   const folder = await makeScratchFolder(scratchParent);
-  const remove = () => removeFile(folder);
+  const path = joinPath(folder, 'root.vhd');
+  let root: Disk | undefined;
+  const remove = async () => {
+    await root?.close();
+    await removeFile(folder);
+  };
   try {
-    const path = joinPath(folder, 'root.vhd');
-    const root = await openDisk(quick, rootPath, { isReadOnly: true });
-    try {
-      await cloneDisk(quick, root, path);
-      // Before the root is given back: between the two nobody may take it away.
-      return { disk: await openDisk(quick, path), remove };
-    } finally {
-      await root.close();
-    }
+    // Open for as long as the child lives: nobody may take it away while the child is closed.
+    root = await openDisk(quick, rootPath, { isReadOnly: true });
+    await cloneDisk(quick, root, path);
+    return { open: () => openDisk(quick, path), remove };
   } catch (error) {
     await remove();
     throw error;

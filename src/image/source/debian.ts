@@ -15,16 +15,18 @@ import { type FileTree, plainAttributes } from '../rootfs/tree.ts';
 import type { ImageSource } from './source.ts';
 
 /** Changes when what is done to the packages does. */
-const RECIPE = 1;
+const RECIPE = 2;
 /** Since the merge of /usr these are links to folders there; in later releases a package brings them. */
 const MERGED = ['bin', 'lib', 'lib64', 'sbin'];
 const CONFIG: ImageConfig = { env: {}, entrypoint: [], command: ['/bin/bash'], workingFolder: '/' };
 /**
- * No service starts by itself when its package is installed: there is no init to look after it. Source: the policy layer of
- * invoke-rc.d(8).
+ * No service starts by itself when its package is installed, where no init looks after it. Source: the policy layer of invoke-rc.d(8),
+ * sd_booted(3).
  */
-const POLICY =
-  '#!/bin/sh\n# Written by domus image: this machine has no init that services could be started by.\nexit 101\n';
+const POLICY = `#!/bin/sh
+# Written by domus image: services are started where an init looks after them.
+[ -d /run/systemd/system ] || exit 101
+`;
 const APT_SETTINGS = `// Written by domus image: what lists and packages leave behind is not needed in an image.
 Acquire::Languages "none";
 APT::Keep-Downloaded-Packages "false";

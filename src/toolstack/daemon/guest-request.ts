@@ -4,10 +4,10 @@
  */
 import { DomusError } from '../../base/errors.ts';
 import { parseReference } from '../../image/reference.ts';
-import { checkEngine, checkMemory, checkPcpus, checkVcpus } from '../config.ts';
+import { checkEngine, checkMemory, checkOnReboot, checkPcpus, checkVcpus } from '../config.ts';
 import type { DiskSpec } from '../disk-spec.ts';
 import type { FolderSpec } from '../folder-spec.ts';
-import type { MachineOptions } from '../host.ts';
+import type { MachineOptions } from '../machine-options.ts';
 import type { NetworkOptions } from '../network.ts';
 
 export interface GuestRequest {
@@ -25,6 +25,9 @@ export interface GuestRequest {
   readonly kernel?: string;
   readonly initrd?: string;
   readonly append?: string;
+  /** Boot the root's own init; there is no command then. */
+  readonly boot?: boolean;
+  readonly onReboot?: string;
   readonly network?: string | NetworkOptions;
   readonly disks?: readonly DiskSpec[];
   /** Folders of the host. */
@@ -57,7 +60,7 @@ export const isStringRecord = (value: unknown): value is Record<string, string> 
 export function parseGuestRequest(value: unknown): GuestRequest {
   if (typeof value !== 'object' || value === null) throw bad('it is no object');
   const request = value as GuestRequest;
-  for (const key of ['name', 'image', 'engine', 'kernel', 'initrd', 'append'] as const) {
+  for (const key of ['name', 'image', 'engine', 'kernel', 'initrd', 'append', 'onReboot'] as const) {
     if (request[key] !== undefined && typeof request[key] !== 'string') throw bad(`${key} is no text`);
   }
   for (const key of ['kernel', 'initrd'] as const) {
@@ -78,7 +81,11 @@ export function parseGuestRequest(value: unknown): GuestRequest {
   if (request.vcpus !== undefined) checkVcpus(request.vcpus);
   if (request.pcpus !== undefined) checkPcpus(request.pcpus);
   if (request.engine !== undefined) checkEngine(request.engine);
-  if (request.command === undefined && request.image === undefined && request.initrd === undefined) {
+  if (request.boot !== undefined && typeof request.boot !== 'boolean') throw bad('boot is no truth value');
+  if (request.onReboot !== undefined) checkOnReboot(request.onReboot);
+  if (request.boot && request.command !== undefined) throw bad('boot leaves no room for a command');
+  const { command, image, initrd, boot } = request;
+  if (command === undefined && image === undefined && initrd === undefined && !boot) {
     throw new DomusError(
       'E_NO_COMMAND',
       'there is nothing to run',
@@ -90,5 +97,10 @@ export function parseGuestRequest(value: unknown): GuestRequest {
 
 export function machineOptions(request: GuestRequest): MachineOptions {
   const { image, memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders } = request;
-  return { image, memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders };
+  const { boot, onReboot } = request;
+  return {
+    ...{ image, memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders },
+    ...(boot && { boot }),
+    ...(onReboot !== undefined && { onReboot: checkOnReboot(onReboot) }),
+  };
 }

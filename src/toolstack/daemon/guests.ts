@@ -162,7 +162,7 @@ export class Guests {
 
   async #begin(guest: Guest, vm: VirtualMachine, request: GuestRequest, signal: AbortSignal): Promise<void> {
     const { env = {}, isRemovedAtEnd } = request;
-    const isOwn = request.command === undefined && request.image === undefined;
+    const isOwn = request.command === undefined && (request.image === undefined || request.boot === true);
     const command = isOwn ? undefined : vm.commandOf(request.command);
     let end: Promise<Partial<GuestRecord>>;
     if (command) {
