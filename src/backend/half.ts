@@ -53,6 +53,13 @@ export class BackendHalf {
     this.#unwatch = this.#options.xs.watch(`${this.#front}/state`, () => this.#frontendChanged());
   }
 
+  /** The domain was restored, with its keys and ours: both halves are where they were, apart from what connects them. */
+  resume(): void {
+    const written = parseState(this.#options.xs.read(`${this.path}/state`));
+    this.#state = written;
+    this.#unwatch = this.#options.xs.watch(`${this.#front}/state`, () => this.#frontendChanged());
+  }
+
   /** The backend's `XenbusState`. */
   get state(): number {
     return this.#state;

@@ -16,6 +16,11 @@ export interface FieldType<T> {
   /** An accessor for scalars is get and set; for aggregates `get` returns a live view and `set` is absent. */
   get(view: DataView, address: number): T;
   set?(view: DataView, address: number, value: T): void;
+  /** Of an array: what it is made of, and how many there are. */
+  readonly element?: FieldType<unknown>;
+  readonly length?: number;
+  /** Of a structure. */
+  readonly fields?: Readonly<Record<string, FieldType<unknown>>>;
 }
 
 const scalar = <T>(
@@ -76,6 +81,8 @@ export function array<T>(element: FieldType<T>, length: number): FieldType<Array
   return {
     size: element.size * length,
     align: element.align,
+    element: element as FieldType<unknown>,
+    length,
     get: (view, address) => ({
       length,
       address,
@@ -149,4 +156,36 @@ export function struct<F extends Fields>(structName: string, fields: F): Struct<
   const size = Math.ceil(offset / align) * align;
   const at = (view: DataView, address: number) => new Handle(view, address) as object as Accessor<F>;
   return { structName, fields, offsets: offsets as Struct<F>['offsets'], size, align, at, get: at };
+}
+
+/**
+ * Copy what `layout` describes from one structure to another. Either may be of another layout, with more fields, as long as these
+ * are there under the same names. Of two arrays the shorter one counts.
+ */
+export function copyFields<F extends Fields>(
+  layout: { readonly fields: F },
+  to: { -readonly [K in keyof F]: F[K] extends FieldType<infer T> ? T : never },
+  from: { readonly [K in keyof F]: F[K] extends FieldType<infer T> ? T : never },
+): void {
+  copyAll(layout.fields, to as Record<string, unknown>, from as Record<string, unknown>);
+}
+
+function copyAll(fields: Fields, to: Record<string, unknown>, from: Record<string, unknown>): void {
+  for (const [name, field] of Object.entries(fields)) {
+    if (field.set) to[name] = from[name];
+    else copyAggregate(field, to[name], from[name]);
+  }
+}
+
+function copyAggregate(field: FieldType<unknown>, to: unknown, from: unknown): void {
+  if (field.fields) copyAll(field.fields, to as Record<string, unknown>, from as Record<string, unknown>);
+  else if (field.element) copyElements(field.element, to as ArrayView<unknown>, from as ArrayView<unknown>);
+  else (to as Uint8Array).set(from as Uint8Array);
+}
+
+function copyElements(element: FieldType<unknown>, to: ArrayView<unknown>, from: ArrayView<unknown>): void {
+  for (let i = 0; i < Math.min(to.length, from.length); i++) {
+    if (element.set) to.set(i, from.get(i));
+    else copyAggregate(element, to.get(i), from.get(i));
+  }
 }

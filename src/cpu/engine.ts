@@ -79,6 +79,7 @@ export class CpuEngine {
     this.memory = frames.memory;
     const runtime: RuntimeExports = createRuntime(modules.runtime, this.memory, {
       decode: (cpu, hostPage, codePage, offset) => this.#decode(cpu, hostPage >>> 0, codePage >>> 0, offset),
+      pageIn: host.pageIn,
       mmioRead: host.mmioRead,
       mmioWrite: host.mmioWrite,
       rdmsr: host.rdmsr,

@@ -17,7 +17,7 @@ import { resetChannels } from './event/channel.ts';
 import { channelAt } from './event/table.ts';
 import { releaseGrants, setUpGrantTable } from './grant/table.ts';
 import type { Domain, Hypervisor, HypervisorOptions, Vcpu } from './hypervisor.ts';
-import { dropReference, p2mEntry, p2mType } from './p2m.ts';
+import { dropReference, p2mType, rawEntry } from './p2m.ts';
 import { removeFromQueue } from './run-queue.ts';
 import { giveRunBack, mfnOf, takeFrame, takeRun } from './runs.ts';
 import * as layout from './state.ts';
@@ -272,8 +272,9 @@ export function destroyDomain(domain: Domain): void {
   resetChannels(domain);
   if (state.grants !== 0) releaseGrants(domain);
   for (let gfn = 0; gfn < state.maxMappedGfn; gfn++) {
-    const entry = p2mEntry(domain, gfn);
+    const entry = rawEntry(domain, gfn);
     const type = p2mType(entry);
+    if (type === P2m.paged) hypervisor.frames.forgo(1);
     if (type === P2m.ram || type === P2m.readOnly) dropReference(hypervisor, entry & P2m.mfnMask);
   }
   for (const vcpu of domain.vcpus) {

@@ -16,7 +16,7 @@ import type { Clock, Domain, Vcpu } from './hypervisor.ts';
 import { vcpuDown, vcpuUp } from './life.ts';
 import { createMsrs } from './msr.ts';
 import { MSR_STATE_BYTES } from './msr-state.ts';
-import { addressOfGfn, mapMmio } from './p2m.ts';
+import { addressOfGfn, mapMmio, pageIn } from './p2m.ts';
 import { DomainRun } from './state.ts';
 import { setApicTimer, ticksToNs } from './time.ts';
 import { interruptArrived, vcpuOfBlock } from './wake.ts';
@@ -56,6 +56,10 @@ export function createProcessors(options: ProcessorOptions): Processors {
   const domainIdOf = (block: number) => memory.u32[(block + VcpuBlock.offsets.domain) >>> 2]!;
 
   const engineHost: EngineHost = {
+    pageIn: (block, frame) => {
+      const entry = domains.get(domainIdOf(block >>> 0));
+      if (entry) pageIn(entry.domain, frame);
+    },
     mmioRead: (block, gpa, size) => services.mmioRead(block >>> 0, gpa, size),
     mmioWrite: (block, gpa, size) => services.mmioWrite(block >>> 0, gpa, size),
     rdmsr: (block, index) => services.rdmsr(block >>> 0, index),

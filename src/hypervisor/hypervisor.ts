@@ -9,6 +9,7 @@ import type { Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
 import type { FrameTable } from '../machine/frames.ts';
 import type { Lock } from '../machine/lock.ts';
 import type { MachineMemory } from '../machine/memory.ts';
+import type { PageSource } from './p2m.ts';
 import type { DomainState, HypervisorState, VcpuState } from './state.ts';
 
 /** Time, injected. All three go at the same rate; `tsc` is what the guest's RDTSC reads. */
@@ -110,6 +111,8 @@ export interface Hypervisor {
   readonly notices: Notices;
   /** Undefined where one thread runs all vCPUs in turn. */
   readonly parallel?: Parallel | undefined;
+  /** What paged frames are filled from; set when a domain is restored. */
+  pages?: PageSource | undefined;
   readonly domains: Map<number, Domain>;
   /** vCPU handles by the address of their VcpuState. */
   readonly vcpus: Map<number, Vcpu>;
@@ -131,4 +134,5 @@ export interface HypervisorOptions {
   engine: CpuEngine;
   notices?: Notices;
   parallel?: Parallel | undefined;
+  pages?: PageSource | undefined;
 }

@@ -20,6 +20,7 @@ import { type CpuPolicy, cpuPolicy } from './cpuid-policy.ts';
 import { createHypervisor } from './domain.ts';
 import { createProcessors, type Processors } from './guest-processor.ts';
 import type { Clock, Domain, Hypervisor, Notices } from './hypervisor.ts';
+import { type PageFile, pageSource } from './page-file.ts';
 import { createGuestEntry, createParallel } from './parallel.ts';
 
 /** The guest's time-stamp counter runs at 1 GHz: a tick is a nanosecond. */
@@ -55,8 +56,16 @@ export interface MachineHostOptions {
     /** Tell the control domain's thread to look. */
     readonly call?: () => void;
     /** The machine, when another thread has made it. */
-    readonly adopt?: { readonly memory: WebAssembly.Memory; readonly wallStartNs: bigint };
+    readonly adopt?: {
+      readonly memory: WebAssembly.Memory;
+      readonly wallStartNs: bigint;
+      readonly clockOffsetNs: number;
+    };
   };
+  /** What the machine's clock shows now, when it goes on from where a saved one stood. */
+  readonly startNs?: number;
+  /** What paged frames of a restored domain are filled from. */
+  readonly pages?: PageFile | undefined;
 }
 
 export interface MachineHost {
@@ -65,6 +74,8 @@ export interface MachineHost {
   readonly processors: Processors;
   /** The time of day when the machine's clock was at 0. */
   readonly wallStartNs: bigint;
+  /** The machine's clock is so far ahead of the platform's. */
+  readonly clockOffsetNs: number;
 }
 
 export function createMachineHost(options: MachineHostOptions): MachineHost {
@@ -81,11 +92,11 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
   // Instructions of the entry that is under way, which the platform's clock has not been told of yet.
   const untold = (): number =>
     running === 0 ? 0 : view.getInt32(running + V.sliceFuel, true) - view.getInt32(running + V.fuel, true);
+  const offset = adopt?.clockOffsetNs ?? offsetTo(options.startNs, platform);
   const now = platform.isDeterministic
-    ? () => platform.clock.monotonicNs() + untold() * NS_PER_INSTRUCTION
-    : () => Math.floor(platform.clock.monotonicNs());
-  const wallStart =
-    adopt?.wallStartNs ?? platform.clock.wallNs() - BigInt(Math.floor(platform.clock.monotonicNs()));
+    ? () => platform.clock.monotonicNs() + untold() * NS_PER_INSTRUCTION + offset
+    : () => Math.floor(platform.clock.monotonicNs()) + offset;
+  const wallStart = adopt?.wallStartNs ?? platform.clock.wallNs() - BigInt(Math.floor(now()));
   const clock: Clock = {
     systemTimeNs: now,
     tsc: now,
@@ -131,6 +142,7 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
     clock,
     notices: options.notices ?? {},
     parallel,
+    pages: options.pages && pageSource(options.pages),
     interrupts: {
       upcall: (block, vector) => processors.services.upcall(block, vector),
       refresh: block => processors.services.refresh(block),
@@ -163,13 +175,18 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
       if (!domain.state.isControl) processors.attach(domain, true);
     }
   }
-  return { hypervisor, engine, processors, wallStartNs: wallStart };
+  return { hypervisor, engine, processors, wallStartNs: wallStart, clockOffsetNs: offset };
 }
+
+/** How far the machine's clock is ahead of the platform's when it shows `startNs` now. */
+const offsetTo = (startNs: number | undefined, { clock }: Platform): number =>
+  startNs === undefined ? 0 : startNs - Math.floor(clock.monotonicNs());
 
 /** The services that touch the hypervisor's state, which guest code needs in the middle of an instruction. */
 function lockedServices(host: EngineHost, lock: Lock): EngineHost {
   return {
     ...host,
+    pageIn: (cpu, gfn) => lock.during(() => host.pageIn(cpu, gfn)),
     mmioRead: (cpu, gpa, size) => lock.during(() => host.mmioRead(cpu, gpa, size)),
     mmioWrite: (cpu, gpa, size) => lock.during(() => host.mmioWrite(cpu, gpa, size)),
     rdmsr: (cpu, index) => lock.during(() => host.rdmsr(cpu, index)),

@@ -5,18 +5,56 @@
  * frame holds one reference on it; the frame goes back to the allocator with the last one. A frame's owner tells what
  * the mapping is: the domain itself (its RAM), DOMID_XEN (shared info, grant table), or another domain (a grant).
  */
-import { gfn as asGfn, type DomainId, frameAddress, type Gfn, type Mfn, mfn } from '../base/brand.ts';
-import { DomusError } from '../base/errors.ts';
+import {
+  gfn as asGfn,
+  type DomainId,
+  frameAddress,
+  type Gfn,
+  type Mfn,
+  mfn,
+  PAGE_SIZE,
+} from '../base/brand.ts';
+import { DomusError, invariant } from '../base/errors.ts';
 import { P2m } from '../cpu/vcpu/layout.ts';
 import { DOMID_XEN, FrameEntry, FrameFlag, FrameType } from '../machine/frames.ts';
 import { FRAME_TABLE_BASE } from '../machine/memory.ts';
 import type { Domain, Hypervisor } from './hypervisor.ts';
 
-/** Raw entry, 0 when the gfn is out of range or not mapped. */
-export function p2mEntry(domain: Domain, gfn: number): number {
+/** The entry as it is, 0 when the gfn is out of range or not mapped. */
+export function rawEntry(domain: Domain, gfn: number): number {
   const { p2m, p2mCount } = domain.state;
   if (!(gfn >= 0 && gfn < p2mCount)) return 0;
   return domain.hypervisor.memory.u32[p2m / 4 + gfn]!;
+}
+
+/** The same, where RAM without a frame gets one first. */
+export function p2mEntry(domain: Domain, gfn: number): number {
+  const entry = rawEntry(domain, gfn);
+  return p2mType(entry) === P2m.paged ? pageIn(domain, gfn) : entry;
+}
+
+/** Where the contents of paged frames lie. */
+export interface PageSource {
+  /** Fill `into`, 4096 bytes, with page `page`; the first one is 1. @throws DomusError when it cannot be read any more */
+  read(page: number, into: Uint8Array): void;
+}
+
+/** Give a paged frame its memory and its contents; nothing to do for others. Returns the entry. */
+export function pageIn(domain: Domain, gfn: number): number {
+  const { hypervisor, state } = domain;
+  const entry = rawEntry(domain, gfn);
+  // Another vCPU may have come first.
+  if (p2mType(entry) !== P2m.paged) return entry;
+  const frame = hypervisor.frames.redeem(domain.id);
+  const page = entry & P2m.mfnMask;
+  if (page !== 0) {
+    invariant(hypervisor.pages, 'there is nothing to read paged frames from');
+    const address = frameAddress(frame);
+    hypervisor.pages.read(page, hypervisor.memory.u8.subarray(address, address + PAGE_SIZE));
+  }
+  const present = (frame | (P2m.ram << P2m.typeShift)) >>> 0;
+  hypervisor.memory.u32[state.p2m / 4 + gfn] = present;
+  return present;
 }
 
 export const p2mType = (entry: number): number => entry >>> P2m.typeShift;
@@ -129,17 +167,24 @@ function allocateRam(hypervisor: Hypervisor, owner: DomainId): Mfn | 0 {
   }
 }
 
-/** Populate `count` frames from `first` on; for the domain builder. @throws DomusError when memory is used up. */
+/**
+ * Give `count` frames from `first` on, which have nothing yet, memory: it is zero, and comes when it is first looked at. For the
+ * domain builder. @throws DomusError E_MACHINE_FULL
+ */
 export function populateRange(domain: Domain, first: Gfn, count: number): void {
-  for (let i = 0; i < count; i++) {
-    if (!populateGfn(domain, first + i)) {
-      throw new DomusError(
-        'E_MACHINE_FULL',
-        `domain ${domain.id}: no memory for guest frame 0x${(first + i).toString(16)}`,
-        'give the guest less memory, or run fewer domains',
-      );
-    }
+  const { state, hypervisor } = domain;
+  if (first + count > state.p2mCount || state.totPages + count > state.maxPages) {
+    throw new DomusError(
+      'E_MACHINE_FULL',
+      `domain ${domain.id}: no memory for ${count} guest frames from 0x${first.toString(16)} on`,
+      'give the guest less memory, or run fewer domains',
+    );
   }
+  hypervisor.frames.promise(count);
+  const at = state.p2m / 4 + first;
+  hypervisor.memory.u32.fill(P2m.paged << P2m.typeShift, at, at + count);
+  state.totPages += count;
+  state.maxMappedGfn = Math.max(state.maxMappedGfn, first + count);
 }
 
 /** Map one of the hypervisor's own frames (shared info, grant table) at a gfn; what was there goes. */

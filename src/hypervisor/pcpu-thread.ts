@@ -27,12 +27,17 @@ const { hypervisor, engine } = createMachineHost({
   guestBytes: 0,
   vcpus: 0,
   policy: start.policy,
+  pages: start.pages,
   notices: { shutdown: () => hypervisor.parallel?.callControl() },
   earlyConsole: (domain, character) => send({ kind: 'early', domain: domain.id, character }),
   parallel: {
     pcpu: start.pcpu,
     call: () => send({ kind: 'call' }),
-    adopt: { memory: start.memory, wallStartNs: start.wallStartNs },
+    adopt: {
+      memory: start.memory,
+      wallStartNs: start.wallStartNs,
+      clockOffsetNs: start.clockOffsetNs,
+    },
   },
 });
 

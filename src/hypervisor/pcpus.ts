@@ -18,6 +18,7 @@ import type { CpuPolicy } from './cpuid-policy.ts';
 import { requeueCallbacks } from './domain.ts';
 import type { Domain } from './hypervisor.ts';
 import type { MachineHost } from './machine-host.ts';
+import type { PageFile } from './page-file.ts';
 import { answerCall, freeLocks, requestStop } from './parallel.ts';
 import { VcpuState } from './state.ts';
 
@@ -29,6 +30,9 @@ export interface PcpuStart {
   readonly policy: CpuPolicy;
   readonly origin: ClockOrigin;
   readonly wallStartNs: bigint;
+  readonly clockOffsetNs: number;
+  /** What paged frames are filled from. */
+  readonly pages: PageFile | undefined;
   /** Who makes regions of hot code; without it the thread interprets. */
   readonly maker: LinkEnd | undefined;
 }
@@ -44,6 +48,7 @@ export interface PcpusOptions {
   readonly modules: EngineModules;
   readonly policy: CpuPolicy;
   readonly clock: Clock;
+  readonly pages?: PageFile | undefined;
   /** One for each pCPU, or none at all. */
   readonly makers: readonly LinkEnd[];
   /** A pCPU has something for this thread: call `answer`, soon. */
@@ -97,6 +102,8 @@ export function startPcpus(options: PcpusOptions): Pcpus {
       policy: options.policy,
       origin,
       wallStartNs: host.wallStartNs,
+      clockOffsetNs: host.clockOffsetNs,
+      pages: options.pages,
       maker: options.makers[i],
     };
     const events: ThreadEvents = {

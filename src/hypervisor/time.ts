@@ -90,12 +90,17 @@ export function updateTimeArea(vcpu: Vcpu): void {
   copyToGuest(vcpu, area, record.bytes);
 }
 
-/** The wall clock in shared info: the time of day at system time 0. */
+/** The wall clock in shared info: the time of day at system time 0. Written only when it is another one. */
 export function updateWallClock(domain: Domain): void {
   const { clock, memory } = domain.hypervisor;
   const info = SharedInfo.at(memory.view, domain.state.sharedInfo);
   const atBoot = clock.wallClockNs() - BigInt(clock.systemTimeNs());
   const seconds = atBoot / NS_PER_SECOND;
+  const isKnown =
+    info.wc_version > 0 &&
+    BigInt(info.wc_sec) + (BigInt(info.wc_sec_hi) << 32n) === seconds &&
+    info.wc_nsec === Number(atBoot % NS_PER_SECOND);
+  if (isKnown) return;
   const version = (info.wc_version | 1) >>> 0;
   info.wc_version = version;
   info.wc_sec = Number(seconds & 0xffff_ffffn);

@@ -14,6 +14,8 @@ export interface ConsoleStream {
 export interface ConsoleWriter {
   /** Settles when the guest has taken everything. */
   write(bytes: Uint8Array): Promise<void>;
+  /** What has not been taken yet. */
+  waiting(): Uint8Array;
   /** Drop what has not been taken. */
   drop(): void;
 }
@@ -38,6 +40,15 @@ export function consoleWriter(console: ConsoleStream): ConsoleWriter {
         queue.push({ bytes, done });
         if (queue.length === 1) pump();
       }),
+    waiting() {
+      const whole = new Uint8Array(queue.reduce((sum, { bytes }) => sum + bytes.length, 0));
+      let at = 0;
+      for (const { bytes } of queue) {
+        whole.set(bytes, at);
+        at += bytes.length;
+      }
+      return whole;
+    },
     drop() {
       for (const { done } of queue) done();
       queue = [];

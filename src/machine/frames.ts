@@ -43,7 +43,16 @@ const AllocatorState = struct('frame_allocator', {
   freeHead: u32,
   nrFrames: u32,
   nrFree: u32,
+  /** Frames that are free and promised. */
+  nrPromised: u32,
 });
+
+const machineFull = (wanted: number, left: number): DomusError =>
+  new DomusError(
+    'E_MACHINE_FULL',
+    `machine memory is used up: ${wanted} frames wanted, ${left} left in one piece`,
+    'run fewer domains, or give them less memory',
+  );
 
 export class FrameTable {
   readonly memory: MachineMemory;
@@ -63,9 +72,25 @@ export class FrameTable {
     this.#state.nrFree = nrFrames - first;
   }
 
-  /** Frames that can still be allocated. */
+  /** Frames that can still be allocated or promised. */
   get nrFree(): number {
-    return this.#state.nrFree;
+    return this.#state.nrFree - this.#state.nrPromised;
+  }
+
+  /** Keep frames for later: each is allocated by `redeem`. @throws DomusError E_MACHINE_FULL */
+  promise(count: number): void {
+    if (count > this.nrFree) throw machineFull(count, this.nrFree);
+    this.#state.nrPromised += count;
+  }
+  /** Give back promised frames that are not needed. */
+  forgo(count: number): void {
+    invariant(count <= this.#state.nrPromised, 'more frames are given back than were promised');
+    this.#state.nrPromised -= count;
+  }
+  /** A frame that was promised, as `allocate` gives it. */
+  redeem(owner: DomainId): Mfn {
+    this.forgo(1);
+    return this.allocate(owner);
   }
 
   entry(frame: Mfn): ReturnType<typeof FrameEntry.at> {
@@ -87,13 +112,8 @@ export class FrameTable {
   /** `count` contiguous frames, zeroed; the first one is returned. @throws DomusError E_MACHINE_FULL */
   allocateRun(count: number, owner: DomainId = DOMID_XEN, type: number = FrameType.hypervisor): Mfn {
     const first = this.#state.frontier;
-    if (first + count > this.#state.nrFrames) {
-      throw new DomusError(
-        'E_MACHINE_FULL',
-        `machine memory is used up: ${count} frames wanted, ${this.#state.nrFrames - first} left in one piece`,
-        'run fewer domains, or give them less memory',
-      );
-    }
+    const left = Math.min(this.nrFree, this.#state.nrFrames - first);
+    if (count > left) throw machineFull(count, left);
     this.#state.frontier = first + count;
     for (let i = 0; i < count; i++) this.#claim(mfn(first + i), owner, type);
     return mfn(first);

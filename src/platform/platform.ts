@@ -17,6 +17,8 @@ export interface Clock {
 /** Randomness that the guest can see: seeds, addresses, RDRAND. */
 export interface Entropy {
   fill(bytes: Uint8Array): void;
+  /** Of seeded chance: what a copy needs to go on with the same numbers. */
+  state?(): Uint8Array;
 }
 
 /**

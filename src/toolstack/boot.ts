@@ -6,6 +6,7 @@
  * with --initrd has no agent: its console is all there is.
  */
 import type { KernelImage } from '../hypervisor/builder/domain-builder.ts';
+import type { AgentState } from '../image/guest-agent/agent-state.ts';
 import type { RunningCommand } from '../image/guest-agent/session.ts';
 import type { CommandSpec } from '../image/guest-agent/start.ts';
 import type { FolderMount, GuestNetwork } from '../image/initramfs.ts';
@@ -35,6 +36,8 @@ export interface GuestAgent {
   readonly isReusable: boolean;
   /** Start a command; several may run at the same time. @throws DomusError E_RUN_ARGUMENT, E_BUSY */
   run(command: CommandSpec): RunningCommand;
+  /** What another host needs to go on with the guest. */
+  state?(): AgentState;
   /** The guest is gone and its consoles have handed over their last bytes. */
   finish?(): void;
 }
@@ -65,7 +68,8 @@ export interface BootRequest {
 }
 
 export interface BootPlan {
-  readonly kernel: KernelImage;
+  /** Undefined where a saved machine goes on. */
+  readonly kernel?: KernelImage;
   readonly initrd?: Uint8Array;
   readonly commandLine: string;
   readonly nrConsoles: number;

@@ -110,6 +110,7 @@ function createFakeMachine(
       detach: async () => {},
       breathe: async () => {},
     })),
+    hold: () => Promise.reject(new Error('a fake guest has no state')),
     attachDisk: () => ({ resized() {}, detach: async () => {}, breathe: async () => {} }),
     start: onStart,
     pause: async () => {},

@@ -113,6 +113,7 @@ export class GuestBuilder {
     const { boot, console, gdbPort, onReboot = boot ? 'restart' : 'destroy' } = this.#options;
     const vm = new VirtualMachine(first, {
       connect: plan.connect,
+      facts: { ...this.#checked, nrConsoles: plan.nrConsoles },
       platform: this.#platform,
       onPhase: phase => this.#report(phase),
       console,

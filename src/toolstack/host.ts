@@ -19,9 +19,11 @@ import { createConsoleLog } from './console-log.ts';
 import { GuestBuilder, type GuestPurpose, type GuestWorld } from './guest-builder.ts';
 import { type ImageRequest, Images } from './images.ts';
 import type { Shutdown } from './machine.ts';
-import type { MachineOptions } from './machine-options.ts';
+import { checkOptions, type MachineOptions } from './machine-options.ts';
 import { SwitchRoom } from './network.ts';
 import type { Parts } from './parts.ts';
+import { dropPrepared, makeRoomFor, preparedPath, usePrepared } from './prepared.ts';
+import { type RestoreOptions, restoreGuest } from './restored-guest.ts';
 import type { ExecOptions, ExecResult, VirtualMachine } from './virtual-machine.ts';
 
 export interface HostOptions {
@@ -37,6 +39,8 @@ export interface HostOptions {
 export interface RunOptions extends MachineOptions, Omit<ExecOptions, 'signal'> {
   /** Program and arguments, or a line for the shell. */
   readonly command?: readonly string[] | string;
+  /** Keep a machine that has booted, and go on from it the next time. Only for guests of the usual kind: see prepared.ts. */
+  readonly isPrepared?: boolean;
   /** For everything together, from the look-up of the kernel to the command's end. */
   readonly timeoutMs?: number;
 }
@@ -50,6 +54,12 @@ export interface RunResult extends ExecResult {
   readonly stateHash?: string;
   /** How the guest ended, when it ended by itself. */
   readonly shutdown?: Shutdown;
+}
+
+interface Prepared {
+  readonly path: string;
+  /** It was kept by an earlier run. */
+  isThere: boolean;
 }
 
 /** The largest packages' scripts need no more. */
@@ -114,12 +124,15 @@ export class Host implements AsyncDisposable {
     const stdin = await this.#repeatableInput(options);
     const startedNs = this.#world.platform.clock.monotonicNs();
     const purpose = { needsAgent: hasCommand || boot, isThrowaway: hasCommand, rootPath };
-    const vm = await this.#build({ ...options, signal }, purpose);
+    const prepared = hasCommand && options.isPrepared ? await this.#preparedFor(options) : undefined;
+    const vm = await this.#buildPrepared({ ...options, signal }, purpose, prepared);
     try {
       const exec = { ...options, stdin, signal };
+      const isToKeep = prepared !== undefined && !prepared.isThere;
+      if (isToKeep) await this.#keep(vm, prepared.path, { ...options, signal });
       // Listeners first: not a byte of the guest's may be lost.
       const end = hasCommand ? vm.exec(vm.commandOf(options.command), exec) : vm.attach(exec);
-      vm.start();
+      if (!isToKeep) vm.start();
       const ended = await end;
       // The moment when the host learns of the command's end depends on the host; the guest's power-off does not.
       if (options.deterministic) await abortable(vm.stopped, signal);
@@ -136,6 +149,72 @@ export class Host implements AsyncDisposable {
     } finally {
       await this.#destroy(vm);
     }
+  }
+
+  /** The machine that is prepared for such a run, or is to be. */
+  async #preparedFor(options: RunOptions): Promise<Prepared | undefined> {
+    // Who hears the console wants to see a boot.
+    const { image, initrd, deterministic, trace, gdbPort, network, from, console } = options;
+    const others = [image, initrd, deterministic, trace, gdbPort, network, from, console];
+    const devices = [...(options.disks ?? []), ...(options.folders ?? [])];
+    const { memoryBytes, vcpus, engine } = checkOptions(options);
+    if (others.some(other => other !== undefined) || devices.length > 0 || engine === 'lockstep')
+      return undefined;
+    const { kernel, append } = options;
+    const path = await preparedPath({ kernel, append, memoryBytes, vcpus });
+    return path === undefined ? undefined : { path, isThere: await usePrepared(path) };
+  }
+
+  async #buildPrepared(
+    options: MachineOptions,
+    purpose: Pick<GuestPurpose, 'needsAgent' | 'isThrowaway' | 'rootPath'>,
+    prepared: Prepared | undefined,
+  ): Promise<VirtualMachine> {
+    if (!prepared?.isThere) return this.#build(options, purpose);
+    try {
+      return await this.#restore(prepared.path, options, purpose.isThrowaway);
+    } catch (error) {
+      if (!(error instanceof DomusError) || !/^E_SAVE_/.test(error.code)) throw error;
+      // It is made anew from what it was made of.
+      this.#report({ name: 'restore', detail: `boots instead: ${error.message}` }, options);
+      await dropPrepared(prepared.path);
+      prepared.isThere = false;
+      return this.#build(options, purpose);
+    }
+  }
+
+  /** Save a machine that has booted, for the next time. A cache that cannot be written costs time and nothing else. */
+  async #keep(vm: VirtualMachine, path: string, options: MachineOptions): Promise<void> {
+    vm.start();
+    await abortable(vm.ready(), options.signal);
+    this.#report({ name: 'prepare', detail: 'keeping the machine as it is now for later runs' }, options);
+    try {
+      await makeRoomFor(path);
+      await vm.save(path, { isDurable: false });
+    } catch (error) {
+      this.#report({ name: 'prepare', detail: `not kept: ${(error as Error).message}` }, options);
+    }
+  }
+
+  #report(phase: Phase, options: MachineOptions): void {
+    this.#world.onPhase(phase);
+    options.onPhase?.(phase);
+  }
+
+  /** A guest out of a saved machine, which stays until it is destroyed. @throws DomusError E_SAVE_* */
+  async restore(path: string, options: RestoreOptions = {}): Promise<VirtualMachine> {
+    const vm = await this.#restore(path, options, false);
+    vm.start();
+    return vm;
+  }
+
+  async #restore(path: string, options: RestoreOptions, isThrowaway: boolean): Promise<VirtualMachine> {
+    const vm = await restoreGuest(this.#world, path, options, {
+      isThrowaway,
+      onDestroyed: vm => this.#machines.delete(vm),
+    });
+    this.#machines.add(vm);
+    return vm;
   }
 
   /** Boot a guest that stays until it is destroyed. */
@@ -190,6 +269,7 @@ export class Host implements AsyncDisposable {
     options: MachineOptions,
     purpose: Pick<GuestPurpose, 'needsAgent' | 'isThrowaway' | 'rootPath'>,
   ): Promise<VirtualMachine> {
+    if (options.from !== undefined) return this.#restore(options.from, options, purpose.isThrowaway);
     const vm = await new GuestBuilder(this.#world, options, {
       ...purpose,
       onDestroyed: vm => this.#machines.delete(vm),

@@ -113,6 +113,14 @@ function lockstep(leader: XenMachine, second: XenMachine, twin: TwinPlatform): G
     instructions: () => leader.instructions(),
     status: () => leader.status(),
     stateHash: () => leader.stateHash(),
+    hold: () =>
+      Promise.reject(
+        new DomusError(
+          'E_SAVE_UNSUPPORTED',
+          'two machines in lockstep cannot be saved',
+          'use another engine',
+        ),
+      ),
     attachDisk() {
       throw new DomusError('E_LOCKSTEP', 'two machines in lockstep cannot have disks', 'leave them out');
     },

@@ -9,8 +9,14 @@ import { addressOfGfn } from '../hypervisor/p2m.ts';
 import type { MachineMemory } from '../machine/memory.ts';
 
 const WORDS = PAGE_SIZE / 4;
-/** General registers to model-specific ones: the part of the vCPU block that the guest knows. */
-const REGISTERS_END = Vcpu.offsets.miscEnable + 8;
+/** Parts of the vCPU block that the guest knows: first byte, and the one behind the last. */
+const V = Vcpu.offsets;
+const KNOWN: readonly (readonly [from: number, to: number])[] = [
+  [V.gpr, V.zero],
+  [V.rip, V.flagRes],
+  [V.segBase, V.miscEnable + 8],
+  [V.fcw, V.scratch],
+];
 
 /** Two running 32-bit hashes with different multipliers, 64 bits in all. */
 interface Running {
@@ -29,22 +35,31 @@ function addWords(hash: Running, words: Uint32Array, from: number, to: number): 
   hash.b = b;
 }
 
-/** 16 hexadecimal digits. */
-export function hashMachine(memory: MachineMemory, domain: Domain): string {
+/**
+ * 16 hexadecimal digits.
+ * @param flagsOf RFLAGS of the vCPU with this block
+ */
+export function hashMachine(
+  memory: MachineMemory,
+  domain: Domain,
+  flagsOf: (block: number) => bigint,
+): string {
   const hash: Running = { a: 0x811c9dc5, b: 0x9747b28c };
   const { u32 } = memory;
-  const frameNumber = new Uint32Array(1);
+  const one = new Uint32Array(1);
   for (let frame = 0; frame < domain.state.maxMappedGfn; frame++) {
     const address = addressOfGfn(domain, frame);
     if (address === 0) continue;
-    frameNumber[0] = frame;
-    addWords(hash, frameNumber, 0, 1);
+    one[0] = frame;
+    addWords(hash, one, 0, 1);
     addWords(hash, u32, address >>> 2, (address >>> 2) + WORDS);
   }
   for (const vcpu of domain.vcpus) {
-    const block = vcpu.state.block >>> 2;
-    addWords(hash, u32, block, block + (REGISTERS_END >> 2));
-    addWords(hash, u32, block + (Vcpu.offsets.fcw >> 2), block + (Vcpu.offsets.scratch >> 2));
+    const { block } = vcpu.state;
+    for (const [from, to] of KNOWN) addWords(hash, u32, (block + from) >>> 2, (block + to) >>> 2);
+    // However the engine keeps them at the moment.
+    one[0] = Number(flagsOf(block));
+    addWords(hash, one, 0, 1);
   }
   return [hash.a, hash.b].map(part => (part >>> 0).toString(16).padStart(8, '0')).join('');
 }

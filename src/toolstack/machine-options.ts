@@ -40,6 +40,8 @@ export interface MachineOptions {
   readonly deterministic?: { readonly seed: number };
   readonly trace?: TraceRequest;
   readonly gdbPort?: number;
+  /** A saved machine to go on from, instead of booting one: memory, vCPUs and all else are its own then. */
+  readonly from?: string;
   /** `none` (the default, but for images), `nat`, `switch:NAME`, or with more to say. Ports, rules and faults mean `nat`. */
   readonly network?: string | NetworkOptions;
   /** Disk images, as `--disk` takes them or with their settings. They are xvda, xvdb, ...; with an image its root is xvda. */

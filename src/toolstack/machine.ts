@@ -10,6 +10,8 @@ import type { Disk } from '../disk/disk.ts';
 import type { KernelImage } from '../hypervisor/builder/domain-builder.ts';
 import type { Station } from '../net/frame.ts';
 import type { Platform } from '../platform/platform.ts';
+import type { SavedFile } from '../state/file.ts';
+import type { SavedDomain } from '../state/save-domain.ts';
 import type { Engine } from './config.ts';
 
 /** A listener that returns a promise holds its stream back until the promise settles. */
@@ -74,6 +76,11 @@ export interface GuestMachine {
   status(): MachineStatus;
   /** Hash of the guest's memory and registers, as hexadecimal digits; for comparing deterministic runs. */
   stateHash(): string;
+  /**
+   * Hold the guest where it is, with nothing of its devices under way, while `task` has its state: records and pages, which are good
+   * until it settles. The guest does not notice. @throws DomusError E_SAVE_UNSUPPORTED, E_DESTROYED
+   */
+  hold<T>(task: (state: SavedDomain) => T | Promise<T>): Promise<T>;
   /** Plug a disk into the running guest. */
   attachDisk(disk: MachineDisk): AttachedDisk;
   /** The disks of the configuration, in its order. */
@@ -134,9 +141,12 @@ export interface TwinPlatform {
 }
 
 export interface MachineConfig {
-  readonly kernel: KernelImage;
+  /** Without meaning where a saved machine is restored. */
+  readonly kernel?: KernelImage | undefined;
   readonly initrd?: Uint8Array;
   readonly commandLine: string;
+  /** Go on from here instead of booting. The rest of the configuration must fit to it. Its machine closes it. */
+  readonly saved?: SavedFile;
   readonly memoryBytes: number;
   readonly vcpus: number;
   /** Threads that run the vCPUs at the same time; 1: the thread of the caller runs them in turn. */

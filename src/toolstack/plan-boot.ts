@@ -100,6 +100,11 @@ function agentOf(consoles: readonly ConsoleStream[], isThrowaway: boolean) {
   return openAgentChannel(channel, { isThrowaway });
 }
 
+const lineOf = (own: string, append = ''): string =>
+  [BASE_COMMAND_LINE, own, append].filter(Boolean).join(' ');
+/** The kernel's command line in a guest that runs commands. */
+export const commandLineFor = (append?: string): string => lineOf(AGENT_COMMAND_LINE, append);
+
 export async function planBoot(request: BootRequest): Promise<BootPlan> {
   const { signal } = request;
   const cache = openImageCache();
@@ -120,8 +125,7 @@ export async function planBoot(request: BootRequest): Promise<BootPlan> {
   if (request.initrd instanceof Uint8Array) initrd = request.initrd;
   else if (request.initrd !== undefined) initrd = await readNamedFile('initrd', request.initrd);
 
-  const own = request.needsAgent ? AGENT_COMMAND_LINE : '';
-  const commandLine = [BASE_COMMAND_LINE, own, request.append].filter(Boolean).join(' ');
+  const commandLine = request.needsAgent ? commandLineFor(request.append) : lineOf('', request.append);
   if (!request.needsAgent) {
     return { kernel, commandLine, nrConsoles: 1, ...(initrd && { initrd }) };
   }

@@ -25,6 +25,7 @@ import type {
   Shutdown,
 } from './machine.ts';
 import type { VirtualNetwork } from './network.ts';
+import { cannotSave, type MachineFacts, writeMachine } from './saved-machine.ts';
 
 /** How a command runs, whoever takes its output. */
 export interface CommandOptions {
@@ -78,6 +79,7 @@ export interface VirtualMachineOptions {
   /** Receives what the guest writes to its console (hvc0). */
   readonly console?: ByteListener | undefined;
   readonly network?: VirtualNetwork | undefined;
+  readonly facts: MachineFacts;
   /** The next machine, when the guest reboots and the one before has been destroyed. Without it a reboot is the guest's end. */
   readonly restart?: () => Promise<Incarnation>;
   /** Everything has been given back: whoever keeps the guest should forget it, and its memory with it. */
@@ -225,6 +227,23 @@ export class VirtualMachine implements AsyncDisposable {
       );
     await this.#untilStopped(disk.detach());
     this.#disks.delete(name);
+  }
+
+  /** The agent takes commands; rejects when the guest stops before. */
+  async ready(): Promise<void> {
+    await this.#untilStopped(this.#agent?.ready ?? Promise.resolve());
+  }
+
+  /**
+   * Write the whole machine to a file, from which `Host.restore` makes others. The guest goes on afterwards and has not noticed.
+   * @param isDurable whether the file is on its medium when this settles
+   * @throws DomusError E_SAVE_UNSUPPORTED, E_SAVE_FILE, E_DESTROYED
+   */
+  async save(path: string, { isDurable = true } = {}): Promise<void> {
+    if (this.network) cannotSave('a network');
+    if (this.#disks.size > 0) cannotSave('disks');
+    const { facts } = this.#options;
+    await this.#machine.hold(state => writeMachine(path, facts, state, this.#agent?.state?.(), isDurable));
   }
 
   /** Hash of memory and registers; equal for equal deterministic runs. */

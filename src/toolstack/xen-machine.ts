@@ -13,8 +13,8 @@ import { type ConsoleChannel, createPrimaryConsole } from '../backend/console/st
 import { createBackendHost } from '../backend/host.ts';
 import { NetDevice } from '../backend/net/device.ts';
 import { FolderDevice } from '../backend/p9/device.ts';
-import { type Gfn, maddr } from '../base/brand.ts';
-import { DomusError } from '../base/errors.ts';
+import { frameAddress, type Gfn, mfn } from '../base/brand.ts';
+import { DomusError, invariant } from '../base/errors.ts';
 import type { CpuEngine } from '../cpu/engine.ts';
 import { type Making, makerLink, startMaking } from '../cpu/translator/maker-thread.ts';
 import { Exit } from '../cpu/vcpu/exit.ts';
@@ -29,10 +29,13 @@ import { builderMemory, setMemoryMap } from '../hypervisor/guest-physical.ts';
 import type { Domain } from '../hypervisor/hypervisor.ts';
 import { crashReason, domainCrash, pauseDomain, shutdownCode, unpauseDomain } from '../hypervisor/life.ts';
 import { createMachineHost, type MachineHost, TSC_KHZ } from '../hypervisor/machine-host.ts';
-import { addressOfGfn, takeReference } from '../hypervisor/p2m.ts';
+import { mfnOfGfn, takeReference } from '../hypervisor/p2m.ts';
 import { type Pcpus, startPcpus } from '../hypervisor/pcpus.ts';
 import { runOne } from '../hypervisor/scheduler.ts';
 import type { Station } from '../net/frame.ts';
+import { damaged, RecordType } from '../state/format.ts';
+import { type Records, readDomainRecord, recordOf, restoreDomain } from '../state/restore-domain.ts';
+import { type SavedDomain, type ServiceFrames, saveDomain } from '../state/save-domain.ts';
 import { writeDomainTree } from '../xenstore/domain-tree.ts';
 import { createXenstored, type Xenstored } from '../xenstore/xenstored.ts';
 import { engineModules } from './engine-modules.ts';
@@ -83,6 +86,50 @@ const isParallel = (config: MachineConfig): boolean =>
   config.gdbPort === undefined &&
   config.trace === undefined;
 
+/** A new domain, with the kernel at its beginning. */
+function buildDomain({ hypervisor, processors, engine }: MachineHost, config: MachineConfig): Domain {
+  invariant(config.kernel, 'there is nothing to boot');
+  const domain = createDomain(hypervisor, {
+    p2mCount: P2M_FRAMES,
+    maxPages: config.memoryBytes / PAGE + EXTRA_FRAMES,
+    vcpus: config.vcpus,
+    tscKhz: TSC_KHZ,
+  });
+  const built = buildPvhDomain(builderMemory(domain), {
+    memoryBytes: config.memoryBytes,
+    vcpus: config.vcpus,
+    kernel: config.kernel,
+    initrd: config.initrd,
+    commandLine: config.commandLine,
+  });
+  setMemoryMap(domain, built.memoryMap);
+  processors.attach(domain);
+  for (const vcpu of domain.vcpus) engine.runtime.resetCpu(vcpu.state.block);
+  const boot = domain.vcpus[0];
+  if (!boot) throw new DomusError('E_VCPUS', 'a domain needs a vCPU', 'ask for at least one');
+  setPvhEntryState(boot.block, built.entry, built.startInfo);
+  engine.runtime.updateMode(boot.state.block);
+  engine.runtime.selectTlb(boot.state.block);
+  return domain;
+}
+
+/** The rings of xenstore and the first console: their pages, grants and ports, as the domain finds them. */
+function serviceFrames(domain: Domain): ServiceFrames {
+  const service = (page: Gfn, grant: number, pfnParam: number, portParam: number): number => {
+    seedGrant(domain, grant, page, 0);
+    domain.state.hvmParams.set(pfnParam, BigInt(page));
+    domain.state.hvmParams.set(portParam, BigInt(allocUnboundFor(domain)));
+    const frame = mfnOfGfn(domain, page);
+    // Held for as long as the machine lives: a guest that gives the page away must not have it used for something else.
+    takeReference(domain.hypervisor, frame);
+    return frame;
+  };
+  return {
+    store: service(SpecialPage.xenstore, GRANT_XENSTORE, HvmParam.STORE_PFN, HvmParam.STORE_EVTCHN),
+    console: service(SpecialPage.console, GRANT_CONSOLE, HvmParam.CONSOLE_PFN, HvmParam.CONSOLE_EVTCHN),
+  };
+}
+
 /** Build a domain from the configuration; nothing runs before `start`. @throws DomusError */
 export async function createXenMachine(config: MachineConfig): Promise<GuestMachine> {
   const machine = new XenMachine(config);
@@ -107,6 +154,9 @@ export class XenMachine implements GuestMachine {
   readonly #config: MachineConfig;
   readonly #host: MachineHost;
   readonly #domain: Domain;
+  readonly #services: ServiceFrames;
+  /** Lets the domain run for the first time. */
+  #begin: (() => void) | undefined;
   readonly #xenstored: Xenstored;
   readonly #channels: ConsoleChannel[] = [];
   #onShutdown: (shutdown: Shutdown) => void = () => {};
@@ -130,7 +180,8 @@ export class XenMachine implements GuestMachine {
 
   constructor(config: MachineConfig) {
     this.#config = config;
-    const { platform } = config;
+    const { platform, saved } = config;
+    const record = saved && readDomainRecord(saved.records);
     const isShared = isParallel(config);
     if (config.engine === 'translator' && !config.translatesInPlace) {
       const nrThreads = isShared ? config.pcpus : 1;
@@ -146,6 +197,7 @@ export class XenMachine implements GuestMachine {
       guestBytes: config.memoryBytes + EXTRA_FRAMES * PAGE,
       vcpus: config.vcpus,
       policy: this.#policy,
+      ...(saved && record && { startNs: record.systemTimeNs, pages: saved.pages }),
       ...(isShared && { parallel: { pcpu: 0 } }),
       notices: {
         ...traceNotices(config.trace),
@@ -155,27 +207,18 @@ export class XenMachine implements GuestMachine {
     });
     const { hypervisor, processors, engine } = this.#host;
     this.#making?.begin(hypervisor.memory);
-    this.#domain = createDomain(hypervisor, {
-      p2mCount: P2M_FRAMES,
-      maxPages: config.memoryBytes / PAGE + EXTRA_FRAMES,
-      vcpus: config.vcpus,
-      tscKhz: TSC_KHZ,
-    });
-    const built = buildPvhDomain(builderMemory(this.#domain), {
-      memoryBytes: config.memoryBytes,
-      vcpus: config.vcpus,
-      kernel: config.kernel,
-      initrd: config.initrd,
-      commandLine: config.commandLine,
-    });
-    setMemoryMap(this.#domain, built.memoryMap);
-    processors.attach(this.#domain);
-    for (const vcpu of this.#domain.vcpus) engine.runtime.resetCpu(vcpu.state.block);
-    const boot = this.#domain.vcpus[0];
-    if (!boot) throw new DomusError('E_VCPUS', 'a domain needs a vCPU', 'ask for at least one');
-    setPvhEntryState(boot.block, built.entry, built.startInfo);
-    engine.runtime.updateMode(boot.state.block);
-    engine.runtime.selectTlb(boot.state.block);
+    if (saved) {
+      const restored = this.#orNothing(() =>
+        restoreDomain(hypervisor, processors, engine.runtime, saved.records, saved.nrPages),
+      );
+      this.#domain = restored.domain;
+      this.#services = restored.services;
+      this.#begin = restored.begin;
+    } else {
+      this.#domain = buildDomain(this.#host, config);
+      this.#services = serviceFrames(this.#domain);
+      this.#begin = () => unpauseDomain(this.#domain);
+    }
 
     traceEngine(engine, config.trace);
     this.#debug = debugDomain({
@@ -190,13 +233,18 @@ export class XenMachine implements GuestMachine {
     });
 
     this.#xenstored = createXenstored({ wake: () => platform.pacer.wake() });
+    if (saved) this.#orNothing(() => this.#restoreXenstore(saved.records));
     this.consoles = [...this.#attachRings(), ...this.#attachConsoles()].map(channel => this.#stream(channel));
     for (const [devid, network] of (config.networks ?? []).entries()) this.#attachNetwork(network, devid);
     for (const [devid, folder] of (config.folders ?? []).entries()) this.#attachFolder(folder, devid);
-    this.disks = (config.disks ?? []).map(disk => this.attachDisk(disk));
+    this.disks = (config.disks ?? []).map(disk => this.#attachDisk(disk, saved !== undefined));
   }
 
-  attachDisk({ disk, name, devid, queueDepth, limits }: MachineDisk): AttachedDisk {
+  attachDisk(disk: MachineDisk): AttachedDisk {
+    return this.#attachDisk(disk, false);
+  }
+  /** @param isKnown the domain was restored with it */
+  #attachDisk({ disk, name, devid, queueDepth, limits }: MachineDisk, isKnown: boolean): AttachedDisk {
     const { platform } = this.#config;
     const { promise: gone, resolve } = Promise.withResolvers<void>();
     const device = createBlockDevice({
@@ -205,6 +253,7 @@ export class XenMachine implements GuestMachine {
       defer: this.#defer,
       domid: this.#domain.id,
       devid,
+      isRestored: isKnown,
       disk,
       name,
       queueDepth,
@@ -252,6 +301,7 @@ export class XenMachine implements GuestMachine {
       defer: this.#defer,
       domid: this.#domain.id,
       devid,
+      isRestored: this.#config.saved !== undefined,
       mac: network.mac,
       mtu: network.mtu,
       cable: { receive: frame => outside?.receive(frame) },
@@ -275,44 +325,42 @@ export class XenMachine implements GuestMachine {
   }
 
   /** Ring page and event channel of one of the services that every domain has from the start. */
-  #service(page: Gfn, grant: number, pfnParam: number, portParam: number, onEvent: () => void) {
+  #service(frame: number, portParam: number, onEvent: () => void) {
     const { hypervisor } = this.#host;
-    const guestPort = allocUnboundFor(this.#domain);
+    const guestPort = Number(this.#domain.state.hvmParams.get(portParam));
     const port = bindToGuest(this.#domain, guestPort, onEvent);
-    seedGrant(this.#domain, grant, page, 0);
-    this.#domain.state.hvmParams.set(pfnParam, BigInt(page));
-    this.#domain.state.hvmParams.set(portParam, BigInt(guestPort));
-    const ringAddress = maddr(addressOfGfn(this.#domain, page));
-    // Held for as long as the machine lives: a guest that gives the page away must not have it used for something else.
-    takeReference(hypervisor, ringAddress >>> 12);
+    if (port < 0) throw damaged('an event channel that every domain has is missing');
     return {
-      ringAddress,
+      ringAddress: frameAddress(mfn(frame)),
       guestPort,
       notify: () => void notify(hypervisor, port),
     };
   }
 
-  /** xenstore and the first console. */
-  #attachRings(): ConsoleChannel[] {
+  /** What may fail while the machine is being made: then its thread ends too. */
+  #orNothing<T>(task: () => T): T {
+    try {
+      return task();
+    } catch (error) {
+      void this.#making?.end();
+      throw error;
+    }
+  }
+
+  #restoreXenstore(records: Records): void {
+    const { memory } = this.#host.hypervisor;
+    const state = recordOf(records, RecordType.xenstore, 'xenstore');
+    const service = this.#service(this.#services.store, HvmParam.STORE_EVTCHN, () => connection?.onEvent());
+    this.#xenstored.restore(state, domid => (domid === this.#domain.id ? { memory, ...service } : undefined));
+    const connection = this.#xenstored.connection(this.#domain.id);
+    if (!connection) throw damaged('xenstore does not know the domain');
+  }
+
+  #introduceToXenstore(consolePort: number): void {
     const { memory } = this.#host.hypervisor;
     const { id: domid } = this.#domain;
-    const store = this.#service(
-      SpecialPage.xenstore,
-      GRANT_XENSTORE,
-      HvmParam.STORE_PFN,
-      HvmParam.STORE_EVTCHN,
-      () => connection.onEvent(),
-    );
+    const store = this.#service(this.#services.store, HvmParam.STORE_EVTCHN, () => connection.onEvent());
     const connection = this.#xenstored.introduceDomain({ domid, memory, ...store });
-    const console = this.#service(
-      SpecialPage.console,
-      GRANT_CONSOLE,
-      HvmParam.CONSOLE_PFN,
-      HvmParam.CONSOLE_EVTCHN,
-      () => channel.onEvent(),
-    );
-    const defer = this.#defer;
-    const channel = createPrimaryConsole({ domid, memory, defer, ...console });
     const xs = this.#xenstored.client();
     writeDomainTree(xs, {
       domid,
@@ -323,7 +371,16 @@ export class XenMachine implements GuestMachine {
       storeGfn: SpecialPage.xenstore,
       storePort: store.guestPort,
     });
-    writePrimaryConsoleKeys(xs, { domid, gfn: SpecialPage.console, port: console.guestPort });
+    writePrimaryConsoleKeys(xs, { domid, gfn: SpecialPage.console, port: consolePort });
+  }
+
+  /** xenstore and the first console. */
+  #attachRings(): ConsoleChannel[] {
+    const { memory } = this.#host.hypervisor;
+    const { id: domid } = this.#domain;
+    const console = this.#service(this.#services.console, HvmParam.CONSOLE_EVTCHN, () => channel.onEvent());
+    const channel = createPrimaryConsole({ domid, memory, defer: this.#defer, ...console });
+    if (!this.#config.saved) this.#introduceToXenstore(console.guestPort);
     this.#channels.push(channel);
     return [channel];
   }
@@ -338,6 +395,7 @@ export class XenMachine implements GuestMachine {
         defer: this.#defer,
         domid: this.#domain.id,
         devid: i + 1,
+        isRestored: this.#config.saved !== undefined,
       }),
     );
     const channels = devices.map(device => device.stream);
@@ -391,11 +449,14 @@ export class XenMachine implements GuestMachine {
         modules: engineModules(),
         policy: this.#policy,
         clock: platform.clock,
+        pages: this.#config.saved?.pages,
         makers: this.#making?.links ?? [],
         called: () => platform.pacer.wake(),
         failed: error => this.#fail(error),
       });
     }
+    // A restored domain's devices connect before it runs.
+    if (this.#config.saved) locked(this.#host.hypervisor, () => this.#serveBackends());
     // With a debugger the first instruction is its to allow.
     if (!this.#gdb) this.resume();
   }
@@ -411,7 +472,7 @@ export class XenMachine implements GuestMachine {
     try {
       await pcpus.ready;
       if (!this.#isRunning) return;
-      locked(hypervisor, () => unpauseDomain(this.#domain));
+      locked(hypervisor, () => this.#unpause());
       while (this.#isRunning && !this.#isPaused) {
         locked(hypervisor, () => {
           pcpus.answer();
@@ -539,8 +600,72 @@ export class XenMachine implements GuestMachine {
       this.#loop = this.#serve(this.#pcpus);
       return;
     }
-    unpauseDomain(this.#domain);
+    this.#unpause();
     this.#loop = this.#run();
+  }
+  #unpause(): void {
+    const begin = this.#begin ?? (() => unpauseDomain(this.#domain));
+    this.#begin = undefined;
+    begin();
+  }
+
+  async hold<T>(task: (state: SavedDomain) => T | Promise<T>): Promise<T> {
+    if (!this.#isRunning) throw new DomusError('E_DESTROYED', 'the guest does not run', 'start another one');
+    if (this.#folderDevices.length > 0) {
+      throw new DomusError(
+        'E_SAVE_UNSUPPORTED',
+        "a guest with shared folders cannot be saved: the files that it has open are the host's",
+        'start it without -v, and give it a disk',
+      );
+    }
+    const wasPaused = this.#isPaused;
+    await this.#halt();
+    try {
+      await this.#quiesce();
+      const { hypervisor, engine } = this.#host;
+      const state = locked(hypervisor, () => saveDomain(this.#domain, engine.runtime, this.#services));
+      const { entropy } = this.#config.platform;
+      const chance = entropy.state && { type: RecordType.chance, payload: entropy.state() };
+      return await task({
+        pages: state.pages,
+        records: [
+          ...state.records,
+          { type: RecordType.xenstore, payload: this.#xenstored.save() },
+          ...(chance ? [chance] : []),
+        ],
+      });
+    } finally {
+      if (!wasPaused) this.#goOn();
+    }
+  }
+  /** Stop the loop. Where this thread runs the vCPUs, that is all, and nobody in the domain can tell. */
+  async #halt(): Promise<void> {
+    if (this.#pcpus) {
+      await this.pause();
+      return;
+    }
+    this.#isPaused = true;
+    this.#config.platform.pacer.wake();
+    await this.#loop;
+  }
+  #goOn(): void {
+    if (this.#pcpus) {
+      this.resume();
+      return;
+    }
+    if (!this.#isPaused || !this.#isRunning) return;
+    this.#isPaused = false;
+    this.#loop = this.#run();
+  }
+  /** Until the backends have done all that the domain asked them for. */
+  async #quiesce(): Promise<void> {
+    const { hypervisor } = this.#host;
+    for (;;) {
+      locked(hypervisor, () => this.#serveBackends());
+      const busy = [...this.#blockDevices].find(device => device.running > 0);
+      if (!busy && !this.#hasWork()) return;
+      await (busy?.pending ?? this.#config.platform.pacer.breathe());
+    }
   }
 
   onShutdown(listener: (shutdown: Shutdown) => void): void {
@@ -560,7 +685,8 @@ export class XenMachine implements GuestMachine {
     return { instructions: this.instructions(), vcpus };
   }
   stateHash(): string {
-    return hashMachine(this.#host.hypervisor.memory, this.#domain);
+    const { hypervisor, engine } = this.#host;
+    return hashMachine(hypervisor.memory, this.#domain, block => engine.runtime.getFlags(block));
   }
 
   async #stopPcpus(): Promise<void> {
@@ -590,6 +716,7 @@ export class XenMachine implements GuestMachine {
     for (const task of this.#deferred.splice(0)) task();
     for (const { device } of this.#folderDevices) device.remove(true);
     await Promise.all(this.#folderDevices.map(({ closed }) => closed));
+    this.#config.saved?.close();
     // The machine's memory goes with this object: nothing else refers to it.
     for (const channel of this.#channels) channel.close();
   }

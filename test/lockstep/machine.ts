@@ -93,6 +93,7 @@ export function createLockstepMachine(options: {
       random: nothing,
       portIn: () => 0xffff_ffff,
       portOut: nothing,
+      pageIn: nothing,
       mmioRead: nothing,
       mmioWrite: nothing,
       rdmsr: () => 1,

@@ -105,6 +105,7 @@ export function createGuestCpu(control: { cr0?: bigint; cr4?: bigint; xcr0?: big
       random: nothing,
       portIn: () => 0xffff_ffff,
       portOut: nothing,
+      pageIn: nothing,
       mmioRead: nothing,
       mmioWrite: nothing,
       rdmsr: refuse,

@@ -24,6 +24,8 @@ export interface BlockDeviceOptions extends Omit<BlockServerOptions, 'host'> {
   readonly host: CopyingHost;
   /** See vdev.ts. */
   readonly devid: number;
+  /** The domain was restored, and has the device's keys already. */
+  readonly isRestored?: boolean | undefined;
   /** Told to tools. */
   readonly name?: string | undefined;
   readonly backendDomid?: number;
@@ -83,6 +85,10 @@ export class BlockDevice {
         options.onRemoved?.();
       },
     });
+    if (options.isRestored) {
+      this.#half.resume();
+      return;
+    }
     writeBlockDeviceKeys(xs, this.#keys);
     this.#half.start();
   }
@@ -96,6 +102,10 @@ export class BlockDevice {
   }
   get counters(): BlockCounters {
     return this.#server.counters;
+  }
+  /** Requests on their way to the disk. */
+  get running(): number {
+    return this.#server.running;
   }
   /** See BlockServer.pending. */
   get pending(): Promise<unknown> | undefined {
@@ -158,7 +168,9 @@ export class BlockDevice {
     }
     this.#link = { key, disconnect };
     const { xs, backendDomid = 0, disk } = this.#options;
-    writeDiskFacts(xs, this.#half.path, domid, backendDomid, disk);
+    // A restored domain has read them.
+    if (this.#half.state !== XenbusState.connected)
+      writeDiskFacts(xs, this.#half.path, domid, backendDomid, disk);
     this.#half.switch(XenbusState.connected);
     for (const queue of opened) this.#server.serve(queue);
   }

@@ -24,6 +24,8 @@ export interface ConsoleDeviceOptions {
   /** 1 to 9. */
   readonly devid: number;
   readonly backendDomid?: number;
+  /** The domain was restored, and has the device's keys already. */
+  readonly isRestored?: boolean;
   /** Told to the domain as the console's name. */
   readonly name?: string;
   readonly faults?: Faults<ConsoleTransfer | 'connect'>;
@@ -60,6 +62,10 @@ export class ConsoleDevice {
         options.onRemoved?.();
       },
     });
+    if (options.isRestored) {
+      this.#half.resume();
+      return;
+    }
     writeConsoleDeviceKeys(xs, { domid, devid, backendDomid, name });
     this.#half.start();
   }

@@ -33,6 +33,8 @@ export interface NetDeviceOptions {
   readonly domid: number;
   readonly devid: number;
   readonly backendDomid?: number;
+  /** The domain was restored, and has the device's keys already. */
+  readonly isRestored?: boolean;
   readonly mac: MacAddress;
   readonly mtu: number;
   /** Queues that the domain may ask for. */
@@ -83,6 +85,10 @@ export class NetDevice implements Station {
         options.onRemoved?.();
       },
     });
+    if (options.isRestored) {
+      this.#half.resume();
+      return;
+    }
     writeNetDeviceKeys(xs, { domid, devid, backendDomid, mac, mtu, maxQueues: this.#maxQueues });
     this.#half.start();
   }

@@ -251,6 +251,16 @@ const options = {
     parse: checkName,
   }),
   remove: flag({ name: 'rm', summary: 'with -d: forget the guest and its log as soon as it has ended' }),
+  from: option({
+    name: 'from',
+    placeholder: 'FILE',
+    summary: 'go on from a saved machine instead of booting one',
+    parse: text => text,
+  }),
+  noSnapshot: flag({
+    name: 'no-snapshot',
+    summary: 'boot, even where a machine that has booted is kept from an earlier run',
+  }),
   quiet: flag({ name: 'quiet', short: 'q', summary: 'show no progress' }),
 };
 
@@ -459,6 +469,8 @@ async function runGuest(
   const request: RunOptions = {
     ...(image !== undefined && { image }),
     command,
+    isPrepared: !values.noSnapshot,
+    ...(values.from !== undefined && { from: values.from }),
     memory: values.memory,
     vcpus: values.vcpus,
     pcpus: values.pcpus,

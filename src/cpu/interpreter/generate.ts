@@ -348,6 +348,8 @@ function emitPseudo(
       return;
     }
     case Pseudo.crossing: {
+      // A fault costs as little as one of an instruction that is not decoded yet: nobody shall see what is.
+      uncount();
       const table = code.let(w.load('i32', 4, record, CROSSING_TABLE));
       const behind = code.let(w.add(w.load('i64', 8, cpu, V.codePage), w.i64(4096)));
       const entry = code.let(tlbEntry(w.load('i32', 4, cpu, V.tlbExec), behind));
@@ -359,12 +361,10 @@ function emitPseudo(
         const outcome = code.let(x.runtime('checkCrossing', record));
         code.brIf(loop.fault, w.eq(outcome, w.i32(1)));
         code.if(outcome, () => {
-          uncount();
           code.store(8, cpu, ripOfRecord(), V.rip);
           code.br(loop.reload);
         });
       });
-      uncount();
       x.leaveNext();
       return;
     }

@@ -43,6 +43,7 @@ export function createTestMachine(host: Partial<RuntimeImports> = {}, nrVcpus = 
   }
   const runtime = createRuntime(module, memory, {
     decode: () => 0,
+    pageIn: () => {},
     mmioRead: () => {},
     mmioWrite: () => {},
     rdmsr: () => 1,

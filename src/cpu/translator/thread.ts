@@ -40,6 +40,7 @@ function take(message: MakerMessage): void {
   const memory = viewMachineMemory(message.memory);
   const runtime = createRuntime(module, memory, {
     decode: unused,
+    pageIn: unused,
     mmioRead: unused,
     mmioWrite: unused,
     rdmsr: unused,

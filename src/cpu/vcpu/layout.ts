@@ -251,8 +251,19 @@ export const JUMP_TARGETS_OFFSET = HEAT_OFFSET + HEAT_ENTRIES * 2;
 /** Size of the whole block: state and tables, a multiple of the page size. */
 export const VCPU_BLOCK_BYTES = JUMP_TARGETS_OFFSET + JUMP_TARGETS * JumpTarget.size;
 
-/** p2m entry: mfn in the low 20 bits, type above. An entry of 0 is not mapped (reads as all ones, writes vanish). */
-export const P2m = { mfnMask: 0xfffff, typeShift: 20, invalid: 0, ram: 1, readOnly: 2, mmio: 3 } as const;
+/**
+ * p2m entry: mfn in the low 20 bits, type above. An entry of 0 is not mapped (reads as all ones, writes vanish). A `paged` one is
+ * RAM that has no frame yet: instead of the mfn it has the number of the page that it is filled with, 0 for zeros.
+ */
+export const P2m = {
+  mfnMask: 0xfffff,
+  typeShift: 20,
+  invalid: 0,
+  ram: 1,
+  readOnly: 2,
+  mmio: 3,
+  paged: 4,
+} as const;
 
 /** Width of guest-physical addresses (MAXPHYADDR); higher bits are reserved in page tables and CR3. */
 export const PHYSICAL_ADDRESS_BITS = 40;

@@ -27,16 +27,24 @@ export function channelOf(domain: Domain, port: number): ChannelRecord | undefin
   return port > 0 && port < domain.state.nrPorts ? channelAt(domain, port) : undefined;
 }
 
+/** Have records for at least `count` ports. False when that is more than the domain may have, or memory is used up. */
+export function growEventTable(domain: Domain, count: number): boolean {
+  const { state, hypervisor } = domain;
+  if (count > Math.ceil((state.maxPort + 1) / CHANNELS_PER_FRAME) * CHANNELS_PER_FRAME) return false;
+  while (state.nrPorts < count) {
+    if (hypervisor.frames.nrFree === 0) return false;
+    const index = state.nrPorts / CHANNELS_PER_FRAME;
+    eventTable(domain).channels.set(index, frameAddress(takeFrame(hypervisor)));
+    state.nrPorts = (index + 1) * CHANNELS_PER_FRAME;
+  }
+  return true;
+}
+
 /** A free port, or -ENOSPC. The caller sets its state. */
 export function takeFreePort(domain: Domain): number {
-  const { state, hypervisor } = domain;
+  const { state } = domain;
   for (let port = 1; port <= state.maxPort; port++) {
-    if (port >= state.nrPorts) {
-      if (hypervisor.frames.nrFree === 0) return -XEN_ENOSPC;
-      const index = Math.floor(port / CHANNELS_PER_FRAME);
-      eventTable(domain).channels.set(index, frameAddress(takeFrame(hypervisor)));
-      state.nrPorts = (index + 1) * CHANNELS_PER_FRAME;
-    }
+    if (port >= state.nrPorts && !growEventTable(domain, port + 1)) return -XEN_ENOSPC;
     const channel = channelAt(domain, port);
     if (channel.state !== Channel.free || isBusy(domain, port)) continue;
     channel.notifyVcpu = 0;

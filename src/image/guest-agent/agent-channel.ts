@@ -7,6 +7,7 @@
  */
 import { DomusError } from '../../base/errors.ts';
 import { type ConsoleStream, consoleWriter } from '../console-writer.ts';
+import type { AgentState } from './agent-state.ts';
 import { DATA_BYTES, encodeFrame, Frame, frameParser, numberOf, SESSIONS, VERSION } from './frames.ts';
 import { type RunningCommand, Session } from './session.ts';
 import { type CommandSpec, encodeStart } from './start.ts';
@@ -18,6 +19,8 @@ export interface AgentChannel {
   readonly isReusable: boolean;
   /** Start a command. @throws DomusError E_RUN_ARGUMENT, E_BUSY */
   run(command: CommandSpec): RunningCommand;
+  /** What another host needs to go on with the guest. */
+  state(): AgentState;
   /** Ask the guest to power off. */
   stop(): void;
   /**
@@ -32,6 +35,8 @@ export interface AgentChannelOptions {
   readonly isThrowaway?: boolean;
   /** How START is written, where it is not the agent itself that reads it. */
   readonly encode?: (spec: CommandSpec) => Uint8Array;
+  /** The guest was restored: the state of its channel, and the payload of RESUME. */
+  readonly resume?: { readonly state: AgentState; readonly payload: Uint8Array } | undefined;
   /** What FAILED says, likewise. */
   readonly explain?: (payload: Uint8Array) => Error;
 }
@@ -46,10 +51,11 @@ function guestFailure(payload: Uint8Array): Error {
 
 export function openAgentChannel(
   channel: ConsoleStream,
-  { isThrowaway = false, encode = encodeStart, explain = guestFailure }: AgentChannelOptions = {},
+  { isThrowaway = false, encode = encodeStart, explain = guestFailure, resume }: AgentChannelOptions = {},
 ): AgentChannel {
   const ready = Promise.withResolvers<void>();
   ready.promise.catch(() => {});
+  let isReady = false;
   const writer = consoleWriter(channel);
   const sessions = new Map<number, Session>();
   let failure: unknown;
@@ -73,7 +79,7 @@ export function openAgentChannel(
     if (type === Frame.ready) {
       if (value !== VERSION)
         throw new DomusError('E_CHANNEL', 'the agent in the guest is of another version');
-      ready.resolve();
+      becomeReady();
       return;
     }
     if (type === Frame.failed) throw explain(payload);
@@ -81,6 +87,24 @@ export function openAgentChannel(
     if (type === Frame.exit && value !== undefined) sessions.delete(id);
     session?.receive(type, stream, payload, value);
   });
+  const becomeReady = (): void => {
+    isReady = true;
+    ready.resolve();
+  };
+  if (resume) {
+    const { state, payload } = resume;
+    parse(state.received);
+    void writer.write(state.unsent);
+    if (state.isReady) {
+      void writer.write(encodeFrame({ type: Frame.resume, stream: 0, session: 0 }, payload));
+      becomeReady();
+    }
+    for (const { id, owed } of state.sessions) {
+      const session = new Session((type, stream, bytes) => send(type, stream, id, bytes), false);
+      sessions.set(id, session);
+      session.adopt(owed);
+    }
+  }
   channel.onData(bytes => {
     if (failure !== undefined) return;
     try {
@@ -123,6 +147,12 @@ export function openAgentChannel(
       }
       return session;
     },
+    state: () => ({
+      isReady,
+      received: parse.partial(),
+      unsent: writer.waiting(),
+      sessions: Array.from(sessions, ([id, { owed }]) => ({ id, owed })),
+    }),
     stop: () => void send(Frame.stop, 0, 0, NOTHING),
     finish(reason) {
       fail(

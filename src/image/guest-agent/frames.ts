@@ -10,6 +10,7 @@
  *     SIGNAL  host     u32: a Linux signal number
  *     RESIZE  host     u16 rows, u16 columns
  *     STOP    host     the guest is to power itself off
+ *     RESUME  host     the guest is a restored one: u64 seconds, u64 nanoseconds since 1970, then RESUME_SEED_BYTES of randomness
  *     READY   agent    u32: version of the protocol
  *     EXIT    agent    u32: exit code; the last frame of a session
  *     FAILED  init     text: why the guest cannot run commands
@@ -29,12 +30,13 @@ export const Frame = {
   ready: 8,
   exit: 9,
   failed: 10,
+  resume: 11,
 } as const;
 export const STDIN = 0;
 export const STDOUT = 1;
 export const STDERR = 2;
 /** Version of the protocol; an agent of another one is refused. */
-export const VERSION = 1;
+export const VERSION = 2;
 
 export const HEADER_BYTES = 8;
 /** Of a stream, not yet taken by the other side. */
@@ -43,6 +45,8 @@ export const WINDOW_BYTES = 65536;
 export const DATA_BYTES = 16384;
 /** Longest payload of START. */
 export const START_BYTES = 262144;
+/** Of what the guest's generator of random numbers is seeded with after a restore. */
+export const RESUME_SEED_BYTES = 64;
 /** Sessions at the same time. */
 export const SESSIONS = 64;
 
@@ -78,19 +82,23 @@ export function numbers(bytes: 2 | 4, ...values: readonly number[]): Uint8Array 
 export const numberOf = (payload: Uint8Array): number | undefined =>
   payload.length === 4 ? new DataView(payload.buffer, payload.byteOffset, 4).getUint32(0, true) : undefined;
 
-/**
- * Puts frames together out of pieces. The payload is the receiver's own.
- * @throws DomusError E_CHANNEL for a frame longer than `limitBytes`
- */
+/** Takes pieces as they come. @throws DomusError E_CHANNEL for a frame that is too long */
+export interface FrameParser {
+  (bytes: Uint8Array): void;
+  /** What has come of a frame that is not complete: another parser can go on with it. */
+  partial(): Uint8Array;
+}
+
+/** Puts frames of at most `limitBytes` together out of pieces. The payload is the receiver's own. */
 export function frameParser(
   limitBytes: number,
   receive: (head: FrameHead, payload: Uint8Array) => void,
-): (bytes: Uint8Array) => void {
+): FrameParser {
   const header = new Uint8Array(HEADER_BYTES);
   const view = new DataView(header.buffer);
   let have = 0;
   let payload: Uint8Array | undefined;
-  return bytes => {
+  const parse = (bytes: Uint8Array): void => {
     let at = 0;
     while (at < bytes.length) {
       if (have < HEADER_BYTES) {
@@ -114,4 +122,12 @@ export function frameParser(
       receive({ type: view.getUint8(0), stream: view.getUint8(1), session: view.getUint16(2, true) }, target);
     }
   };
+  return Object.assign(parse, {
+    partial() {
+      const whole = new Uint8Array(have);
+      whole.set(header.subarray(0, Math.min(have, HEADER_BYTES)));
+      if (payload) whole.set(payload.subarray(0, have - HEADER_BYTES), HEADER_BYTES);
+      return whole;
+    },
+  });
 }

@@ -81,6 +81,11 @@ class OutputStream {
     this.#untold = 0;
   }
 
+  /** What has come and was not told to be taken. */
+  get owed(): number {
+    return this.#waiting + this.#untold;
+  }
+
   async drained(): Promise<void> {
     await this.#taken;
   }
@@ -139,6 +144,18 @@ export class Session implements RunningCommand {
   #end(): void {
     this.#hasEnded = true;
     this.#onCredit();
+  }
+
+  /** Of output and error output: what the guest has not been told to be taken. */
+  get owed(): readonly [number, number] {
+    return [this.#stdout.owed, this.#stderr.owed];
+  }
+
+  /** Go on with a command that another host began: it reads the end of its input, and its output goes nowhere. */
+  adopt([output, errors]: readonly [number, number]): void {
+    if (output > 0) this.#say(Frame.credit, STDOUT, numbers(4, output));
+    if (errors > 0) this.#say(Frame.credit, STDERR, numbers(4, errors));
+    this.closeStdin();
   }
 
   onStdout(listener: OutputListener): void {

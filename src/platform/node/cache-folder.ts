@@ -4,7 +4,19 @@
  */
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, existsSync, openSync, readSync } from 'node:fs';
-import { access, chmod, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import {
+  access,
+  chmod,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -89,6 +101,12 @@ export async function fileAgeMs(path: string): Promise<number | undefined> {
     if (isMissing(error)) return undefined;
     throw error;
   }
+}
+
+/** Make a file as young as can be. One that cannot be changed stays as it is. */
+export async function touch(path: string): Promise<void> {
+  const now = Date.now() / 1000;
+  await utimes(path, now, now).catch(() => {});
 }
 
 export async function isWritable(path: string): Promise<boolean> {

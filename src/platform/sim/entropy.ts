@@ -17,14 +17,18 @@ function spread(seed: number): () => number {
   };
 }
 
-/** `seed` is an integer from 0 to 2^53 - 1; every bit of it counts. */
-export function createSeededEntropy(seed: number): Entropy {
+/** `seed` is an integer from 0 to 2^53 - 1; every bit of it counts. `from` is a state to go on from, 16 bytes. */
+export function createSeededEntropy(seed: number, from?: Uint8Array): Entropy {
   const low = spread(seed);
   const high = spread(Math.floor(seed / 2 ** 32) ^ 0x5bd1e995);
   let s0 = low() ^ high();
   let s1 = low() ^ high();
   let s2 = low() ^ high();
   let s3 = low() ^ high();
+  if (from) {
+    const view = new DataView(from.buffer, from.byteOffset, 16);
+    [s0, s1, s2, s3] = [0, 4, 8, 12].map(at => view.getInt32(at, true)) as [number, number, number, number];
+  }
   if ((s0 | s1 | s2 | s3) === 0) s0 = 1;
 
   const next = (): number => {
@@ -48,5 +52,6 @@ export function createSeededEntropy(seed: number): Entropy {
         word >>>= 8;
       }
     },
+    state: () => new Uint8Array(Int32Array.of(s0, s1, s2, s3).buffer),
   };
 }

@@ -20,6 +20,7 @@ export const RESIZE: u8 = 6;
 export const STOP: u8 = 7;
 export const READY: u8 = 8;
 export const EXIT: u8 = 9;
+export const RESUME: u8 = 11;
 
 const CHANNEL_OUT: i32 = 1;
 

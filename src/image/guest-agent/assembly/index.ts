@@ -6,6 +6,7 @@
  */
 import * as frames from './frames';
 import { reserve } from './reserve';
+import { resume } from './resume';
 import { drain, feed, limit, receive, SESSIONS, session } from './sessions';
 import { prepare, START_BYTES, setSize, spawn } from './spawn';
 import {
@@ -25,7 +26,7 @@ import {
   waitAny,
 } from './system';
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const CHANNEL: i32 = 0;
 const SIGPIPE: i32 = 13;
 const SIGKILL: i32 = 9;
@@ -49,6 +50,10 @@ let received: i32 = 0;
 function act(type: u8, stream: i32, id: i32): void {
   if (type === frames.STOP) {
     hasEnded = true;
+    return;
+  }
+  if (type === frames.RESUME) {
+    resume(start);
     return;
   }
   if (id >= SESSIONS) return;
@@ -95,7 +100,7 @@ function parse(size: i32): void {
         // Whole frames at once: each write may wake the command.
         if (have + count === length) feed(id, session(id));
       }
-    } else if (type === frames.START) {
+    } else if (type === frames.START || type === frames.RESUME) {
       if (length <= START_BYTES) memory.copy(start + have, input + at, count);
     } else if (length <= 8) {
       memory.copy(small + have, input + at, count);

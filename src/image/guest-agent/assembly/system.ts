@@ -135,3 +135,9 @@ export function powerOff(): void {
   call(162);
   call(169, 0xfee1dead, 672274793, 0x4321fedc);
 }
+
+/** Set the clock to seconds and nanoseconds since 1970, u64 each. */
+export function setClock(time: usize): void {
+  call(227, CLOCK_REALTIME, address(time));
+}
+const CLOCK_REALTIME: i64 = 0;

@@ -1,6 +1,7 @@
 /**
  * Guest-physical memory: the p2m table of the domain turns a guest frame into a machine frame. A frame that is
- * not mapped reads as all ones and forgets what is written, a read-only one forgets too, a device's calls the host.
+ * not mapped reads as all ones and forgets what is written, a read-only one forgets too, a device's calls the host. RAM without a
+ * frame gets one from the host when it is first looked at.
  */
 import {
   FRAME_ENTRY_BYTES,
@@ -9,11 +10,13 @@ import {
   FRAME_TABLE_BASE,
   P2M_mfnMask,
   P2M_mmio,
+  P2M_paged,
   P2M_readOnly,
   P2M_typeShift,
   VCPU_p2m,
   VCPU_p2mCount,
 } from '../generated/layout';
+import { pageIn } from '../host';
 
 /** Machine address of the page, 0 when there is no memory behind it, and its p2m type: results of `resolve`. */
 export let resolvedPage: usize = 0;
@@ -25,7 +28,12 @@ export function resolve(cpu: usize, gpa: u64): void {
   resolvedPage = 0;
   resolvedType = 0;
   if (gfn >= load<u32>(cpu, VCPU_p2mCount)) return;
-  const entry = load<u32>(load<u32>(cpu, VCPU_p2m) + ((gfn as usize) << 2));
+  const at: usize = load<u32>(cpu, VCPU_p2m) + ((gfn as usize) << 2);
+  let entry = load<u32>(at);
+  if (entry >> P2M_typeShift === P2M_paged) {
+    pageIn(cpu, gfn as u32);
+    entry = load<u32>(at);
+  }
   resolvedType = entry >> P2M_typeShift;
   if (resolvedType === 0 || resolvedType >= P2M_mmio) return;
   resolvedPage = (entry & P2M_mfnMask) << 12;

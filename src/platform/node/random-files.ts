@@ -1,0 +1,50 @@
+/** Files that are read here and there while guest code waits, and written as a whole. */
+import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
+
+/** An open file, known by its number in all threads of the process. */
+export interface RandomFile {
+  readonly fd: number;
+  readonly sizeBytes: number;
+}
+
+export const openRandom = (path: string): RandomFile => {
+  const fd = openSync(path, 'r');
+  return { fd, sizeBytes: fstatSync(fd).size };
+};
+export const closeRandom = ({ fd }: RandomFile): void => closeSync(fd);
+
+/** Fill `into` from `position` on; false when the file ends before. */
+export function readFully(fd: number, into: Uint8Array, position: number): boolean {
+  for (let done = 0; done < into.length; ) {
+    const count = readSync(fd, into, done, into.length - done, position + done);
+    if (count === 0) return false;
+    done += count;
+  }
+  return true;
+}
+
+/**
+ * A file that is there as a whole or not at all: `write` gets what appends to it. With `isDurable` it is on its medium when this
+ * returns.
+ */
+export function writeWhole(
+  path: string,
+  write: (append: (bytes: Uint8Array) => void) => void,
+  isDurable: boolean,
+): void {
+  // Named so that a later process can tell whose it was (cache-folder.ts, sweep).
+  const temporary = `${path}.tmp-${process.pid}-0`;
+  const fd = openSync(temporary, 'w', 0o600);
+  try {
+    write(bytes => {
+      for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done);
+    });
+    if (isDurable) fsyncSync(fd);
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  } finally {
+    closeSync(fd);
+  }
+}

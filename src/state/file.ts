@@ -1,0 +1,113 @@
+/** Saved machines as files: written as a whole, read record by record, their pages one by one and only when they are needed. */
+import { PAGE_SIZE } from '../base/brand.ts';
+import { DomusError } from '../base/errors.ts';
+import type { PageFile } from '../hypervisor/page-file.ts';
+import {
+  closeRandom,
+  openRandom,
+  type RandomFile,
+  readFully,
+  writeWhole,
+} from '../platform/node/random-files.ts';
+import {
+  damaged,
+  decodeHeader,
+  decodeRecords,
+  encodeRecords,
+  pagesAt,
+  RecordType,
+  SavedHeader,
+  type SavedRecord,
+  truncated,
+} from './format.ts';
+import type { Records } from './restore-domain.ts';
+import { recordOf } from './restore-domain.ts';
+import type { SavedPages } from './save-map.ts';
+
+/** Pages that one write takes. */
+const BATCH_PAGES = 64;
+
+/** @throws DomusError E_SAVE_FILE */
+export function writeSaved(
+  path: string,
+  records: readonly SavedRecord[],
+  pages: SavedPages,
+  isDurable: boolean,
+): void {
+  const batch = new Uint8Array(BATCH_PAGES * PAGE_SIZE);
+  try {
+    writeWhole(
+      path,
+      append => {
+        append(encodeRecords(records, pages.count));
+        let used = 0;
+        for (let i = 0; i < pages.count; i++) {
+          batch.set(pages.get(i), used);
+          used += PAGE_SIZE;
+          if (used < batch.length && i + 1 < pages.count) continue;
+          append(batch.subarray(0, used));
+          used = 0;
+        }
+      },
+      isDurable,
+    );
+  } catch (cause) {
+    throw fileError(`cannot write ${path}`, cause);
+  }
+}
+
+const fileError = (what: string, cause: unknown): DomusError => {
+  const text = cause instanceof Error ? cause.message : String(cause);
+  return new DomusError(
+    'E_SAVE_FILE',
+    `${what}: ${text}`,
+    'check its name, its rights and the room on its disk',
+    {
+      cause,
+    },
+  );
+};
+
+export interface SavedFile {
+  readonly records: Records;
+  readonly nrPages: number;
+  readonly pages: PageFile;
+  /** No page can be read any more. */
+  close(): void;
+}
+
+/**
+ * Open a saved machine. Header and records are checked now, pages when they are read.
+ * @throws DomusError E_SAVE_FILE, E_SAVE_FOREIGN, E_SAVE_VERSION, E_SAVE_TRUNCATED, E_SAVE_DAMAGED
+ */
+export function openSaved(path: string): SavedFile {
+  let file: RandomFile;
+  try {
+    file = openRandom(path);
+  } catch (cause) {
+    throw fileError(`cannot read ${path}`, cause);
+  }
+  try {
+    const { fd, sizeBytes } = file;
+    const header = new Uint8Array(Math.min(SavedHeader.size, sizeBytes));
+    readFully(fd, header, 0);
+    const { recordBytes, nrRecords, nrPages } = decodeHeader(header, sizeBytes);
+    const bytes = new Uint8Array(recordBytes);
+    if (!readFully(fd, bytes, SavedHeader.size)) throw truncated('its records');
+    const records = decodeRecords(bytes, nrRecords);
+    const payload = recordOf(records, RecordType.pages, 'page checks');
+    if (payload.length !== 4 * nrPages) throw damaged('the checks of its pages');
+    // Shared, so that every thread that runs vCPUs has them.
+    const checks = new Uint32Array(new SharedArrayBuffer(4 * nrPages));
+    new Uint8Array(checks.buffer).set(payload);
+    return {
+      records,
+      nrPages,
+      pages: { fd, offset: pagesAt(recordBytes), checks },
+      close: () => closeRandom(file),
+    };
+  } catch (error) {
+    closeRandom(file);
+    throw error;
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * Prepared machines: saved when the agent was ready for its first command, so that later runs need not boot. One for each set of
+ * things that a boot depends on, in the cache; those that were used last stay.
+ *
+ *     prepared/<hash of all that the guest is made of>
+ */
+import { openImageCache } from '../image/cache.ts';
+import { DEFAULT_KERNEL_PACKAGE, isKernelPackageName, USERLAND_PACKAGE } from '../image/debian.ts';
+import { GUEST_INIT } from '../image/guest-init/init.ts';
+import {
+  fileAgeMs,
+  fileExists,
+  joinPath,
+  listFolder,
+  makeFolder,
+  removeFile,
+  sweep,
+  touch,
+} from '../platform/node/cache-folder.ts';
+import { readAsset, readPackageVersion } from '../platform/node/files.ts';
+import { sha256Hex } from '../platform/node/native-codecs.ts';
+import { commandLineFor } from './plan-boot.ts';
+
+/** Each has the pages that its guest has written: some 60 MiB. */
+const KEPT = 4;
+
+/** What is prepared for a run. */
+export interface Preparation {
+  readonly kernel: string | Uint8Array | undefined;
+  readonly append: string | undefined;
+  readonly memoryBytes: number;
+  readonly vcpus: number;
+}
+
+/** Where that machine lies, or will lie; undefined when it is not known beforehand what it will be made of. */
+export async function preparedPath({ kernel, append, ...shape }: Preparation): Promise<string | undefined> {
+  const name = kernel ?? DEFAULT_KERNEL_PACKAGE;
+  if (typeof name !== 'string' || !isKernelPackageName(name) || fileExists(name)) return undefined;
+  const cache = openImageCache();
+  const [kernelRecord, userlandRecord] = await Promise.all([
+    cache.record(name),
+    cache.record(USERLAND_PACKAGE),
+  ]);
+  if (!kernelRecord || !userlandRecord) return undefined;
+  const parts = {
+    domus: readPackageVersion(),
+    agent: sha256Hex(readAsset('guest-agent')),
+    init: GUEST_INIT,
+    kernel: kernelRecord.sha256,
+    userland: userlandRecord.sha256,
+    commandLine: commandLineFor(append),
+    ...shape,
+  };
+  const key = sha256Hex(new TextEncoder().encode(JSON.stringify(parts)));
+  return joinPath(cache.folder, 'prepared', key);
+}
+
+/** Whether it is there; it counts as used then. */
+export async function usePrepared(path: string): Promise<boolean> {
+  if (!fileExists(path)) return false;
+  await touch(path);
+  return true;
+}
+
+/** Make room for another one. */
+export async function makeRoomFor(path: string): Promise<void> {
+  const folder = joinPath(path, '..');
+  await makeFolder(folder);
+  await sweep(folder);
+  const names = (await listFolder(folder)).filter(name => /^[0-9a-f]{64}$/.test(name));
+  const aged = await Promise.all(
+    names.map(async name => ({ name, ageMs: (await fileAgeMs(joinPath(folder, name))) ?? 0 })),
+  );
+  aged.sort((a, b) => a.ageMs - b.ageMs);
+  for (const { name } of aged.slice(KEPT - 1)) await removeFile(joinPath(folder, name));
+}
+
+export const dropPrepared = (path: string): Promise<void> => removeFile(path);

@@ -1,0 +1,121 @@
+/**
+ * Guests that are saved while they run and gone on with elsewhere, as their owners see them: through the library, with a real kernel.
+ */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { DomusError } from '../src/base/errors.ts';
+import { Host } from '../src/toolstack/index.ts';
+
+const TIMEOUT_MS = 300_000;
+const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+const folder = mkdtempSync(join(tmpdir(), 'domus-restore-'));
+const file = (name: string) => join(folder, name);
+
+let host: Host;
+let unavailable: string | undefined;
+const phases: string[] = [];
+before(async () => {
+  host = await Host.open({ onPhase: ({ name }) => phases.push(name) });
+  try {
+    await host.run({ command: ['true'], timeoutMs: TIMEOUT_MS, isPrepared: true });
+  } catch (error) {
+    const isMissing = error instanceof DomusError && /^E_(NO_PACKAGE_CLIENT|PACKAGE_)/.test(error.code);
+    if (!isMissing) throw error;
+    unavailable = `no Debian kernel to be had: ${error.message}`;
+  }
+});
+after(async () => {
+  await host[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true });
+});
+const guest = (name: string, run: () => Promise<void>) =>
+  test(name, async t => {
+    if (unavailable !== undefined) t.skip(unavailable);
+    else await run();
+  });
+
+guest('the second run of a kind does not boot', async () => {
+  phases.length = 0;
+  const { exitCode, stdout } = await host.run({
+    command: 'uname -s; exit 3',
+    timeoutMs: TIMEOUT_MS,
+    isPrepared: true,
+  });
+  assert.equal(text(stdout), 'Linux\n');
+  assert.equal(exitCode, 3);
+  assert.ok(phases.includes('restore') && !phases.includes('kernel'), phases.join());
+  phases.length = 0;
+  await host.run({ command: ['true'], timeoutMs: TIMEOUT_MS });
+  assert.ok(phases.includes('kernel') && !phases.includes('restore'), phases.join());
+});
+
+guest(
+  'a guest goes on after it was saved, and so do its copies, each with random numbers of its own',
+  async () => {
+    const vm = await host.create({ vcpus: 2, memory: '256M' });
+    await vm.exec('echo before > /tmp/file; (while :; do sleep 1; done) & echo $! > /tmp/pid');
+    await vm.save(file('two'));
+    await vm.exec('echo after > /tmp/file');
+    const draw = 'head -c 16 /dev/urandom | md5sum; cat /proc/sys/kernel/random/uuid';
+    const seen = new Set([text((await vm.exec(draw)).stdout)]);
+    await vm.destroy();
+    for (const pcpus of [1, 1, 2]) {
+      const copy = await host.restore(file('two'), { pcpus });
+      const { stdout } = await copy.exec(
+        'cat /tmp/file; nproc; kill -0 $(cat /tmp/pid) && echo runs; date +%s',
+      );
+      const [content, processors, job, seconds] = text(stdout).split('\n');
+      assert.deepEqual([content, processors, job], ['before', '2', 'runs']);
+      assert.ok(Math.abs(Number(seconds) - Date.now() / 1000) < 60, `the clock shows ${seconds}`);
+      seen.add(text((await copy.exec(draw)).stdout));
+      await copy.destroy();
+    }
+    assert.equal(seen.size, 4);
+  },
+);
+
+guest(
+  'commands that run while a guest is saved go on in the guest, and their output nowhere in its copies',
+  async () => {
+    const vm = await host.create();
+    const counting = vm.exec(
+      'i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; echo $i > /tmp/i; done; cat > /tmp/in',
+      {
+        stdin: new Uint8Array(),
+      },
+    );
+    while (text((await vm.exec('cat /tmp/i 2>/dev/null || echo 0')).stdout).trim() === '0');
+    await vm.save(file('busy'), { isDurable: false });
+    const { stdout } = await counting;
+    assert.equal(text(stdout).split('\n').length, 301);
+    await vm.destroy();
+    const copy = await host.restore(file('busy'));
+    const done = await copy.exec('until [ "$(cat /tmp/i)" = 300 ]; do usleep 10000; done; cat /tmp/i');
+    assert.equal(text(done.stdout), '300\n');
+    await copy.destroy();
+  },
+);
+
+guest('a page that is damaged ends the guest, not the host', async () => {
+  const vm = await host.create();
+  await vm.exec('true');
+  await vm.save(file('bad'), { isDurable: false });
+  await vm.destroy();
+  const bytes = readFileSync(file('bad'));
+  // Every page: whichever is looked at first.
+  for (let at = bytes.length - 4096; at > bytes.length / 2; at -= 4096) bytes[at]! ^= 0xff;
+  writeFileSync(file('bad'), bytes);
+  // The hypervisor itself looks at some of them at once.
+  const use = async (): Promise<void> => {
+    await using copy = await host.restore(file('bad'));
+    await copy.exec('find / -xdev -type f | xargs cat > /dev/null');
+  };
+  await assert.rejects(use, (error: Error) =>
+    /damaged/.test(`${error.message} ${(error.cause as Error | undefined)?.message}`),
+  );
+  const { exitCode } = await host.run({ command: ['true'], isPrepared: true, timeoutMs: TIMEOUT_MS });
+  assert.equal(exitCode, 0);
+});
