@@ -16,6 +16,7 @@ import { runOne } from '../src/hypervisor/scheduler.ts';
 import { readElfKernel } from '../src/image/elf/kernel.ts';
 import { createNodePlatform } from '../src/platform/node/platform.ts';
 import { checkEngine } from '../src/toolstack/config.ts';
+import { engineModules } from '../src/toolstack/engine-modules.ts';
 
 const MEMORY_BYTES = 64 << 20;
 const PAGE = 4096;
@@ -24,14 +25,17 @@ function fail(error: unknown): never {
   throw error;
 }
 
-function main(engine: string, file: string, commandLine: string): void {
-  const module = (name: string) =>
-    new WebAssembly.Module(readFileSync(new URL(`../dist/${name}.wasm`, import.meta.url)));
+/** For tests of the machine code that is kept. */
+const libraryFolder = process.env.DOMUS_BENCH_REGIONS;
+
+async function main(engine: string, file: string, commandLine: string): Promise<void> {
   let line = '';
   let retiredAtBegin = 0;
-  const modules = { runtime: module('runtime'), interpreter: module('interpreter') };
+  const modules = engineModules();
   const translates = checkEngine(engine) === 'translator';
-  const making = translates ? startMaking(modules.runtime, 1, fail) : undefined;
+  const making = translates
+    ? startMaking({ runtime: modules.runtime, nrInstallers: 1, libraryFolder, failed: fail })
+    : undefined;
   const [link] = making?.links ?? [];
   const host = createMachineHost({
     modules,
@@ -79,8 +83,9 @@ function main(engine: string, file: string, commandLine: string): void {
   }
   const crash = crashReason(domain);
   if (crash) throw new Error(crash);
+  if (libraryFolder) await making?.end();
 }
 
-main(process.argv[2]!, process.argv[3]!, process.argv[4]!);
+await main(process.argv[2]!, process.argv[3]!, process.argv[4]!);
 // Whoever started us reads our processor time and ends us.
 setTimeout(() => {}, 10_000);

@@ -4,14 +4,16 @@
  * 1. The layout constants of the runtime module, from the structure descriptions (build/layout-constants.ts).
  * 2. dist/runtime.wasm, the AssemblyScript side of the CPU (build/runtime-module.ts).
  * 3. dist/interpreter.wasm, generated from the instruction table (build/interpreter-module.ts).
- * 4. dist/guest-agent, the program that starts commands in guests (build/guest-agent.ts).
- * 5. dist/*.js, the sources as a bundle (build/bundle.ts).
+ * 4. dist/runtime.code and dist/interpreter.code, what V8 makes of them (build/compiled-code.ts).
+ * 5. dist/guest-agent, the program that starts commands in guests (build/guest-agent.ts).
+ * 6. dist/*.js, the sources as a bundle (build/bundle.ts).
  *
- * The second and the fourth step look at a digest of their inputs first and do nothing when their output is current.
+ * The second, the fourth and the fifth step look at a digest of their inputs first and do nothing when their output is current.
  * `--force` overrides.
  */
 import { join } from 'node:path';
 import { bundleSources } from './build/bundle.ts';
+import { compileModules } from './build/compiled-code.ts';
 import { buildGuestAgent } from './build/guest-agent.ts';
 import { buildInterpreterModule } from './build/interpreter-module.ts';
 import { writeLayoutConstants } from './build/layout-constants.ts';
@@ -21,5 +23,6 @@ const force = process.argv.includes('--force');
 writeLayoutConstants();
 await buildRuntimeModule(force);
 buildInterpreterModule();
+compileModules(join(import.meta.dirname, '../dist'), force);
 await buildGuestAgent(force);
 await bundleSources(join(import.meta.dirname, '..'));

@@ -38,6 +38,7 @@ const FORBIDDEN: readonly (readonly [pattern: RegExp, what: string])[] = [
   [/\bMath\s*\.\s*random\b/, 'Math.random'],
   [/\bcrypto\s*\./, 'crypto'],
   [/\bfetch\s*\(/, 'fetch'],
+  [/\.(?:toHex|fromHex|toBase64|fromBase64)\(/, 'what Node 24 does not have'],
   [/\b(?:window|document|navigator|localStorage)\s*\./, 'a browser global'],
 ];
 

@@ -11,6 +11,7 @@ import path from 'node:path';
 import * as mode from '../../src/cpu/decode/mode.ts';
 import * as record from '../../src/cpu/decode/record.ts';
 import { Pseudo } from '../../src/cpu/interpreter/pseudo.ts';
+import { FIRST_REGION } from '../../src/cpu/isa/forms.ts';
 import * as translator from '../../src/cpu/translator/layout.ts';
 import * as exit from '../../src/cpu/vcpu/exit.ts';
 import * as layout from '../../src/cpu/vcpu/layout.ts';
@@ -50,7 +51,7 @@ export function writeLayoutConstants(): void {
     mode,
     exit,
     record,
-    { Pseudo },
+    { Pseudo, FIRST_REGION },
     translator,
     frames,
     header,

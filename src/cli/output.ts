@@ -1,5 +1,6 @@
 /** How results are written to standard output: for people, or for programs. */
 import { DomusError } from '../base/errors.ts';
+import { toBase64 } from '../platform/node/text-codecs.ts';
 
 export type OutputFormat = 'text' | 'json';
 
@@ -14,6 +15,6 @@ export function jsonBytes(name: string, bytes: Uint8Array): Record<string, strin
   try {
     return { [name]: new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes) };
   } catch {
-    return { [`${name}Base64`]: bytes.toBase64() };
+    return { [`${name}Base64`]: toBase64(bytes) };
   }
 }

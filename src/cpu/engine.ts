@@ -121,6 +121,10 @@ export class CpuEngine {
     this.#records = new RecordWriter(this.memory, {
       codeBehind: (cpu, codePage) => runtime.codeBehind(cpu, codePage) >>> 0,
       markCode: mfn => runtime.markCode(mfn),
+      decoded: (cpu, page, codePage, isFirst, run) => {
+        // Regions know no breakpoints.
+        if (this.#breakpoints.size === 0) this.translator?.decoded(cpu, page, codePage, isFirst, run);
+      },
     });
   }
 

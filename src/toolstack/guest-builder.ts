@@ -4,6 +4,7 @@
  */
 import { DomusError } from '../base/errors.ts';
 import type { StoredImage } from '../image/store.ts';
+import { defaultCacheFolder, joinPath } from '../platform/node/cache-folder.ts';
 import type { Platform } from '../platform/platform.ts';
 import { createSimulatedPlatform } from '../platform/sim/platform.ts';
 import type { Sockets } from '../platform/sockets.ts';
@@ -241,6 +242,7 @@ export class GuestBuilder {
       networks: this.#network ? [this.#network.interface] : [],
       disks,
       folders,
+      regionsFolder: joinPath(defaultCacheFolder(), 'regions'),
       platform: this.#platform,
       ...(this.#checked.engine === 'lockstep' && { twin: this.#twin(deterministic?.seed ?? 0) }),
       trace,

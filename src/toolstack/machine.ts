@@ -158,6 +158,8 @@ export interface MachineConfig {
   readonly engine: Engine;
   /** Hot code is translated on the thread that runs it, at once, and not on another one. */
   readonly translatesInPlace?: boolean;
+  /** Folder for translated code that is kept for later runs. */
+  readonly regionsFolder?: string;
   readonly platform: Platform;
   /** With engine `lockstep`: another platform that begins as `platform` does, for the second machine. */
   readonly twin?: TwinPlatform;

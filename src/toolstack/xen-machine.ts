@@ -185,7 +185,12 @@ export class XenMachine implements GuestMachine {
     const isShared = isParallel(config);
     if (config.engine === 'translator' && !config.translatesInPlace) {
       const nrThreads = isShared ? config.pcpus : 1;
-      this.#making = startMaking(engineModules().runtime, nrThreads, error => this.#fail(error));
+      this.#making = startMaking({
+        runtime: engineModules().runtime,
+        nrInstallers: nrThreads,
+        libraryFolder: config.regionsFolder,
+        failed: error => this.#fail(error),
+      });
     }
     const [link] = this.#making?.links ?? [];
     this.#host = createMachineHost({

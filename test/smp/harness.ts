@@ -57,7 +57,9 @@ export async function startOnPcpus(
   const fail = (error: unknown) => {
     failure ??= error;
   };
-  const making = translates ? startMaking(modules.runtime, pcpus, fail) : undefined;
+  const making = translates
+    ? startMaking({ runtime: modules.runtime, nrInstallers: pcpus, failed: fail })
+    : undefined;
   const host = createMachineHost({
     modules,
     translates: false,

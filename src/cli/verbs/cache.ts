@@ -20,6 +20,7 @@ const ENTRIES = [
   'locks',
   'scratch',
   'apt',
+  'regions',
 ];
 
 export const cache = verb({

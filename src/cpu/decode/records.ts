@@ -66,6 +66,18 @@ export interface CodeServices {
   codeBehind(cpu: number, codePage: number): number;
   /** A frame has code from now on. */
   markCode(mfn: number): void;
+  /**
+   * Instructions were decoded in the page that the vCPU executes.
+   * @param isFirst there were none in it before
+   */
+  decoded(cpu: number, hostPage: number, codePage: number, isFirst: boolean, run: DecodedRun): void;
+}
+
+/** Instructions that were decoded one after the other. */
+export interface DecodedRun {
+  readonly length: number;
+  readonly offsets: Uint16Array;
+  readonly records: Uint32Array;
 }
 
 export class RecordWriter {
@@ -106,6 +118,8 @@ export class RecordWriter {
     const first = u32[CODE_NEXT] as number;
     this.#at = first;
     const table = (codePage + P.table) >> 2;
+    const granules = (codePage + P.granules) >> 2;
+    const isFirst = u32[granules] === 0 && u32[granules + 1] === 0;
     let position = offset;
     let ended = false;
     let decoded = 0;
@@ -146,6 +160,8 @@ export class RecordWriter {
     }
     const flags = FRAME_FLAGS + (hostPage >>> 12) * FrameEntry.size;
     if (((u8[flags] as number) & FrameFlag.code) === 0) this.#services.markCode(hostPage >>> 12);
+    const run = { length: decoded, offsets: this.#positions, records: this.#addresses };
+    this.#services.decoded(cpu, hostPage, codePage, isFirst, run);
     return first;
   }
 

@@ -38,6 +38,7 @@ const HOST_ONLY = new Set<string>([
   'invalidateCode',
   'discardCode',
   'dropRegion',
+  'openRegion',
   'codeBehind',
   'checkCrossing',
   'setFlags',

@@ -51,6 +51,7 @@ export const runtimeExports = {
   discardCode: signature(null),
   /** A region of the translator, which is not to be entered any more; with the code cache locked. */
   dropRegion: signature(null, i32),
+  openRegion: signature(i32, i32, i32),
 
   // Flags and mode.
   getFlags: signature(i64, i32),

@@ -77,23 +77,8 @@ export class DecodedCode implements CodeView {
     if (handler >= FIRST_REGION || handler === Pseudo.proceed) record += RECORD_BYTES;
     const instruction = readInstruction(this.#memory, record);
     if (!instruction || instruction.offset !== offset) return undefined;
-    if (traitsOf(instruction.form).isInline) return instruction;
-    const own = instruction.form.id >= FIRST_CALLED ? this.#ownRecord(record) : 0;
-    return own === 0 ? undefined : { ...instruction, record: own };
-  }
-  /**
-   * A copy for the handler that a region calls: the shared record's handler becomes another one when a region begins
-   * there, and when its bytes change.
-   */
-  #ownRecord(record: number): number {
-    const { lock, generation } = this.#cache;
-    return lock.during(() => {
-      // Not into what may be somebody else's already.
-      if (generation !== this.#place.generation) return 0;
-      const copy = this.#cache.allocate(RECORD_BYTES);
-      if (copy !== 0) this.#memory.u8.copyWithin(copy, record, record + RECORD_BYTES);
-      return copy;
-    });
+    const isPossible = traitsOf(instruction.form).isInline || instruction.form.id >= FIRST_CALLED;
+    return isPossible ? instruction : undefined;
   }
 
   targets({ record }: Instruction): Place[] {

@@ -28,11 +28,12 @@ import { flowOf } from './dispatcher.ts';
 import { emitSemantics, type Site, TranslatorEmitter } from './emitter.ts';
 import { FlagTracker, type Tracked } from './flag-tracker.ts';
 import type { Instruction } from './instruction.ts';
-import { ENTRY_COUNT_OFFSET } from './layout.ts';
+import { calledOffset, ENTRY_COUNT_OFFSET, ENTRY_REGION_OFFSET, regionPageOffset } from './layout.ts';
 import { liveFlags } from './liveness.ts';
 import { perfectHash } from './perfect-hash.ts';
 import {
   type Block,
+  calledInstructions,
   displaced,
   type Edge,
   PAGE,
@@ -84,8 +85,13 @@ class RegionGenerator implements Site {
   /** What the flags are when a merge is reached, from the edges written so far. */
   readonly #incoming: (Tracked | undefined)[] = [];
   readonly #labels: { loop?: Label; merge?: Label }[];
+  /** The region's pages, and the instructions that handlers run, in the order of what is behind the region's record. */
+  readonly #pages: readonly number[];
+  readonly #called: readonly Instruction[];
 
   readonly cpu: Value;
+  /** The region's record in machine memory: what differs from machine to machine is read from behind it. */
+  readonly #record: Local;
   readonly registers: Registers;
   readonly tables: { readonly tlbRead: Local; readonly tlbWrite: Local };
   readonly #page: Local;
@@ -117,7 +123,10 @@ class RegionGenerator implements Site {
     this.#structure = flowOf(region.blocks);
     this.#needs = liveFlags(region, block => this.#isLoopHead(block));
     this.#labels = region.blocks.map(() => ({}));
+    this.#pages = [...region.codePages.keys()];
+    this.#called = calledInstructions(region);
     this.cpu = code.parameter(0);
+    this.#record = code.local('i32');
     this.#page = code.local('i64');
     this.#fuel = code.local('i32');
     this.#slot = code.local('i32');
@@ -184,24 +193,24 @@ class RegionGenerator implements Site {
       const isChained = w.and(code.parameter(1), w.i32(CHAINED));
       code.return(w.select(isChained, w.i32(Outcome.jump), w.i32(Outcome.next)));
     });
-    this.#countEntry();
+    const entry = code.let(w.and(code.parameter(1), w.i32(~CHAINED)));
+    this.#countEntry(entry);
+    code.set(this.#record, w.load('i32', 4, entry, ENTRY_REGION_OFFSET));
     code.set(this.#page, w.load('i64', 8, this.cpu, V.codePage));
     if (this.#region.entries.length > 1) {
-      const record = code.let(w.and(code.parameter(1), w.i32(~CHAINED)));
       const { displacement, immediate } = CodeRecord.offsets;
-      code.set(this.#page, w.sub(this.#page, w.load('i64', 8, record, displacement)));
-      code.set(this.#next, w.load('i32', 4, record, immediate));
+      code.set(this.#page, w.sub(this.#page, w.load('i64', 8, entry, displacement)));
+      code.set(this.#next, w.load('i32', 4, entry, immediate));
     }
     this.#loadState();
     this.registers.load(this.cpu, this.#touched.read | this.#touched.written);
     for (const [word, local] of this.#lanes) code.set(local, w.simd('i32x4.splat', w.i32(word)));
   }
   /** Entering takes as long as many instructions do: what is entered often had better be part of something larger. */
-  #countEntry(): void {
+  #countEntry(record: Value): void {
     const { entriesToGrow } = this.#region;
     if (entriesToGrow === undefined) return;
     const code = this.#code;
-    const record = code.let(w.and(code.parameter(1), w.i32(~CHAINED)));
     const count = code.let(w.add(w.load('i32', 4, record, ENTRY_COUNT_OFFSET), w.i32(1)));
     code.store(4, record, count, ENTRY_COUNT_OFFSET);
     const isHot = w.eq(count, w.i32(entriesToGrow));
@@ -309,9 +318,8 @@ class RegionGenerator implements Site {
   #leave(place: Place, unused: number, from = this.#at.block.place.page): void {
     const code = this.#code;
     this.#flags.toEpilogue();
-    const codePage = place.page === from ? this.#region.codePages.get(from) : undefined;
-    const slot = codePage === undefined ? 0 : codePage + CodePage.offsets.table + place.offset * 4;
-    code.set(this.#slot, w.i32(slot));
+    const slot = () => w.add(this.#codePage(from), w.i32(CodePage.offsets.table + place.offset * 4));
+    code.set(this.#slot, place.page === from ? slot() : w.i32(0));
     code.set(this.#target, this.#address(place));
     this.#refund(unused);
     code.set(this.#outcome, w.i32(GO_ON));
@@ -425,7 +433,7 @@ class RegionGenerator implements Site {
     const code = this.#code;
     const check = () =>
       code.if(w.eqz(this.#isMapped(page)), () => this.#leave(place, unused), undefined, false);
-    const index = [...this.#region.codePages.keys()].indexOf(page);
+    const index = this.#pages.indexOf(page);
     if (index >= MAPPED_BITS) {
       check();
       return;
@@ -442,11 +450,15 @@ class RegionGenerator implements Site {
     const code = this.#code;
     const linear = code.let(this.#address({ page, offset: 0 }));
     const entry = code.let(tlbEntry(w.load('i32', 4, this.cpu, V.tlbExec), linear));
-    const table = (this.#region.codePages.get(page) ?? 0) + CodePage.offsets.table;
+    const table = w.add(this.#codePage(page), w.i32(CodePage.offsets.table));
     return w.and(
       w.eq(w.load('i64', 8, entry, TlbEntry.offsets.tag), linear),
-      w.eq(w.load('i32', 4, entry, TlbEntry.offsets.addend), w.i32(table)),
+      w.eq(w.load('i32', 4, entry, TlbEntry.offsets.addend), table),
     );
+  }
+  /** Machine address of the code page that the region has there. */
+  #codePage(page: number): Value {
+    return w.load('i32', 4, this.#record, regionPageOffset(this.#pages.indexOf(page)));
   }
   #address({ page, offset }: Place): Value {
     return w.add(this.#page, w.i64(page * PAGE + offset));
@@ -525,9 +537,11 @@ class RegionGenerator implements Site {
       code.store(8, this.cpu, this.#address({ page: block.place.page, offset: 0 }), V.codePage);
     }
     const slot = w.i32(instruction.form.id - FIRST_CALLED);
+    const index = this.#called.indexOf(instruction);
+    const record = w.add(this.#record, w.i32(calledOffset(this.#pages.length, index)));
     invariant(instruction.form.id >= FIRST_CALLED, 'forms of the main loop are written inline');
     const { handlerType } = this.#surroundings;
-    const outcome = code.callIndirect(handlerType, 'i32', slot, this.cpu, w.i32(instruction.record));
+    const outcome = code.callIndirect(handlerType, 'i32', slot, this.cpu, record);
     code.if(outcome, () => {
       // The way out goes past the epilogue: vectors that the handler had no use for are still in locals alone.
       this.registers.store(this.cpu, this.#touched.written & ~(general | vectors));

@@ -1,6 +1,6 @@
 /** A decoded instruction as the translator sees it: the record's fields, and how control goes on. */
 import type { MachineMemory } from '../../machine/memory.ts';
-import { CodeRecord } from '../decode/record.ts';
+import { CodeRecord, LINK_OFFSET } from '../decode/record.ts';
 import { type Form, formById } from '../isa/forms.ts';
 
 const O = CodeRecord.offsets;
@@ -24,7 +24,10 @@ export interface Instruction {
 }
 
 /** The instruction of a record; undefined for records that are not instructions. */
-export function readInstruction(memory: MachineMemory, record: number): Instruction | undefined {
+export function readInstruction(
+  memory: Pick<MachineMemory, 'u8' | 'u16' | 'view'>,
+  record: number,
+): Instruction | undefined {
   const { u8, u16, view } = memory;
   const field = (name: 'handler' | 'offset' | 'segment' | 'reg' | 'rm' | 'base' | 'index') =>
     u16[(record + O[name]) >>> 1] as number;
@@ -46,6 +49,23 @@ export function readInstruction(memory: MachineMemory, record: number): Instruct
   };
 }
 
+/** Write the record of an instruction that is executed by itself, at an address of `memory`. */
+export function writeInstruction(memory: DataView, address: number, instruction: Instruction): void {
+  const { form, length, offset, segment, reg, rm, base, index, scale, displacement } = instruction;
+  const fields = { handler: form.id, offset, segment, reg, rm, base, index };
+  for (const name of ['handler', 'offset', 'segment', 'reg', 'rm', 'base', 'index'] as const) {
+    memory.setUint16(address + O[name], fields[name], true);
+  }
+  memory.setUint8(address + O.length, length);
+  memory.setUint8(address + O.scale, scale);
+  memory.setBigInt64(address + O.displacement, displacement, true);
+  memory.setBigInt64(address + O.immediate, instruction.immediate, true);
+  // What a direct jump leads to is not known there.
+  if (isDirect(form)) memory.setUint32(address + LINK_OFFSET, 0, true);
+}
+
+const isDirect = ({ definition }: Form): boolean => definition.operands.some(({ kind }) => kind === 'J');
+
 /** How control leaves an instruction. */
 export type Control =
   /** To the next instruction. */
@@ -62,10 +82,9 @@ export type Control =
   /** To one of the targets, by number: the dispatcher, which is no instruction. */
   | 'dispatch';
 
-export function controlOf({ definition }: Form): Control {
-  const { operands, options, name } = definition;
-  const isDirect = operands.some(operand => operand.kind === 'J');
-  if (isDirect) return name === 'call' ? 'call' : options.ends ? 'jump' : 'conditional';
+export function controlOf(form: Form): Control {
+  const { options, name } = form.definition;
+  if (isDirect(form)) return name === 'call' ? 'call' : options.ends ? 'jump' : 'conditional';
   if (!options.ends) return 'next';
   if (name === 'ret') return 'return';
   return name === 'jmp' || name === 'call' ? 'indirect' : 'stop';

@@ -11,6 +11,7 @@ import {
   startThread,
   type Thread,
 } from '../../platform/node/threads.ts';
+import { createPlaceFilter, type PlaceFilter } from './library/place-key.ts';
 import type { Delivery } from './maker.ts';
 import type { MakerLink } from './translator.ts';
 
@@ -19,6 +20,15 @@ export interface MakerStart {
   /** One word, which goes up with every request or message. */
   readonly doorbell: Int32Array<SharedArrayBuffer>;
   readonly control: Port;
+  /** Where regions of earlier runs are, and which places they have; undefined: nothing is kept. */
+  readonly libraryFolder: string | undefined;
+  readonly known: PlaceFilter | undefined;
+}
+/** What it says. */
+export interface MakerReport {
+  /** What was to be kept of the machine is written. */
+  readonly kind: 'parted';
+  readonly id: number;
 }
 /** What it is told. */
 export type MakerMessage =
@@ -38,11 +48,13 @@ export interface LinkEnd {
   readonly installer: number;
   readonly port: Port;
   readonly doorbell: Int32Array<SharedArrayBuffer>;
+  readonly known: PlaceFilter | undefined;
 }
 
-export function makerLink({ installer, port, doorbell }: LinkEnd): MakerLink {
+export function makerLink({ installer, port, doorbell, known }: LinkEnd): MakerLink {
   return {
     installer,
+    known,
     wake() {
       Atomics.add(doorbell, 0, 1);
       Atomics.notify(doorbell, 0);
@@ -65,42 +77,50 @@ interface Running {
   readonly thread: Thread;
   readonly doorbell: Int32Array<SharedArrayBuffer>;
   readonly control: Port;
+  readonly known: PlaceFilter | undefined;
   readonly failed: Map<number, (error: unknown) => void>;
+  /** Machines whose end the thread has not confirmed. */
+  readonly parting: Map<number, () => void>;
 }
 let running: Running | undefined;
 let nextId = 1;
 
-function start(): Running {
+function start(libraryFolder: string | undefined): Running {
   const doorbell = new Int32Array(new SharedArrayBuffer(4));
   const [control, far] = createChannel();
+  const known = libraryFolder === undefined ? undefined : createPlaceFilter();
   const failed = new Map<number, (error: unknown) => void>();
-  const begin: MakerStart = { doorbell, control: far };
+  const parting = new Map<number, () => void>();
+  const begin: MakerStart = { doorbell, control: far, libraryFolder, known };
   const thread = startThread(
     new URL('./thread.ts', import.meta.url),
     begin,
     {
-      message: () => {},
+      message: message => parting.get((message as MakerReport).id)?.(),
       failed: error => {
         for (const tell of failed.values()) tell(error);
+        for (const resolve of parting.values()) resolve();
       },
     },
     { given: [far], isDaemon: true },
   );
-  return { thread, doorbell, control, failed };
+  return { thread, doorbell, control, known, failed, parting };
 }
 
-/**
- * @param nrInstallers threads that run the machine's code
- * @param failed called when the thread fails; the machine goes on without new regions
- */
-export function startMaking(
-  runtime: WebAssembly.Module,
-  nrInstallers: number,
-  failed: (error: unknown) => void,
-): Making {
-  running ??= start();
-  const { doorbell, control } = running;
+export interface MakingOptions {
+  readonly runtime: WebAssembly.Module;
+  /** Threads that run the machine's code. */
+  readonly nrInstallers: number;
+  /** Folder for regions that are kept for later runs. The first machine's counts for all. */
+  readonly libraryFolder?: string | undefined;
+  /** Called when the thread fails; the machine goes on without new regions. */
+  failed(error: unknown): void;
+}
+
+export function startMaking({ runtime, nrInstallers, libraryFolder, failed }: MakingOptions): Making {
+  running ??= start(libraryFolder);
   const own = running;
+  const { doorbell, control, known } = own;
   const id = nextId++;
   own.failed.set(id, failed);
   const tell = (message: MakerMessage, given: readonly Port[] = []) => {
@@ -110,20 +130,23 @@ export function startMaking(
   };
   const channels = Array.from({ length: nrInstallers }, () => createChannel());
   return {
-    links: channels.map(([port], installer) => ({ installer, port, doorbell })),
+    links: channels.map(([port], installer) => ({ installer, port, doorbell, known })),
     begin(memory) {
       const installers = channels.map(([, far]) => far);
       tell({ kind: 'machine', id, memory: memory.wasm, runtime, installers }, installers);
     },
     async end() {
       own.failed.delete(id);
-      if (own.failed.size > 0) {
+      const isLast = own.failed.size === 0;
+      // What the thread remembers of machines goes with the last one.
+      if (isLast) running = undefined;
+      await new Promise<void>(resolve => {
+        own.thread.keepAlive();
+        own.parting.set(id, resolve);
         tell({ kind: 'gone', id });
-        return;
-      }
-      // The last one: what the thread remembers of machines goes with it.
-      running = undefined;
-      await own.thread.terminate();
+      });
+      own.parting.delete(id);
+      if (isLast) await own.thread.terminate();
     },
   };
 }

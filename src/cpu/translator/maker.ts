@@ -1,28 +1,35 @@
 /**
  * Makes regions of hot places: forms and writes them, several to a module, hands the module to the threads that run guest code,
- * and puts the entries into the code cache. It runs on a thread of its own (thread.ts), or on the guest's.
+ * and puts the entries into the code cache. It runs on a thread of its own (thread.ts), or on the guest's. What an earlier run has
+ * made is taken from the library instead.
  *
- * Meanwhile the code may change. So all that a region was made of is looked at again, with the code cache locked, before
- * its entries are put in: pages count the changes of their instructions.
+ * Meanwhile the code may change. So all that a region was made of is looked at again before its entries are put in
+ * (`openRegion` of the runtime): by the thread that runs the guest, so that nobody waits for this one; or by this one where there are
+ * several.
  */
-import { invariant } from '../../base/errors.ts';
 import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
-import { CodePage, CodeRecord, RECORD_BYTES } from '../decode/record.ts';
+import { CodePage } from '../decode/record.ts';
+import { COMPUTE_AUX } from '../interpreter/flag-kinds.ts';
 import { Pseudo } from '../interpreter/pseudo.ts';
 import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';
 import { CodeCache } from './code-cache.ts';
 import { DecodedCode } from './decoded-code.ts';
 import type { Limits } from './instruction-graph.ts';
-import { ENTRY_BYTES, Extent, RegionRecord, translatorState } from './layout.ts';
+import { NEVER_OPEN, RegionRecord, translatorState } from './layout.ts';
+import type { Kept, Library } from './library/library.ts';
+import { placeKey } from './library/place-key.ts';
+import { type Fit, Shelf } from './library/shelf.ts';
+import type { StoredRegion } from './library/volume.ts';
 import { buildModule } from './module.ts';
-import { formRegion, PAGE, type Place, type Region, reachesOver } from './region.ts';
-import type { HotPlace } from './requests.ts';
+import { codeOf, type Placed, Placement } from './placement.ts';
+import { formRegion, PAGE, type Region } from './region.ts';
+import { imageOf, type RegionImage } from './region-image.ts';
+import { type HotPlace, Reason } from './requests.ts';
 import { SlotPool } from './slots.ts';
 
 const P = CodePage.offsets;
-const R = CodeRecord.offsets;
 
 /** At first: soon there, and cheap. */
 const SMALL = { instructions: 120, callDepth: 2, copied: 24 };
@@ -30,6 +37,10 @@ const SMALL = { instructions: 120, callDepth: 2, copied: 24 };
 const LARGE: Limits = { instructions: 500, callDepth: 2, copied: 24, entriesToGrow: undefined };
 /** Regions that make way at a time when there is room for no more. */
 const RETIRED = 256;
+/** Modules that are remembered for the library. */
+const KEPT_MAX = 1024;
+/** Places that wait for room: after a while others are hotter. */
+const LATER_MAX = 256;
 
 /** What a thread that runs guest code has to do before it goes on. */
 export interface Delivery {
@@ -37,14 +48,31 @@ export interface Delivery {
   readonly tableLength: number;
   /** Places whose regions are not there any more. */
   readonly released: readonly number[];
-  /** Puts its regions into the table when it is instantiated. */
+  /** Regions that come to the table. */
+  readonly arrivals: readonly Arrival[];
+  /** Let the vCPUs into the regions. */
+  readonly opens: boolean;
+}
+export interface Arrival {
+  /** The module, by number; with the module itself when it is new. */
+  readonly id: number;
   readonly module?: WebAssembly.Module;
+  readonly places: readonly Installed[];
+}
+
+export interface Installed {
+  readonly slot: number;
+  /** Its export. */
+  readonly name: string;
+  /** Its record. */
+  readonly region: number;
 }
 
 export interface MakerParts {
   readonly memory: MachineMemory;
-  readonly runtime: Pick<RuntimeExports, 'dropRegion'>;
+  readonly runtime: RuntimeExports;
   readonly nrInstallers: number;
+  readonly library?: Library | undefined;
   /** Hand it to all installers. Each counts in `TranslatorState.nrInstalled` what it has carried out. */
   deliver(delivery: Delivery): void;
 }
@@ -55,11 +83,27 @@ interface Draft {
   /** Counts of changes by code page. */
   readonly changes: ReadonlyMap<number, number>;
 }
+/** A region in a module. */
+interface Candidate extends Placed {
+  readonly kept: Kept;
+  readonly number: number;
+  /** As the library has it, or will. */
+  readonly stored: StoredRegion | undefined;
+}
+/** A region that the library has, or will have. */
+interface Owned {
+  readonly kept: Kept;
+  readonly region: StoredRegion;
+  /** It was made here. */
+  readonly isNew: boolean;
+}
 
 export class RegionMaker {
   readonly #parts: MakerParts;
   readonly #memory: MachineMemory;
   readonly #cache: CodeCache;
+  readonly #placement: Placement;
+  readonly #shelf: Shelf | undefined;
   readonly #state: ReturnType<typeof translatorState>;
   readonly #slots = new SlotPool();
   /** Regions in use by slot, the oldest first: addresses of their records. */
@@ -67,43 +111,113 @@ export class RegionMaker {
   /** Slots of those that are not to grow. */
   readonly #large = new Set<number>();
   #generation: number;
+  /** Modules that the threads have, with the numbers they know them by. */
+  readonly #kept = new Map<Kept, number>();
+  /** What the library has of the regions in use, by slot. */
+  readonly #owned = new Map<number, Owned>();
+  #nextModule = 1;
+  /** Places that there was no room for. */
+  #later: readonly HotPlace[] = [];
 
   constructor(parts: MakerParts) {
-    const { memory } = parts;
+    const { memory, library } = parts;
     this.#parts = parts;
     this.#memory = memory;
     this.#cache = new CodeCache(memory);
+    this.#placement = new Placement(memory, this.#cache);
+    this.#shelf = library && new Shelf(library, memory, this.#cache);
     this.#state = translatorState(memory);
     this.#generation = this.#cache.generation;
   }
 
-  make(places: readonly HotPlace[]): void {
+  make(news: readonly HotPlace[]): void {
     const released = this.#takeNote();
-    const unique = new Map(places.map(place => [place.record, place])).values();
+    const places = [...this.#later, ...news];
+    this.#later = [];
+    const fits = this.#fitting(places);
+    const taken = new Set(fits.map(({ place }) => place.record));
+    const hot = places.filter(({ reason, record }) => reason === Reason.hot && !taken.has(record));
+    const unique = new Map(hot.map(place => [place.record, place])).values();
     const drafts = [...unique].flatMap(place => this.#draft(place) ?? []);
-    const slots = this.#slots.take(drafts.length, this.#installed());
+    const slots = this.#slots.take(fits.length + drafts.length, this.#installed());
     if (!slots) {
+      this.#later = places.slice(-LATER_MAX);
       this.#deliver({ released: [...released, ...this.#makeRoom()] });
       return;
     }
-    if (slots.length === 0) {
-      if (released.length > 0) this.#deliver({ released });
-      return;
-    }
-    const bytes = buildModule(
-      drafts.map(({ region }) => region),
-      slots,
-    );
-    this.#deliver({ released, module: new WebAssembly.Module(bytes as BufferSource) });
-    const failed = slots.filter((slot, i) => !this.#publish(drafts[i] as Draft, slot));
-    if (failed.length > 0) this.#deliver({ released: failed });
+    const candidates = [...fits.map(fit => this.#taken(fit)), ...this.#compile(drafts)];
+    const placed = candidates.flatMap((candidate, i) => this.#place(candidate, slots[i] as number) ?? []);
+    const inUse = new Set(placed.map(({ slot }) => slot));
+    const unused = slots.filter(slot => !inUse.has(slot));
+    if (placed.length + released.length + unused.length === 0) return;
+    const isShared = this.#parts.nrInstallers > 1;
+    this.#deliver({
+      released: [...released, ...unused],
+      arrivals: this.#arrivals(placed),
+      opens: !isShared,
+    });
+    if (isShared) for (const { region } of placed) this.#parts.runtime.openRegion(region, 0);
   }
 
-  #deliver({ released, module }: Omit<Delivery, 'tableLength'>): void {
+  #compile(drafts: readonly Draft[]): Candidate[] {
+    if (drafts.length === 0) return [];
+    const bytes = buildModule(drafts.map(({ region }) => region));
+    const module = new WebAssembly.Module(bytes as BufferSource);
+    const kept: Kept = { module, bytes, regions: new Set(), stored: { nrRegions: 0, nrOptimised: 0 } };
+    return drafts.map(({ place, region, changes }, number) => {
+      const image = imageOf(region, place.mode);
+      const codePages = [...region.codePages.values()];
+      const counts = codePages.map(page => changes.get(page) as number);
+      const stored = this.#shelf && this.#stored(place, number, image, codePages);
+      return { kept, number, image, place, codePages, changes: counts, code: stored?.code, stored };
+    });
+  }
+  #stored(
+    { codePage, offset }: HotPlace,
+    number: number,
+    image: RegionImage,
+    codePages: readonly number[],
+  ): StoredRegion {
+    const { u8, u32 } = this.#memory;
+    const page = (u32[(codePage + P.mfn) >>> 2] as number) * PAGE;
+    return { key: placeKey(u8, page, offset), number, image, code: codeOf(this.#memory, image, codePages) };
+  }
+  #taken({ kept, region, place, codePages }: Fit): Candidate {
+    const { image, number, code } = region;
+    return { kept, number, image, place, codePages, changes: undefined, code, stored: region };
+  }
+
+  /** Write it to memory. */
+  #place(candidate: Candidate, slot: number): (Installed & { readonly kept: Kept }) | undefined {
+    const region = this.#placement.write(candidate, slot);
+    if (region === 0) return undefined;
+    const { kept, number, image, stored } = candidate;
+    this.#live.set(slot, region);
+    if (!image.grows) this.#large.add(slot);
+    if (stored) {
+      kept.regions.add(stored);
+      this.#owned.set(slot, { kept, region: stored, isNew: candidate.changes !== undefined });
+    }
+    return { slot, region, kept, name: String(number) };
+  }
+
+  /** By module, so that the threads make one instance of each. */
+  #arrivals(placed: readonly (Installed & { readonly kept: Kept })[]): Arrival[] {
+    return [...Map.groupBy(placed, ({ kept }) => kept)].map(([kept, group]) => {
+      const places = group.map(({ slot, region, name }) => ({ slot, region, name }));
+      const known = this.#kept.get(kept);
+      if (known !== undefined) return { id: known, places };
+      const id = this.#nextModule++;
+      if (this.#shelf && this.#kept.size < KEPT_MAX) this.#kept.set(kept, id);
+      return { id, module: kept.module, places };
+    });
+  }
+
+  #deliver({ released, arrivals = [], opens = true }: Partial<Delivery> & Pick<Delivery, 'released'>): void {
     const number = this.#state.nrPosted + 1;
     this.#slots.release(released, number);
     for (const slot of released) this.#large.delete(slot);
-    this.#parts.deliver({ tableLength: this.#slots.tableLength, released, ...(module && { module }) });
+    this.#parts.deliver({ tableLength: this.#slots.tableLength, released, arrivals, opens });
     this.#state.nrPosted = number;
   }
 
@@ -118,22 +232,30 @@ export class RegionMaker {
 
   /** Slots of the regions that are over since the last time. */
   #takeNote(): number[] {
+    if (this.#state.firstOver === 0 && this.#cache.generation === this.#generation) return [];
     return this.#cache.lock.during(() => {
       const { generation } = this.#cache;
       if (generation !== this.#generation) {
         this.#generation = generation;
         const all = [...this.#live.keys()];
         this.#live = new Map();
+        // Whether they ever were in use is not known any more.
+        for (const slot of all) this.#disown(slot, true);
         return all;
       }
       const slots: number[] = [];
       for (let at = this.#state.firstOver; at !== 0; ) {
         const region = RegionRecord.at(this.#memory.view, at);
-        slots.push(region.handler - FIRST_CALLED);
+        const slot = region.handler - FIRST_CALLED;
+        slots.push(slot);
+        if (region.isOver === NEVER_OPEN) this.#disown(slot, true);
         at = region.nextOver;
       }
       this.#state.firstOver = 0;
-      for (const slot of slots) this.#live.delete(slot);
+      for (const slot of slots) {
+        this.#live.delete(slot);
+        this.#owned.delete(slot);
+      }
       return slots;
     });
   }
@@ -166,117 +288,74 @@ export class RegionMaker {
   #draft(place: HotPlace): Draft | undefined {
     if (!this.#isCurrent(place)) return undefined;
     const code = new DecodedCode(this.#memory, this.#cache, place);
-    const offset = this.#memory.u16[(place.record + R.offset) >>> 1] as number;
     const handler = this.#memory.u16[place.record >>> 1] as number;
     const limits = handler >= FIRST_REGION ? LARGE : { ...SMALL, entriesToGrow: this.#cache.hotEntries };
-    const region = formRegion(code, offset, limits);
+    const region = formRegion(code, place.offset, limits);
     return region && { place, region, changes: code.changes };
   }
 
   /** Is the record still what jumps to that place lead to? */
-  #isCurrent({ record, codePage, generation }: HotPlace): boolean {
+  #isCurrent({ record, offset, codePage, generation }: HotPlace): boolean {
     const { u16, u32 } = this.#memory;
     if (this.#cache.generation !== generation) return false;
     const handler = u16[record >>> 1] as number;
     if (handler === Pseudo.stale || handler === Pseudo.crossing) return false;
     if (this.#large.has(handler - FIRST_CALLED)) return false;
-    const offset = u16[(record + R.offset) >>> 1] as number;
     return u32[(codePage + P.table + offset * 4) >>> 2] === record;
   }
 
-  /** Put the region's entry in, unless something has changed. */
-  #publish({ place, region, changes }: Draft, slot: number): boolean {
-    return this.#cache.lock.during(() => {
-      if (!this.#isCurrent(place)) return false;
-      for (const page of region.codePages.values()) {
-        if (this.#memory.u32[(page + P.changes) >>> 2] !== changes.get(page)) return false;
+  // ---- regions of the library ----
+
+  /** What the library has for these places, and for those that waited for their pages. */
+  #fitting(places: readonly HotPlace[]): Fit[] {
+    const shelf = this.#shelf;
+    if (!shelf) return [];
+    const fits = new Map<number, Fit>();
+    for (const place of places) {
+      const looks = [...shelf.arrived(place), ...(place.reason === Reason.page ? [] : [place])];
+      for (const one of looks) {
+        if (!this.#isCurrent(one)) continue;
+        const best = shelf.fitting(one).at(-1);
+        if (best && this.#isBetter(best)) fits.set(one.record, best);
       }
-      const extents = extentsOf(region);
-      const { entries } = region;
-      const head = entries.length * ENTRY_BYTES;
-      const first = this.#cache.allocate(head + RegionRecord.size + extents.length * Extent.size);
-      if (first === 0) return false;
-      const record = RegionRecord.at(this.#memory.view, first + head);
-      record.handler = FIRST_CALLED + slot;
-      record.nrEntries = entries.length;
-      record.entries = first;
-      record.isOver = 0;
-      extents.forEach((extent, i) => {
-        this.#link(record.address, extent, record.address + RegionRecord.size + i * Extent.size);
-      });
-      entries.forEach((entry, number) => {
-        this.#writeEntry(first + number * ENTRY_BYTES, region, entry, number, slot);
-      });
-      this.#live.set(slot, record.address);
-      if (region.entriesToGrow === undefined) this.#large.add(slot);
-      this.#state.nrRegions += 1;
-      return true;
-    });
+    }
+    return [...fits.values()];
+  }
+  /** Than what is there already. */
+  #isBetter({ place, region }: Fit): boolean {
+    const handler = this.#memory.u16[place.record >>> 1] as number;
+    return handler < FIRST_REGION || !region.image.grows;
   }
 
-  #link(region: number, { codePage, from, to }: PageExtent, address: number): void {
-    const extent = Extent.at(this.#memory.view, address);
-    const page = CodePage.at(this.#memory.view, codePage);
-    extent.region = region;
-    extent.from = from;
-    extent.to = to;
-    extent.next = page.extents;
-    page.extents = address;
+  /** Hand what is worth it to the library. */
+  save(): void {
+    const { library, memory, runtime } = this.#parts;
+    if (!library) return;
+    this.#forgetReplaced();
+    const nothing = () => 0;
+    const handlers = new WebAssembly.Table({ element: 'anyfunc', initial: 0 });
+    const imports = {
+      env: { memory: memory.wasm },
+      runtime: { ...runtime },
+      interpreter: { handlers, [COMPUTE_AUX.name]: nothing, hot: nothing },
+    };
+    for (const kept of this.#kept.keys()) {
+      library.keep(kept, module => Object.values(new WebAssembly.Instance(module, imports).exports));
+    }
+    library.tidy();
   }
-
-  /** Put an entry in the place of an instruction's record. Where a region begins only a larger one that was made for this takes its place. */
-  #writeEntry(
-    entry: number,
-    { codePages }: Region,
-    { page, offset }: Place,
-    number: number,
-    slot: number,
-  ): void {
-    const { u8, u16, u32, view } = this.#memory;
-    const table = ((codePages.get(page) as number) + P.table + offset * 4) >>> 2;
-    const record = u32[table] as number;
-    const [copy, onward] = [entry + RECORD_BYTES, entry + 2 * RECORD_BYTES];
-    u32.fill(0, entry >>> 2, (entry + ENTRY_BYTES) >>> 2);
-    const handler = u16[record >>> 1] as number;
-    const isEntry = handler >= FIRST_REGION;
-    // It may be an instruction over two pages, with two records.
-    if (record === 0 || (isEntry && number > 0) || handler === Pseudo.crossing) return;
-    // Of an entry, also of one that was taken back, the instruction is behind it.
-    const instruction = isEntry || handler === Pseudo.proceed ? record + RECORD_BYTES : record;
-    u8.copyWithin(copy, instruction, instruction + RECORD_BYTES);
-    u8.copyWithin(entry, instruction, instruction + RECORD_BYTES);
-    u16[entry >>> 1] = FIRST_CALLED + slot;
-    view.setBigInt64(entry + R.displacement, BigInt(page * PAGE), true);
-    u32[(entry + R.immediate) >>> 2] = number;
-    u16[onward >>> 1] = Pseudo.proceed;
-    u16[(onward + R.offset) >>> 1] = offset + (u8[instruction + R.length] as number);
-    // The table first: who comes by the record is sent there. Nothing else of the record may change, for a vCPU may be at it.
-    Atomics.store(u32, table, entry);
-    Atomics.store(u16, record >>> 1, Pseudo.stale);
+  /** It is not for the library; or not what is new of it. */
+  #disown(slot: number, onlyNew: boolean): void {
+    const { kept, region, isNew } = this.#owned.get(slot) ?? {};
+    if (region && (isNew || !onlyNew)) kept?.regions.delete(region);
+    this.#owned.delete(slot);
   }
-}
-
-interface PageExtent {
-  readonly codePage: number;
-  readonly from: number;
-  readonly to: number;
-}
-
-/** What bytes the region was made of: one extent for each run of instructions. */
-function extentsOf({ blocks, codePages }: Region): PageExtent[] {
-  const extents: { codePage: number; from: number; to: number }[] = [];
-  const add = (page: number, from: number, to: number) => {
-    const codePage = codePages.get(page);
-    invariant(codePage !== undefined, 'a page of the region');
-    const last = extents.at(-1);
-    if (last?.codePage === codePage && last.to === from) last.to = to;
-    else extents.push({ codePage, from, to });
-  };
-  for (const { place, instructions } of blocks) {
-    for (const { offset, length } of instructions) {
-      add(place.page, offset, Math.min(offset + length, PAGE));
-      if (reachesOver(offset, length)) add(place.page + 1, 0, offset + length - PAGE);
+  /** What a larger region has taken the place of is of no use. */
+  #forgetReplaced(): void {
+    if (this.#cache.generation !== this.#generation) return;
+    for (const record of this.#live.values()) {
+      const { replaced } = RegionRecord.at(this.#memory.view, record);
+      if (replaced !== 0) this.#disown(replaced - FIRST_CALLED, false);
     }
   }
-  return extents;
 }

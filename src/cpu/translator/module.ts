@@ -1,4 +1,4 @@
-/** The WebAssembly module around regions: what they import, and their places in the table of handlers. */
+/** The WebAssembly module around regions: what they import, and their names. It depends on the regions alone. */
 
 import { COMPUTE_AUX } from '../interpreter/flag-kinds.ts';
 import { SERVICES } from '../interpreter/services.ts';
@@ -8,10 +8,8 @@ import { ModuleBuilder } from '../wasm/module.ts';
 import { generateRegion, type Surroundings } from './generate.ts';
 import type { Region } from './region.ts';
 
-/**
- * @param slots where in the interpreter's table the regions go when the module is instantiated
- */
-export function buildModule(regions: readonly Region[], slots: readonly number[]): Uint8Array {
+/** A region's export is named by its position. */
+export function buildModule(regions: readonly Region[]): Uint8Array {
   const module = new ModuleBuilder();
   const callees = new Map<string, Callee>();
   const surroundings: Surroundings = {
@@ -35,15 +33,11 @@ export function buildModule(regions: readonly Region[], slots: readonly number[]
   };
   // Imports come before functions: which there are is known when the code is written.
   const codes = regions.map(region => generateRegion(region, surroundings));
-  const functions = codes.map(code => {
+  codes.forEach((code, position) => {
     const callee = module.declare(['i32', 'i32'], 'i32');
     module.define(callee, code);
-    return callee;
+    module.export(String(position), callee);
   });
-  module.importTable(
-    'interpreter',
-    'handlers',
-    functions.map((callee, i) => ({ callee, at: slots[i] as number })),
-  );
+  module.importTable('interpreter', 'handlers');
   return module.build();
 }

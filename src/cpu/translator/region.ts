@@ -6,6 +6,7 @@ import { Mode } from '../decode/mode.ts';
 import { withDispatcher } from './dispatcher.ts';
 import type { Control, Instruction } from './instruction.ts';
 import { type CodeView, InstructionGraph, type Limits } from './instruction-graph.ts';
+import { traitsOf } from './traits.ts';
 
 export const PAGE = 4096;
 
@@ -59,6 +60,10 @@ export function formRegion(view: CodeView, offset: number, limits: Limits): Regi
   const { entriesToGrow } = limits;
   return { ...withDispatcher(graph.blocks(entry)), codePages: graph.codePages, entriesToGrow };
 }
+
+/** The instructions that handlers run, in a fixed order. */
+export const calledInstructions = ({ blocks }: Region): Instruction[] =>
+  blocks.flatMap(({ instructions }) => instructions.filter(({ form }) => !traitsOf(form).isInline));
 
 /** Blocks that may come next, the likeliest last. Those behind the dispatcher count as its successors, not as the edge's. */
 export function successors({ taken, next, targets }: Block): Edge[] {

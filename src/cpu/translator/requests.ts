@@ -7,13 +7,26 @@ import { REQUESTS, Request, TranslatorState } from './layout.ts';
 
 const S = TranslatorState.offsets;
 const R = Request.offsets;
+const FIELDS = ['reason', 'cpu', 'mode', 'record', 'offset', 'codePage', 'generation'] as const;
 
-/** A place in code that many jumps lead to, as the vCPU that executes it sees it. */
+/** Why the maker is told of a place. */
+export const Reason = {
+  /** Many jumps lead there. */
+  hot: 0,
+  /** It was decoded, and a region of an earlier run may begin there. */
+  known: 1,
+  /** It is the first one in its code page. */
+  page: 2,
+} as const;
+
+/** A place in code, as the vCPU that executes it sees it. */
 export interface HotPlace {
+  readonly reason: number;
   readonly cpu: number;
   readonly mode: number;
-  /** The record that was jumped to, and its code page. */
+  /** The instruction's record, its offset in the page, and the code page. */
   readonly record: number;
+  readonly offset: number;
   readonly codePage: number;
   /** Of the code cache. */
   readonly generation: number;
@@ -50,7 +63,7 @@ export class RequestRing {
       position = found;
     }
     const at = this.#at(position);
-    for (const name of ['cpu', 'mode', 'record', 'codePage', 'generation'] as const) {
+    for (const name of FIELDS) {
       u32[(at + R[name]) >>> 2] = place[name];
     }
     view.setBigUint64(at + R.linear, place.linear, true);
@@ -63,12 +76,13 @@ export class RequestRing {
     const position = u32[this.#head] as number;
     const at = this.#at(position);
     if (Atomics.load(u32, (at + R.isReady) >>> 2) === 0) return undefined;
-    const field = (name: 'cpu' | 'mode' | 'record' | 'codePage' | 'generation') =>
-      u32[(at + R[name]) >>> 2] as number;
+    const field = (name: (typeof FIELDS)[number]) => u32[(at + R[name]) >>> 2] as number;
     const place: HotPlace = {
+      reason: field('reason'),
       cpu: field('cpu'),
       mode: field('mode'),
       record: field('record'),
+      offset: field('offset'),
       codePage: field('codePage'),
       generation: field('generation'),
       linear: view.getBigUint64(at + R.linear, true),

@@ -5,15 +5,19 @@
 import { machineHeader } from '../../machine/header.ts';
 import { viewMachineMemory } from '../../machine/memory.ts';
 import { giveWay } from '../../platform/node/background.ts';
-import { receive, send, threadData } from '../../platform/node/threads.ts';
-import { compileAhead } from '../../platform/node/wasm-compiler.ts';
+import { post, receive, send, threadData } from '../../platform/node/threads.ts';
+import { prepareCompilers } from '../../platform/node/wasm-compiler.ts';
 import { createRuntime } from '../runtime/runtime.ts';
+import { Library } from './library/library.ts';
+import { libraryVersion } from './library/version.ts';
 import { RegionMaker } from './maker.ts';
-import type { MakerMessage, MakerStart } from './maker-thread.ts';
+import type { MakerMessage, MakerReport, MakerStart } from './maker-thread.ts';
 import { type HotPlace, RequestRing } from './requests.ts';
 
 /** Places that are made into one module: more take longer until the first of them is there. */
-const BATCH = 12;
+const BATCH = 24;
+/** Time for more places to become hot before a module is made of them. */
+const COLLECT_MS = 5;
 const unused = (): never => {
   throw new Error('the maker of regions executes nothing');
 };
@@ -24,16 +28,20 @@ interface Customer {
   readonly maker: RegionMaker;
 }
 
-// Else the guest's threads would compile what they are given.
-compileAhead();
+prepareCompilers();
 giveWay();
 
-const { doorbell, control } = threadData() as MakerStart;
+const { doorbell, control, known, libraryFolder } = threadData() as MakerStart;
+const library =
+  known && libraryFolder ? new Library(`${libraryFolder}/${libraryVersion()}`, known) : undefined;
+const pause = new Int32Array(new SharedArrayBuffer(4));
 let customers: Customer[] = [];
 
 function take(message: MakerMessage): void {
   if (message.kind === 'gone') {
+    customers.find(({ id }) => id === message.id)?.maker.save();
     customers = customers.filter(({ id }) => id !== message.id);
+    post({ kind: 'parted', id: message.id } satisfies MakerReport);
     return;
   }
   const { id, runtime: module, installers } = message;
@@ -50,6 +58,7 @@ function take(message: MakerMessage): void {
     memory,
     runtime,
     nrInstallers: installers.length,
+    library,
     deliver: delivery => {
       for (const port of installers) send(port, delivery);
     },
@@ -76,5 +85,8 @@ for (;;) {
   }
   let isBusy = false;
   for (const customer of customers) isBusy = serve(customer) || isBusy;
-  if (!isBusy) Atomics.wait(doorbell, 0, rings);
+  if (isBusy) continue;
+  Atomics.wait(doorbell, 0, rings);
+  // One module of several regions is cheaper than several modules.
+  Atomics.wait(pause, 0, 0, COLLECT_MS);
 }

@@ -10,13 +10,15 @@
 import { machineHeader } from '../../machine/header.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
 import { CodePage, CodeRecord } from '../decode/record.ts';
+import type { DecodedRun } from '../decode/records.ts';
 import { ABSENT_REGION, CHAINED, Pseudo } from '../interpreter/pseudo.ts';
 import { FIRST_REGION } from '../isa/forms.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';
 import { TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import { TranslatorState, translatorState } from './layout.ts';
+import { mayHavePlace, type PlaceFilter, placeKey } from './library/place-key.ts';
 import { type Delivery, RegionMaker } from './maker.ts';
-import { type HotPlace, RequestRing } from './requests.ts';
+import { type HotPlace, Reason, RequestRing } from './requests.ts';
 import { FIRST_SLOT, SLOTS_STEP } from './slots.ts';
 
 const V = Vcpu.offsets;
@@ -33,6 +35,8 @@ const ASKED_MAX = 4096;
 export interface MakerLink {
   /** Which of the machine's installers this thread is, from 0. */
   readonly installer: number;
+  /** Where regions of earlier runs may begin; undefined when there is no library. */
+  readonly known: PlaceFilter | undefined;
   /** There are requests. */
   wake(): void;
   /** The next delivery; those that are counted in `TranslatorState.nrPosted` are there. */
@@ -55,6 +59,7 @@ export interface TranslatorStatistics {
 
 export class Translator {
   readonly #memory: MachineMemory;
+  readonly #runtime: RuntimeExports;
   readonly #table: WebAssembly.Table;
   readonly #absent: unknown;
   readonly #imports: WebAssembly.Imports;
@@ -63,11 +68,14 @@ export class Translator {
   readonly #requests: RequestRing;
   readonly #maker: RegionMaker | undefined;
   #nrInstalled = 0;
+  /** Modules by number. */
+  readonly #instances = new Map<number, WebAssembly.Exports>();
   /** By record: how often it was hot since the maker was asked. */
   readonly #asked = new Map<number, number>();
 
   constructor({ memory, runtime, interpreter, link }: TranslatorParts) {
     this.#memory = memory;
+    this.#runtime = runtime;
     this.#table = interpreter.handlers as WebAssembly.Table;
     this.#absent = interpreter[ABSENT_REGION];
     this.#imports = { env: { memory: memory.wasm }, runtime: { ...runtime }, interpreter };
@@ -116,8 +124,28 @@ export class Translator {
     const record = u32[(codePage + P.table + offset * 4) >>> 2] as number;
     // An entry record takes the place of one record.
     if (record === 0 || u16[record >>> 1] === Pseudo.crossing) return undefined;
+    return this.#place(Reason.hot, cpu, record, offset, codePage);
+  }
+  #place(reason: number, cpu: number, record: number, offset: number, codePage: number): HotPlace {
+    const { u32, view } = this.#memory;
     const { codeGeneration: generation } = machineHeader(this.#memory);
-    return { cpu, mode: u32[(cpu + V.mode) >>> 2] as number, record, codePage, generation, linear };
+    const mode = u32[(cpu + V.mode) >>> 2] as number;
+    const linear = view.getBigUint64(cpu + V.codePage, true);
+    return { reason, cpu, mode, record, offset, codePage, generation, linear };
+  }
+
+  /** Told of instructions that were decoded in the page that the vCPU executes: see `DecodeObserver`. */
+  decoded(cpu: number, page: number, codePage: number, isFirst: boolean, run: DecodedRun): void {
+    const known = this.#link?.known;
+    if (!known) return;
+    let isNews = isFirst && this.#requests.offer(this.#place(Reason.page, cpu, 0, 0, codePage));
+    for (let i = 0; i < run.length; i++) {
+      const offset = run.offsets[i] as number;
+      if (!mayHavePlace(known, placeKey(this.#memory.u8, page, offset))) continue;
+      const place = this.#place(Reason.known, cpu, run.records[i] as number, offset, codePage);
+      isNews = this.#requests.offer(place) || isNews;
+    }
+    if (isNews) this.#link?.wake();
   }
 
   /** Code page of a linear page, if the vCPU's execute TLB has it. */
@@ -141,10 +169,20 @@ export class Translator {
     }
   }
 
-  #install({ tableLength, released, module }: Delivery): void {
+  #install({ tableLength, released, arrivals, opens }: Delivery): void {
     if (this.#table.length < tableLength) this.#table.grow(tableLength - this.#table.length, this.#absent);
     for (const slot of released) this.#table.set(slot, this.#absent);
-    if (module) new WebAssembly.Instance(module, this.#imports);
+    for (const { id, module, places } of arrivals) {
+      const exports = module
+        ? new WebAssembly.Instance(module, this.#imports).exports
+        : this.#instances.get(id);
+      // Of the library's modules more may be wanted.
+      if (module && this.#link?.known) this.#instances.set(id, exports as WebAssembly.Exports);
+      for (const { slot, name, region } of places) {
+        this.#table.set(slot, exports?.[name]);
+        if (opens) this.#runtime.openRegion(region, 1);
+      }
+    }
     this.#nrInstalled += 1;
     const word = (this.#state + S.nrInstalled + (this.#link?.installer ?? 0) * 4) >>> 2;
     Atomics.store(this.#memory.u32, word, this.#nrInstalled);

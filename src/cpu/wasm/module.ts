@@ -7,12 +7,6 @@ import { ByteWriter } from './bytes.ts';
 import type { BranchHint, Callee, Code } from './code.ts';
 import { END, I32_CONST, type Type, ValueType } from './opcodes.ts';
 
-/** A function and its place in a table. */
-export interface TablePlace {
-  readonly at: number;
-  readonly callee: Callee;
-}
-
 interface FunctionEntry {
   typeIndex: number;
   body?: ByteWriter;
@@ -30,7 +24,7 @@ export class ModuleBuilder {
   readonly #exports: { name: string; index: number }[] = [];
   #table: number[] = [];
   #tableName: string | undefined;
-  #importedTable: { module: string; name: string; places: readonly TablePlace[] } | undefined;
+  #importedTable: { module: string; name: string } | undefined;
   readonly #custom: { name: string; content: Uint8Array }[] = [];
   readonly #memoryPages: number;
 
@@ -78,9 +72,9 @@ export class ModuleBuilder {
     this.#table = callees.map(callee => callee.index);
     this.#tableName = exportName;
   }
-  /** Use another module's table, and put functions into it when this module is instantiated. */
-  importTable(module: string, name: string, places: readonly TablePlace[]): void {
-    this.#importedTable = { module, name, places };
+  /** Use another module's table. */
+  importTable(module: string, name: string): void {
+    this.#importedTable = { module, name };
   }
 
   /** A section that engines ignore; `WebAssembly.Module.customSections` gives it back. */
@@ -143,17 +137,11 @@ export class ModuleBuilder {
         w.bytes([1, 0]);
       }
     });
-    const elements = this.#elements();
-    if (elements.length > 0) {
+    if (this.#table.length > 0) {
       section(9, w => {
-        w.unsigned(elements.length);
-        for (const { at, indices } of elements) {
-          w.bytes([0, I32_CONST]);
-          w.signed(at);
-          w.byte(END);
-          w.unsigned(indices.length);
-          for (const index of indices) w.unsigned(index);
-        }
+        w.bytes([1, 0, I32_CONST, 0, END]);
+        w.unsigned(this.#table.length);
+        for (const index of this.#table) w.unsigned(index);
       });
     }
     this.#branchHints(section);
@@ -175,14 +163,6 @@ export class ModuleBuilder {
       });
     }
     return out.view().slice();
-  }
-
-  /** What goes where in the table. */
-  #elements(): { at: number; indices: readonly number[] }[] {
-    if (this.#importedTable) {
-      return this.#importedTable.places.map(({ at, callee }) => ({ at, indices: [callee.index] }));
-    }
-    return this.#table.length > 0 ? [{ at: 0, indices: this.#table }] : [];
   }
 
   /** Which way branches usually go (WebAssembly branch hinting, section "Branch hint section"): must come before the code. */

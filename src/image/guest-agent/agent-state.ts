@@ -3,6 +3,7 @@
  * and commands that run. As JSON text, in the record `agent` of a saved machine.
  */
 import { DomusError } from '../../base/errors.ts';
+import { fromHex, toHex } from '../../platform/node/text-codecs.ts';
 import { DATA_BYTES, HEADER_BYTES, SESSIONS, VERSION, WINDOW_BYTES } from './frames.ts';
 
 export interface AgentState {
@@ -26,8 +27,8 @@ export function encodeAgentState({ isReady, received, unsent, sessions }: AgentS
   const text = JSON.stringify({
     protocol: VERSION,
     isReady,
-    received: received.toHex(),
-    unsent: unsent.toHex(),
+    received: toHex(received),
+    unsent: toHex(unsent),
     sessions,
   });
   return new TextEncoder().encode(text);
@@ -62,8 +63,8 @@ export function decodeAgentState(record: Uint8Array): AgentState {
   if (!isGood) throw bad("the state of the agent's channel");
   return {
     isReady,
-    received: Uint8Array.fromHex(received),
-    unsent: Uint8Array.fromHex(unsent),
+    received: fromHex(received),
+    unsent: fromHex(unsent),
     sessions: sessions as AgentState['sessions'],
   };
 }

@@ -20,6 +20,9 @@ export const runtimeVersion = (): RuntimeVersion => ({
   architecture: process.arch,
 });
 
+/** What compiled code depends on, as far as it is known. */
+export const hostKind = (): string => [process.versions.v8, process.platform, process.arch].join(' ');
+
 /** Whether types can be stripped, that is, whether the sources of a clone run as they are. */
 export const canStripTypes = (): boolean => Boolean(process.features.typescript);
 

@@ -7,6 +7,7 @@
  */
 import { joinPath } from '../../platform/node/cache-folder.ts';
 import { type AppendFile, openAppendFile, readTextNow, renameNow } from '../../platform/node/state-folder.ts';
+import { fromBase64, toBase64 } from '../../platform/node/text-codecs.ts';
 import type { Timers } from '../../platform/platform.ts';
 
 export type LogStream = 'console' | 'stdout' | 'stderr';
@@ -46,12 +47,12 @@ function recordOf(stream: LogStream, at: string, bytes: Uint8Array): LogRecord {
   try {
     return { at, stream, text: new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes) };
   } catch {
-    return { at, stream, base64: bytes.toBase64() };
+    return { at, stream, base64: toBase64(bytes) };
   }
 }
 
 export const recordBytes = ({ text, base64 }: LogRecord): Uint8Array =>
-  base64 === undefined ? new TextEncoder().encode(text ?? '') : Uint8Array.fromBase64(base64);
+  base64 === undefined ? new TextEncoder().encode(text ?? '') : fromBase64(base64);
 
 function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
   const both = new Uint8Array(a.length + b.length);

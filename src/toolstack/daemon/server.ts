@@ -8,6 +8,7 @@ import { readPackageVersion } from '../../platform/node/files.ts';
 import { serveLocal } from '../../platform/node/local-http.ts';
 import { createNodePlatform } from '../../platform/node/platform.ts';
 import { processId } from '../../platform/node/state-folder.ts';
+import { toHex } from '../../platform/node/text-codecs.ts';
 import type { Timers } from '../../platform/platform.ts';
 import type { Host, HostOptions } from '../host.ts';
 import { createApi } from './api.ts';
@@ -28,7 +29,7 @@ const IDLE_CHECK_MS = 500;
 function randomHex(bytes: number): string {
   const random = new Uint8Array(bytes);
   nodeEntropy.fill(random);
-  return random.toHex();
+  return toHex(random);
 }
 
 function pause(timers: Timers, ms: number, signal: AbortSignal | undefined): Promise<void> {

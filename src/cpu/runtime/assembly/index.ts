@@ -6,6 +6,7 @@
 export { checkCrossing, codeBehind } from './code/crossing';
 export { discardCode, invalidateCode, markCode } from './code/invalidate';
 export { fetchAddress, lookup } from './code/lookup';
+export { openRegion } from './code/open-region';
 export { dropRegion } from './code/regions';
 export {
   clts,

@@ -28,7 +28,7 @@ import {
 import { frameEntry } from '../mmu/physical';
 import { firstVcpu, flushExec, flushFrame, flushWatched, nextVcpu } from '../mmu/tlb';
 import { lockCode, unlockCode } from './lock';
-import { dropRegions, forgetRegions } from './regions';
+import { awaitMaker, dropRegions, forgetRegions, hasRegion } from './regions';
 
 /** Longest instruction, less one: how far before a written byte an instruction that contains it may start. */
 const LOOK_BACK: i32 = 14;
@@ -107,6 +107,7 @@ export function forget(page: usize, start: i32, end: i32): void {
     hasChanged = true;
   }
   if (hasChanged) store<u32>(page, load<u32>(page, CODE_PAGE_changes) + 1, CODE_PAGE_changes);
+  if (load<u32>(page, CODE_PAGE_extents) !== 0) dropRegions(page, start, end);
   // The granules that lost an instruction: those written, and neighbours that the instructions reached into.
   const first = max(start - LOOK_BACK, 0) >> GRANULE_SHIFT;
   const last = min(end - 1 + LOOK_BACK, 4095) >> GRANULE_SHIFT;
@@ -116,7 +117,6 @@ export function forget(page: usize, start: i32, end: i32): void {
     if ((granules & bit) !== 0 && !granuleInUse(page, granule)) granules &= ~bit;
   }
   store<u64>(page, granules, CODE_PAGE_granules);
-  if (load<u32>(page, CODE_PAGE_extents) !== 0) dropRegions(page, start, end);
 }
 
 function granuleInUse(page: usize, granule: i32): bool {
@@ -131,15 +131,16 @@ function granuleInUse(page: usize, granule: i32): bool {
   for (let at = start; at < end; at++) {
     if (load<u32>(table + ((at as usize) << 2)) !== 0) return true;
   }
-  return false;
+  return hasRegion(page, start, end);
 }
 
 /** Throw the whole code cache away: all code pages and records of all domains. No vCPU may be executing. */
 export function discardCode(): void {
   lockCode();
   const header = MACHINE_HEADER as usize;
+  atomic.add<u32>(header + MACHINE_HEADER_codeGeneration, 1);
+  awaitMaker();
   store<u32>(header, load<u32>(header, MACHINE_HEADER_codeBase), MACHINE_HEADER_codeNext);
-  store<u32>(header, load<u32>(header, MACHINE_HEADER_codeGeneration) + 1, MACHINE_HEADER_codeGeneration);
   // The allocator's count of frames lies right before the frame table (machine/frames.ts).
   const nrFrames = load<u32>((FRAME_TABLE_BASE as usize) - 8);
   const end = (FRAME_TABLE_BASE as usize) + nrFrames * FRAME_ENTRY_BYTES;

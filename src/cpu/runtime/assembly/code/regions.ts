@@ -22,6 +22,7 @@ import {
   REGION_RECORD_nextOver,
   REGION_RECORD_nrEntries,
   TRANSLATOR_STATE_firstOver,
+  TRANSLATOR_STATE_isWriting,
   TRANSLATOR_STATE_nrDropped,
   VCPU_regionsChanged,
 } from '../generated/layout';
@@ -41,6 +42,21 @@ export function dropRegions(page: usize, start: i32, end: i32): void {
     if (load<u32>(region, REGION_RECORD_isOver) !== 0) store<u32>(link, load<u32>(extent, EXTENT_next));
     else link = extent + EXTENT_next;
   }
+}
+
+/** Has the code page a region with one of the bytes `start` .. `end - 1`? Its instructions need not be decoded here. */
+export function hasRegion(page: usize, start: i32, end: i32): bool {
+  for (
+    let extent: usize = load<u32>(page, CODE_PAGE_extents);
+    extent !== 0;
+    extent = load<u32>(extent, EXTENT_next)
+  ) {
+    if ((load<u16>(extent, EXTENT_from) as i32) >= end || (load<u16>(extent, EXTENT_to) as i32) <= start) {
+      continue;
+    }
+    if (load<u32>(load<u32>(extent, EXTENT_region), REGION_RECORD_isOver) === 0) return true;
+  }
+  return false;
 }
 
 export function dropRegion(region: usize): void {
@@ -65,4 +81,11 @@ export function dropRegion(region: usize): void {
 export function forgetRegions(): void {
   const state = translatorState();
   if (state !== 0) store<u32>(state, 0, TRANSLATOR_STATE_firstOver);
+}
+
+/** The maker of regions writes to memory of the code cache for some microseconds at a time, if the generation is the right one. */
+export function awaitMaker(): void {
+  const state = translatorState();
+  if (state === 0) return;
+  while (atomic.load<u32>(state + TRANSLATOR_STATE_isWriting) !== 0) {}
 }
