@@ -10,7 +10,6 @@
 import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
 import { CodePage } from '../decode/record.ts';
-import { COMPUTE_AUX } from '../interpreter/flag-kinds.ts';
 import { Pseudo } from '../interpreter/pseudo.ts';
 import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';
@@ -18,7 +17,8 @@ import { CodeCache } from './code-cache.ts';
 import { DecodedCode } from './decoded-code.ts';
 import type { Limits } from './instruction-graph.ts';
 import { NEVER_OPEN, RegionRecord, translatorState } from './layout.ts';
-import type { Kept, Library } from './library/library.ts';
+import { Ledger } from './library/ledger.ts';
+import { type Kept, Library } from './library/library.ts';
 import { placeKey } from './library/place-key.ts';
 import { type Fit, Shelf } from './library/shelf.ts';
 import type { StoredRegion } from './library/volume.ts';
@@ -37,8 +37,6 @@ const SMALL = { instructions: 120, callDepth: 2, copied: 24 };
 const LARGE: Limits = { instructions: 500, callDepth: 2, copied: 24, entriesToGrow: undefined };
 /** Regions that make way at a time when there is room for no more. */
 const RETIRED = 256;
-/** Modules that are remembered for the library. */
-const KEPT_MAX = 1024;
 /** Places that wait for room: after a while others are hotter. */
 const LATER_MAX = 256;
 
@@ -54,8 +52,8 @@ export interface Delivery {
   readonly opens: boolean;
 }
 export interface Arrival {
-  /** The module, by number; with the module itself when it is new. */
-  readonly id: number;
+  /** The module; one of which more may come later has a number, and need not be sent again. */
+  readonly id?: number;
   readonly module?: WebAssembly.Module;
   readonly places: readonly Installed[];
 }
@@ -90,14 +88,6 @@ interface Candidate extends Placed {
   /** As the library has it, or will. */
   readonly stored: StoredRegion | undefined;
 }
-/** A region that the library has, or will have. */
-interface Owned {
-  readonly kept: Kept;
-  readonly region: StoredRegion;
-  /** It was made here. */
-  readonly isNew: boolean;
-}
-
 export class RegionMaker {
   readonly #parts: MakerParts;
   readonly #memory: MachineMemory;
@@ -111,11 +101,9 @@ export class RegionMaker {
   /** Slots of those that are not to grow. */
   readonly #large = new Set<number>();
   #generation: number;
-  /** Modules that the threads have, with the numbers they know them by. */
-  readonly #kept = new Map<Kept, number>();
-  /** What the library has of the regions in use, by slot. */
-  readonly #owned = new Map<number, Owned>();
-  #nextModule = 1;
+  readonly #ledger: Ledger;
+  /** Modules of the library that the threads have, with the numbers they know them by. */
+  readonly #modules = new Map<Kept, number>();
   /** Places that there was no room for. */
   #later: readonly HotPlace[] = [];
 
@@ -126,6 +114,7 @@ export class RegionMaker {
     this.#cache = new CodeCache(memory);
     this.#placement = new Placement(memory, this.#cache);
     this.#shelf = library && new Shelf(library, memory, this.#cache);
+    this.#ledger = new Ledger(library);
     this.#state = translatorState(memory);
     this.#generation = this.#cache.generation;
   }
@@ -194,10 +183,8 @@ export class RegionMaker {
     const { kept, number, image, stored } = candidate;
     this.#live.set(slot, region);
     if (!image.grows) this.#large.add(slot);
-    if (stored) {
-      kept.regions.add(stored);
-      this.#owned.set(slot, { kept, region: stored, isNew: candidate.changes !== undefined });
-    }
+    const isNew = candidate.changes !== undefined;
+    if (stored) this.#ledger.enter(slot, { kept, region: stored, isNew });
     return { slot, region, kept, name: String(number) };
   }
 
@@ -205,10 +192,12 @@ export class RegionMaker {
   #arrivals(placed: readonly (Installed & { readonly kept: Kept })[]): Arrival[] {
     return [...Map.groupBy(placed, ({ kept }) => kept)].map(([kept, group]) => {
       const places = group.map(({ slot, region, name }) => ({ slot, region, name }));
-      const known = this.#kept.get(kept);
+      const known = this.#modules.get(kept);
       if (known !== undefined) return { id: known, places };
-      const id = this.#nextModule++;
-      if (this.#shelf && this.#kept.size < KEPT_MAX) this.#kept.set(kept, id);
+      // What was made here is handed out once.
+      if (!Library.has(kept)) return { module: kept.module, places };
+      const id = this.#modules.size;
+      this.#modules.set(kept, id);
       return { id, module: kept.module, places };
     });
   }
@@ -240,7 +229,7 @@ export class RegionMaker {
         const all = [...this.#live.keys()];
         this.#live = new Map();
         // Whether they ever were in use is not known any more.
-        for (const slot of all) this.#disown(slot, true);
+        for (const slot of all) this.#ledger.doubt(slot);
         return all;
       }
       const slots: number[] = [];
@@ -248,13 +237,13 @@ export class RegionMaker {
         const region = RegionRecord.at(this.#memory.view, at);
         const slot = region.handler - FIRST_CALLED;
         slots.push(slot);
-        if (region.isOver === NEVER_OPEN) this.#disown(slot, true);
+        if (region.isOver === NEVER_OPEN) this.#ledger.doubt(slot);
         at = region.nextOver;
       }
       this.#state.firstOver = 0;
       for (const slot of slots) {
         this.#live.delete(slot);
-        this.#owned.delete(slot);
+        this.#ledger.leave(slot);
       }
       return slots;
     });
@@ -327,35 +316,14 @@ export class RegionMaker {
     return handler < FIRST_REGION || !region.image.grows;
   }
 
-  /** Hand what is worth it to the library. */
+  /** Hand what is new to the library. */
   save(): void {
-    const { library, memory, runtime } = this.#parts;
-    if (!library) return;
-    this.#forgetReplaced();
-    const nothing = () => 0;
-    const handlers = new WebAssembly.Table({ element: 'anyfunc', initial: 0 });
-    const imports = {
-      env: { memory: memory.wasm },
-      runtime: { ...runtime },
-      interpreter: { handlers, [COMPUTE_AUX.name]: nothing, hot: nothing },
-    };
-    for (const kept of this.#kept.keys()) {
-      library.keep(kept, module => Object.values(new WebAssembly.Instance(module, imports).exports));
+    if (this.#cache.generation === this.#generation) {
+      for (const record of this.#live.values()) {
+        const { replaced } = RegionRecord.at(this.#memory.view, record);
+        if (replaced !== 0) this.#ledger.replace(replaced - FIRST_CALLED);
+      }
     }
-    library.tidy();
-  }
-  /** It is not for the library; or not what is new of it. */
-  #disown(slot: number, onlyNew: boolean): void {
-    const { kept, region, isNew } = this.#owned.get(slot) ?? {};
-    if (region && (isNew || !onlyNew)) kept?.regions.delete(region);
-    this.#owned.delete(slot);
-  }
-  /** What a larger region has taken the place of is of no use. */
-  #forgetReplaced(): void {
-    if (this.#cache.generation !== this.#generation) return;
-    for (const record of this.#live.values()) {
-      const { replaced } = RegionRecord.at(this.#memory.view, record);
-      if (replaced !== 0) this.#disown(replaced - FIRST_CALLED, false);
-    }
+    this.#ledger.save(this.#memory, this.#parts.runtime);
   }
 }

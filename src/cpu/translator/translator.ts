@@ -68,7 +68,7 @@ export class Translator {
   readonly #requests: RequestRing;
   readonly #maker: RegionMaker | undefined;
   #nrInstalled = 0;
-  /** Modules by number. */
+  /** Of modules that more may come of, by number. */
   readonly #instances = new Map<number, WebAssembly.Exports>();
   /** By record: how often it was hot since the maker was asked. */
   readonly #asked = new Map<number, number>();
@@ -173,11 +173,9 @@ export class Translator {
     if (this.#table.length < tableLength) this.#table.grow(tableLength - this.#table.length, this.#absent);
     for (const slot of released) this.#table.set(slot, this.#absent);
     for (const { id, module, places } of arrivals) {
-      const exports = module
-        ? new WebAssembly.Instance(module, this.#imports).exports
-        : this.#instances.get(id);
-      // Of the library's modules more may be wanted.
-      if (module && this.#link?.known) this.#instances.set(id, exports as WebAssembly.Exports);
+      const instance = module && new WebAssembly.Instance(module, this.#imports).exports;
+      const exports = instance ?? this.#instances.get(id ?? -1);
+      if (instance && id !== undefined) this.#instances.set(id, instance);
       for (const { slot, name, region } of places) {
         this.#table.set(slot, exports?.[name]);
         if (opens) this.#runtime.openRegion(region, 1);

@@ -59,6 +59,11 @@ export class Library {
     addPlace(this.#filter, key);
   }
 
+  /** Is there a file of the module? */
+  static has({ stored }: Kept): boolean {
+    return stored.nrRegions > 0;
+  }
+
   /** What may begin at places with this key. */
   find(key: number): Found[] {
     return (this.#names.get(key) ?? []).flatMap(name => {
