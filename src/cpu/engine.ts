@@ -49,8 +49,8 @@ export interface InstructionObserver {
 }
 
 const V = Vcpu.offsets;
-/** What it costs to translate a place is what the interpreter needs for some ten thousand jumps there. */
-const HOT_JUMPS = 16_000;
+/** What it costs to translate a place is what the interpreter needs for some ten thousand jumps there: docs/design/0022. */
+const HOT_JUMPS = 48_000;
 /** An estimate: at 15 ns each they cost about as much as making a large region. */
 const HOT_ENTRIES = 50_000;
 const FLAG_TF = 1 << 8;
