@@ -2,10 +2,12 @@
  * Guests that are saved while they run and gone on with elsewhere, as their owners see them: through the library, with a real kernel.
  */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { DomusError } from '../src/base/errors.ts';
 import { Host } from '../src/toolstack/index.ts';
 
@@ -118,4 +120,40 @@ guest('a page that is damaged ends the guest, not the host', async () => {
   );
   const { exitCode } = await host.run({ command: ['true'], isPrepared: true, timeoutMs: TIMEOUT_MS });
   assert.equal(exitCode, 0);
+});
+
+guest('snapshot, run --from, save and restore, as they are typed', async () => {
+  const entry = fileURLToPath(new URL('../bin/domus.js', import.meta.url));
+  const env = { ...process.env, DOMUS_STATE: mkdtempSync(join(folder, 'state-')) };
+  const domus = (...args: string[]) => {
+    const { stdout, stderr, status } = spawnSync(process.execPath, [entry, ...args], {
+      env,
+      encoding: 'utf8',
+    });
+    return { stdout, stderr, status };
+  };
+  const ok = (...args: string[]): string => {
+    const { stdout, stderr, status } = domus(...args);
+    assert.equal(status, 0, `${args.join(' ')}: ${stderr}`);
+    return stdout;
+  };
+  try {
+    ok('run', '-d', '-q', '--name', 'web', '--', 'sh', '-c', 'echo hello > /tmp/x; sleep 100000');
+    ok('snapshot', 'web', 'warm');
+    const [kept] = JSON.parse(ok('snapshot', 'list', '-o', 'json')) as {
+      name: string;
+      memoryBytes: number;
+    }[];
+    assert.deepEqual([kept?.name, kept?.memoryBytes], ['warm', 512 << 20]);
+    assert.equal(ok('run', '-q', '--from', 'warm', '--', 'cat', '/tmp/x'), 'hello\n');
+    assert.match(domus('run', '--from', 'warm', '-m', '1G', '--', 'true').stderr, /--memory cannot be used/);
+    ok('save', 'web', file('web.sav'));
+    assert.match(ok('list'), /^web .* exited /m);
+    assert.equal(ok('restore', '-q', '--name', 'again', file('web.sav')), 'again\n');
+    assert.equal(ok('exec', 'again', 'cat', '/tmp/x'), 'hello\n');
+    ok('snapshot', 'rm', 'warm');
+    assert.match(domus('run', '--from', 'warm', '--', 'true').stderr, /there is no snapshot/);
+  } finally {
+    ok('destroy', '--all');
+  }
 });

@@ -71,6 +71,7 @@ const fileError = (what: string, cause: unknown): DomusError => {
 export interface SavedFile {
   readonly records: Records;
   readonly nrPages: number;
+  readonly sizeBytes: number;
   readonly pages: PageFile;
   /** No page can be read any more. */
   close(): void;
@@ -103,6 +104,7 @@ export function openSaved(path: string): SavedFile {
     return {
       records,
       nrPages,
+      sizeBytes,
       pages: { fd, offset: pagesAt(recordBytes), checks },
       close: () => closeRandom(file),
     };

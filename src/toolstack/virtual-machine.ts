@@ -229,6 +229,11 @@ export class VirtualMachine implements AsyncDisposable {
     this.#disks.delete(name);
   }
 
+  /** Its size. */
+  get facts(): MachineFacts {
+    return this.#options.facts;
+  }
+
   /** The agent takes commands; rejects when the guest stops before. */
   async ready(): Promise<void> {
     await this.#untilStopped(this.#agent?.ready ?? Promise.resolve());

@@ -35,6 +35,7 @@ import {
   parseNetworkMode,
 } from '../../toolstack/network.ts';
 import { parseSize } from '../../toolstack/size.ts';
+import { findSnapshot } from '../../toolstack/snapshots.ts';
 import { detachable } from '../detach.ts';
 import { watchInterrupts } from '../interrupt.ts';
 import {
@@ -253,8 +254,8 @@ const options = {
   remove: flag({ name: 'rm', summary: 'with -d: forget the guest and its log as soon as it has ended' }),
   from: option({
     name: 'from',
-    placeholder: 'FILE',
-    summary: 'go on from a saved machine instead of booting one',
+    placeholder: 'NAME',
+    summary: 'go on from a snapshot or a saved machine instead of booting one',
     parse: text => text,
   }),
   noSnapshot: flag({
@@ -328,6 +329,22 @@ function chooseCommand(
     'there is nothing to run',
     'give a COMMAND, for example: domus run -- uname -a',
   );
+}
+
+/** A saved machine is what it is. */
+function checkFrom(values: Values, { image }: Chosen): void {
+  if (values.from === undefined) return;
+  const given = (
+    ['memory', 'vcpus', 'kernel', 'initrd', 'append', 'boot', 'net', 'deterministic'] as const
+  ).find(key => values[key] !== undefined && values[key] !== false);
+  const other = given
+    ? spelling(options[given])
+    : values.disk.length > 0
+      ? '--disk'
+      : values.volume.length > 0
+        ? '--volume'
+        : image;
+  if (other !== undefined) throw usage(`${other} cannot be used with --from`, 'leave out one of them');
 }
 
 /** What a guest that stays is made of; refuses what needs this process to stay with it. */
@@ -409,7 +426,15 @@ async function runGuest(
     throw usage('-t with -i needs a terminal as standard input', 'leave out -t');
   }
   const chosen = chooseImage(operands, isAfterDashes);
-  if (values.detach) return runDetached(context, detachedRequest(values, chosen), values);
+  checkFrom(values, chosen);
+  const from =
+    values.from === undefined
+      ? undefined
+      : absolutePath(await findSnapshot(values.from, context.daemon.stateFolder));
+  if (values.detach) {
+    const request = { ...detachedRequest(values, chosen), ...(from !== undefined && { from }) };
+    return runDetached(context, request, values);
+  }
   if (values.name !== undefined || values.remove) throw usage('--name and --rm are for -d', 'add -d');
   const isJson = values.output === 'json';
   if (isJson && values.tty) throw usage('-o json cannot be used with -t', 'leave out one of them');
@@ -470,7 +495,7 @@ async function runGuest(
     ...(image !== undefined && { image }),
     command,
     isPrepared: !values.noSnapshot,
-    ...(values.from !== undefined && { from: values.from }),
+    ...(from !== undefined && { from }),
     memory: values.memory,
     vcpus: values.vcpus,
     pcpus: values.pcpus,

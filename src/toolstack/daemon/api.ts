@@ -100,14 +100,26 @@ async function* createdGuest({ request, options }: Call, body: unknown): AsyncGe
   }
 }
 
-async function createGuest(call: Call): Promise<LocalReply> {
-  const text = new TextDecoder().decode(await call.request.body(REQUEST_BYTES_MAX));
-  let body: unknown;
+async function bodyOf({ request }: Call): Promise<unknown> {
+  const text = new TextDecoder().decode(await request.body(REQUEST_BYTES_MAX));
   try {
-    body = JSON.parse(text);
+    return JSON.parse(text);
   } catch {
     throw new DomusError('E_API_REQUEST', 'the request is not understood: it is no JSON');
   }
+}
+
+/** `{path, ends}`. */
+async function saveGuest(call: Call): Promise<LocalReply> {
+  const { path, ends } = ((await bodyOf(call)) ?? {}) as { path?: unknown; ends?: unknown };
+  if (typeof path !== 'string' || !path.startsWith('/')) throw badStart('path is no absolute path');
+  const guest = guestOf(call);
+  await call.options.guests.save(guest, path, ends === true);
+  return json({ guest: guest.record });
+}
+
+async function createGuest(call: Call): Promise<LocalReply> {
+  const body = await bodyOf(call);
   // Refused at once, before the reply begins.
   parseGuestRequest(body);
   return lines(createdGuest(call, body));
@@ -216,6 +228,7 @@ export const ROUTES: readonly Route[] = [
     },
   },
   { method: 'GET', path: '/v1/guests/{guest}/wait', answer: waitForGuest },
+  { method: 'POST', path: '/v1/guests/{guest}/save', answer: saveGuest },
   {
     method: 'GET',
     path: '/v1/guests/{guest}/logs',

@@ -176,8 +176,8 @@ export class Daemon {
     return answer;
   }
 
-  async #askGuest(method: string, path: string, signal?: AbortSignal): Promise<GuestRecord> {
-    const answer = await this.#ask(method, path, undefined, signal);
+  async #askGuest(method: string, path: string, signal?: AbortSignal, body?: unknown): Promise<GuestRecord> {
+    const answer = await this.#ask(method, path, body, signal);
     return (JSON.parse(await textOf(answer)) as { guest: GuestRecord }).guest;
   }
 
@@ -208,6 +208,10 @@ export class Daemon {
   /** The guest's record as it was at its end. */
   destroy(name: string): Promise<GuestRecord> {
     return this.#askGuest('DELETE', guestPath(name));
+  }
+  /** Write a running guest to a file, named by an absolute path; with `ends` it does not go on. */
+  save(name: string, path: string, ends: boolean): Promise<GuestRecord> {
+    return this.#askGuest('POST', guestPath(name, 'save'), undefined, { path, ends });
   }
   /** Settles when the guest no longer runs. */
   wait(name: string, signal?: AbortSignal): Promise<GuestRecord> {

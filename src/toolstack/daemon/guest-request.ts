@@ -25,6 +25,8 @@ export interface GuestRequest {
   readonly kernel?: string;
   readonly initrd?: string;
   readonly append?: string;
+  /** A saved machine to go on from; its memory and vCPUs are what it has. */
+  readonly from?: string;
   /** Boot the root's own init; there is no command then. */
   readonly boot?: boolean;
   readonly onReboot?: string;
@@ -60,9 +62,10 @@ export const isStringRecord = (value: unknown): value is Record<string, string> 
 export function parseGuestRequest(value: unknown): GuestRequest {
   if (typeof value !== 'object' || value === null) throw bad('it is no object');
   const request = value as GuestRequest;
-  for (const key of ['name', 'image', 'engine', 'kernel', 'initrd', 'append', 'onReboot'] as const) {
+  for (const key of ['name', 'image', 'engine', 'kernel', 'initrd', 'append', 'onReboot', 'from'] as const) {
     if (request[key] !== undefined && typeof request[key] !== 'string') throw bad(`${key} is no text`);
   }
+  if (request.from !== undefined && !request.from.startsWith('/')) throw bad('from is no absolute path');
   for (const key of ['kernel', 'initrd'] as const) {
     if (request[key]?.includes('/') && !request[key].startsWith('/')) throw bad(`${key} is no absolute path`);
   }
@@ -84,12 +87,13 @@ export function parseGuestRequest(value: unknown): GuestRequest {
   if (request.boot !== undefined && typeof request.boot !== 'boolean') throw bad('boot is no truth value');
   if (request.onReboot !== undefined) checkOnReboot(request.onReboot);
   if (request.boot && request.command !== undefined) throw bad('boot leaves no room for a command');
-  const { command, image, initrd, boot } = request;
-  if (command === undefined && image === undefined && initrd === undefined && !boot) {
+  const { command, image, initrd, boot, from } = request;
+  const hasOwn = image !== undefined || initrd !== undefined || from !== undefined || boot === true;
+  if (command === undefined && !hasOwn) {
     throw new DomusError(
       'E_NO_COMMAND',
       'there is nothing to run',
-      'give a command, an image, or an initrd of your own',
+      'give a command, an image, a saved machine, or an initrd of your own',
     );
   }
   return request;
@@ -97,10 +101,11 @@ export function parseGuestRequest(value: unknown): GuestRequest {
 
 export function machineOptions(request: GuestRequest): MachineOptions {
   const { image, memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders } = request;
-  const { boot, onReboot } = request;
+  const { boot, onReboot, from } = request;
   return {
     ...{ image, memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders },
     ...(boot && { boot }),
+    ...(from !== undefined && { from }),
     ...(onReboot !== undefined && { onReboot: checkOnReboot(onReboot) }),
   };
 }

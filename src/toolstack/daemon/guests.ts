@@ -152,6 +152,9 @@ export class Guests {
         signal,
         console: chunk => log.write('console', chunk),
       });
+      const { memoryBytes, vcpus } = guest.vm.facts;
+      // Written with the next change.
+      guest.record = { ...guest.record, memoryBytes, vcpus };
       await this.#begin(guest, guest.vm, request, signal);
       return guest;
     } catch (error) {
@@ -211,6 +214,12 @@ export class Guests {
     for (const guest of this.list().filter(({ isAlive }) => isAlive)) {
       await this.#finish(guest, { state: 'exited', reason: 'its host process was told to end' });
     }
+  }
+
+  /** Write a running guest to a file; with `ends` it does not go on. @throws DomusError E_GUEST_ENDED, E_SAVE_* */
+  async save(guest: Guest, path: string, ends: boolean): Promise<void> {
+    await guest.running().save(path);
+    if (ends) await this.#finish(guest, { state: 'exited', reason: `saved to ${path}` });
   }
 
   /** End a guest if it runs, as if its power were cut, and forget it. */

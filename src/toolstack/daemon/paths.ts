@@ -18,6 +18,7 @@ export interface StatePaths {
   readonly lock: string;
   readonly log: string;
   readonly guests: string;
+  readonly snapshots: string;
 }
 
 /** sockaddr_un holds 108 bytes, the last one a NUL. */
@@ -47,5 +48,6 @@ export async function openStateFolder(folder: string): Promise<StatePaths> {
     lock: joinPath(folder, 'daemon.lock'),
     log: joinPath(folder, 'daemon.log'),
     guests: joinPath(folder, 'guests'),
+    snapshots: joinPath(folder, 'snapshots'),
   };
 }
