@@ -55,6 +55,8 @@ const domusBoot = (
     ...options.nodeOptions,
     DOMUS_CLI,
     'run',
+    // A machine that is kept from an earlier run would not boot.
+    '--no-snapshot',
     '-q',
     '--engine',
     engine,
