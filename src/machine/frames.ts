@@ -115,7 +115,16 @@ export class FrameTable {
     const left = Math.min(this.nrFree, this.#state.nrFrames - first);
     if (count > left) throw machineFull(count, left);
     this.#state.frontier = first + count;
-    for (let i = 0; i < count; i++) this.#claim(mfn(first + i), owner, type);
+    // Word by word: the code cache alone has thirty thousand entries, and the first one makes the rest. They are zero so far.
+    this.#claim(mfn(first), owner, type);
+    const { u32 } = this.memory;
+    const words = FrameEntry.size / 4;
+    const start = (FRAME_TABLE_BASE + first * FrameEntry.size) / 4;
+    for (let at = start + words; at < start + count * words; at += words) {
+      u32[at] = u32[start]!;
+      u32[at + 1] = u32[start + 1]!;
+    }
+    this.#state.nrFree -= count - 1;
     return mfn(first);
   }
 
