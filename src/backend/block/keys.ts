@@ -5,8 +5,7 @@
  */
 import { VDISK_READONLY } from '../../abi/xen/blkif.ts';
 import type { XenstoreClient } from '../../xenstore/client.ts';
-import { deviceAreas, remake, writeAll } from '../keys.ts';
-import { XenbusState } from '../xenbus.ts';
+import { writeAll, writeDeviceKeys } from '../keys.ts';
 import { INDIRECT_SEGMENTS_MAX } from './request.ts';
 
 export const KIND = 'vbd';
@@ -31,24 +30,16 @@ export interface BlockDeviceKeys {
 
 export function writeBlockDeviceKeys(xs: XenstoreClient, keys: BlockDeviceKeys): void {
   const { domid, devid, backendDomid } = keys;
-  const { front, back, frontend, backend } = deviceAreas({ kind: KIND, domid, devid, backendDomid });
-  const state = XenbusState.initialising;
-  xs.transaction(t => {
-    remake(t, front, frontend);
-    remake(t, back, backend);
-    writeAll(
-      t,
-      back,
-      {
-        frontend: front,
-        'frontend-id': domid,
-        online: 1,
+  writeDeviceKeys(
+    xs,
+    { kind: KIND, domid, devid, backendDomid },
+    {
+      backend: {
         dev: keys.name,
         'device-type': 'disk',
         mode: keys.isReadOnly ? 'r' : 'w',
         removable: 0,
         bootable: 1,
-        state,
         'feature-max-indirect-segments': INDIRECT_SEGMENTS_MAX,
         'feature-persistent': keys.hasPersistentGrants ? 1 : 0,
         'feature-flush-cache': keys.isReadOnly ? 0 : 1,
@@ -60,13 +51,9 @@ export function writeBlockDeviceKeys(xs: XenstoreClient, keys: BlockDeviceKeys):
         'multi-queue-max-queues': keys.maxQueues,
         'max-ring-page-order': RING_ORDER_MAX,
       },
-      backend,
-    );
-    writeAll(t, front, { backend: back, 'backend-id': backendDomid }, frontend);
-    writeAll(t, front, { 'virtual-device': devid, 'device-type': 'disk' }, backend);
-    // The state comes last: it is what makes a running kernel look at the device.
-    writeAll(t, front, { state }, frontend);
-  });
+      fixed: { 'virtual-device': devid, 'device-type': 'disk' },
+    },
+  );
 }
 
 /** What the domain reads when both halves are connected. */

@@ -72,6 +72,8 @@ export class BlockServer {
   readonly #limiter: Limiter | undefined;
   readonly #depth: number;
   readonly #copy = new Uint8Array(SLOT_BYTES);
+  /** From a transfer that is over, for the next one: most are over at once, so that one is enough. */
+  #spare: Uint8Array | undefined;
   #running = 0;
   #runningBytes = 0;
   /** A barrier: it waits for what was begun before it, and nothing is begun before it has ended. */
@@ -249,17 +251,24 @@ export class BlockServer {
     const { kind, offset, sizeBytes } = request;
     switch (kind) {
       case 'read': {
-        const bytes = new Uint8Array(sizeBytes);
+        const bytes = this.#buffer(sizeBytes);
         const read = disk.read(offset, bytes);
-        const finish = () =>
-          !queue.isClosed && this.#scatter(request, bytes) ? BLKIF_RSP_OKAY : BLKIF_RSP_ERROR;
+        const finish = () => {
+          const isDone = !queue.isClosed && this.#scatter(request, bytes);
+          this.#spare = bytes;
+          return isDone ? BLKIF_RSP_OKAY : BLKIF_RSP_ERROR;
+        };
         return read instanceof Promise ? read.then(finish) : finish();
       }
       case 'write': {
         const bytes = this.#gather(request);
         if (!bytes) return BLKIF_RSP_ERROR;
         const written = disk.write(offset, bytes);
-        return written instanceof Promise ? written.then(() => BLKIF_RSP_OKAY) : BLKIF_RSP_OKAY;
+        const finish = () => {
+          this.#spare = bytes;
+          return BLKIF_RSP_OKAY;
+        };
+        return written instanceof Promise ? written.then(finish) : finish();
       }
       case 'discard': {
         const done = disk.discard(offset, sizeBytes);
@@ -281,10 +290,18 @@ export class BlockServer {
     return BLKIF_RSP_OKAY;
   }
 
+  /** Room for a transfer; what is in it comes from an earlier one of the same domain. */
+  #buffer(sizeBytes: number): Uint8Array {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    if (spare && spare.buffer.byteLength >= sizeBytes) return new Uint8Array(spare.buffer, 0, sizeBytes);
+    return new Uint8Array(sizeBytes);
+  }
+
   /** Copy out of the domain's pages, once. */
   #gather({ segments, sizeBytes }: BlockRequest): Uint8Array | undefined {
     const { host, domid } = this.#options;
-    const bytes = new Uint8Array(sizeBytes);
+    const bytes = this.#buffer(sizeBytes);
     let done = 0;
     for (const { ref, offset, length } of segments) {
       const part = bytes.subarray(done, done + length);

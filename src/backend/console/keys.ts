@@ -7,7 +7,7 @@
  */
 import type { XenstoreClient } from '../../xenstore/client.ts';
 import { domainPath } from '../../xenstore/path.ts';
-import { deviceAreas, remake, writeAll } from '../keys.ts';
+import { remake, writeAll, writeDeviceKeys } from '../keys.ts';
 import { backendPath, XenbusState } from '../xenbus.ts';
 
 /** Bytes of output that tools may keep. */
@@ -51,18 +51,14 @@ export interface ConsoleDeviceKeys {
 
 export function writeConsoleDeviceKeys(xs: XenstoreClient, keys: ConsoleDeviceKeys): void {
   const { domid, devid, backendDomid, name } = keys;
-  const { front, back, frontend, backend } = deviceAreas({ kind: KIND, domid, devid, backendDomid });
-  const state = XenbusState.initialising;
   const named: Record<string, string> = name === undefined ? {} : { name };
-  xs.transaction(t => {
-    remake(t, front, frontend);
-    remake(t, back, backend);
-    const described = { frontend: front, 'frontend-id': domid, online: 1, state, protocol: PROTOCOL };
-    writeAll(t, back, { ...described, ...named, connection: 'pty' }, backend);
-    writeAll(t, front, { backend: back, 'backend-id': backendDomid }, frontend);
-    const fixed = { ...named, limit: LIMIT_BYTES, type: 'ioemu', output: 'pty', tty: '' };
-    writeAll(t, front, fixed, backend);
-    // The state comes last: it is what makes a running kernel look at the device.
-    writeAll(t, front, { protocol: PROTOCOL, state }, frontend);
-  });
+  writeDeviceKeys(
+    xs,
+    { kind: KIND, domid, devid, backendDomid },
+    {
+      backend: { protocol: PROTOCOL, ...named, connection: 'pty' },
+      frontend: { protocol: PROTOCOL },
+      fixed: { ...named, limit: LIMIT_BYTES, type: 'ioemu', output: 'pty', tty: '' },
+    },
+  );
 }

@@ -1,8 +1,8 @@
 /** The xenstore keys of a network device, as libxl writes them, and those that the domain writes. */
 import { formatMac, type MacAddress } from '../../net/packet/address.ts';
 import type { XenstoreClient } from '../../xenstore/client.ts';
-import { deviceAreas, remake, writeAll } from '../keys.ts';
-import { parseUnsigned, XenbusState } from '../xenbus.ts';
+import { writeDeviceKeys } from '../keys.ts';
+import { parseUnsigned } from '../xenbus.ts';
 
 export const KIND = 'vif';
 
@@ -27,37 +27,22 @@ const FEATURES: Readonly<Record<string, number>> = {
 };
 
 export function writeNetDeviceKeys(xs: XenstoreClient, keys: NetDeviceKeys): void {
-  const { domid, devid, backendDomid, mac, mtu, maxQueues } = keys;
-  const { front, back, frontend, backend } = deviceAreas({ kind: KIND, domid, devid, backendDomid });
-  const state = XenbusState.initialising;
-  xs.transaction(t => {
-    remake(t, front, frontend);
-    remake(t, back, backend);
-    const described = {
-      frontend: front,
-      'frontend-id': domid,
-      online: 1,
-      handle: devid,
-      mac: formatMac(mac),
-      mtu,
-      type: 'vif',
-      ...FEATURES,
-      'multi-queue-max-queues': maxQueues,
-      'hotplug-status': 'connected',
-      state,
-    };
-    writeAll(t, back, described, backend);
-    // The state comes last: it is what makes a running kernel look at the device.
-    const address = {
-      backend: back,
-      'backend-id': backendDomid,
-      handle: devid,
-      mac: formatMac(mac),
-      mtu,
-      state,
-    };
-    writeAll(t, front, address, frontend);
-  });
+  const { domid, devid, backendDomid, mtu, maxQueues } = keys;
+  const address = { handle: devid, mac: formatMac(keys.mac), mtu };
+  writeDeviceKeys(
+    xs,
+    { kind: KIND, domid, devid, backendDomid },
+    {
+      backend: {
+        ...address,
+        type: 'vif',
+        ...FEATURES,
+        'multi-queue-max-queues': maxQueues,
+        'hotplug-status': 'connected',
+      },
+      frontend: address,
+    },
+  );
 }
 
 export interface QueueKeys {

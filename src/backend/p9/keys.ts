@@ -3,8 +3,8 @@
  * Source: Xen docs/misc/9pfs.pandoc.
  */
 import type { XenstoreClient } from '../../xenstore/client.ts';
-import { deviceAreas, remake, writeAll } from '../keys.ts';
-import { parseUnsigned, XenbusState } from '../xenbus.ts';
+import { writeDeviceKeys } from '../keys.ts';
+import { parseUnsigned } from '../xenbus.ts';
 
 export const KIND = '9pfs';
 /** The protocol's version. */
@@ -24,26 +24,20 @@ export interface FolderDeviceKeys {
 
 export function writeFolderDeviceKeys(xs: XenstoreClient, keys: FolderDeviceKeys): void {
   const { domid, devid, backendDomid, tag, maxRingOrder } = keys;
-  const { front, back, frontend, backend } = deviceAreas({ kind: KIND, domid, devid, backendDomid });
-  const state = XenbusState.initialising;
-  xs.transaction(t => {
-    remake(t, front, frontend);
-    remake(t, back, backend);
-    const described = {
-      frontend: front,
-      'frontend-id': domid,
-      online: 1,
-      // Where the folder is on the host is not the domain's to know. Owners are kept apart from the host's files.
-      security_model: 'mapped',
-      versions: VERSION,
-      'max-rings': MAX_RINGS,
-      'max-ring-page-order': maxRingOrder,
-      state,
-    };
-    writeAll(t, back, described, backend);
-    // The state comes last: it is what makes a running kernel look at the device.
-    writeAll(t, front, { backend: back, 'backend-id': backendDomid, tag, state }, frontend);
-  });
+  writeDeviceKeys(
+    xs,
+    { kind: KIND, domid, devid, backendDomid },
+    {
+      backend: {
+        // Where the folder is on the host is not the domain's to know. Owners are kept apart from the host's files.
+        security_model: 'mapped',
+        versions: VERSION,
+        'max-rings': MAX_RINGS,
+        'max-ring-page-order': maxRingOrder,
+      },
+      frontend: { tag },
+    },
+  );
 }
 
 export interface RingKeys {

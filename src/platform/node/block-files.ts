@@ -29,9 +29,10 @@ import type { BlockFile, BlockFiles, FileLock } from '../block-files.ts';
 
 /** Transfers up to this size run inline. */
 const INLINE_MAX_BYTES = 256 * 1024;
-/** An inline transfer that takes longer has met the medium. */
+/** Inline transfers that take longer have met the medium; a single one may have met a host that is busy with something else. */
 const SLOW_MS = 2;
-/** So many transfers after a slow one go through the pool. */
+const SLOW_IN_A_ROW = 2;
+/** So many transfers after slow ones go through the pool. */
 const POOLED_AFTER_SLOW = 64;
 
 type SystemError = Error & { code?: string };
@@ -83,6 +84,7 @@ class NodeBlockFile implements BlockFile {
   readonly isReadOnly: boolean;
   readonly #fd: number;
   #pooled = 0;
+  #nrSlow = 0;
   #isClosed = false;
 
   constructor(path: string, fd: number, isReadOnly: boolean) {
@@ -107,7 +109,9 @@ class NodeBlockFile implements BlockFile {
   }
 
   #noteTime(startMs: number): void {
-    if (performance.now() - startMs > SLOW_MS) this.#pooled = POOLED_AFTER_SLOW;
+    if (performance.now() - startMs <= SLOW_MS) this.#nrSlow = 0;
+    // A medium that has been slow for long needs to be so only once more.
+    else if (++this.#nrSlow >= SLOW_IN_A_ROW) this.#pooled = POOLED_AFTER_SLOW;
   }
 
   read(position: number, into: Uint8Array): number | Promise<number> {
