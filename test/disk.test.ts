@@ -4,12 +4,13 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { DomusError } from '../src/base/errors.ts';
+import { checkImage } from '../src/disk/check.ts';
 import { convertDisk } from '../src/disk/convert.ts';
 import { createImage } from '../src/disk/create.ts';
 import { openDisk } from '../src/disk/open.ts';
@@ -43,10 +44,10 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-const guest = (name: string, run: () => Promise<void>) =>
+const guest = (name: string, run: (t: TestContext) => Promise<void>) =>
   test(name, async t => {
     if (unavailable !== undefined) t.skip(unavailable);
-    else await run();
+    else await run(t);
   });
 const run = (command: string, options: RunOptions = {}) =>
   host.run({ command, timeoutMs: TIMEOUT_MS, ...options });
@@ -189,6 +190,42 @@ guest('the host is killed while a guest writes: what it was told is durable is t
   }
   assert.ok(readFileSync(path('killed-0.vhd')).length > 0);
 });
+
+guest(
+  'a full disk of the host: errors in the guest, nothing that was flushed is lost, and it goes on when there is room',
+  async t => {
+    const small = path('small');
+    mkdirSync(small);
+    try {
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', small], { stdio: 'ignore' });
+    } catch {
+      t.skip('a small file system needs the right to mount one');
+      return;
+    }
+    try {
+      const image = join(small, 'full.vhd');
+      await createImage(disks, image, { format: 'vhd', sizeBytes: 64 * MIB });
+      const vm = await host.create({ disks: [image] });
+      try {
+        const write = 'dd if=/dev/urandom of=/dev/xvda bs=1M oflag=direct conv=fsync';
+        const script = `mkdir -p /tmp; head -c 4194304 /dev/urandom >/tmp/kept; dd if=/tmp/kept of=/dev/xvda bs=1M oflag=direct conv=fsync 2>/dev/null; sha256sum </tmp/kept`;
+        const kept = text((await vm.exec(script)).stdout);
+        const full = await vm.exec(`${write} seek=4 count=56`);
+        assert.notEqual(full.exitCode, 0);
+        assert.match(text(full.stderr), /error writing '\/dev\/xvda'/);
+        execFileSync('mount', ['-o', 'remount,size=96m', small]);
+        assert.equal((await vm.exec(`${write} seek=4 count=56`)).exitCode, 0);
+        const back = await vm.exec('dd if=/dev/xvda bs=1M count=4 iflag=direct 2>/dev/null | sha256sum');
+        assert.equal(text(back.stdout), kept);
+      } finally {
+        await vm.destroy();
+      }
+      assert.deepEqual((await checkImage(disks, image)).findings, []);
+    } finally {
+      execFileSync('umount', [small]);
+    }
+  },
+);
 
 guest('a disk that cannot be used is refused before anything boots', async () => {
   const image = await formatted('busy.vhd', 8 * MIB);

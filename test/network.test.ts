@@ -215,6 +215,35 @@ guest('two guests on a switch reach each other, until it is cut', async () => {
   }
 });
 
+guest('a transfer over a line that is cut for a while goes on where it was', async () => {
+  const contents = pattern(TRANSFER_BYTES);
+  const port = await listen(createHttpServer((_, response) => response.end(contents)));
+  await using vm = await host.create({
+    network: { allow: ['127.0.0.1'] },
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  });
+  const fetching = vm.exec(
+    `wget -q -O - http://10.0.2.2:${port}/file | { dd bs=4k count=16 iflag=fullblock of=/tmp/file 2>/dev/null; echo begun; sleep 1; cat >>/tmp/file; }; sha256sum /tmp/file`,
+    {
+      stdout: chunk => {
+        heard += text(chunk);
+        if (heard === 'begun\n') begun.resolve();
+      },
+    },
+  );
+  let heard = '';
+  const begun = Promise.withResolvers<void>();
+  await begun.promise;
+  vm.network?.setFaults({ isCut: true });
+  const before = vm.network?.nrLost ?? 0;
+  await new Promise(resolve => setTimeout(resolve, 3000));
+  const isRunning = await Promise.race([fetching.then(() => false), Promise.resolve(true)]);
+  assert.ok(isRunning && (vm.network?.nrLost ?? 0) > before, 'frames were lost, and the transfer waited');
+  vm.network?.setFaults({});
+  await fetching;
+  assert.equal(heard.split(/\s/)[1], sha256(contents));
+});
+
 guest('transfers survive a bad line, with two queues and large packets; a capture shows them', async t => {
   const contents = pattern(1 << 20);
   const port = await listen(createHttpServer((_, response) => response.end(contents)));

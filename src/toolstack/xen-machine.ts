@@ -252,6 +252,8 @@ export class XenMachine implements GuestMachine {
   #attachDisk({ disk, name, devid, queueDepth, limits }: MachineDisk, isKnown: boolean): AttachedDisk {
     const { platform } = this.#config;
     const { promise: gone, resolve } = Promise.withResolvers<void>();
+    // Who detaches it hears of a failure, and so does who destroys the machine.
+    gone.catch(() => {});
     const device = createBlockDevice({
       xs: this.#xenstored.client(),
       host: createBackendHost(this.#host.hypervisor),
@@ -713,9 +715,10 @@ export class XenMachine implements GuestMachine {
     await this.#stopPcpus();
     await this.#making?.end();
     await this.#gdb?.close();
+    const failures: unknown[] = [];
     for (const device of [...this.#blockDevices]) {
       device.remove(true);
-      await device.disk.close();
+      await device.disk.close().catch(error => failures.push(error));
     }
     this.#isAtRest = true;
     for (const task of this.#deferred.splice(0)) task();
@@ -724,5 +727,7 @@ export class XenMachine implements GuestMachine {
     this.#config.saved?.close();
     // The machine's memory goes with this object: nothing else refers to it.
     for (const channel of this.#channels) channel.close();
+    // What an image has not taken, its owner must learn of.
+    if (failures.length > 0) throw failures[0];
   }
 }
