@@ -132,3 +132,14 @@ guest('both engines in lockstep, to the command’s end', async () => {
   assert.deepEqual([both.stateHash, both.instructions], [stateHash, instructions]);
   await assert.rejects(run('true', { engine: 'lockstep' }), { code: 'E_LOCKSTEP' });
 });
+
+guest('in lockstep, input comes to both machines at the same time, whenever it comes', async () => {
+  const vm = await host.create({ engine: 'lockstep', deterministic: { seed: 5 }, memory: '256M' });
+  for (let i = 0; i < 12; i++) {
+    const { stdout } = await vm.exec(['sh', '-c', `sleep 0.0${i % 9}; echo ${i}`]);
+    assert.equal(text(stdout), `${i}\n`);
+    // While the guest waits for its next timer.
+    await new Promise(resolve => setTimeout(resolve, (i * 7) % 23));
+  }
+  await vm.destroy();
+});

@@ -17,7 +17,6 @@ import type {
   GuestMachine,
   MachineConfig,
   Shutdown,
-  TwinPlatform,
   VcpuStatus,
 } from './machine.ts';
 import { XenMachine } from './xen-machine.ts';
@@ -65,10 +64,12 @@ export async function createLockstepMachine(config: MachineConfig): Promise<Gues
     ...(trace && { trace }),
   });
   const second = new XenMachine({ ...common, engine: 'interpreter', platform: twin.platform });
-  return lockstep(leader, second, twin);
+  const keepTime = () => twin.advanceTo(config.platform.clock.monotonicNs());
+  return lockstep(leader, second, keepTime);
 }
 
-function lockstep(leader: XenMachine, second: XenMachine, twin: TwinPlatform): GuestMachine {
+/** @param keepTime brings the second machine's clock to where the first one's is */
+function lockstep(leader: XenMachine, second: XenMachine, keepTime: () => void): GuestMachine {
   let nrSlices = 0;
   leader.companion = {
     ranSlice() {
@@ -77,7 +78,7 @@ function lockstep(leader: XenMachine, second: XenMachine, twin: TwinPlatform): G
       const differing = leader.domain.vcpus.findIndex((_, id) => !isSame(leader, second, id));
       if (differing >= 0) throw difference(leader, second, differing, nrSlices);
     },
-    waited: nowNs => twin.advanceTo(nowNs),
+    waited: keepTime,
   };
   let onFailure: (error: unknown) => void = () => {};
   /** Memory at the end. */
@@ -86,7 +87,9 @@ function lockstep(leader: XenMachine, second: XenMachine, twin: TwinPlatform): G
     return leader.stateHash() === second.stateHash();
   };
   return {
-    consoles: leader.consoles.map((stream, i) => doubled(stream, second.consoles[i] as ConsoleStream)),
+    consoles: leader.consoles.map((stream, i) =>
+      doubled(stream, second.consoles[i] as ConsoleStream, keepTime),
+    ),
     disks: [],
     start() {
       unpauseDomain(second.domain);
@@ -131,8 +134,11 @@ function lockstep(leader: XenMachine, second: XenMachine, twin: TwinPlatform): G
   };
 }
 
-/** Input to both streams, output of the first; both are held back by what the listener promises. */
-function doubled(stream: ConsoleStream, second: ConsoleStream): ConsoleStream {
+/**
+ * Input to both streams, output of the first; both are held back by what the listener promises. Input may come while the first
+ * machine waits, when it is later there than at the second one: a vCPU that it wakes was blocked for as long in both.
+ */
+function doubled(stream: ConsoleStream, second: ConsoleStream, keepTime: () => void): ConsoleStream {
   const held: (void | Promise<void>)[] = [];
   second.onData(() => held.shift());
   return {
@@ -144,12 +150,14 @@ function doubled(stream: ConsoleStream, second: ConsoleStream): ConsoleStream {
       }),
     write(chunk) {
       const taken = stream.write(chunk);
+      keepTime();
       if (taken > 0) second.write(chunk.subarray(0, taken));
       return taken;
     },
     onWritable: listener => stream.onWritable(listener),
     close() {
       stream.close();
+      keepTime();
       second.close();
     },
   };
