@@ -12,13 +12,7 @@ import type { CpuEngine } from '../cpu/engine.ts';
 import { Vcpu } from '../cpu/vcpu/layout.ts';
 import { pauseDomain, unpauseDomain } from '../hypervisor/life.ts';
 import { MachineFailure } from './crash-report.ts';
-import type {
-  ConsoleStream,
-  GuestMachine,
-  MachineConfig,
-  Shutdown,
-  VcpuStatus,
-} from './machine.ts';
+import type { ConsoleStream, GuestMachine, MachineConfig, Shutdown, VcpuStatus } from './machine.ts';
 import { XenMachine } from './xen-machine.ts';
 
 const V = Vcpu.offsets;

@@ -158,7 +158,8 @@ function generateLoop(functions: Functions, enter: Callee, handlerType: number):
                 code.br(exit);
               });
               const loop = { dispatch, fault, jump, link, reload, exit, target, fuel };
-              const handler = w.load('i32', 2, record, CodeRecord.offsets.handler);
+              // Read once: another thread may make the record stale at any moment.
+              const handler = code.let(w.load('i32', 2, record, CodeRecord.offsets.handler));
               inlineHandlers(
                 code,
                 handler,
