@@ -38,7 +38,7 @@ export const DOMID_NONE = 0xffff as DomainId;
 export const DOMID_XEN = 0x7ff2 as DomainId;
 
 /** Allocator state, right before the frame table, so that it is machine state too. */
-const AllocatorState = struct('frame_allocator', {
+export const FrameAllocator = struct('frame_allocator', {
   frontier: u32,
   freeHead: u32,
   nrFrames: u32,
@@ -56,11 +56,11 @@ const machineFull = (wanted: number, left: number): DomusError =>
 
 export class FrameTable {
   readonly memory: MachineMemory;
-  readonly #state: ReturnType<typeof AllocatorState.at>;
+  readonly #state: ReturnType<typeof FrameAllocator.at>;
 
   constructor(memory: MachineMemory) {
     this.memory = memory;
-    this.#state = AllocatorState.at(memory.view, FRAME_TABLE_BASE - AllocatorState.size);
+    this.#state = FrameAllocator.at(memory.view, FRAME_TABLE_BASE - FrameAllocator.size);
     if (this.#state.nrFrames === 0) this.#initialise();
   }
 

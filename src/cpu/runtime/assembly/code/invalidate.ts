@@ -14,6 +14,8 @@ import {
   CODE_PAGE_table,
   CODE_RECORD_handler,
   CODE_RECORD_length,
+  FRAME_ALLOCATOR_BYTES,
+  FRAME_ALLOCATOR_nrFrames,
   FRAME_ENTRY_BYTES,
   FRAME_ENTRY_code,
   FRAME_ENTRY_flags,
@@ -141,8 +143,8 @@ export function discardCode(): void {
   atomic.add<u32>(header + MACHINE_HEADER_codeGeneration, 1);
   awaitMaker();
   store<u32>(header, load<u32>(header, MACHINE_HEADER_codeBase), MACHINE_HEADER_codeNext);
-  // The allocator's count of frames lies right before the frame table (machine/frames.ts).
-  const nrFrames = load<u32>((FRAME_TABLE_BASE as usize) - 8);
+  // The allocator's state lies right before the frame table (machine/frames.ts).
+  const nrFrames = load<u32>((FRAME_TABLE_BASE as usize) - FRAME_ALLOCATOR_BYTES, FRAME_ALLOCATOR_nrFrames);
   const end = (FRAME_TABLE_BASE as usize) + nrFrames * FRAME_ENTRY_BYTES;
   for (let frame: usize = FRAME_TABLE_BASE as usize; frame < end; frame += FRAME_ENTRY_BYTES) {
     if (load<u32>(frame, FRAME_ENTRY_code) === 0) continue;
