@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { maddr } from '../base/brand.ts';
 import { Exit } from '../cpu/vcpu/exit.ts';
 import { createDebugMachine } from './debug-machine.fixture.ts';
 
@@ -13,8 +14,9 @@ test('a breakpoint in code that has run stops it', () => {
   const { domain, host } = createDebugMachine({ code: CODE, entry: ENTRY, memoryBytes: 16 << 20, vcpus: 1 });
   const { engine } = host;
   const { block, state } = domain.vcpus[0]!;
-  assert.equal(engine.run(state.block, 1000), Exit.fuel);
+  const cpu = maddr(state.block);
+  assert.equal(engine.run(cpu, 1000), Exit.fuel);
   engine.setBreakpoints([BigInt(ENTRY + 6)]);
-  assert.equal(engine.run(state.block, LOOP_BYTES), Exit.breakpoint);
+  assert.equal(engine.run(cpu, LOOP_BYTES), Exit.breakpoint);
   assert.equal(block.rip, BigInt(ENTRY + 6));
 });
