@@ -4,8 +4,7 @@ import { DomusError } from '../../base/errors.ts';
 import { defaultCacheFolder } from '../../platform/node/cache-folder.ts';
 import { folderSize, removeEntries } from '../../platform/node/host-info.ts';
 import { formatSize } from '../../toolstack/config.ts';
-import { option } from '../options.ts';
-import { parseOutputFormat } from '../output.ts';
+import { outputOption } from '../output.ts';
 import { verb } from '../verb.ts';
 
 /** What src/image keeps in the folder. DOMUS_CACHE may point anywhere: what else lies there is not ours to remove. */
@@ -28,13 +27,7 @@ export const cache = verb({
   summary: 'Show the cache of kernels and packages, or empty it',
   operands: '[clean]',
   options: {
-    output: option({
-      name: 'output',
-      short: 'o',
-      placeholder: 'FORMAT',
-      summary: 'text (default) or json',
-      parse: parseOutputFormat,
-    }),
+    output: outputOption,
   },
   notes: ['The folder is DOMUS_CACHE, else XDG_CACHE_HOME/domus, else ~/.cache/domus.'],
   async run(context, values, operands) {

@@ -2,8 +2,7 @@
 
 import { type Check, runChecks } from '../doctor-checks.ts';
 import { ExitCode } from '../exit-codes.ts';
-import { option } from '../options.ts';
-import { parseOutputFormat } from '../output.ts';
+import { outputOption } from '../output.ts';
 import { verb } from '../verb.ts';
 
 function line(check: Check, width: number, isPlain: boolean): string {
@@ -19,13 +18,7 @@ export const doctor = verb({
   summary: 'Check what this machine can do for Domus, and say what to mend',
   operands: '',
   options: {
-    output: option({
-      name: 'output',
-      short: 'o',
-      placeholder: 'FORMAT',
-      summary: 'text (default) or json',
-      parse: parseOutputFormat,
-    }),
+    output: outputOption,
   },
   notes: [
     'Exit code 0 when everything that is needed is there, else 1. Lines marked warn and info do not count.',

@@ -6,7 +6,7 @@ import { parseSize } from '../../toolstack/size.ts';
 import { ExitCode } from '../exit-codes.ts';
 import { watchInterrupts } from '../interrupt.ts';
 import { flag, list, option } from '../options.ts';
-import { parseOutputFormat } from '../output.ts';
+import { outputOption } from '../output.ts';
 import { createProgress } from '../progress.ts';
 import { verb } from '../verb.ts';
 import { ACTIONS } from './image/actions.ts';
@@ -33,13 +33,7 @@ const options = {
     summary: 'build: what the root can grow to, a multiple of 128M (default 16G)',
     parse: text => Math.ceil(parseSize(text) / GROUP_BYTES) * GROUP_BYTES,
   }),
-  output: option({
-    name: 'output',
-    short: 'o',
-    placeholder: 'FORMAT',
-    summary: 'text (default) or json',
-    parse: parseOutputFormat,
-  }),
+  output: outputOption,
   quiet: flag({ name: 'quiet', short: 'q', summary: 'show no progress' }),
 };
 

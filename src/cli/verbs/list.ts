@@ -1,8 +1,7 @@
 /** `domus list`: the guests of the host process, those that run and those that have ended and are not forgotten. */
 import { Daemon } from '../../toolstack/daemon/client.ts';
 import type { GuestRecord } from '../../toolstack/daemon/guest-record.ts';
-import { option } from '../options.ts';
-import { parseOutputFormat } from '../output.ts';
+import { outputOption } from '../output.ts';
 import { verb } from '../verb.ts';
 
 const COMMAND_CHARACTERS_MAX = 40;
@@ -39,13 +38,7 @@ export const list = verb({
   summary: 'List the guests that were started with run -d',
   operands: '[NAME...]',
   options: {
-    output: option({
-      name: 'output',
-      short: 'o',
-      placeholder: 'FORMAT',
-      summary: 'text (default) or json',
-      parse: parseOutputFormat,
-    }),
+    output: outputOption,
   },
   notes: [
     'State is running, exited with the exit code of the command, crashed, or lost (its host process was ended).\n' +

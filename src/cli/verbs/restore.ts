@@ -4,7 +4,7 @@ import { absolutePath } from '../../platform/node/cache-folder.ts';
 import { checkName } from '../../toolstack/daemon/guest-request.ts';
 import { findSnapshot } from '../../toolstack/snapshots.ts';
 import { flag, option } from '../options.ts';
-import { parseOutputFormat } from '../output.ts';
+import { outputOption } from '../output.ts';
 import { verb } from '../verb.ts';
 import { runDetached } from './run-detached.ts';
 
@@ -19,13 +19,7 @@ export const restore = verb({
       summary: 'name of the guest (default: guest- and its number)',
       parse: checkName,
     }),
-    output: option({
-      name: 'output',
-      short: 'o',
-      placeholder: 'FORMAT',
-      summary: 'text (default) or json',
-      parse: parseOutputFormat,
-    }),
+    output: outputOption,
     quiet: flag({ name: 'quiet', short: 'q', summary: 'show no progress' }),
   },
   notes: [

@@ -2,8 +2,7 @@
 import { DomusError } from '../../base/errors.ts';
 import { Daemon } from '../../toolstack/daemon/client.ts';
 import { listSnapshots, newSnapshotPath, removeSnapshot, type Snapshot } from '../../toolstack/snapshots.ts';
-import { option } from '../options.ts';
-import { parseOutputFormat } from '../output.ts';
+import { outputOption } from '../output.ts';
 import { verb } from '../verb.ts';
 
 const mebibytes = (bytes: number): string => String(Math.round(bytes / 2 ** 20));
@@ -22,13 +21,7 @@ export const snapshot = verb({
   summary: 'Keep the state of a running guest under a name; list and remove such states',
   operands: 'GUEST NAME | list | rm NAME...',
   options: {
-    output: option({
-      name: 'output',
-      short: 'o',
-      placeholder: 'FORMAT',
-      summary: 'text (default) or json',
-      parse: parseOutputFormat,
-    }),
+    output: outputOption,
   },
   notes: [
     'The guest goes on. "domus run --from NAME -- COMMAND" and "domus restore NAME" go on from the state.',

@@ -1,8 +1,7 @@
 /** `domus version`: what this is, and what it runs on. */
 import { readPackageVersion } from '../../platform/node/files.ts';
 import { runtimeVersion } from '../../platform/node/host-info.ts';
-import { option } from '../options.ts';
-import { parseOutputFormat } from '../output.ts';
+import { outputOption } from '../output.ts';
 import { verb } from '../verb.ts';
 
 export const version = verb({
@@ -10,13 +9,7 @@ export const version = verb({
   summary: 'Show the version of Domus and of its runtime',
   operands: '',
   options: {
-    output: option({
-      name: 'output',
-      short: 'o',
-      placeholder: 'FORMAT',
-      summary: 'text (default) or json',
-      parse: parseOutputFormat,
-    }),
+    output: outputOption,
   },
   async run(context, values) {
     const facts = { domus: readPackageVersion(), ...runtimeVersion() };

@@ -4,7 +4,7 @@ import { parseImageFormat } from '../../disk/format.ts';
 import { nodeDiskHost } from '../../toolstack/disk-host.ts';
 import { watchInterrupts } from '../interrupt.ts';
 import { flag, option } from '../options.ts';
-import { parseOutputFormat } from '../output.ts';
+import { outputOption } from '../output.ts';
 import { createProgress } from '../progress.ts';
 import { verb } from '../verb.ts';
 import { ACTIONS } from './vhd/actions.ts';
@@ -42,13 +42,7 @@ const options = {
     summary: 'coalesce: the image that builds on FILE, when it is in another folder',
     parse: text => text,
   }),
-  output: option({
-    name: 'output',
-    short: 'o',
-    placeholder: 'FORMAT',
-    summary: 'text (default) or json',
-    parse: parseOutputFormat,
-  }),
+  output: outputOption,
   quiet: flag({ name: 'quiet', short: 'q', summary: 'show no progress' }),
 };
 
