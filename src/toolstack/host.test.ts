@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -51,6 +51,26 @@ test('run: output streams stay apart, are binary-safe, and the exit code is the 
   assert.deepEqual(phases, ['kernel', 'create', 'boot', 'ready']);
   assert.equal(parts.guests.length, 1);
   assert.equal(parts.guests[0]?.isDestroyed, true);
+});
+
+test('run: only the parts know where a machine is kept, and a broken one is booted again', async () => {
+  const kept = join(folder, 'kept');
+  writeFileSync(kept, 'not a machine');
+  const parts = createFakeParts({ command: () => 3 });
+  const phases: string[] = [];
+  const preparedPath = async () => kept;
+  await using asked = await Host.open({
+    parts: { ...parts, preparedPath },
+    onPhase: ({ name, detail = '' }) => phases.push(`${name}: ${detail}`),
+  });
+  assert.equal((await asked.run({ command: 'x', isPrepared: true })).exitCode, 3);
+  assert.match(phases.join('\n'), /^restore: boots instead/m);
+  assert.equal(existsSync(kept), false);
+
+  phases.length = 0;
+  await using others = await Host.open({ parts, onPhase: phase => phases.push(phase.name) });
+  assert.equal((await others.run({ command: 'x', isPrepared: true })).exitCode, 3);
+  assert.deepEqual(phases, ['kernel', 'create', 'boot', 'ready']);
 });
 
 test('run: a line of text is a shell command, and input of every kind arrives whole', async () => {

@@ -22,7 +22,7 @@ import type { Shutdown } from './machine.ts';
 import { checkOptions, type MachineOptions } from './machine-options.ts';
 import { SwitchRoom } from './network.ts';
 import type { Parts } from './parts.ts';
-import { dropPrepared, makeRoomFor, preparedPath, usePrepared } from './prepared.ts';
+import { dropPrepared, makeRoomFor, usePrepared } from './prepared.ts';
 import { type RestoreOptions, restoreGuest } from './restored-guest.ts';
 import type { ExecOptions, ExecResult, VirtualMachine } from './virtual-machine.ts';
 
@@ -161,7 +161,7 @@ export class Host implements AsyncDisposable {
     if (others.some(other => other !== undefined) || devices.length > 0 || engine === 'lockstep')
       return undefined;
     const { kernel, append } = options;
-    const path = await preparedPath({ kernel, append, memoryBytes, vcpus });
+    const path = await this.#world.parts.preparedPath?.({ kernel, append, memoryBytes, vcpus });
     return path === undefined ? undefined : { path, isThere: await usePrepared(path) };
   }
 
