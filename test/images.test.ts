@@ -107,6 +107,44 @@ guest('an OCI image: owners, devices, attributes, user, entry point; each run be
   }
 });
 
+guest(
+  'an image is booted once: later runs go on from there, each with a disk that is as it was',
+  async () => {
+    const layout = join(folder, 'prepared');
+    writeLayout(
+      layout,
+      sampleImage(
+        [
+          [
+            { name: 'bin/busybox', data: busybox, mode: 0o755 },
+            { name: 'bin/sh', type: '2', link: 'busybox' },
+            { name: 'file', data: 'old' },
+          ],
+        ],
+        { Env: ['PATH=/bin', 'WHO=image'] },
+      ),
+    );
+    const name = 'domus-test-prepared:latest';
+    built.push(name);
+    await host.images.obtain({ reference: `oci:${layout}`, name });
+    const phases: string[] = [];
+    const command = [
+      'sh',
+      '-c',
+      'busybox cat /file; echo new >/file; echo " $WHO $(busybox cat /file)"; busybox sync',
+    ];
+    for (let i = 0; i < 3; i++) {
+      const onPhase = (phase: { name: string }) => phases.push(phase.name);
+      const { stdout } = await run({ image: name, command, isPrepared: true, memory: '200M', onPhase });
+      assert.equal(text(stdout), 'old image new\n');
+    }
+    assert.deepEqual(
+      phases.filter(phase => ['kernel', 'prepare', 'restore'].includes(phase)),
+      ['kernel', 'prepare', 'restore', 'restore'],
+    );
+  },
+);
+
 guest('a folder: its own disk beside others, and exit codes', async () => {
   const root = join(folder, 'root');
   mkdirSync(join(root, 'bin'), { recursive: true });

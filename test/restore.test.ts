@@ -3,12 +3,16 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { DomusError } from '../src/base/errors.ts';
+import { createImage } from '../src/disk/create.ts';
+import { nodeDiskHost } from '../src/toolstack/disk-host.ts';
 import { Host } from '../src/toolstack/index.ts';
 
 const TIMEOUT_MS = 300_000;
@@ -100,6 +104,78 @@ guest(
     await copy.destroy();
   },
 );
+
+/** Blocks at changing places of a disk, and what each must hold, noted in memory when the disk has it. */
+const DISK_LOAD = `: >/tmp/log; (i=0; while :; do i=$((i+1)); at=$((i*7%60*4))
+  dd if=/dev/urandom of=/tmp/block bs=64k count=4 2>/dev/null
+  dd if=/tmp/block of=/dev/xvda bs=64k seek=$at conv=notrunc oflag=direct 2>/dev/null && echo "$at $(md5sum </tmp/block)" >>/tmp/log
+done) & echo $! >/tmp/pid`;
+/** Stop that, and compare: the block that was being written may hold either. */
+const DISK_CHECK = `kill -STOP $(cat /tmp/pid); sleep 0.3; n=$(wc -l </tmp/log); next=$(((n+1)*7%60*4))
+  for at in $(cut -d' ' -f1 /tmp/log | sort -nu); do [ $at = $next ] && continue
+    want=$(grep "^$at " /tmp/log | tail -1 | cut -d' ' -f2)
+    have=$(dd if=/dev/xvda bs=64k skip=$at count=4 iflag=direct 2>/dev/null | md5sum | cut -d' ' -f1)
+    [ $have = $want ] || echo "block $at of $n"
+  done; echo checked $n; kill -CONT $(cat /tmp/pid)`;
+
+guest(
+  'a guest that writes to its disk is saved again and again; copies and guest each have their own',
+  async () => {
+    await createImage(nodeDiskHost(), file('data.vhd'), { format: 'vhd', sizeBytes: 32 << 20 });
+    const rounds = process.env.DOMUS_TEST_FULL === '1' ? 100 : 2;
+    await using vm = await host.create({ disks: [file('data.vhd')], memory: '128M' });
+    await vm.exec(DISK_LOAD);
+    const written = async (): Promise<number> => Number(text((await vm.exec('wc -l </tmp/log')).stdout));
+    for (let round = 0; round < rounds; round++) {
+      const before = await written();
+      while ((await written()) < before + 3);
+      await vm.save(file('disk.sav'), { isDurable: false });
+      await using copy = await host.restore(file('disk.sav'));
+      for (const each of [copy, vm]) {
+        const said = text((await each.exec(DISK_CHECK)).stdout);
+        assert.match(said, /^checked [0-9]+\n$/, `round ${round}`);
+      }
+    }
+    // What an earlier file of the name had beside it is gone with it.
+    assert.equal(readdirSync(folder).filter(name => name.startsWith('disk.sav.xvda')).length, 1);
+  },
+);
+
+guest('a raw disk cannot be kept, and the guest goes on', async () => {
+  writeFileSync(file('raw.img'), Buffer.alloc(1 << 20));
+  await using vm = await host.create({ disks: [file('raw.img')], memory: '128M' });
+  await vm.exec('true');
+  await assert.rejects(
+    () => vm.save(file('raw.sav')),
+    (error: unknown) => error instanceof DomusError && error.code === 'E_SAVE_UNSUPPORTED',
+  );
+  assert.equal((await vm.exec('dd if=/dev/zero of=/dev/xvda bs=64k count=1 oflag=direct')).exitCode, 0);
+});
+
+guest('a network goes on: new connections work at once, and the rules are those of the file', async () => {
+  const server = createServer((request, response) => response.end(`asked for ${request.url}`));
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  const fetched = (path: string) => `wget -q -O - http://10.0.2.2:${port}${path}`;
+  try {
+    await using vm = await host.create({ network: { allow: ['127.0.0.1'] }, memory: '128M' });
+    const one = await vm.exec(fetched('/one'));
+    assert.equal(text(one.stdout), 'asked for /one', text(one.stderr));
+    await vm.save(file('net.sav'), { isDurable: false });
+    const open = await host.restore(file('net.sav'));
+    await using closed = await host.restore(file('net.sav'), { networkRules: { allow: [] } });
+    assert.equal(text((await open.exec(fetched('/two'))).stdout), 'asked for /two');
+    assert.equal(text((await vm.exec(fetched('/three'))).stdout), 'asked for /three');
+    assert.notEqual((await closed.exec(fetched('/four'))).exitCode, 0);
+    // What is saved again is the same network.
+    await open.save(file('again.sav'), { isDurable: false });
+    await open.destroy();
+    await using again = await host.restore(file('again.sav'));
+    assert.equal(text((await again.exec(fetched('/five'))).stdout), 'asked for /five');
+  } finally {
+    server.close();
+  }
+});
 
 guest('a page that is damaged ends the guest, not the host', async () => {
   const vm = await host.create();

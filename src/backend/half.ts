@@ -55,8 +55,8 @@ export class BackendHalf {
 
   /** The domain was restored, with its keys and ours: both halves are where they were, apart from what connects them. */
   resume(): void {
-    const written = parseState(this.#options.xs.read(`${this.path}/state`));
-    this.#state = written;
+    // A forged file may lack it.
+    this.#state = parseState(this.#read(`${this.path}/state`));
     this.#unwatch = this.#options.xs.watch(`${this.#front}/state`, () => this.#frontendChanged());
   }
 
@@ -76,8 +76,11 @@ export class BackendHalf {
 
   /** A key of the domain's. It may have taken it away, or the right to read it. */
   read(key: string): string | undefined {
+    return this.#read(`${this.#front}/${key}`);
+  }
+  #read(path: string): string | undefined {
     try {
-      return this.#options.xs.read(`${this.#front}/${key}`);
+      return this.#options.xs.read(path);
     } catch (error) {
       if (error instanceof XenstoreError) return undefined;
       throw error;

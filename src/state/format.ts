@@ -65,9 +65,11 @@ export const RecordType = {
   /** State of seeded chance, of a deterministic machine. */
   chance: 13,
 } as const;
-const VERSIONS: Readonly<Record<number, number>> = Object.fromEntries(
-  Object.values(RecordType).map(type => [type, 1]),
-);
+const VERSIONS: Readonly<Record<number, number>> = {
+  ...Object.fromEntries(Object.values(RecordType).map(type => [type, 1])),
+  // 2: disks and networks, without which a guest that has them cannot go on.
+  [RecordType.machine]: 2,
+};
 const NAMES: Readonly<Record<number, string>> = Object.fromEntries(
   Object.entries(RecordType).map(([name, type]) => [type, name]),
 );

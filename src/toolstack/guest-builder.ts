@@ -114,7 +114,7 @@ export class GuestBuilder {
     const { boot, console, gdbPort, onReboot = boot ? 'restart' : 'destroy' } = this.#options;
     const vm = new VirtualMachine(first, {
       connect: plan.connect,
-      facts: { ...this.#checked, nrConsoles: plan.nrConsoles },
+      shape: { ...this.#checked, nrConsoles: plan.nrConsoles },
       platform: this.#platform,
       onPhase: phase => this.#report(phase),
       console,
@@ -242,7 +242,7 @@ export class GuestBuilder {
       networks: this.#network ? [this.#network.interface] : [],
       disks,
       folders,
-      regionsFolder: joinPath(defaultCacheFolder(), 'regions'),
+      regionsFolder: regionsFolder(),
       platform: this.#platform,
       ...(this.#checked.engine === 'lockstep' && { twin: this.#twin(deterministic?.seed ?? 0) }),
       trace,
@@ -262,6 +262,9 @@ export class GuestBuilder {
     this.#options.onPhase?.(phase);
   }
 }
+
+/** Where translated code is kept for later runs. */
+export const regionsFolder = (): string => joinPath(defaultCacheFolder(), 'regions');
 
 /** Where every distribution has its init. */
 const ROOT_INIT = '/sbin/init';

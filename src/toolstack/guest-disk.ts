@@ -11,6 +11,8 @@ import { resizeDisk } from '../disk/resize.ts';
 import { cloneDisk, snapshotDisk } from '../disk/snapshot.ts';
 import { type DiskSpec, type NamedDisk, nameDisks } from './disk-spec.ts';
 import type { AttachedDisk, MachineDisk } from './machine.ts';
+import type { DiskFacts } from './machine-facts.ts';
+import { keepDisk } from './saved-disk.ts';
 import { parseSize } from './size.ts';
 
 /** Modules of a Debian kernel that drive our disks. */
@@ -62,9 +64,12 @@ export class GuestDisk {
   readonly #host: DiskHost;
   readonly #disk: Disk;
   readonly #attached: AttachedDisk;
+  readonly #machineDisk: MachineDisk;
 
-  constructor(host: DiskHost, { name, disk }: MachineDisk, attached: AttachedDisk) {
+  constructor(host: DiskHost, machineDisk: MachineDisk, attached: AttachedDisk) {
+    const { name, disk } = machineDisk;
     this.name = name;
+    this.#machineDisk = machineDisk;
     this.#host = host;
     this.#disk = disk;
     this.#attached = attached;
@@ -92,6 +97,11 @@ export class GuestDisk {
   /** A new image with what the disk holds now. */
   clone(path: string): Promise<void> {
     return cloneDisk(this.#host, this.#disk, path);
+  }
+
+  /** Keep what the disk holds now beside a saved machine, while the guest is held. */
+  keep(savedPath: string, isDurable: boolean): Promise<DiskFacts> {
+    return keepDisk(this.#machineDisk, savedPath, isDurable);
   }
 
   /** Take a file out of the chain while the guest goes on. */

@@ -8,6 +8,8 @@
  *     await vm.exec('echo hello');
  */
 import { DomusError } from '../base/errors.ts';
+import { parseReference } from '../image/reference.ts';
+import type { StoredImage } from '../image/store.ts';
 import { createNodePlatform } from '../platform/node/platform.ts';
 import { nodeSockets } from '../platform/node/sockets.ts';
 import type { Platform } from '../platform/platform.ts';
@@ -19,7 +21,7 @@ import { createConsoleLog } from './console-log.ts';
 import { GuestBuilder, type GuestPurpose, type GuestWorld } from './guest-builder.ts';
 import { type ImageRequest, Images } from './images.ts';
 import type { Shutdown } from './machine.ts';
-import { checkOptions, type MachineOptions } from './machine-options.ts';
+import { checkOptions, type MachineOptions, wantedNetwork } from './machine-options.ts';
 import { SwitchRoom } from './network.ts';
 import type { Parts } from './parts.ts';
 import { dropPrepared, makeRoomFor, usePrepared } from './prepared.ts';
@@ -58,6 +60,8 @@ export interface RunResult extends ExecResult {
 
 interface Prepared {
   readonly path: string;
+  /** What the run may reach, and how: that is no part of what is kept. */
+  readonly networkRules: RestoreOptions['networkRules'];
   /** It was kept by an earlier run. */
   isThere: boolean;
 }
@@ -124,7 +128,8 @@ export class Host implements AsyncDisposable {
     const stdin = await this.#repeatableInput(options);
     const startedNs = this.#world.platform.clock.monotonicNs();
     const purpose = { needsAgent: hasCommand || boot, isThrowaway: hasCommand, rootPath };
-    const prepared = hasCommand && options.isPrepared ? await this.#preparedFor(options) : undefined;
+    const prepared =
+      hasCommand && options.isPrepared ? await this.#preparedFor({ ...options, signal }) : undefined;
     const vm = await this.#buildPrepared({ ...options, signal }, purpose, prepared);
     try {
       const exec = { ...options, stdin, signal };
@@ -154,15 +159,37 @@ export class Host implements AsyncDisposable {
   /** The machine that is prepared for such a run, or is to be. */
   async #preparedFor(options: RunOptions): Promise<Prepared | undefined> {
     // Who hears the console wants to see a boot.
-    const { image, initrd, deterministic, trace, gdbPort, network, from, console } = options;
-    const others = [image, initrd, deterministic, trace, gdbPort, network, from, console];
+    const { initrd, deterministic, trace, gdbPort, from, console } = options;
+    const others = [initrd, deterministic, trace, gdbPort, from, console];
     const devices = [...(options.disks ?? []), ...(options.folders ?? [])];
     const { memoryBytes, vcpus, engine } = checkOptions(options);
     if (others.some(other => other !== undefined) || devices.length > 0 || engine === 'lockstep')
       return undefined;
+    const network = wantedNetwork(options);
+    const { mode: _, mac, mtu, ...networkRules } = network?.options ?? {};
+    if (network && (network.mode.kind !== 'nat' || mac !== undefined || mtu !== undefined)) return undefined;
+    const image = options.image === undefined ? undefined : await this.#namedImage(options, options.image);
+    if (options.image !== undefined && !image) return undefined;
     const { kernel, append } = options;
-    const path = await this.#world.parts.preparedPath?.({ kernel, append, memoryBytes, vcpus });
-    return path === undefined ? undefined : { path, isThere: await usePrepared(path) };
+    const path = await this.#world.parts.preparedPath?.({
+      ...{ kernel, append, memoryBytes, vcpus },
+      hasNetwork: network !== undefined,
+      root: image && { hash: image.root, config: image.config },
+    });
+    return path === undefined ? undefined : { path, networkRules, isThere: await usePrepared(path) };
+  }
+
+  /** An image that has the same root until it is fetched anew; it is made now if it is not there. */
+  async #namedImage(
+    { signal, onPhase }: MachineOptions,
+    reference: string,
+  ): Promise<StoredImage | undefined> {
+    const { kind } = parseReference(reference);
+    if (kind !== 'stored' && kind !== 'debian' && kind !== 'registry') return undefined;
+    const report = (detail: string) => this.#report({ name: 'image', detail }, { onPhase });
+    report(`looking for ${reference}`);
+    const progress = (phase: string, detail: string) => report(`${phase} ${detail}`);
+    return abortable(this.images.obtain({ reference, progress, ...(signal && { signal }) }), signal);
   }
 
   async #buildPrepared(
@@ -172,9 +199,10 @@ export class Host implements AsyncDisposable {
   ): Promise<VirtualMachine> {
     if (!prepared?.isThere) return this.#build(options, purpose);
     try {
-      return await this.#restore(prepared.path, options, purpose.isThrowaway);
+      const { networkRules } = prepared;
+      return await this.#restore(prepared.path, { ...options, networkRules }, purpose.isThrowaway);
     } catch (error) {
-      if (!(error instanceof DomusError) || !/^E_SAVE_/.test(error.code)) throw error;
+      if (!(error instanceof DomusError) || !/^E_(SAVE|DISK)_/.test(error.code)) throw error;
       // It is made anew from what it was made of.
       this.#report({ name: 'restore', detail: `boots instead: ${error.message}` }, options);
       await dropPrepared(prepared.path);
@@ -196,7 +224,7 @@ export class Host implements AsyncDisposable {
     }
   }
 
-  #report(phase: Phase, options: MachineOptions): void {
+  #report(phase: Phase, options: Pick<MachineOptions, 'onPhase'>): void {
     this.#world.onPhase(phase);
     options.onPhase?.(phase);
   }

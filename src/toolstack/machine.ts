@@ -78,9 +78,10 @@ export interface GuestMachine {
   stateHash(): string;
   /**
    * Hold the guest where it is, with nothing of its devices under way, while `task` has its state: records and pages, which are good
-   * until it settles. The guest does not notice. @throws DomusError E_SAVE_UNSUPPORTED, E_DESTROYED
+   * until it returns. The guest does not notice. `prepare` is for what takes longer, as disks do: it is awaited before.
+   * @throws DomusError E_SAVE_UNSUPPORTED, E_DESTROYED
    */
-  hold<T>(task: (state: SavedDomain) => T | Promise<T>): Promise<T>;
+  hold<T>(task: (state: SavedDomain) => T, prepare?: () => Promise<void>): Promise<T>;
   /** Plug a disk into the running guest. */
   attachDisk(disk: MachineDisk): AttachedDisk;
   /** The disks of the configuration, in its order. */
@@ -116,6 +117,8 @@ export interface MachineDisk {
   readonly devid: number;
   readonly queueDepth?: number | undefined;
   readonly limits?: RateLimits | undefined;
+  /** It is gone with its guest. */
+  readonly isThrowaway?: boolean | undefined;
 }
 
 export interface AttachedDisk {

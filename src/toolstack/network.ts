@@ -110,6 +110,28 @@ export class SwitchRoom {
   }
 }
 
+/** What a saved guest's network needs to be made again. Its ports, faults and capture are the affair of whoever goes on with it. */
+export interface NetworkFacts {
+  readonly mac: string;
+  readonly mtu: number;
+  readonly allow?: readonly string[] | undefined;
+  readonly deny?: readonly string[] | undefined;
+  readonly nameservers?: readonly Peer[] | undefined;
+}
+
+/** Connections through a NAT end with it: the far ends are sockets of the host. @throws DomusError E_SAVE_UNSUPPORTED */
+export function networkFacts({ mode, options, macText, settings }: VirtualNetwork): NetworkFacts {
+  if (mode.kind === 'switch') {
+    throw new DomusError(
+      'E_SAVE_UNSUPPORTED',
+      `a guest on a switch cannot be saved yet: its address on ${mode.name} would be there twice`,
+      'start it with --net nat or without a network',
+    );
+  }
+  const { allow, deny, nameservers } = options;
+  return { mac: macText, mtu: settings.mtu, allow, deny, nameservers };
+}
+
 export interface NetworkWorld {
   readonly platform: Platform;
   readonly sockets: Sockets;
@@ -124,7 +146,9 @@ export class VirtualNetwork {
   /** For the machine. */
   readonly interface: NetworkInterface;
   /** For the guest. */
-  readonly settings: GuestNetwork;
+  readonly settings: GuestNetwork & { readonly mtu: number };
+  /** As they were asked for. */
+  readonly options: NetworkOptions;
   readonly #nat: Nat | undefined;
   readonly #forwards: readonly PortForward[];
   readonly #ports: { forward: PortForward; hostPort: number }[] = [];
@@ -168,6 +192,7 @@ export class VirtualNetwork {
   ) {
     const { clock, timers, entropy } = platform;
     this.mode = mode;
+    this.options = options;
     this.mac = checkMac(options.mac, entropy);
     const mtu = checkMtu(options.mtu ?? MTU_DEFAULT);
     const faults = checkFaults(options.faults ?? {});

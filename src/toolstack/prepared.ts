@@ -3,8 +3,10 @@
  * things that a boot depends on, in the cache; those that were used last stay.
  *
  *     prepared/<hash of all that the guest is made of>
+ *     prepared/<the same>.xvda-<chance>.vhd   what was on its disk (saved-disk.ts)
  */
 import { openImageCache } from '../image/cache.ts';
+import type { ImageConfig } from '../image/config.ts';
 import { DEFAULT_KERNEL_PACKAGE, isKernelPackageName, USERLAND_PACKAGE } from '../image/debian.ts';
 import { GUEST_INIT } from '../image/guest-init/init.ts';
 import {
@@ -21,7 +23,7 @@ import { readAsset, readPackageVersion } from '../platform/node/files.ts';
 import { sha256Hex } from '../platform/node/native-codecs.ts';
 import { commandLineFor } from './plan-boot.ts';
 
-/** Each has the pages that its guest has written: some 60 MiB. */
+/** Each has the pages that its guest has written: some 60 MiB, with an image 100. */
 const KEPT = 4;
 
 /** What is prepared for a run. */
@@ -30,6 +32,9 @@ export interface Preparation {
   readonly append: string | undefined;
   readonly memoryBytes: number;
   readonly vcpus: number;
+  /** Its interface to a NAT is set up. */
+  readonly hasNetwork: boolean;
+  readonly root: { readonly hash: string; readonly config: ImageConfig } | undefined;
 }
 
 /** Where that machine lies, or will lie; undefined when it is not known beforehand what it will be made of. */
@@ -72,7 +77,16 @@ export async function makeRoomFor(path: string): Promise<void> {
     names.map(async name => ({ name, ageMs: (await fileAgeMs(joinPath(folder, name))) ?? 0 })),
   );
   aged.sort((a, b) => a.ageMs - b.ageMs);
-  for (const { name } of aged.slice(KEPT - 1)) await removeFile(joinPath(folder, name));
+  for (const { name } of aged.slice(KEPT - 1)) await dropPrepared(joinPath(folder, name));
 }
 
-export const dropPrepared = (path: string): Promise<void> => removeFile(path);
+/** With what was on its disks. */
+export async function dropPrepared(path: string): Promise<void> {
+  await removeFile(path);
+  const ownDisk = new RegExp(`^${nameOf(path)}\\..*\\.vhd$`);
+  const folder = joinPath(path, '..');
+  for (const name of (await listFolder(folder)).filter(each => ownDisk.test(each)))
+    await removeFile(joinPath(folder, name));
+}
+
+const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1);

@@ -1,71 +1,155 @@
 /** A guest that goes on from a saved machine instead of booting. */
-import { openSaved } from '../state/file.ts';
+import { DomusError } from '../base/errors.ts';
+import { openSaved, type SavedFile } from '../state/file.ts';
 import { abortError } from './abort.ts';
 import type { Phase } from './boot.ts';
 import type { GuestPurpose, GuestWorld } from './guest-builder.ts';
+import { regionsFolder } from './guest-builder.ts';
 import type { GuestMachine } from './machine.ts';
+import { factsOf, type MachineFacts } from './machine-facts.ts';
 import { checkOptions, type MachineOptions } from './machine-options.ts';
-import { cannotSave, factsOf, restoredPlan } from './saved-machine.ts';
+import { type NetworkOptions, VirtualNetwork } from './network.ts';
+import { closeKeptDisks, type OpenedDisk, openKeptDisks } from './saved-disk.ts';
+import { restoredPlan } from './saved-machine.ts';
 import { VirtualMachine } from './virtual-machine.ts';
 
 /** What a restored machine may have otherwise than the one that was saved. */
 export type RestoreOptions = Pick<
   MachineOptions,
   'pcpus' | 'engine' | 'trace' | 'gdbPort' | 'console' | 'onPhase' | 'signal'
->;
+> & {
+  /** Of a guest with a NAT: what it may reach, and which ports lead to it. What the guest itself knows of it stays. */
+  readonly networkRules?: Omit<NetworkOptions, 'mode' | 'mac' | 'mtu'> | undefined;
+};
 
-/** Ready to start. @throws DomusError E_SAVE_* */
+/** A saved machine, and how its disks are opened. */
+export interface Restorable {
+  readonly saved: SavedFile;
+  readonly facts: MachineFacts;
+  openDisks(): Promise<OpenedDisk[]>;
+}
+
+/** Ready to start. @throws DomusError E_SAVE_*, E_DISK_* */
 export async function restoreGuest(
   world: GuestWorld,
   path: string,
   options: RestoreOptions,
   purpose: Pick<GuestPurpose, 'isThrowaway' | 'onDestroyed'>,
 ): Promise<VirtualMachine> {
-  const { signal, trace, gdbPort, console, pcpus, engine } = options;
-  const report = (phase: Phase): void => {
-    world.onPhase(phase);
-    options.onPhase?.(phase);
-  };
-  report({ name: 'restore', detail: `going on from ${path}` });
+  const phase: Phase = { name: 'restore', detail: `going on from ${path}` };
+  world.onPhase(phase);
+  options.onPhase?.(phase);
   const saved = openSaved(path);
-  let machine: GuestMachine | undefined;
+  const { runsFolder } = world.images.store;
+  let facts: MachineFacts;
   try {
-    const platform = { ...world.platform, pacer: world.platform.newPacer?.() ?? world.platform.pacer };
-    const facts = factsOf(saved);
+    facts = factsOf(saved);
+  } catch (error) {
+    saved.close();
+    throw error;
+  }
+  const openDisks = () => openKeptDisks(facts.disks, path, runsFolder);
+  return goOn(world, { saved, facts, openDisks }, options, purpose);
+}
+
+/** The machine around a saved domain. Closes `saved`, now or with the guest. */
+export async function goOn(
+  world: GuestWorld,
+  { saved, facts, openDisks }: Restorable,
+  options: RestoreOptions,
+  purpose: Pick<GuestPurpose, 'isThrowaway' | 'onDestroyed'>,
+): Promise<VirtualMachine> {
+  const { signal, trace, gdbPort, console, pcpus, engine } = options;
+  const platform = { ...world.platform, pacer: world.platform.newPacer?.() ?? world.platform.pacer };
+  let machine: GuestMachine | undefined;
+  let network: VirtualNetwork | undefined;
+  let disks: readonly OpenedDisk[] = [];
+  const cleanUp = async (): Promise<void> => {
+    for (const { remove } of disks) await remove();
+  };
+  try {
     const checked = checkOptions({
       memory: facts.memoryBytes,
       vcpus: facts.vcpus,
       ...(pcpus !== undefined && { pcpus }),
       ...(engine !== undefined && { engine }),
     });
-    if (checked.engine === 'lockstep') cannotSave('a second one in lockstep');
-    const plan = restoredPlan(saved, platform, purpose.isThrowaway);
-    const { commandLine, nrConsoles } = plan;
+    if (checked.engine === 'lockstep') {
+      throw new DomusError(
+        'E_SAVE_UNSUPPORTED',
+        'a saved guest cannot go on with a second one in lockstep',
+        'leave out --engine',
+      );
+    }
+    const { commandLine, nrConsoles, connect } = restoredPlan(saved, platform, purpose.isThrowaway);
+    disks = await openDisks();
+    network = await openNetwork(world, platform, facts, options);
+    const machineDisks = disks.map(({ machineDisk }) => machineDisk);
     machine = await world.parts.createMachine({
       ...checked,
       saved,
       commandLine,
       nrConsoles,
+      networks: network ? [network.interface] : [],
+      disks: machineDisks,
+      regionsFolder: regionsFolder(),
       platform,
       trace,
       gdbPort,
     });
     if (signal?.aborted) throw abortError(signal);
     const vm: VirtualMachine = new VirtualMachine(
-      { machine, disks: [] },
+      { machine, disks: machineDisks },
       {
-        connect: plan.connect,
+        connect,
         platform,
-        facts,
-        onPhase: report,
+        shape: facts,
+        onPhase: phase => {
+          world.onPhase(phase);
+          options.onPhase?.(phase);
+        },
         console,
+        network,
+        image: facts.image,
         onDestroyed: () => purpose.onDestroyed(vm),
+        cleanUp,
       },
     );
     return vm;
   } catch (error) {
-    if (machine) await machine.destroy();
-    else saved.close();
+    if (machine) {
+      await machine.destroy();
+      await cleanUp();
+    } else {
+      saved.close();
+      await closeKeptDisks(disks);
+    }
+    await network?.close();
+    throw error;
+  }
+}
+
+async function openNetwork(
+  { sockets, switches }: GuestWorld,
+  platform: GuestWorld['platform'],
+  { network: facts }: MachineFacts,
+  { networkRules }: RestoreOptions,
+): Promise<VirtualNetwork | undefined> {
+  if (!facts) return undefined;
+  const { mac, mtu, ...rules } = facts;
+  const chosen = Object.fromEntries(
+    Object.entries({ ...rules, ...networkRules }).filter(([, value]) => value !== undefined),
+  );
+  const network = await VirtualNetwork.open(
+    { ...chosen, mac, mtu },
+    { kind: 'nat' },
+    { platform, sockets, switches },
+  );
+  try {
+    await network.publish();
+    return network;
+  } catch (error) {
+    await network.close();
     throw error;
   }
 }

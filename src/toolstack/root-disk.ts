@@ -21,10 +21,10 @@ export interface RootDisk {
   remove(): Promise<void>;
 }
 
-async function rootDevice(opening: Promise<Disk>): Promise<MachineDisk> {
+async function rootDevice(opening: Promise<Disk>, isThrowaway: boolean): Promise<MachineDisk> {
   const devid = vdevNumber(ROOT_DEVICE);
   invariant(devid !== undefined, `${ROOT_DEVICE} is the name of a disk`);
-  return { name: ROOT_DEVICE, devid, disk: await opening };
+  return { name: ROOT_DEVICE, devid, disk: await opening, isThrowaway };
 }
 
 /** @throws DomusError E_DISK_* */
@@ -32,10 +32,13 @@ export async function openThrowawayRoot({ store }: Images, image: StoredImage): 
   const child = await store.exclusively(() =>
     throwawayChild(nodeDiskHost(), store.rootPath(image.root), store.runsFolder),
   );
-  return { open: () => rootDevice(child.open()), remove: child.remove };
+  return { open: () => rootDevice(child.open(), true), remove: child.remove };
 }
 
 /** A root in the making, to be changed for good. */
 export function newRoot(path: string): RootDisk {
-  return { open: () => rootDevice(openDisk(volatileHost(nodeDiskHost()), path)), remove: async () => {} };
+  return {
+    open: () => rootDevice(openDisk(volatileHost(nodeDiskHost()), path), false),
+    remove: async () => {},
+  };
 }

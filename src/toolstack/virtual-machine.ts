@@ -24,8 +24,10 @@ import type {
   MachineStatus,
   Shutdown,
 } from './machine.ts';
-import type { VirtualNetwork } from './network.ts';
-import { cannotSave, type MachineFacts, writeMachine } from './saved-machine.ts';
+import type { DiskFacts, MachineShape } from './machine-facts.ts';
+import { networkFacts, type VirtualNetwork } from './network.ts';
+import { keptDisksOf, removeKeptDisks } from './saved-disk.ts';
+import { writeMachine } from './saved-machine.ts';
 
 /** How a command runs, whoever takes its output. */
 export interface CommandOptions {
@@ -79,7 +81,7 @@ export interface VirtualMachineOptions {
   /** Receives what the guest writes to its console (hvc0). */
   readonly console?: ByteListener | undefined;
   readonly network?: VirtualNetwork | undefined;
-  readonly facts: MachineFacts;
+  readonly shape: MachineShape;
   /** The next machine, when the guest reboots and the one before has been destroyed. Without it a reboot is the guest's end. */
   readonly restart?: () => Promise<Incarnation>;
   /** Everything has been given back: whoever keeps the guest should forget it, and its memory with it. */
@@ -230,8 +232,8 @@ export class VirtualMachine implements AsyncDisposable {
   }
 
   /** Its size. */
-  get facts(): MachineFacts {
-    return this.#options.facts;
+  get shape(): MachineShape {
+    return this.#options.shape;
   }
 
   /** The agent takes commands; rejects when the guest stops before. */
@@ -245,10 +247,24 @@ export class VirtualMachine implements AsyncDisposable {
    * @throws DomusError E_SAVE_UNSUPPORTED, E_SAVE_FILE, E_DESTROYED
    */
   async save(path: string, { isDurable = true } = {}): Promise<void> {
-    if (this.network) cannotSave('a network');
-    if (this.#disks.size > 0) cannotSave('disks');
-    const { facts } = this.#options;
-    await this.#machine.hold(state => writeMachine(path, facts, state, this.#agent?.state?.(), isDurable));
+    const network = this.network && networkFacts(this.network);
+    const before = keptDisksOf(path);
+    const disks: DiskFacts[] = [];
+    try {
+      await this.#machine.hold(
+        state => {
+          const facts = { ...this.shape, disks, network, image: this.#image };
+          writeMachine(path, facts, state, this.#agent?.state?.(), isDurable);
+        },
+        async () => {
+          for (const disk of this.#disks.values()) disks.push(await disk.keep(path, isDurable));
+        },
+      );
+    } catch (error) {
+      await removeKeptDisks(disks, path);
+      throw error;
+    }
+    await removeKeptDisks(before, path);
   }
 
   /** Hash of memory and registers; equal for equal deterministic runs. */

@@ -64,6 +64,8 @@ const EXTRA_FRAMES = 256;
 /** Grant references that libxl reserves for the console and xenstore rings. */
 const GRANT_CONSOLE = 0;
 const GRANT_XENSTORE = 1;
+/** Frames that wait for a guest that is held; more are lost. */
+const FRAMES_HELD_MAX = 1024;
 /** Slices between two turns of the host's event loop. */
 const SLICES_A_TURN = 4;
 
@@ -313,7 +315,14 @@ export class XenMachine implements GuestMachine {
       mtu: network.mtu,
       cable: { receive: frame => outside?.receive(frame) },
     });
-    outside = network.plug(device, this.#defer);
+    // A line with a delay brings its frames when it likes: the guest's memory changes between slices alone.
+    const inward: Station = {
+      receive: frame => {
+        if (!this.#isPaused) device.receive(frame);
+        else if (this.#deferred.length < FRAMES_HELD_MAX) this.#defer(() => device.receive(frame));
+      },
+    };
+    outside = network.plug(inward, this.#defer);
   }
 
   #attachFolder({ folder, tag }: MachineFolder, devid: number): void {
@@ -616,7 +625,7 @@ export class XenMachine implements GuestMachine {
     begin();
   }
 
-  async hold<T>(task: (state: SavedDomain) => T | Promise<T>): Promise<T> {
+  async hold<T>(task: (state: SavedDomain) => T, prepare?: () => Promise<void>): Promise<T> {
     if (!this.#isRunning) throw new DomusError('E_DESTROYED', 'the guest does not run', 'start another one');
     if (this.#folderDevices.length > 0) {
       throw new DomusError(
@@ -629,11 +638,13 @@ export class XenMachine implements GuestMachine {
     await this.#halt();
     try {
       await this.#quiesce();
+      // Whatever comes in from outside meanwhile waits for the loop.
+      await prepare?.();
       const { hypervisor, engine } = this.#host;
       const state = locked(hypervisor, () => saveDomain(this.#domain, engine.runtime, this.#services));
       const { entropy } = this.#config.platform;
       const chance = entropy.state && { type: RecordType.chance, payload: entropy.state() };
-      return await task({
+      return task({
         pages: state.pages,
         records: [
           ...state.records,

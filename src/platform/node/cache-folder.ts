@@ -7,6 +7,8 @@ import { closeSync, constants, existsSync, openSync, readSync } from 'node:fs';
 import {
   access,
   chmod,
+  copyFile,
+  link,
   mkdir,
   open,
   readdir,
@@ -130,6 +132,23 @@ export async function writeWhole(path: string, contents: Uint8Array | string, mo
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
+  }
+}
+
+/** A second name for a file that nobody writes to any more; on another file system a copy. `to` must not exist. */
+export async function linkOrCopy(from: string, to: string, isDurable: boolean): Promise<void> {
+  try {
+    await link(from, to);
+  } catch (error) {
+    if (!['EXDEV', 'EPERM', 'EMLINK'].includes((error as { code?: string }).code ?? '')) throw error;
+    await copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+  }
+  if (!isDurable) return;
+  const file = await open(to, 'r');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
   }
 }
 

@@ -152,7 +152,7 @@ export class Guests {
         signal,
         console: chunk => log.write('console', chunk),
       });
-      const { memoryBytes, vcpus } = guest.vm.facts;
+      const { memoryBytes, vcpus } = guest.vm.shape;
       // Written with the next change.
       guest.record = { ...guest.record, memoryBytes, vcpus };
       await this.#begin(guest, guest.vm, request, signal);
