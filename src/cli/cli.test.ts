@@ -300,6 +300,25 @@ test('run -d: the guest stays, other commands reach it, and SIGKILL of its host 
   process.kill((await daemonVersion(join(scratch, 'state'))).processId, 'SIGTERM');
 });
 
+test('create: a file of xl’s, words of the command line, and what of them has no effect', async () => {
+  const file = join(scratch, 'web.cfg');
+  writeFileSync(file, 'name = "web"\nkernel = "/k"\nmemory = 64\nmaxmem = 128\nvcpus = 2\nvnc = 1\n');
+  const dry = await fake(['create', '-n', file, 'memory=32', 'extra="a b"', '--label', 'tier=front']);
+  const { memory, maxMemory, append, labels } = JSON.parse(dry.stdout);
+  assert.deepEqual([memory, maxMemory, append, labels], [32 << 20, 128 << 20, 'a b', { tier: 'front' }]);
+  assert.match(dry.stderr, /^domus: warning: \S+web\.cfg:6: vnc: has no effect: guests have no screen/);
+  const created = await fake(['create', '-q', file]);
+  assert.deepEqual([created.code, created.stdout], [0, '']);
+  // It ended by itself; its name can be used again.
+  assert.equal((await fake(['wait', 'web'])).stdout, 'exited\n');
+  assert.equal((await fake(['create', file])).stdout, 'web\n');
+  const refused = await fake(['create', file, 'type=hvm']);
+  assert.equal(refused.code, 2);
+  assert.match(refused.stderr, /^domus: command line:1: type: guests of type "hvm" [^\n]*; use type="pvh"/);
+  assert.equal((await fake(['destroy', '--all'])).code, 0);
+  process.kill((await daemonVersion(join(scratch, 'state'))).processId, 'SIGTERM');
+});
+
 test('run -d IMAGE: the image says what runs, named by a path from where the command is; it is gone with the guest', async () => {
   writeLayout(
     join(scratch, 'layout'),

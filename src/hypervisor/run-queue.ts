@@ -1,5 +1,6 @@
-/** The run queue of the one pCPU: vCPUs linked through `VcpuState.runNext`, first in, first out. */
+/** The run queue of all pCPUs: vCPUs linked through `VcpuState.runNext`, first in, first out. */
 
+import { mayRunOn } from './affinity.ts';
 import type { Hypervisor, Vcpu } from './hypervisor.ts';
 import { VcpuState } from './state.ts';
 
@@ -13,10 +14,17 @@ export function enqueue(vcpu: Vcpu): void {
   state.runTail = address;
 }
 
-export function dequeue(hypervisor: Hypervisor): Vcpu | undefined {
-  const { state } = hypervisor;
-  const vcpu = hypervisor.vcpus.get(state.runHead);
+/** The first one that may run on this pCPU, counted from 0. */
+export function dequeue(hypervisor: Hypervisor, pcpu: number): Vcpu | undefined {
+  const { state, vcpus } = hypervisor;
+  let vcpu = vcpus.get(state.runHead);
   if (vcpu === undefined) return undefined;
+  if (!mayRunOn(vcpu, pcpu)) {
+    do vcpu = vcpus.get(vcpu.state.runNext);
+    while (vcpu !== undefined && !mayRunOn(vcpu, pcpu));
+    if (vcpu !== undefined) removeFromQueue(vcpu);
+    return vcpu;
+  }
   state.runHead = vcpu.state.runNext;
   if (state.runHead === 0) state.runTail = 0;
   vcpu.state.onRunQueue = 0;

@@ -323,7 +323,7 @@ test('what the toolstack sees of a domain', () => {
     machine.clock.nowNs += 70;
     return Exit.halt;
   };
-  assert.equal(domainInfo(domain).state, '------');
+  assert.equal(domainInfo(domain).state, 'r-----');
   runOne(machine.hypervisor);
   assert.deepEqual([domainInfo(domain).state, domainInfo(domain).cpuTimeNs], ['-b----', 70]);
   pauseDomain(domain);

@@ -46,12 +46,13 @@ export function runOne(hypervisor: Hypervisor, sliceFuel: number = SLICE_FUEL): 
   deliverEvents(hypervisor);
   fireTimers(hypervisor);
   // An INIT may have stopped a vCPU while it was in the queue.
-  let vcpu = dequeue(hypervisor);
-  while (vcpu !== undefined && !isRunnable(vcpu)) vcpu = dequeue(hypervisor);
+  const { parallel } = hypervisor;
+  const pcpu = parallel ? parallel.pcpu - 1 : 0;
+  let vcpu = dequeue(hypervisor, pcpu);
+  while (vcpu !== undefined && !isRunnable(vcpu)) vcpu = dequeue(hypervisor, pcpu);
   if (vcpu === undefined) return idle(hypervisor);
   setRunstate(vcpu, RUNSTATE_running);
   updateRunstateArea(vcpu);
-  const { parallel } = hypervisor;
   if (parallel) vcpu.state.runningOn = parallel.pcpu;
   const exit = slice(vcpu, sliceFuel);
   if (parallel) {

@@ -122,7 +122,7 @@ export const DomainState = struct('domain', {
 });
 
 /** What `DomainState.runs` is for; the other parts of the hypervisor attach their state here (attachRun). */
-export const DomainRun = { lapics: 0, msrs: 1, other: 2 } as const;
+export const DomainRun = { lapics: 0, msrs: 1, affinity: 2 } as const;
 export const DOMAIN_RUNS = 4;
 
 /** Why a vCPU does not run (`VcpuState.pauseFlags`). */

@@ -12,9 +12,13 @@ export const VCPUS_MAX = 128;
 export const ENGINES = ['translator', 'interpreter', 'lockstep'] as const;
 export type Engine = (typeof ENGINES)[number];
 
-/** As in xl's configuration. */
-export const REBOOT_ACTIONS = ['restart', 'destroy'] as const;
-export type OnReboot = (typeof REBOOT_ACTIONS)[number];
+/** What the end of a domain leads to, as in xl's configuration. */
+export const END_ACTIONS = ['restart', 'destroy'] as const;
+export type DomainEndAction = (typeof END_ACTIONS)[number];
+
+/** Xen's credit scheduler: the usual weight, and what it may be. */
+export const WEIGHT_DEFAULT = 256;
+export const WEIGHT_MAX = 65_535;
 
 export function formatSize(bytes: number): string {
   const mib = bytes / MIB;
@@ -71,13 +75,43 @@ export function checkSeed(seed: number): number {
 }
 
 /** @throws DomusError E_USAGE */
-export function checkOnReboot(text: string): OnReboot {
-  const action = REBOOT_ACTIONS.find(each => each === text);
+export function checkEndAction(text: string): DomainEndAction {
+  const action = END_ACTIONS.find(each => each === text);
   if (action) return action;
   throw new DomusError(
     'E_USAGE',
-    `a reboot cannot "${text}" a guest`,
-    `use --on-reboot ${REBOOT_ACTIONS.join(' or ')}`,
+    `the end of a guest cannot "${text}" it`,
+    `the actions are ${END_ACTIONS.join(' and ')}`,
+  );
+}
+
+/** @throws DomusError E_SCHED_CREDIT */
+export function checkWeight(weight: number): number {
+  if (Number.isInteger(weight) && weight >= 1 && weight <= WEIGHT_MAX) return weight;
+  throw new DomusError(
+    'E_SCHED_CREDIT',
+    `a guest cannot have the weight ${weight}`,
+    `choose a number from 1 to ${WEIGHT_MAX}; ${WEIGHT_DEFAULT} is the usual one`,
+  );
+}
+
+/** Percent of one processor, 0 for no cap. @throws DomusError E_SCHED_CREDIT */
+export function checkCap(cap: number, vcpus: number): number {
+  if (Number.isInteger(cap) && cap >= 0 && cap <= 100 * vcpus) return cap;
+  throw new DomusError(
+    'E_SCHED_CREDIT',
+    `a guest with ${vcpus} vCPUs cannot be capped at ${cap} %`,
+    `choose a number from 1 to ${100 * vcpus}, percent of one processor, or 0 for no cap`,
+  );
+}
+
+/** @throws DomusError E_UUID */
+export function checkUuid(text: string): string {
+  if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)) return text.toLowerCase();
+  throw new DomusError(
+    'E_UUID',
+    `"${text}" is no UUID`,
+    'write 8-4-4-4-12 hexadecimal digits, or leave it out',
   );
 }
 

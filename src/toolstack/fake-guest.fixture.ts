@@ -3,6 +3,7 @@
  * fail, and its "commands" are functions of the test. No instruction is executed.
  */
 import type { CommandSpec, GuestAgent, RunningCommand, TerminalSize } from './boot.ts';
+import type { DomainControl } from './domain-control.ts';
 import type { ByteListener, ConsoleStream, GuestMachine, MachineConfig, Shutdown } from './machine.ts';
 import type { Parts } from './parts.ts';
 
@@ -32,6 +33,7 @@ export interface FakeGuest {
   stop(shutdown: Shutdown): void;
   fail(error: unknown): void;
   isDestroyed: boolean;
+  isPaused: boolean;
 }
 
 export interface FakeParts extends Parts {
@@ -81,6 +83,7 @@ function createFakeMachine(
     typed: '',
     killedBy: [],
     isDestroyed: false,
+    isPaused: config.isPaused ?? false,
     say: text => hear(encoder.encode(text)),
     stop: shutdown => onShutdown(shutdown),
     fail: error => onFailure(error),
@@ -113,14 +116,19 @@ function createFakeMachine(
     hold: () => Promise.reject(new Error('a fake guest has no state')),
     attachDisk: () => ({ resized() {}, detach: async () => {}, breathe: async () => {} }),
     start: onStart,
-    pause: async () => {},
-    resume() {},
+    async pause() {
+      guest.isPaused = true;
+    },
+    resume() {
+      guest.isPaused = false;
+    },
     onShutdown: listener => {
       onShutdown = listener;
     },
     onFailure: listener => {
       onFailure = listener;
     },
+    control: createFakeControl(guest),
     instructions: () => 1234,
     status: () => ({
       instructions: 1234,
@@ -143,6 +151,46 @@ function createFakeMachine(
     },
   };
   return { machine, guest };
+}
+
+/** Does at once what a guest does when it likes. */
+function createFakeControl(guest: FakeGuest): DomainControl {
+  const { config } = guest;
+  let memoryTargetBytes = config.memoryTargetBytes ?? config.memoryBytes;
+  let memoryMaxBytes = config.memoryBytes;
+  let online = config.vcpusOnline ?? config.vcpus;
+  const affinities = new Map<number, readonly number[]>();
+  return {
+    status: () => ({
+      uuid: config.uuid ?? '00000000-0000-4000-8000-000000000001',
+      state: guest.isPaused ? '--p---' : '-b----',
+      cpuTimeNs: 1.5e9,
+      memoryBytes: memoryTargetBytes,
+      memoryTargetBytes,
+      memoryMaxBytes,
+      vcpus: Array.from({ length: config.vcpus }, (_, id) => {
+        const affinity = affinities.get(id);
+        const facts = { id, isOnline: id < online, state: 'b', cpuTimeNs: 1.5e9, pcpu: undefined };
+        return { ...facts, ...(affinity && { affinity }) };
+      }),
+    }),
+    requestShutdown: request => guest.stop({ reason: request === 'halt' ? 'poweroff' : request }),
+    sysrq: key => void guest.say(`sysrq: ${key}\n`),
+    setName: name => void guest.say(`name: ${name}\n`),
+    setMemoryTarget(bytes) {
+      memoryTargetBytes = bytes;
+    },
+    setMemoryMax(bytes) {
+      memoryMaxBytes = bytes;
+    },
+    setVcpusOnline(count) {
+      online = count;
+    },
+    setAffinity(vcpu, pcpus) {
+      if (pcpus) affinities.set(vcpu, pcpus);
+      else affinities.delete(vcpu);
+    },
+  };
 }
 
 function createFakeAgent(script: FakeScript, ready: Promise<void>, guest: () => FakeGuest): GuestAgent {

@@ -15,7 +15,7 @@ import { nodeDiskHost } from './disk-host.ts';
 import { closeDisks, DISK_MODULES, openDisks } from './guest-disk.ts';
 import { closeFolders, FOLDER_MODULES, type GuestFolder, openFolders } from './guest-folder.ts';
 import type { Images } from './images.ts';
-import type { MachineDisk, TwinPlatform } from './machine.ts';
+import type { MachineDisk, Shutdown, TwinPlatform } from './machine.ts';
 import {
   type CheckedOptions,
   checkLimits,
@@ -27,7 +27,7 @@ import {
 import { NETWORK_MODULES, type SwitchRoom, VirtualNetwork } from './network.ts';
 import type { Parts } from './parts.ts';
 import { newRoot, openThrowawayRoot, ROOT_DEVICE, ROOT_MODULES, type RootDisk } from './root-disk.ts';
-import { type Incarnation, VirtualMachine } from './virtual-machine.ts';
+import { type Incarnation, type RestartState, VirtualMachine } from './virtual-machine.ts';
 
 /** What all guests of a host share. */
 export interface GuestWorld {
@@ -111,7 +111,7 @@ export class GuestBuilder {
   }
 
   #takeOver(plan: BootPlan, first: Incarnation): VirtualMachine {
-    const { boot, console, gdbPort, onReboot = boot ? 'restart' : 'destroy' } = this.#options;
+    const { console, gdbPort } = this.#options;
     const vm = new VirtualMachine(first, {
       connect: plan.connect,
       shape: { ...this.#checked, nrConsoles: plan.nrConsoles },
@@ -122,16 +122,25 @@ export class GuestBuilder {
       network: this.#network,
       image: this.#image?.config,
       cleanUp: this.#root?.remove,
-      ...(onReboot === 'restart' && { restart: () => this.#again(plan) }),
+      restart: { after: this.#restartsAfter(), next: state => this.#again(plan, state) },
     });
     if (gdbPort !== undefined)
       this.#report({ name: 'gdb', detail: `waiting for gdb on 127.0.0.1:${gdbPort}` });
     return vm;
   }
 
-  async #again(plan: BootPlan): Promise<Incarnation> {
+  #restartsAfter(): Set<Shutdown['reason']> {
+    const { boot, onReboot = boot ? 'restart' : 'destroy', onPoweroff, onCrash } = this.#options;
+    const reasons = new Set<Shutdown['reason']>();
+    if (onReboot === 'restart') reasons.add('reboot');
+    if (onPoweroff === 'restart') reasons.add('poweroff');
+    if (onCrash === 'restart') for (const reason of ['crash', 'watchdog'] as const) reasons.add(reason);
+    return reasons;
+  }
+
+  async #again(plan: BootPlan, state: RestartState): Promise<Incarnation> {
     const devices = await this.#openDevices();
-    return this.#closingOnFailure(devices, () => this.#createMachine(plan, devices));
+    return this.#closingOnFailure(devices, () => this.#createMachine(plan, devices, state));
   }
 
   #obtain(reference: string): Promise<StoredImage> {
@@ -231,10 +240,17 @@ export class GuestBuilder {
     }
   }
 
-  async #createMachine(plan: BootPlan, { disks, folders }: Devices): Promise<Incarnation> {
-    const { deterministic, trace, gdbPort } = this.#options;
+  async #createMachine(
+    plan: BootPlan,
+    { disks, folders }: Devices,
+    again?: RestartState,
+  ): Promise<Incarnation> {
+    const { deterministic, trace, gdbPort, name, uuid, isPaused } = this.#options;
     const machine = await this.#world.parts.createMachine({
       ...this.#checked,
+      name,
+      uuid,
+      ...(again ?? { isPaused }),
       kernel: plan.kernel,
       initrd: plan.initrd,
       commandLine: plan.commandLine,

@@ -247,7 +247,7 @@ export class Host implements AsyncDisposable {
 
   /** Boot a guest that stays until it is destroyed. */
   async create(options: MachineOptions = {}): Promise<VirtualMachine> {
-    const needsAgent = options.initrd === undefined || options.boot === true;
+    const needsAgent = !options.isOwn && (options.initrd === undefined || options.boot === true);
     const vm = await this.#build(options, { needsAgent, isThrowaway: false });
     vm.start();
     return vm;

@@ -110,6 +110,16 @@ function lockstep(leader: XenMachine, second: XenMachine, keepTime: () => void):
     instructions: () => leader.instructions(),
     status: () => leader.status(),
     stateHash: () => leader.stateHash(),
+    control: {
+      status: () => leader.control.status(),
+      requestShutdown: unchangeable,
+      sysrq: unchangeable,
+      setName: unchangeable,
+      setMemoryTarget: unchangeable,
+      setMemoryMax: unchangeable,
+      setVcpusOnline: unchangeable,
+      setAffinity: unchangeable,
+    },
     hold: () =>
       Promise.reject(
         new DomusError(
@@ -126,6 +136,15 @@ function lockstep(leader: XenMachine, second: XenMachine, keepTime: () => void):
       await second.destroy();
     },
   };
+}
+
+/** What comes from outside would have to come to both in the same instruction. */
+function unchangeable(): never {
+  throw new DomusError(
+    'E_LOCKSTEP',
+    'two machines in lockstep cannot be changed while they run',
+    'use another engine',
+  );
 }
 
 /**

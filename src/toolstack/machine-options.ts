@@ -3,13 +3,17 @@ import { DomusError } from '../base/errors.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { Phase } from './boot.ts';
 import {
+  checkCap,
   checkEngine,
   checkMemory,
   checkPcpus,
+  checkUuid,
   checkVcpus,
+  checkWeight,
+  type DomainEndAction,
   type Engine,
   MEMORY_DEFAULT_BYTES,
-  type OnReboot,
+  WEIGHT_DEFAULT,
 } from './config.ts';
 import type { DiskSpec } from './disk-spec.ts';
 import type { FolderSpec } from './folder-spec.ts';
@@ -31,8 +35,12 @@ export interface MachineOptions {
   readonly append?: string;
   /** Bytes, or text such as '512M'. Default 512 MiB. */
   readonly memory?: number | string;
+  /** What the memory can be raised to while the guest runs; in the same units. Default: `memory`. */
+  readonly maxMemory?: number | string;
   /** Default 1. */
   readonly vcpus?: number;
+  /** What their number can be raised to while the guest runs. Default: `vcpus`. */
+  readonly maxVcpus?: number;
   /** Threads that run the vCPUs, each a core's worth. */
   readonly pcpus?: number;
   readonly engine?: string;
@@ -54,7 +62,22 @@ export interface MachineOptions {
    */
   readonly boot?: boolean | undefined;
   /** What a reboot of the guest does: start it anew, or end it as power-off does. Default: `restart` with `boot`, else `destroy`. */
-  readonly onReboot?: OnReboot | undefined;
+  readonly onReboot?: DomainEndAction | undefined;
+  /** The same for power-off and for a crash. Default: `destroy`. */
+  readonly onPoweroff?: DomainEndAction | undefined;
+  readonly onCrash?: DomainEndAction | undefined;
+  /** Nothing of ours is put into the guest, and no commands run in it: it is the caller's own. So is one with an `initrd`. */
+  readonly isOwn?: boolean | undefined;
+  /** Built and not started: `vm.resume` starts it. */
+  readonly isPaused?: boolean | undefined;
+  /** As the guest sees itself in xenstore. */
+  readonly name?: string | undefined;
+  /** Default: a new one. */
+  readonly uuid?: string | undefined;
+  /** Share of the processor beside other guests of the host, 1 to 65535; default 256. */
+  readonly weight?: number | undefined;
+  /** Percent of one processor that it may use at most; 0, the default: all that is left by others. */
+  readonly cap?: number | undefined;
   /** Hears the guest's console (hvc0). */
   readonly console?: ByteListener;
   /** Hears what is being done for this guest, besides the host's own listener. */
@@ -63,20 +86,33 @@ export interface MachineOptions {
 }
 
 export interface CheckedOptions {
+  /** What it can have at most, and what it has at first. */
   readonly memoryBytes: number;
+  readonly memoryTargetBytes: number;
   readonly vcpus: number;
+  readonly vcpusOnline: number;
   readonly pcpus: number;
   readonly engine: Engine;
 }
 
-/** @throws DomusError E_MEMORY_SIZE, E_VCPU_COUNT, E_PCPU_COUNT, E_ENGINE */
-export function checkOptions({ memory, vcpus = 1, pcpus = 1, engine }: MachineOptions): CheckedOptions {
-  const nrVcpus = checkVcpus(vcpus);
+const bytesOf = (size: number | string): number =>
+  checkMemory(typeof size === 'string' ? parseSize(size) : size);
+
+/** @throws DomusError E_MEMORY_SIZE, E_VCPU_COUNT, E_PCPU_COUNT, E_ENGINE, E_SCHED_CREDIT, E_UUID */
+export function checkOptions(options: MachineOptions): CheckedOptions {
+  const { memory = MEMORY_DEFAULT_BYTES, vcpus = 1, pcpus = 1, engine } = options;
+  const { maxMemory = memory, maxVcpus = vcpus, weight = WEIGHT_DEFAULT, cap = 0, uuid } = options;
+  const memoryTargetBytes = bytesOf(memory);
+  const vcpusOnline = checkVcpus(vcpus);
+  const nrVcpus = Math.max(vcpusOnline, checkVcpus(maxVcpus));
+  checkWeight(weight);
+  checkCap(cap, nrVcpus);
+  if (uuid !== undefined) checkUuid(uuid);
   return {
-    memoryBytes: checkMemory(
-      typeof memory === 'string' ? parseSize(memory) : (memory ?? MEMORY_DEFAULT_BYTES),
-    ),
+    memoryBytes: Math.max(memoryTargetBytes, bytesOf(maxMemory)),
+    memoryTargetBytes,
     vcpus: nrVcpus,
+    vcpusOnline,
     pcpus: Math.min(checkPcpus(pcpus), nrVcpus),
     engine: checkEngine(engine ?? 'translator'),
   };

@@ -13,6 +13,7 @@ import type { Platform } from '../platform/platform.ts';
 import type { SavedFile } from '../state/file.ts';
 import type { SavedDomain } from '../state/save-domain.ts';
 import type { Engine } from './config.ts';
+import type { DomainControl } from './domain-control.ts';
 
 /** A listener that returns a promise holds its stream back until the promise settles. */
 export type ByteListener = (chunk: Uint8Array) => void | Promise<void>;
@@ -70,6 +71,8 @@ export interface GuestMachine {
   onShutdown(listener: (shutdown: Shutdown) => void): void;
   /** A failure of ours inside the run loop: the machine cannot go on, the host can. */
   onFailure(listener: (error: unknown) => void): void;
+  /** What the toolstack can ask of the domain. */
+  readonly control: DomainControl;
   /** Instructions retired by all vCPUs. */
   instructions(): number;
   /** Takes a fifth of a second: the kernel's symbols are read for the names in call traces. */
@@ -150,8 +153,16 @@ export interface MachineConfig {
   readonly commandLine: string;
   /** Go on from here instead of booting. The rest of the configuration must fit to it. Its machine closes it. */
   readonly saved?: SavedFile;
+  /** What it can have at most. */
   readonly memoryBytes: number;
   readonly vcpus: number;
+  /** What it has at first; default: all of it. */
+  readonly memoryTargetBytes?: number;
+  readonly vcpusOnline?: number;
+  readonly name?: string | undefined;
+  readonly uuid?: string | undefined;
+  /** `resume` runs it for the first time, not `start`. */
+  readonly isPaused?: boolean | undefined;
   /** Threads that run the vCPUs at the same time; 1: the thread of the caller runs them in turn. */
   readonly pcpus: number;
   readonly nrConsoles: number;

@@ -14,6 +14,7 @@ import { type ConsoleLog, createConsoleLog } from './console-log.ts';
 import { type CrashReport, GuestFailure, MachineFailure } from './crash-report.ts';
 import { nodeDiskHost } from './disk-host.ts';
 import type { DiskSpec } from './disk-spec.ts';
+import type { DomainControl, DomainStatus, ShutdownRequest } from './domain-control.ts';
 import { closeDisks, GuestDisk, openDisks } from './guest-disk.ts';
 import { resolveUser } from './guest-user.ts';
 import type {
@@ -74,6 +75,21 @@ export interface Incarnation {
   readonly disks: readonly MachineDisk[];
 }
 
+/** What a guest keeps when it is started anew. */
+export interface RestartState {
+  readonly name?: string;
+  readonly uuid: string;
+  readonly memoryTargetBytes: number;
+  readonly vcpusOnline: number;
+}
+
+export interface Restart {
+  /** Ends of the guest after which it is started anew. */
+  readonly after: ReadonlySet<Shutdown['reason']>;
+  /** The next machine, when the one before has been destroyed, which was so in the end. */
+  next(state: RestartState): Promise<Incarnation>;
+}
+
 export interface VirtualMachineOptions {
   readonly connect?: BootPlan['connect'] | undefined;
   readonly platform: Platform;
@@ -82,8 +98,8 @@ export interface VirtualMachineOptions {
   readonly console?: ByteListener | undefined;
   readonly network?: VirtualNetwork | undefined;
   readonly shape: MachineShape;
-  /** The next machine, when the guest reboots and the one before has been destroyed. Without it a reboot is the guest's end. */
-  readonly restart?: () => Promise<Incarnation>;
+  /** How the guest is started anew; without it every end is its end. */
+  readonly restart?: Restart;
   /** Everything has been given back: whoever keeps the guest should forget it, and its memory with it. */
   readonly onDestroyed?: () => void;
   /** How commands are run in the image that is the guest's root. */
@@ -107,6 +123,10 @@ export class VirtualMachine implements AsyncDisposable {
   readonly #image: ImageConfig | undefined;
   #end: End | undefined;
   #nrCommands = 0;
+  #startedNs = 0;
+  /** Changes that were asked for, and last beyond a reboot. */
+  #name: string | undefined;
+  #vcpusOnline: number | undefined;
   /** Of machines before this one. */
   #earlierInstructions = 0;
   /** Settles when the machine is gone that is there now. */
@@ -135,25 +155,37 @@ export class VirtualMachine implements AsyncDisposable {
     }
     machine.consoles[0]?.onData(chunk => this.#onConsole(chunk));
     machine.onShutdown(shutdown => {
-      if (shutdown.reason === 'reboot' && this.#options.restart && !this.#end) {
-        this.#restarting = this.#restart(this.#options.restart);
-      } else {
-        this.#finish({ kind: 'shutdown', shutdown });
-      }
+      const { restart } = this.#options;
+      if (restart && this.#startsAnew(restart, shutdown.reason)) this.#restarting = this.#restart(restart);
+      else this.#finish({ kind: 'shutdown', shutdown });
     });
     machine.onFailure(error => this.#finish({ kind: 'failure', error }));
     this.#agent = this.#options.connect?.(machine.consoles);
   }
 
+  #startsAnew({ after }: Restart, reason: Shutdown['reason']): boolean {
+    if (this.#end || !after.has(reason)) return false;
+    // A guest that ends as soon as it begins would do nothing else for ever; reboots are its own wish.
+    const ranMs = (this.#platform.clock.monotonicNs() - this.#startedNs) / 1e6;
+    return reason === 'reboot' || ranMs >= RESTART_AFTER_MS;
+  }
+
   /** The guest reboots: another machine with the same devices takes the place of this one. */
-  async #restart(next: () => Promise<Incarnation>): Promise<void> {
+  async #restart({ next }: Restart): Promise<void> {
     try {
-      this.#onPhase({ name: 'reboot', detail: 'the guest reboots' });
+      this.#onPhase({ name: 'reboot', detail: 'the guest is started anew' });
+      const { uuid, memoryTargetBytes, vcpus } = this.#machine.control.status();
+      const state: RestartState = {
+        ...(this.#name !== undefined && { name: this.#name }),
+        uuid,
+        memoryTargetBytes,
+        vcpusOnline: this.#vcpusOnline ?? vcpus.length,
+      };
       this.#machineGone.resolve();
       this.#agent?.finish?.();
       this.#earlierInstructions += this.#machine.instructions();
       await this.#machine.destroy();
-      const incarnation = await next();
+      const incarnation = await next(state);
       if (this.#end) {
         await incarnation.machine.destroy();
         return;
@@ -167,6 +199,7 @@ export class VirtualMachine implements AsyncDisposable {
 
   /** Begin to execute. The host does this once, after everything that listens is in place. */
   start(): void {
+    this.#startedNs = this.#platform.clock.monotonicNs();
     this.#onPhase({ name: 'boot', detail: 'starting the guest' });
     this.#machine.start();
     this.#agent?.ready.then(
@@ -229,6 +262,56 @@ export class VirtualMachine implements AsyncDisposable {
       );
     await this.#untilStopped(disk.detach());
     this.#disks.delete(name);
+  }
+
+  /** Hold all its vCPUs where they are. What comes for the guest waits. */
+  async pause(): Promise<void> {
+    await this.#restarting;
+    await this.#machine.pause();
+  }
+  /** Let a paused guest go on, or run it for the first time. */
+  resume(): void {
+    this.#machine.resume();
+  }
+
+  /** What the domain is at this moment, as the hypervisor sees it. */
+  get domain(): DomainStatus {
+    return this.#machine.control.status();
+  }
+  /** What can be asked of the running domain. @throws DomusError E_DESTROYED when it runs no more */
+  get #control(): DomainControl {
+    if (!this.#end) return this.#machine.control;
+    throw new DomusError('E_DESTROYED', 'the guest has stopped', 'start another one');
+  }
+  /** Ask the guest to power itself off, or to reboot. It does so when it likes; see `stopped`. @throws DomusError E_NOT_READY */
+  requestShutdown(request: ShutdownRequest = 'poweroff'): void {
+    this.#control.requestShutdown(request);
+  }
+  /** A key of Linux' magic SysRq. */
+  sysrq(key: string): void {
+    this.#control.sysrq(key);
+  }
+  /** As it sees itself in xenstore. */
+  setName(name: string): void {
+    this.#control.setName(name);
+    this.#name = name;
+  }
+  /** Ask the guest to have so much memory (`domain` tells what it has). @throws DomusError E_MEMORY_SIZE */
+  setMemoryTarget(bytes: number): void {
+    this.#control.setMemoryTarget(bytes);
+  }
+  /** The most that `setMemoryTarget` may ask for. @throws DomusError E_MEMORY_SIZE */
+  setMemoryMax(bytes: number): void {
+    this.#control.setMemoryMax(bytes);
+  }
+  /** Ask the guest to use the first `count` of its vCPUs. @throws DomusError E_VCPU_COUNT */
+  setVcpusOnline(count: number): void {
+    this.#control.setVcpusOnline(count);
+    this.#vcpusOnline = count;
+  }
+  /** Let a vCPU run on these pCPUs only; undefined for all. @throws DomusError E_PCPU_COUNT, E_VCPU_COUNT */
+  setAffinity(vcpu: number, pcpus: readonly number[] | undefined): void {
+    this.#control.setAffinity(vcpu, pcpus);
   }
 
   /** Its size. */
@@ -534,6 +617,8 @@ export class VirtualMachine implements AsyncDisposable {
 }
 
 const SIGKILL = 9;
+/** A guest that ends by itself sooner than this after its start is not started anew. */
+const RESTART_AFTER_MS = 10_000;
 
 const rebooted = () =>
   new DomusError(

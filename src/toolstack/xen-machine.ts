@@ -38,6 +38,7 @@ import { type Records, readDomainRecord, recordOf, restoreDomain } from '../stat
 import { type SavedDomain, type ServiceFrames, saveDomain } from '../state/save-domain.ts';
 import { writeDomainTree } from '../xenstore/domain-tree.ts';
 import { createXenstored, type Xenstored } from '../xenstore/xenstored.ts';
+import { createDomainControl, type DomainControl } from './domain-control.ts';
 import { engineModules } from './engine-modules.ts';
 import { type DebuggedDomain, debugDomain } from './gdb-domain.ts';
 import { type GdbServer, startGdbServer } from './gdb-server.ts';
@@ -55,6 +56,7 @@ import type {
 import { hashMachine } from './machine-hash.ts';
 import { traceEngine, traceNotices } from './trace-machine.ts';
 import { kernelSymbols, vcpuStatus } from './trace-status.ts';
+import { newUuid, uuidBytes, uuidText } from './uuid.ts';
 
 const PAGE = 4096;
 /** p2m tables reach to 4 GiB: Linux picks unused frame numbers anywhere below. */
@@ -96,6 +98,7 @@ function buildDomain({ hypervisor, processors, engine }: MachineHost, config: Ma
     maxPages: config.memoryBytes / PAGE + EXTRA_FRAMES,
     vcpus: config.vcpus,
     tscKhz: TSC_KHZ,
+    handle: uuidBytes(config.uuid ?? newUuid(config.platform.entropy)),
   });
   const built = buildPvhDomain(builderMemory(domain), {
     memoryBytes: config.memoryBytes,
@@ -153,6 +156,7 @@ export class XenMachine implements GuestMachine {
   readonly #blockDevices = new Set<BlockDevice>();
   /** Shared folders, and what settles when each is closed. */
   readonly #folderDevices: { readonly device: FolderDevice; readonly closed: Promise<void> }[] = [];
+  readonly control: DomainControl;
   readonly #config: MachineConfig;
   readonly #host: MachineHost;
   readonly #domain: Domain;
@@ -244,6 +248,14 @@ export class XenMachine implements GuestMachine {
     this.consoles = [...this.#attachRings(), ...this.#attachConsoles()].map(channel => this.#stream(channel));
     for (const [devid, network] of (config.networks ?? []).entries()) this.#attachNetwork(network, devid);
     for (const [devid, folder] of (config.folders ?? []).entries()) this.#attachFolder(folder, devid);
+    this.control = createDomainControl({
+      domain: this.#domain,
+      xs: this.#xenstored.client(),
+      memoryBytes: config.memoryBytes,
+      pcpus: isShared ? config.pcpus : 1,
+      extraFrames: EXTRA_FRAMES,
+      wake: () => platform.pacer.wake(),
+    });
     this.disks = (config.disks ?? []).map(disk => this.#attachDisk(disk, saved !== undefined));
   }
 
@@ -378,12 +390,15 @@ export class XenMachine implements GuestMachine {
     const store = this.#service(this.#services.store, HvmParam.STORE_EVTCHN, () => connection.onEvent());
     const connection = this.#xenstored.introduceDomain({ domid, memory, ...store });
     const xs = this.#xenstored.client();
+    const { memoryBytes, memoryTargetBytes = memoryBytes, vcpus, vcpusOnline = vcpus } = this.#config;
     writeDomainTree(xs, {
       domid,
-      name: `domus-${domid}`,
-      uuid: this.#uuid(),
-      memoryKiB: this.#config.memoryBytes / 1024,
-      vcpus: this.#config.vcpus,
+      name: this.#config.name ?? `domus-${domid}`,
+      uuid: uuidText(this.#domain.state.handle),
+      memoryKiB: memoryBytes / 1024,
+      memoryTargetKiB: memoryTargetBytes / 1024,
+      vcpus,
+      vcpusOnline,
       storeGfn: SpecialPage.xenstore,
       storePort: store.guestPort,
     });
@@ -430,15 +445,6 @@ export class XenMachine implements GuestMachine {
   };
   readonly #deferred: (() => void)[] = [];
 
-  #uuid(): string {
-    const bytes = new Uint8Array(16);
-    this.#config.platform.entropy.fill(bytes);
-    bytes[6] = ((bytes[6] as number) & 0x0f) | 0x40;
-    bytes[8] = ((bytes[8] as number) & 0x3f) | 0x80;
-    const digits = Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('');
-    return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
-  }
-
   #stream(channel: ConsoleChannel): ConsoleStream {
     return {
       onData: listener => void channel.onData(listener),
@@ -474,7 +480,7 @@ export class XenMachine implements GuestMachine {
     // A restored domain's devices connect before it runs.
     if (this.#config.saved) locked(this.#host.hypervisor, () => this.#serveBackends());
     // With a debugger the first instruction is its to allow.
-    if (!this.#gdb) this.resume();
+    if (!this.#gdb && !this.#config.isPaused) this.resume();
   }
 
   async listenForGdb(port: number): Promise<void> {

@@ -10,8 +10,11 @@ export interface DomainTreeOptions {
   readonly name: string;
   /** As text, with hyphens. */
   readonly uuid: string;
+  /** What it can have at most, and what it is to have now. */
   readonly memoryKiB: number;
+  readonly memoryTargetKiB: number;
   readonly vcpus: number;
+  readonly vcpusOnline: number;
   /** Guest frame of the xenstore ring page. */
   readonly storeGfn: number;
   /** The domain's event channel port to xenstore. */
@@ -34,15 +37,15 @@ const WRITABLE = [
 ];
 
 export function writeDomainTree(xs: XenstoreClient, options: DomainTreeOptions): void {
-  const { domid, name, uuid, memoryKiB, vcpus, storeGfn, storePort } = options;
+  const { domid, name, uuid, vcpus, storeGfn, storePort } = options;
   const base = domainPath(domid);
   const readOnly = ['n0', `r${domid}`];
   const values: Record<string, XenstoreValue> = {
     vm: `/vm/${uuid}`,
     name,
     domid,
-    'memory/target': memoryKiB,
-    'memory/static-max': memoryKiB,
+    'memory/target': options.memoryTargetKiB,
+    'memory/static-max': options.memoryKiB,
     'store/ring-ref': storeGfn,
     'store/port': storePort,
   };
@@ -56,7 +59,9 @@ export function writeDomainTree(xs: XenstoreClient, options: DomainTreeOptions):
     t.write(`/vm/${uuid}/uuid`, uuid);
     // What is created below inherits the permissions of the directory.
     for (const [key, value] of Object.entries(values)) t.write(`${base}/${key}`, value);
-    for (let vcpu = 0; vcpu < vcpus; vcpu++) t.write(`${base}/cpu/${vcpu}/availability`, 'online');
+    for (let vcpu = 0; vcpu < vcpus; vcpu++) {
+      t.write(`${base}/cpu/${vcpu}/availability`, vcpu < options.vcpusOnline ? 'online' : 'offline');
+    }
     for (const directory of ['control', 'device']) t.mkdir(`${base}/${directory}`);
     for (const path of WRITABLE) {
       t.mkdir(`${base}/${path}`);

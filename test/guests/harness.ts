@@ -168,7 +168,9 @@ function attachBackends(machine: Machine, guest: Guest): () => void {
     name: `guest-${domain.id}`,
     uuid: '00000000-0000-0000-0000-000000000000',
     memoryKiB: GUEST_BYTES / 1024,
+    memoryTargetKiB: GUEST_BYTES / 1024,
     vcpus: domain.vcpus.length,
+    vcpusOnline: domain.vcpus.length,
     storeGfn: SpecialPage.xenstore,
     storePort,
   });

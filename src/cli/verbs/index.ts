@@ -3,6 +3,7 @@ import type { Verb } from '../verb.ts';
 import { cache } from './cache.ts';
 import { console } from './console.ts';
 import { cp } from './cp.ts';
+import { create } from './create.ts';
 import { daemon } from './daemon.ts';
 import { destroy } from './destroy.ts';
 import { doctor } from './doctor.ts';
@@ -19,7 +20,7 @@ import { vhd } from './vhd.ts';
 import { wait } from './wait.ts';
 
 export const VERBS: readonly Verb[] = [
-  ...[run, exec, cp, logs, list, console, wait, destroy],
+  ...[run, create, exec, cp, logs, list, console, wait, destroy],
   ...[save, restore, snapshot],
   ...[image, vhd, doctor, cache, version, daemon],
 ];

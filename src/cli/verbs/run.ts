@@ -12,9 +12,9 @@ import { absolutePath, fileExists } from '../../platform/node/cache-folder.ts';
 import { tryCreateFileSink } from '../../platform/node/streams.ts';
 import type { ByteSink } from '../../platform/platform.ts';
 import {
+  checkEndAction,
   checkEngine,
   checkMemory,
-  checkOnReboot,
   checkPcpus,
   checkSeed,
   checkVcpus,
@@ -123,7 +123,7 @@ const options = {
     name: 'on-reboot',
     placeholder: 'WHAT',
     summary: 'what a reboot of the guest does: restart (default with --boot) or destroy (default without)',
-    parse: checkOnReboot,
+    parse: checkEndAction,
   }),
   env: list({
     name: 'env',

@@ -14,6 +14,8 @@ export interface GuestRecord {
   readonly id: number;
   readonly name: string;
   readonly state: GuestState;
+  readonly uuid?: string;
+  readonly labels?: Readonly<Record<string, string>>;
   readonly image?: string;
   /** What runs in it; undefined for a guest with an initrd of its own. */
   readonly command?: readonly string[];

@@ -4,7 +4,16 @@
  */
 import { DomusError } from '../../base/errors.ts';
 import { parseReference } from '../../image/reference.ts';
-import { checkEngine, checkMemory, checkOnReboot, checkPcpus, checkVcpus } from '../config.ts';
+import {
+  checkCap,
+  checkEndAction,
+  checkEngine,
+  checkMemory,
+  checkPcpus,
+  checkUuid,
+  checkVcpus,
+  checkWeight,
+} from '../config.ts';
 import type { DiskSpec } from '../disk-spec.ts';
 import type { FolderSpec } from '../folder-spec.ts';
 import type { MachineOptions } from '../machine-options.ts';
@@ -19,7 +28,10 @@ export interface GuestRequest {
   readonly command?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly memory?: number;
+  /** What memory and the number of vCPUs can be raised to while it runs. */
+  readonly maxMemory?: number;
   readonly vcpus?: number;
+  readonly maxVcpus?: number;
   readonly pcpus?: number;
   readonly engine?: string;
   readonly kernel?: string;
@@ -29,7 +41,24 @@ export interface GuestRequest {
   readonly from?: string;
   /** Boot the root's own init; there is no command then. */
   readonly boot?: boolean;
+  /** Nothing of ours runs in it: a kernel of the user's own, with or without an initrd. */
+  readonly isOwn?: boolean;
+  readonly onPoweroff?: string;
   readonly onReboot?: string;
+  readonly onCrash?: string;
+  /** Built and not started. */
+  readonly isPaused?: boolean;
+  /** Default: a new one. */
+  readonly uuid?: string;
+  /** Words of the user's, to find guests by. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Of the credit scheduler. */
+  readonly weight?: number;
+  readonly cap?: number;
+  /** pCPUs that its vCPUs may run on, for all of them or one by one: `0-1`, `all`. */
+  readonly cpus?: string | readonly string[];
+  /** A guest of this name that has ended is forgotten first. */
+  readonly replacesEnded?: boolean;
   readonly network?: string | NetworkOptions;
   readonly disks?: readonly DiskSpec[];
   /** Folders of the host. */
@@ -37,6 +66,12 @@ export interface GuestRequest {
   /** Forget the guest as soon as it has ended. */
   readonly isRemovedAtEnd?: boolean;
 }
+
+const TEXTS = [
+  ...(['name', 'image', 'engine', 'kernel', 'initrd', 'append', 'from', 'uuid'] as const),
+  ...(['onPoweroff', 'onReboot', 'onCrash'] as const),
+] as const;
+const TRUTHS = ['boot', 'isOwn', 'isPaused', 'isRemovedAtEnd', 'replacesEnded'] as const;
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
 
@@ -62,8 +97,12 @@ export const isStringRecord = (value: unknown): value is Record<string, string> 
 export function parseGuestRequest(value: unknown): GuestRequest {
   if (typeof value !== 'object' || value === null) throw bad('it is no object');
   const request = value as GuestRequest;
-  for (const key of ['name', 'image', 'engine', 'kernel', 'initrd', 'append', 'onReboot', 'from'] as const) {
+  for (const key of TEXTS) {
     if (request[key] !== undefined && typeof request[key] !== 'string') throw bad(`${key} is no text`);
+  }
+  for (const key of TRUTHS) {
+    if (request[key] !== undefined && typeof request[key] !== 'boolean')
+      throw bad(`${key} is no truth value`);
   }
   if (request.from !== undefined && !request.from.startsWith('/')) throw bad('from is no absolute path');
   for (const key of ['kernel', 'initrd'] as const) {
@@ -75,7 +114,10 @@ export function parseGuestRequest(value: unknown): GuestRequest {
   }
   if (request.command !== undefined && !isStringArray(request.command))
     throw bad('command is no list of texts');
-  if (request.env !== undefined && !isStringRecord(request.env)) throw bad('env is no object of texts');
+  for (const key of ['env', 'labels'] as const) {
+    if (request[key] !== undefined && !isStringRecord(request[key]))
+      throw bad(`${key} is no object of texts`);
+  }
   for (const key of ['disks', 'folders'] as const) {
     if (request[key] !== undefined && !Array.isArray(request[key])) throw bad(`${key} is no list`);
   }
@@ -84,11 +126,20 @@ export function parseGuestRequest(value: unknown): GuestRequest {
   if (request.vcpus !== undefined) checkVcpus(request.vcpus);
   if (request.pcpus !== undefined) checkPcpus(request.pcpus);
   if (request.engine !== undefined) checkEngine(request.engine);
-  if (request.boot !== undefined && typeof request.boot !== 'boolean') throw bad('boot is no truth value');
-  if (request.onReboot !== undefined) checkOnReboot(request.onReboot);
+  for (const key of ['onPoweroff', 'onReboot', 'onCrash'] as const) {
+    if (request[key] !== undefined) checkEndAction(request[key]);
+  }
+  if (request.maxMemory !== undefined) checkMemory(request.maxMemory);
+  if (request.maxVcpus !== undefined) checkVcpus(request.maxVcpus);
+  if (request.weight !== undefined) checkWeight(request.weight);
+  if (request.cap !== undefined) checkCap(request.cap, request.maxVcpus ?? request.vcpus ?? 1);
+  if (request.uuid !== undefined) checkUuid(request.uuid);
+  if (request.cpus !== undefined && typeof request.cpus !== 'string' && !isStringArray(request.cpus))
+    throw bad('cpus is neither a text nor a list of texts');
   if (request.boot && request.command !== undefined) throw bad('boot leaves no room for a command');
-  const { command, image, initrd, boot, from } = request;
-  const hasOwn = image !== undefined || initrd !== undefined || from !== undefined || boot === true;
+  if (request.isOwn && request.command !== undefined) throw bad('a guest of its own runs no command');
+  const { command, image, initrd, boot, from, isOwn } = request;
+  const hasOwn = image !== undefined || initrd !== undefined || from !== undefined || boot || isOwn;
   if (command === undefined && !hasOwn) {
     throw new DomusError(
       'E_NO_COMMAND',
@@ -101,11 +152,17 @@ export function parseGuestRequest(value: unknown): GuestRequest {
 
 export function machineOptions(request: GuestRequest): MachineOptions {
   const { image, memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders } = request;
-  const { boot, onReboot, from } = request;
+  const { maxMemory, maxVcpus, weight, cap, uuid, isOwn, isPaused, boot, from } = request;
+  const actions = Object.fromEntries(
+    (['onPoweroff', 'onReboot', 'onCrash'] as const).flatMap(key =>
+      request[key] === undefined ? [] : [[key, checkEndAction(request[key])]],
+    ),
+  );
   return {
     ...{ image, memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders },
+    ...{ maxMemory, maxVcpus, weight, cap, uuid, isOwn, isPaused },
+    ...actions,
     ...(boot && { boot }),
     ...(from !== undefined && { from }),
-    ...(onReboot !== undefined && { onReboot: checkOnReboot(onReboot) }),
   };
 }

@@ -6,6 +6,7 @@ import type { Phase } from '../boot.ts';
 import { MEMORY_DEFAULT_BYTES } from '../config.ts';
 import { GuestFailure } from '../crash-report.ts';
 import type { Host } from '../host.ts';
+import type { Shutdown } from '../machine.ts';
 import type { VirtualMachine } from '../virtual-machine.ts';
 import { GuestLog } from './guest-log.ts';
 import { type GuestRecord, readGuestFile, writeGuestFile } from './guest-record.ts';
@@ -108,7 +109,8 @@ export class Guests {
     await writeGuestFile(guest.folder, this.#options.daemon, guest.record);
   }
 
-  #admit(request: GuestRequest): Guest {
+  async #admit(request: GuestRequest): Promise<Guest> {
+    await this.#replaceEnded(request);
     const id = this.#nextId;
     const name = request.name ?? `guest-${id}`;
     const same = this.list().find(({ record }) => record.name === name);
@@ -124,6 +126,7 @@ export class Guests {
       id,
       name,
       state: 'starting',
+      ...(request.labels && { labels: request.labels }),
       ...(request.image !== undefined && { image: request.image }),
       ...(request.command && { command: request.command }),
       memoryBytes: request.memory ?? MEMORY_DEFAULT_BYTES,
@@ -134,9 +137,14 @@ export class Guests {
     return guest;
   }
 
+  async #replaceEnded({ name, replacesEnded }: GuestRequest): Promise<void> {
+    const same = replacesEnded ? this.list().find(({ record }) => record.name === name) : undefined;
+    if (same && !same.isAlive) await this.#forget(same);
+  }
+
   /** Build and boot a guest. Settles when its command has begun; when that fails nothing is left of it. */
   async create(request: GuestRequest, onPhase: (phase: Phase) => void, signal: AbortSignal): Promise<Guest> {
-    const guest = this.#admit(request);
+    const guest = await this.#admit(request);
     try {
       await makeFolder(guest.folder);
       await this.#update(guest, {});
@@ -148,13 +156,15 @@ export class Guests {
       guest.log = log;
       guest.vm = await this.#options.host.create({
         ...machineOptions(request),
+        name: guest.record.name,
         onPhase,
         signal,
         console: chunk => log.write('console', chunk),
       });
       const { memoryBytes, vcpus } = guest.vm.shape;
+      const { uuid } = guest.vm.domain;
       // Written with the next change.
-      guest.record = { ...guest.record, memoryBytes, vcpus };
+      guest.record = { ...guest.record, memoryBytes, vcpus, uuid };
       await this.#begin(guest, guest.vm, request, signal);
       return guest;
     } catch (error) {
@@ -164,8 +174,8 @@ export class Guests {
   }
 
   async #begin(guest: Guest, vm: VirtualMachine, request: GuestRequest, signal: AbortSignal): Promise<void> {
-    const { env = {}, isRemovedAtEnd } = request;
-    const isOwn = request.command === undefined && (request.image === undefined || request.boot === true);
+    const { env = {}, isRemovedAtEnd, boot, image } = request;
+    const isOwn = request.isOwn || (request.command === undefined && (image === undefined || boot === true));
     const command = isOwn ? undefined : vm.commandOf(request.command);
     let end: Promise<Partial<GuestRecord>>;
     if (command) {
@@ -179,7 +189,7 @@ export class Guests {
       await Promise.race([begun.promise, exit]);
       end = exit.then(exitCode => ({ exitCode }));
     } else {
-      end = vm.stopped.then(shutdown => ({ reason: shutdown?.reason ?? 'destroyed' }));
+      end = vm.stopped.then(endOf);
     }
     if (signal.aborted) throw new DomusError('E_INTERRUPTED', 'nobody waits for the guest any more');
     await this.#update(guest, { state: 'running', startedAt: this.#now(), ...(command && { command }) });
@@ -226,6 +236,14 @@ export class Guests {
   async destroy(guest: Guest): Promise<void> {
     await this.#forget(guest);
   }
+}
+
+/** Of a guest that ended by itself. */
+function endOf(shutdown: Shutdown | undefined): Partial<GuestRecord> {
+  if (!shutdown) return { reason: 'destroyed' };
+  const { reason, detail } = shutdown;
+  const isCrash = reason === 'crash' || reason === 'watchdog';
+  return { ...(isCrash && { state: 'crashed' }), reason: detail ? `${reason}: ${detail}` : reason };
 }
 
 function failedWith(error: unknown): Partial<GuestRecord> {
