@@ -14,8 +14,9 @@ import { CODE, createLockstepMachine, type LockstepMachine, PAGE, STACK_TOP } fr
 const [RAX, RBX, RSP] = [0, 3, 4];
 const NEVER = 0xffff_ffff;
 const ROUNDS = 500_000;
-/** Slices until there must be a region, and until the guest must have come to its end. */
+/** Slices until there must be a region, when the thread that makes it is there and when it is not; and until the guest's end. */
 const MOMENT = 400;
+const BEGINNING = 4000;
 const PATIENCE = 100_000;
 /** Guest-physical address of the first code page (machine.ts). */
 const CODE_AT = 8 * PAGE;
@@ -70,13 +71,17 @@ async function run(
   making.begin(machine.engine.memory);
   const { engine, cpu, vcpu, guest } = machine;
   // What is decoded before the thread has read the library is not looked for there.
-  if (hotJumps === NEVER) while (link.known?.words.every(word => word === 0)) Atomics.wait(PAUSE, 0, 0, 5);
+  if (hotJumps === NEVER) {
+    const hasNone = () => link.known?.words.every(word => word === 0);
+    for (let i = 0; i < BEGINNING && hasNone(); i++) Atomics.wait(PAUSE, 0, 0, 5);
+  }
   guest.set(code, CODE_AT);
   vcpu.gpr.set(RSP, BigInt(STACK_TOP));
   vcpu.rip = BigInt(CODE);
   const state = translatorState(engine.memory);
   // The thread must have its turn before much has been done.
-  for (let i = 0; i < MOMENT && state.nrRegions === 0; i++) {
+  const moment = hotJumps === NEVER ? MOMENT : BEGINNING;
+  for (let i = 0; i < moment && state.nrRegions === 0; i++) {
     engine.run(cpu, 1000);
     Atomics.wait(PAUSE, 0, 0, 2);
   }

@@ -21,7 +21,7 @@ export const RegionRecord = struct('region_record', {
   nrEntries: u16,
   /** Address of the first entry: ENTRY_BYTES each. */
   entries: u32,
-  /** 1 when its code has changed: nobody enters it any more. */
+  /** 1 when its code has changed, before it was opened or since: nobody enters it. */
   isOver: u32,
   /** The next one in `TranslatorState.firstOver`. */
   nextOver: u32,
@@ -49,8 +49,6 @@ export const RegionPage = struct('region_page', {
 const align16 = (n: number) => (n + 15) & ~15;
 /** `RegionPage.changes` of a page whose instructions were not read. */
 export const ANY_CHANGES = 0xffff_ffff;
-/** `RegionRecord.isOver` of a region that never was in use: its code was another one by then. */
-export const NEVER_OPEN = 2;
 /** Offset from a region's record to its page number `index`. */
 export const regionPageOffset = (index: number): number => RegionRecord.size + index * RegionPage.size;
 /** Offset from the record of a region with so many pages to the record of called instruction number `index`. */

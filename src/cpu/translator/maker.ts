@@ -15,8 +15,9 @@ import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';
 import { CodeCache } from './code-cache.ts';
 import { DecodedCode } from './decoded-code.ts';
+import { HandedOut } from './handed-out.ts';
 import type { Limits } from './instruction-graph.ts';
-import { NEVER_OPEN, RegionRecord, translatorState } from './layout.ts';
+import { RegionRecord, TranslatorState, translatorState } from './layout.ts';
 import { Ledger } from './library/ledger.ts';
 import { type Kept, Library } from './library/library.ts';
 import { placeKey } from './library/place-key.ts';
@@ -46,6 +47,8 @@ export interface Delivery {
   readonly tableLength: number;
   /** Places whose regions are not there any more. */
   readonly released: readonly number[];
+  /** Modules with a number that are not needed any more. */
+  readonly forgotten: readonly number[];
   /** Regions that come to the table. */
   readonly arrivals: readonly Arrival[];
   /** Let the vCPUs into the regions. */
@@ -102,8 +105,7 @@ export class RegionMaker {
   readonly #large = new Set<number>();
   #generation: number;
   readonly #ledger: Ledger;
-  /** Modules of the library that the threads have, with the numbers they know them by. */
-  readonly #modules = new Map<Kept, number>();
+  readonly #handedOut = new HandedOut();
   /** Places that there was no room for. */
   #later: readonly HotPlace[] = [];
 
@@ -114,7 +116,7 @@ export class RegionMaker {
     this.#cache = new CodeCache(memory);
     this.#placement = new Placement(memory, this.#cache);
     this.#shelf = library && new Shelf(library, memory, this.#cache);
-    this.#ledger = new Ledger(library);
+    this.#ledger = new Ledger(parts);
     this.#state = translatorState(memory);
     this.#generation = this.#cache.generation;
   }
@@ -183,8 +185,8 @@ export class RegionMaker {
     const { kept, number, image, stored } = candidate;
     this.#live.set(slot, region);
     if (!image.grows) this.#large.add(slot);
-    const isNew = candidate.changes !== undefined;
-    if (stored) this.#ledger.enter(slot, { kept, region: stored, isNew });
+    const delivery = candidate.changes && this.#state.nrPosted + 1;
+    if (stored) this.#ledger.enter(slot, { kept, region: stored }, delivery);
     return { slot, region, kept, name: String(number) };
   }
 
@@ -192,13 +194,10 @@ export class RegionMaker {
   #arrivals(placed: readonly (Installed & { readonly kept: Kept })[]): Arrival[] {
     return [...Map.groupBy(placed, ({ kept }) => kept)].map(([kept, group]) => {
       const places = group.map(({ slot, region, name }) => ({ slot, region, name }));
-      const known = this.#modules.get(kept);
-      if (known !== undefined) return { id: known, places };
       // What was made here is handed out once.
       if (!Library.has(kept)) return { module: kept.module, places };
-      const id = this.#modules.size;
-      this.#modules.set(kept, id);
-      return { id, module: kept.module, places };
+      const { id, isNew } = this.#handedOut.add(kept, places);
+      return isNew ? { id, module: kept.module, places } : { id, places };
     });
   }
 
@@ -206,47 +205,49 @@ export class RegionMaker {
     const number = this.#state.nrPosted + 1;
     this.#slots.release(released, number);
     for (const slot of released) this.#large.delete(slot);
-    this.#parts.deliver({ tableLength: this.#slots.tableLength, released, arrivals, opens });
+    const forgotten = this.#handedOut.release(released);
+    this.#parts.deliver({ tableLength: this.#slots.tableLength, released, forgotten, arrivals, opens });
     this.#state.nrPosted = number;
   }
 
   /** Deliveries that all installers have carried out. */
   #installed(): number {
+    const { u32 } = this.#memory;
+    const first = (this.#state.address + TranslatorState.offsets.nrInstalled) >>> 2;
     let least = Number.POSITIVE_INFINITY;
     for (let i = 0; i < this.#parts.nrInstallers; i++) {
-      least = Math.min(least, this.#state.nrInstalled.get(i));
+      least = Math.min(least, Atomics.load(u32, first + i));
     }
     return least;
   }
 
   /** Slots of the regions that are over since the last time. */
   #takeNote(): number[] {
-    if (this.#state.firstOver === 0 && this.#cache.generation === this.#generation) return [];
-    return this.#cache.lock.during(() => {
-      const { generation } = this.#cache;
-      if (generation !== this.#generation) {
-        this.#generation = generation;
-        const all = [...this.#live.keys()];
-        this.#live = new Map();
-        // Whether they ever were in use is not known any more.
-        for (const slot of all) this.#ledger.doubt(slot);
-        return all;
-      }
-      const slots: number[] = [];
-      for (let at = this.#state.firstOver; at !== 0; ) {
-        const region = RegionRecord.at(this.#memory.view, at);
-        const slot = region.handler - FIRST_CALLED;
-        slots.push(slot);
-        if (region.isOver === NEVER_OPEN) this.#ledger.doubt(slot);
-        at = region.nextOver;
-      }
-      this.#state.firstOver = 0;
-      for (const slot of slots) {
-        this.#live.delete(slot);
-        this.#ledger.leave(slot);
-      }
-      return slots;
-    });
+    // Before the list is looked at: it then has all regions of these deliveries that could not be opened.
+    const installed = this.#installed();
+    const isNews = this.#state.firstOver !== 0 || this.#cache.generation !== this.#generation;
+    const slots = isNews ? this.#cache.lock.during(() => this.#takeOver()) : [];
+    for (const slot of slots) this.#ledger.leave(slot);
+    this.#ledger.confirm(installed);
+    return slots;
+  }
+  #takeOver(): number[] {
+    const { generation } = this.#cache;
+    if (generation !== this.#generation) {
+      this.#generation = generation;
+      const all = [...this.#live.keys()];
+      this.#live = new Map();
+      return all;
+    }
+    const slots: number[] = [];
+    for (let at = this.#state.firstOver; at !== 0; ) {
+      const region = RegionRecord.at(this.#memory.view, at);
+      slots.push(region.handler - FIRST_CALLED);
+      at = region.nextOver;
+    }
+    this.#state.firstOver = 0;
+    for (const slot of slots) this.#live.delete(slot);
+    return slots;
   }
 
   /** All places are taken, or wait for a thread that has something else to do: longer tables, or fewer regions. */
@@ -316,14 +317,21 @@ export class RegionMaker {
     return handler < FIRST_REGION || !region.image.grows;
   }
 
-  /** Hand what is new to the library. */
-  save(): void {
-    if (this.#cache.generation === this.#generation) {
-      for (const record of this.#live.values()) {
-        const { replaced } = RegionRecord.at(this.#memory.view, record);
-        if (replaced !== 0) this.#ledger.replace(replaced - FIRST_CALLED);
-      }
+  /** There is nothing to make. Returns whether something else was done. */
+  rest(): boolean {
+    return this.#ledger.handOn();
+  }
+
+  /** At the machine's end, when no other thread is in its memory: hand what is new to the library. */
+  close(): void {
+    // Without the lock, which a thread that was stopped may have left behind.
+    const installed = this.#installed();
+    for (const slot of this.#takeOver()) this.#ledger.leave(slot);
+    this.#ledger.confirm(installed);
+    for (const record of this.#live.values()) {
+      const { replaced } = RegionRecord.at(this.#memory.view, record);
+      if (replaced !== 0) this.#ledger.replace(replaced - FIRST_CALLED);
     }
-    this.#ledger.save(this.#memory, this.#parts.runtime);
+    this.#ledger.close();
   }
 }

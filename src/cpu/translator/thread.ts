@@ -39,7 +39,7 @@ let customers: Customer[] = [];
 
 function take(message: MakerMessage): void {
   if (message.kind === 'gone') {
-    customers.find(({ id }) => id === message.id)?.maker.save();
+    customers.find(({ id }) => id === message.id)?.maker.close();
     customers = customers.filter(({ id }) => id !== message.id);
     post({ kind: 'parted', id: message.id } satisfies MakerReport);
     return;
@@ -86,6 +86,7 @@ for (;;) {
   let isBusy = false;
   for (const customer of customers) isBusy = serve(customer) || isBusy;
   if (isBusy) continue;
+  if (customers.some(({ maker }) => maker.rest())) continue;
   Atomics.wait(doorbell, 0, rings);
   // One module of several regions is cheaper than several modules.
   Atomics.wait(pause, 0, 0, COLLECT_MS);

@@ -169,9 +169,10 @@ export class Translator {
     }
   }
 
-  #install({ tableLength, released, arrivals, opens }: Delivery): void {
+  #install({ tableLength, released, forgotten, arrivals, opens }: Delivery): void {
     if (this.#table.length < tableLength) this.#table.grow(tableLength - this.#table.length, this.#absent);
     for (const slot of released) this.#table.set(slot, this.#absent);
+    for (const id of forgotten) this.#instances.delete(id);
     for (const { id, module, places } of arrivals) {
       const instance = module && new WebAssembly.Instance(module, this.#imports).exports;
       const exports = instance ?? this.#instances.get(id ?? -1);

@@ -17,6 +17,8 @@ import { HEAD_BYTES, keysOf, readVolume, type StoredRegion, writeVolume } from '
 
 /** Of one version. What was of no use for longest goes first. */
 const BYTES_MAX = 256 << 20;
+/** Size of the files that are held as they were read. Their modules take about as much memory again. */
+const OPEN_BYTES_MAX = 64 << 20;
 const SUFFIX = '.regions';
 
 /** A module of regions in use. */
@@ -33,16 +35,28 @@ export interface Found {
   readonly region: StoredRegion;
 }
 
+interface Opened {
+  readonly kept: Kept;
+  readonly sizeBytes: number;
+}
+
 export class Library {
   readonly #folder: string;
   readonly #filter: PlaceFilter;
   /** Names of the volumes that may have something for a key. */
   readonly #names = new Map<number, string[]>();
-  readonly #open = new Map<string, Kept | undefined>();
+  /** Volumes as they were read, what was asked for last at the end. */
+  readonly #open = new Map<string, Opened>();
+  readonly #openBytesMax: number;
+  #openBytes = 0;
 
-  /** @param folder of this version; made when something is kept */
-  constructor(folder: string, filter: PlaceFilter) {
+  /**
+   * @param folder of this version; made when something is kept
+   * @param openBytesMax size of the files that are held as they were read; one is in any case
+   */
+  constructor(folder: string, filter: PlaceFilter, openBytesMax = OPEN_BYTES_MAX) {
     this.#folder = folder;
+    this.#openBytesMax = openBytesMax;
     this.#filter = filter;
     for (const { name } of listOwnFolder(folder)) {
       const head = name.endsWith(SUFFIX) ? readOwnFile(this.#path(name), HEAD_BYTES) : undefined;
@@ -64,6 +78,11 @@ export class Library {
     return stored.nrRegions > 0;
   }
 
+  /** Size of the files that are held as they were read. */
+  get openBytes(): number {
+    return this.#openBytes;
+  }
+
   /** What may begin at places with this key. */
   find(key: number): Found[] {
     return (this.#names.get(key) ?? []).flatMap(name => {
@@ -73,25 +92,52 @@ export class Library {
     });
   }
   #volume(name: string): Kept | undefined {
-    if (!this.#open.has(name)) this.#open.set(name, this.#read(name));
-    return this.#open.get(name);
-  }
-  #read(name: string): Kept | undefined {
-    const file = readOwnFile(this.#path(name));
-    const volume = file && readVolume(file);
-    if (!volume) {
+    const opened = this.#close(name) ?? this.#read(name);
+    if (!opened) {
       removeOwnFile(this.#path(name));
+      this.#forget(new Set([name]));
       return undefined;
     }
+    this.#open.set(name, opened);
+    this.#openBytes += opened.sizeBytes;
+    for (const other of this.#open.keys()) {
+      if (this.#openBytes <= this.#openBytesMax || other === name) break;
+      this.#close(other);
+    }
+    return opened.kept;
+  }
+  /** Hold it no longer. */
+  #close(name: string): Opened | undefined {
+    const opened = this.#open.get(name);
+    this.#open.delete(name);
+    this.#openBytes -= opened?.sizeBytes ?? 0;
+    return opened;
+  }
+  #read(name: string): Opened | undefined {
+    const file = readOwnFile(this.#path(name));
+    const volume = file && readVolume(file);
+    if (!volume) return undefined;
     touchFile(this.#path(name));
-    const { module: bytes, native, regions } = volume;
+    const { module, native, regions } = volume;
+    // The file's other parts are not held with it.
+    const bytes = module.slice();
     const fast = native && moduleWith(native, bytes);
-    return {
-      module: fast ?? new WebAssembly.Module(bytes as BufferSource),
+    const kept = {
+      module: fast ?? new WebAssembly.Module(bytes),
       bytes,
       regions: new Set(regions),
       stored: { nrRegions: regions.length, nrOptimised: fast ? volume.nrOptimised : 0 },
     };
+    return { kept, sizeBytes: file.length };
+  }
+  /** There are no such volumes. */
+  #forget(names: ReadonlySet<string>): void {
+    for (const name of names) this.#close(name);
+    for (const [key, known] of this.#names) {
+      const rest = known.filter(name => !names.has(name));
+      if (rest.length === 0) this.#names.delete(key);
+      else if (rest.length < known.length) this.#names.set(key, rest);
+    }
   }
 
   /**
@@ -113,7 +159,8 @@ export class Library {
     if (!writeOwnFile(this.#path(name), file)) return;
     stored.nrRegions = regions.size;
     stored.nrOptimised = optimised;
-    this.#open.set(name, kept);
+    // What was read of it before is not what there is now.
+    this.#close(name);
     for (const { key } of regions) this.#index(key, name);
   }
 
@@ -121,10 +168,13 @@ export class Library {
   tidy(): void {
     const files = listOwnFolder(this.#folder);
     let sum = files.reduce((total, { sizeBytes }) => total + sizeBytes, 0);
+    const removed = new Set<string>();
     for (const { name, sizeBytes } of files) {
-      if (sum <= BYTES_MAX) return;
+      if (sum <= BYTES_MAX) break;
       removeOwnFile(this.#path(name));
+      removed.add(name);
       sum -= sizeBytes;
     }
+    if (removed.size > 0) this.#forget(removed);
   }
 }

@@ -13,6 +13,8 @@ import { placeKey } from './place-key.ts';
 
 const P = CodePage.offsets;
 const PAGE_SHIFT = 12n;
+/** Linear pages that are remembered: a program is loaded elsewhere each time. */
+const PAGES_MAX = 1 << 16;
 /** Regions that wait for pages, at a time. */
 const WAITING_MAX = 1 << 15;
 
@@ -51,6 +53,7 @@ export class Shelf {
     }
     const number = linear >> PAGE_SHIFT;
     if (this.#pages.get(number) === codePage) return [];
+    if (this.#pages.size >= PAGES_MAX) this.#pages.clear();
     this.#pages.set(number, codePage);
     const places = this.#waiting.get(number) ?? [];
     this.#waiting.delete(number);

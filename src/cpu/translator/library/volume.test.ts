@@ -1,47 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FIRST_CALLED, FORMS } from '../../isa/forms.ts';
-import type { Instruction } from '../instruction.ts';
-import { keysOf, readVolume, type StoredRegion, type Volume, VolumeHeader, writeVolume } from './volume.ts';
+import { storedRegion } from './volume.fixture.ts';
+import { keysOf, readVolume, type Volume, VolumeHeader, writeVolume } from './volume.ts';
 
-const formOf = (isCalled: boolean) => {
-  const form = FORMS.find(({ id }) => id >= FIRST_CALLED === isCalled);
-  assert.ok(form);
-  return form;
-};
-const instruction = (isCalled: boolean, offset: number): Instruction => ({
-  record: 0,
-  form: formOf(isCalled),
-  length: 3,
-  offset,
-  segment: 1,
-  reg: 16,
-  rm: 24,
-  base: 32,
-  index: 40,
-  scale: 2,
-  displacement: -5n,
-  immediate: 7n,
-});
-const region = (number: number): StoredRegion => ({
-  key: 0xfedcba98 - number,
-  number,
-  image: {
-    mode: 2,
-    pages: [0, -3],
-    entries: [
-      { number: 0, place: { page: 0, offset: 16 }, instruction: instruction(false, 16) },
-      { number: 2, place: { page: -3, offset: 4000 }, instruction: instruction(true, 4000) },
-    ],
-    called: [instruction(true, 4000)],
-    runs: [
-      { page: 0, from: 16, to: 19 },
-      { page: 1, from: 4000, to: 4005 },
-    ],
-    grows: number === 1,
-  },
-  code: new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]),
-});
+const region = (number: number) => storedRegion(0xfedcba98 - number, number);
 const volume: Volume = {
   regions: [region(0), region(1)],
   module: new Uint8Array([9, 8, 7]),

@@ -154,7 +154,7 @@ function readRegion(from: Reader, key: number): StoredRegion {
   }));
   const called = list(() => instructionOf(from.bytes(RECORD_BYTES)));
   const runs = list(() => ({ page: from.unsigned(), from: from.unsigned(), to: from.unsigned() }));
-  const code = from.bytes(from.unsigned());
+  const code = from.bytes(from.unsigned()).slice();
   const isSound =
     entries.length > 0 &&
     entries.every(({ place }) => pages.includes(place.page) && place.offset < PAGE) &&

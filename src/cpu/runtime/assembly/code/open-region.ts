@@ -23,7 +23,6 @@ import {
   MACHINE_HEADER,
   MACHINE_HEADER_codeGeneration,
   MACHINE_HEADER_translator,
-  NEVER_OPEN,
   PSEUDO_crossing,
   PSEUDO_stale,
   REGION_PAGE_BYTES,
@@ -34,7 +33,6 @@ import {
   REGION_RECORD_entries,
   REGION_RECORD_extents,
   REGION_RECORD_generation,
-  REGION_RECORD_isOver,
   REGION_RECORD_isSmall,
   REGION_RECORD_nrEntries,
   REGION_RECORD_nrExtents,
@@ -66,10 +64,7 @@ export function openRegion(region: usize, alone: i32): i32 {
         isOpen = 1;
       }
     }
-    if (isOpen === 0) {
-      dropRegion(region);
-      store<u32>(region, NEVER_OPEN, REGION_RECORD_isOver);
-    }
+    if (isOpen === 0) dropRegion(region);
   }
   unlockCode();
   return isOpen;
