@@ -16,6 +16,7 @@ import { acquireGrant, mapGrant, releaseGrant, unmapGrant } from '../hypervisor/
 import { wroteTo } from '../hypervisor/guest-memory.ts';
 import type { Hypervisor } from '../hypervisor/hypervisor.ts';
 import type { MachineMemory } from '../machine/memory.ts';
+import { copyParts, type GrantParts } from './grant-parts.ts';
 
 /** `undefined` means that the domain has given nothing valid. */
 export interface BackendHost {
@@ -35,6 +36,10 @@ export interface CopyingHost extends BackendHost {
   copyFromGrant(domid: DomainId, ref: GrantRef, offset: number, target: Uint8Array): boolean;
   /** Copy into a page that a domain has granted for writing. */
   copyToGrant(domid: DomainId, ref: GrantRef, offset: number, source: Uint8Array): boolean;
+  /** Fill `target` from parts of granted pages, as many bytes as they have. False at the first that is not granted. */
+  copyFromParts(domid: DomainId, parts: GrantParts, target: Uint8Array): boolean;
+  /** The other way. */
+  copyToParts(domid: DomainId, parts: GrantParts, source: Uint8Array): boolean;
 }
 
 export function createBackendHost(hypervisor: Hypervisor): CopyingHost {
@@ -57,6 +62,10 @@ export function createBackendHost(hypervisor: Hypervisor): CopyingHost {
       releaseGrant(domain, ref, isWrite, frame);
       return true;
     });
+  };
+  const withParts = (domid: DomainId, parts: GrantParts, bytes: Uint8Array, isWrite: boolean): boolean => {
+    const domain = hypervisor.domains.get(domid);
+    return domain !== undefined && locked(hypervisor, () => copyParts(domain, parts, bytes, isWrite));
   };
   return {
     memory: hypervisor.memory,
@@ -86,5 +95,7 @@ export function createBackendHost(hypervisor: Hypervisor): CopyingHost {
         u8.set(source, start);
         wroteTo(hypervisor, start, source.length);
       }),
+    copyFromParts: (domid, parts, target) => withParts(domid, parts, target, false),
+    copyToParts: (domid, parts, source) => withParts(domid, parts, source, true),
   };
 }

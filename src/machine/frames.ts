@@ -142,10 +142,12 @@ export class FrameTable {
 
   /** Drop one reference; the frame is free again when it was the last. Returns whether it was. */
   release(frame: Mfn): boolean {
+    const { u32 } = this.memory;
+    const count = (FRAME_TABLE_BASE + frame * FrameEntry.size + F.count) >>> 2;
+    if (u32[count] === 0) invariant(false, `frame ${frame} released more often than it was taken`);
+    u32[count]! -= 1;
+    if (u32[count]! > 0) return false;
     const entry = this.entry(frame);
-    invariant(entry.count > 0, `frame ${frame} released more often than it was taken`);
-    entry.count -= 1;
-    if (entry.count > 0) return false;
     entry.owner = DOMID_NONE;
     entry.type = FrameType.free;
     entry.next = this.#state.freeHead;

@@ -7,6 +7,7 @@ import type { Fault } from '../../xenstore/faults.ts';
 import { TestGuest } from '../../xenstore/guest-fixture.ts';
 import { TaskQueue } from '../../xenstore/queue.ts';
 import { createXenstored } from '../../xenstore/xenstored.ts';
+import { partByPart } from '../grant-parts.fixture.ts';
 import type { CopyingHost } from '../host.ts';
 import { type BlockDevice, createBlockDevice } from './device.ts';
 import type { RateLimits } from './limits.ts';
@@ -210,6 +211,7 @@ export function setUpFrontend({ disk, fault = () => 'none', ...rest }: FrontendO
       memory.u8.set(source, address + offset);
       return true;
     },
+    ...partByPart(() => host),
   };
   const tasks = new TaskQueue();
   const time = { nowNs: 0 };

@@ -4,20 +4,14 @@
  */
 import * as blkif from '../../abi/xen/blkif.ts';
 import { type GrantRef, gref, PAGE_SIZE } from '../../base/brand.ts';
+import { GrantParts } from '../grant-parts.ts';
 
 const SECTOR_BYTES = 512;
 const SECTORS_A_PAGE = PAGE_SIZE / SECTOR_BYTES;
-const SEGMENT_BYTES = blkif.BlkifRequestSegment.size;
+const { size: SEGMENT_BYTES, offsets: SEGMENT } = blkif.BlkifRequestSegment;
 const SEGMENTS_A_PAGE = PAGE_SIZE / SEGMENT_BYTES;
 /** What one request may ask for, told as feature-max-indirect-segments. */
 export const INDIRECT_SEGMENTS_MAX = 256;
-
-export interface Segment {
-  readonly ref: GrantRef;
-  /** Range in the page. */
-  readonly offset: number;
-  readonly length: number;
-}
 
 export interface BlockRequest {
   readonly id: bigint;
@@ -26,7 +20,8 @@ export interface BlockRequest {
   readonly kind: 'read' | 'write' | 'barrier' | 'flush' | 'discard';
   readonly offset: number;
   readonly sizeBytes: number;
-  readonly segments: readonly Segment[];
+  /** Where the domain has its bytes. */
+  readonly parts: GrantParts;
 }
 
 export interface Refusal {
@@ -52,38 +47,39 @@ const OPERATIONS: Readonly<Record<number, BlockRequest['kind']>> = {
   [blkif.BLKIF_OP_DISCARD]: 'discard',
 };
 
-/** Segments of a request or of an indirect page; undefined if one of them makes no sense. */
-function segmentsOf(bytes: Uint8Array, start: number, count: number): Segment[] | undefined {
+const NO_PARTS = new GrantParts(0);
+
+/** Add the segments of a request or of an indirect page. False if one of them makes no sense. */
+function addSegments(parts: GrantParts, bytes: Uint8Array, start: number, count: number): boolean {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const segments: Segment[] = [];
-  for (let i = 0; i < count; i++) {
-    const at = start + i * SEGMENT_BYTES;
-    const first = view.getUint8(at + blkif.BlkifRequestSegment.offsets.first_sect);
-    const last = view.getUint8(at + blkif.BlkifRequestSegment.offsets.last_sect);
-    if (first > last || last >= SECTORS_A_PAGE) return undefined;
-    segments.push({
-      ref: gref(view.getUint32(at, true)),
-      offset: first * SECTOR_BYTES,
-      length: (last - first + 1) * SECTOR_BYTES,
-    });
+  for (let at = start; at < start + count * SEGMENT_BYTES; at += SEGMENT_BYTES) {
+    const first = view.getUint8(at + SEGMENT.first_sect);
+    const last = view.getUint8(at + SEGMENT.last_sect);
+    if (first > last || last >= SECTORS_A_PAGE) return false;
+    const ref = gref(view.getUint32(at + SEGMENT.gref, true));
+    parts.add(ref, first * SECTOR_BYTES, (last - first + 1) * SECTOR_BYTES);
   }
-  return segments;
+  return true;
 }
 
-function indirectSegments(copy: Uint8Array, view: DataView, readGrant: ReadGrant): Segment[] | undefined {
-  const request = blkif.BlkifRequestIndirect.at(view, 0);
-  const count = request.nr_segments;
+function directParts(copy: Uint8Array, count: number): GrantParts | undefined {
+  if (count > blkif.BLKIF_MAX_SEGMENTS_PER_REQUEST) return undefined;
+  if (count === 0) return NO_PARTS;
+  const parts = new GrantParts(count);
+  return addSegments(parts, copy, blkif.BlkifRequest.offsets.seg, count) ? parts : undefined;
+}
+
+function indirectParts(view: DataView, readGrant: ReadGrant): GrantParts | undefined {
+  const count = blkif.BlkifRequestIndirect.at(view, 0).nr_segments;
   if (count === 0 || count > INDIRECT_SEGMENTS_MAX) return undefined;
-  const segments: Segment[] = [];
-  for (let page = 0; segments.length < count; page++) {
-    const part = Math.min(SEGMENTS_A_PAGE, count - segments.length);
+  const parts = new GrantParts(count);
+  for (let page = 0; parts.count < count; page++) {
+    const here = Math.min(SEGMENTS_A_PAGE, count - parts.count);
     const ref = view.getUint32(blkif.BlkifRequestIndirect.offsets.indirect_grefs + 4 * page, true);
-    const bytes = readGrant(gref(ref), 0, part * SEGMENT_BYTES);
-    const found = bytes && segmentsOf(bytes, 0, part);
-    if (!found) return undefined;
-    segments.push(...found);
+    const bytes = readGrant(gref(ref), 0, here * SEGMENT_BYTES);
+    if (!bytes || !addSegments(parts, bytes, 0, here)) return undefined;
   }
-  return copy.length > 0 ? segments : undefined;
+  return parts;
 }
 
 /** `copy` is the request's slot, and nobody else's. */
@@ -106,24 +102,20 @@ export function parseRequest(
     if (!disk.canDiscard) return refuse(blkif.BLKIF_RSP_EOPNOTSUPP);
     const { nr_sectors } = blkif.BlkifRequestDiscard.at(view, 0);
     return (
-      ranged({ id, operation, kind, segments: [] }, sector, nr_sectors, disk) ?? refuse(blkif.BLKIF_RSP_ERROR)
+      ranged({ id, operation, kind, parts: NO_PARTS }, sector, nr_sectors, disk) ??
+      refuse(blkif.BLKIF_RSP_ERROR)
     );
   }
-  let segments: Segment[] | undefined;
-  if (isIndirect) segments = indirectSegments(copy, view, readGrant);
-  else if (nr_segments <= blkif.BLKIF_MAX_SEGMENTS_PER_REQUEST) {
-    segments = segmentsOf(copy, blkif.BlkifRequest.offsets.seg, nr_segments);
-  }
-  if (!segments) return refuse(blkif.BLKIF_RSP_ERROR);
+  const parts = isIndirect ? indirectParts(view, readGrant) : directParts(copy, nr_segments);
+  if (!parts) return refuse(blkif.BLKIF_RSP_ERROR);
   const mayBeEmpty = kind === 'flush' || kind === 'barrier';
-  if (segments.length === 0) {
+  if (parts.count === 0) {
     if (!mayBeEmpty) return refuse(blkif.BLKIF_RSP_ERROR);
-    return { id, operation, kind, offset: 0, sizeBytes: 0, segments };
+    return { id, operation, kind, offset: 0, sizeBytes: 0, parts };
   }
   if (kind !== 'read' && disk.isReadOnly) return refuse(blkif.BLKIF_RSP_ERROR);
-  const nrSectors = segments.reduce((sum, segment) => sum + segment.length, 0) / SECTOR_BYTES;
   return (
-    ranged({ id, operation, kind, segments }, sector, BigInt(nrSectors), disk) ??
+    ranged({ id, operation, kind, parts }, sector, BigInt(parts.sizeBytes / SECTOR_BYTES), disk) ??
     refuse(blkif.BLKIF_RSP_ERROR)
   );
 }

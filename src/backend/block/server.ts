@@ -21,12 +21,14 @@ export type BlockTransfer = 'block-read' | 'block-write' | 'block-flush' | 'bloc
 const QUEUE_DEPTH_DEFAULT = 128;
 /** Bytes on their way. */
 const BYTES_MAX = 32 << 20;
+/** Buffers kept. */
+const SPARES_MAX = 4;
 /** Requests taken from one queue before others have their turn. */
 const BATCH_MAX = 256;
 
 export interface BlockServerOptions {
   readonly disk: Disk;
-  readonly host: Pick<CopyingHost, 'copyFromGrant' | 'copyToGrant'>;
+  readonly host: Pick<CopyingHost, 'copyFromGrant' | 'copyFromParts' | 'copyToParts'>;
   readonly defer: Defer;
   readonly domid: number;
   readonly faults?: Faults<BlockTransfer> | undefined;
@@ -72,8 +74,8 @@ export class BlockServer {
   readonly #limiter: Limiter | undefined;
   readonly #depth: number;
   readonly #copy = new Uint8Array(SLOT_BYTES);
-  /** From a transfer that is over, for the next one: most are over at once, so that one is enough. */
-  #spare: Uint8Array | undefined;
+  /** From transfers that are over, for the next ones. */
+  readonly #spares: ArrayBuffer[] = [];
   #running = 0;
   #runningBytes = 0;
   /** A barrier: it waits for what was begun before it, and nothing is begun before it has ended. */
@@ -255,7 +257,7 @@ export class BlockServer {
         const read = disk.read(offset, bytes);
         const finish = () => {
           const isDone = !queue.isClosed && this.#scatter(request, bytes);
-          this.#spare = bytes;
+          this.#giveBack(bytes);
           return isDone ? BLKIF_RSP_OKAY : BLKIF_RSP_ERROR;
         };
         return read instanceof Promise ? read.then(finish) : finish();
@@ -265,7 +267,7 @@ export class BlockServer {
         if (!bytes) return BLKIF_RSP_ERROR;
         const written = disk.write(offset, bytes);
         const finish = () => {
-          this.#spare = bytes;
+          this.#giveBack(bytes);
           return BLKIF_RSP_OKAY;
         };
         return written instanceof Promise ? written.then(finish) : finish();
@@ -292,33 +294,23 @@ export class BlockServer {
 
   /** Room for a transfer; what is in it comes from an earlier one of the same domain. */
   #buffer(sizeBytes: number): Uint8Array {
-    const spare = this.#spare;
-    this.#spare = undefined;
-    if (spare && spare.buffer.byteLength >= sizeBytes) return new Uint8Array(spare.buffer, 0, sizeBytes);
+    const spare = this.#spares.pop();
+    if (spare && spare.byteLength >= sizeBytes) return new Uint8Array(spare, 0, sizeBytes);
     return new Uint8Array(sizeBytes);
+  }
+  #giveBack(bytes: Uint8Array): void {
+    if (this.#spares.length < SPARES_MAX) this.#spares.push(bytes.buffer as ArrayBuffer);
   }
 
   /** Copy out of the domain's pages, once. */
-  #gather({ segments, sizeBytes }: BlockRequest): Uint8Array | undefined {
+  #gather({ parts, sizeBytes }: BlockRequest): Uint8Array | undefined {
     const { host, domid } = this.#options;
     const bytes = this.#buffer(sizeBytes);
-    let done = 0;
-    for (const { ref, offset, length } of segments) {
-      const part = bytes.subarray(done, done + length);
-      if (!host.copyFromGrant(domid as DomainId, ref, offset, part)) return undefined;
-      done += length;
-    }
-    return bytes;
+    return host.copyFromParts(domid as DomainId, parts, bytes) ? bytes : undefined;
   }
 
-  #scatter({ segments }: BlockRequest, bytes: Uint8Array): boolean {
+  #scatter({ parts }: BlockRequest, bytes: Uint8Array): boolean {
     const { host, domid } = this.#options;
-    let done = 0;
-    for (const { ref, offset, length } of segments) {
-      const part = bytes.subarray(done, done + length);
-      if (!host.copyToGrant(domid as DomainId, ref, offset, part)) return false;
-      done += length;
-    }
-    return true;
+    return host.copyToParts(domid as DomainId, parts, bytes);
   }
 }

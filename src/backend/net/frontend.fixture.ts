@@ -7,6 +7,7 @@ import type { Frame } from '../../net/frame.ts';
 import type { Fault } from '../../xenstore/faults.ts';
 import { TestGuest } from '../../xenstore/guest-fixture.ts';
 import { createXenstored } from '../../xenstore/xenstored.ts';
+import { partByPart } from '../grant-parts.fixture.ts';
 import type { CopyingHost } from '../host.ts';
 import { NetDevice, type NetTransfer } from './device.ts';
 
@@ -196,6 +197,7 @@ export function setUp(
       memory.u8.set(source, ref * PAGE_SIZE + offset);
       return true;
     },
+    ...partByPart(() => host),
   };
   const sent: Frame[] = [];
   const deferred: (() => void)[] = [];

@@ -15,6 +15,8 @@ import { mfnOf, takeFrame } from '../runs.ts';
 import * as layout from '../state.ts';
 
 const ENTRY_BYTES = gnttab.GrantEntryV1.size;
+const T = layout.GrantTable.offsets;
+const A = layout.ActiveGrant.offsets;
 const SWAP_TRIES = 16;
 
 export const grantTable = (domain: Domain) =>
@@ -48,15 +50,18 @@ export const nrGrants = (domain: Domain): number => domain.state.nrGrantFrames *
 /** Machine address of an entry; the reference must be below `nrGrants`. */
 function entryAddress(domain: Domain, ref: number): number {
   const { memory } = domain.hypervisor;
-  const frame = memory.u32[domain.state.grants / 4 + Math.floor(ref / layout.GRANTS_PER_FRAME)]!;
+  const frame = memory.u32[(domain.state.grants + T.shared) / 4 + Math.floor(ref / layout.GRANTS_PER_FRAME)]!;
   return frame + (ref % layout.GRANTS_PER_FRAME) * ENTRY_BYTES;
 }
 
-export function activeGrant(domain: Domain, ref: number): Accessor<typeof layout.ActiveGrant> {
-  const frame = grantTable(domain).active.get(Math.floor(ref / layout.ACTIVE_PER_FRAME));
-  const address = frame + (ref % layout.ACTIVE_PER_FRAME) * layout.ACTIVE_BYTES;
-  return layout.ActiveGrant.at(domain.hypervisor.memory.view, address);
+/** Machine address of the record of who uses an entry; the reference must be below `nrGrants`. */
+function activeAddress(domain: Domain, ref: number): number {
+  const { memory } = domain.hypervisor;
+  const frame = memory.u32[(domain.state.grants + T.active) / 4 + Math.floor(ref / layout.ACTIVE_PER_FRAME)]!;
+  return frame + (ref % layout.ACTIVE_PER_FRAME) * layout.ACTIVE_BYTES;
 }
+export const activeGrant = (domain: Domain, ref: number): Accessor<typeof layout.ActiveGrant> =>
+  layout.ActiveGrant.at(domain.hypervisor.memory.view, activeAddress(domain, ref));
 
 /** Write an entry on the guest's behalf: the builder seeds references 0 and 1 for console and xenstore. */
 export function seedGrant(domain: Domain, ref: number, gfn: number, grantee: number): void {
@@ -69,31 +74,38 @@ export function seedGrant(domain: Domain, ref: number, gfn: number, grantee: num
 /** Result of `acquireGrant`: a machine frame, or a negative GNTST_*. */
 export type GrantResult = number;
 
-/** Take the use of a grant for domain `user`. Balanced by `releaseGrant`. */
+/**
+ * Take the use of a grant for domain `user`. Balanced by `releaseGrant`. Both read the record past its accessors: backends ask for every
+ * page of every request.
+ */
 export function acquireGrant(owner: Domain, ref: number, user: number, write: boolean): GrantResult {
   if (ref >= nrGrants(owner)) return gnttab.GNTST_bad_gntref;
-  const active = activeGrant(owner, ref);
-  const inUse = active.readers + active.writers > 0;
-  if (inUse && active.domid !== user) return gnttab.GNTST_general_error;
-  if (active.readers >= 0xfff0 || active.writers >= 0xfff0) return gnttab.GNTST_no_space;
+  const { u16, u32 } = owner.hypervisor.memory;
+  const active = activeAddress(owner, ref);
+  const readers = u16[(active + A.readers) >>> 1]!;
+  const writers = u16[(active + A.writers) >>> 1]!;
+  const inUse = readers + writers > 0;
+  if (inUse && u16[(active + A.domid) >>> 1] !== user) return gnttab.GNTST_general_error;
+  if (readers >= 0xfff0 || writers >= 0xfff0) return gnttab.GNTST_no_space;
   const word = entryAddress(owner, ref);
-  if (!inUse || (write && active.writers === 0)) {
+  if (!inUse || (write && writers === 0)) {
     const status = markInUse(owner, word, user, write);
     if (status < 0) return status;
   }
   if (!inUse) {
-    const frame = ramOfGfn(owner, owner.hypervisor.memory.view.getUint32(word + 4, true));
+    const frame = ramOfGfn(owner, u32[(word + 4) >>> 2]!);
     if (frame === 0) {
       clearUse(owner, word, gnttab.GTF_reading | gnttab.GTF_writing);
       return gnttab.GNTST_bad_page;
     }
-    active.domid = user;
-    active.mfn = frame;
+    u16[(active + A.domid) >>> 1] = user;
+    u32[(active + A.mfn) >>> 2] = frame;
   }
-  takeReference(owner.hypervisor, active.mfn);
-  if (write) active.writers += 1;
-  else active.readers += 1;
-  return active.mfn;
+  const frame = u32[(active + A.mfn) >>> 2]!;
+  takeReference(owner.hypervisor, frame);
+  if (write) u16[(active + A.writers) >>> 1] = writers + 1;
+  else u16[(active + A.readers) >>> 1] = readers + 1;
+  return frame;
 }
 
 /** Set reading, and writing, if the entry permits it to this domain. */
@@ -120,14 +132,17 @@ const clearUse = (owner: Domain, word: number, flags: number): void => {
 /** Give back one use of frame `frame` taken by `acquireGrant`. Nothing happens if the owner is another one by now. */
 export function releaseGrant(owner: Domain, ref: number, write: boolean, frame: number): void {
   if (ref >= nrGrants(owner)) return;
-  const active = activeGrant(owner, ref);
-  if (active.mfn !== frame || (write ? active.writers === 0 : active.readers === 0)) return;
-  if (write) active.writers -= 1;
-  else active.readers -= 1;
-  dropReference(owner.hypervisor, active.mfn);
-  const word = entryAddress(owner, ref);
-  if (active.writers === 0) clearUse(owner, word, gnttab.GTF_writing);
-  if (active.writers + active.readers === 0) clearUse(owner, word, gnttab.GTF_reading);
+  const { u16, u32 } = owner.hypervisor.memory;
+  const active = activeAddress(owner, ref);
+  const uses = (active + (write ? A.writers : A.readers)) >>> 1;
+  if (u32[(active + A.mfn) >>> 2] !== frame || u16[uses] === 0) return;
+  u16[uses]! -= 1;
+  dropReference(owner.hypervisor, frame);
+  const readers = u16[(active + A.readers) >>> 1]!;
+  const writers = u16[(active + A.writers) >>> 1]!;
+  const unused =
+    (writers === 0 ? gnttab.GTF_writing : 0) | (writers + readers === 0 ? gnttab.GTF_reading : 0);
+  if (unused !== 0) clearUse(owner, entryAddress(owner, ref), unused);
 }
 
 /**

@@ -28,7 +28,7 @@ import { DomusError } from '../../base/errors.ts';
 import type { BlockFile, BlockFiles, FileLock } from '../block-files.ts';
 
 /** Transfers up to this size run inline. */
-const INLINE_MAX_BYTES = 256 * 1024;
+const INLINE_MAX_BYTES = 1 << 20;
 /** Inline transfers that take longer have met the medium; a single one may have met a host that is busy with something else. */
 const SLOW_MS = 2;
 const SLOW_IN_A_ROW = 2;
