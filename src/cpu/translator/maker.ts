@@ -14,6 +14,7 @@ import { Pseudo } from '../interpreter/pseudo.ts';
 import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';
 import { CodeCache } from './code-cache.ts';
+import { coolEntries, periodOf } from './cooling.ts';
 import { DecodedCode } from './decoded-code.ts';
 import { HandedOut } from './handed-out.ts';
 import type { Limits } from './instruction-graph.ts';
@@ -104,6 +105,8 @@ export class RegionMaker {
   /** Slots of those that are not to grow. */
   readonly #large = new Set<number>();
   #generation: number;
+  /** Of the vCPU that is ahead. */
+  #period = 0;
   readonly #ledger: Ledger;
   readonly #handedOut = new HandedOut();
   /** Places that there was no room for. */
@@ -123,6 +126,7 @@ export class RegionMaker {
 
   make(news: readonly HotPlace[]): void {
     const released = this.#takeNote();
+    this.#cool(news);
     const places = [...this.#later, ...news];
     this.#later = [];
     const fits = this.#fitting(places);
@@ -148,6 +152,16 @@ export class RegionMaker {
       opens: !isShared,
     });
     if (isShared) for (const { region } of placed) this.#parts.runtime.openRegion(region, 0);
+  }
+
+  #cool(places: readonly HotPlace[]): void {
+    const period = Math.max(...places.map(({ cpu }) => periodOf(this.#memory, cpu)));
+    const passed = period - this.#period;
+    if (passed <= 0) return;
+    this.#period = period;
+    this.#cache.lock.during(() => {
+      if (this.#cache.generation === this.#generation) coolEntries(this.#memory, this.#live.values(), passed);
+    });
   }
 
   #compile(drafts: readonly Draft[]): Candidate[] {

@@ -15,6 +15,7 @@ import { ABSENT_REGION, CHAINED, Pseudo } from '../interpreter/pseudo.ts';
 import { FIRST_REGION } from '../isa/forms.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';
 import { TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
+import { coolJumps } from './cooling.ts';
 import { TranslatorState, translatorState } from './layout.ts';
 import { mayHavePlace, type PlaceFilter, placeKey } from './library/place-key.ts';
 import { type Delivery, RegionMaker } from './maker.ts';
@@ -103,6 +104,7 @@ export class Translator {
     if (!place) return;
     const isEntry = (this.#memory.u16[place.record >>> 1] as number) >= FIRST_REGION;
     if (isEntry !== ((target & CHAINED) !== 0)) return;
+    if (!isEntry && coolJumps(this.#memory, cpu, target)) return;
     if (this.#maker) this.#maker.make([place]);
     else if (this.#isNews(place) && this.#requests.offer(place)) this.#link?.wake();
   }

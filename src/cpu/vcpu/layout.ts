@@ -200,6 +200,8 @@ export const Vcpu = struct('vcpu', {
    * one of them is not masked: the result does not count then.
    */
   simdFault: u32,
+  /** In which period counts of jumps were halved last (translator/cooling.ts). */
+  heatPeriod: u32,
 });
 
 /** See `simdFault`. */
