@@ -10,6 +10,7 @@ import { basename, join } from 'node:path';
 import { type CpioEntry, joinCpio, writeCpio } from '../src/image/archive/cpio.ts';
 import { openImageCache } from '../src/image/cache.ts';
 import { obtainBusybox, obtainKernel } from '../src/image/debian.ts';
+import { loadModules } from '../src/image/guest-init/load-modules.ts';
 import { baseInitramfs } from '../src/image/initramfs.ts';
 import type { KernelModule } from '../src/image/modules.ts';
 
@@ -28,8 +29,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
 mount -t tmpfs -o mode=1777 tmpfs /tmp
-for module in /modules/*; do [ ! -e "$module" ] || insmod "$module"; done
-stty raw -echo
+${loadModules('/modules')}stty raw -echo
 sh /bench/driver
 poweroff -f
 `;

@@ -96,6 +96,8 @@ guest('kept and cloned while the guest writes, grown, merged, taken away', async
     assert.equal(result.exitCode, 0, text(result.stderr));
     return text(result.stdout);
   };
+  // The driver makes large requests, as the command line tells it to.
+  assert.equal(await exec('cat /sys/block/xvda/queue/max_segments'), '256\n');
   await exec('mkdir /mnt && mount -t ext4 /dev/xvda /mnt && echo first >/mnt/file && sync');
   const disk = vm.disks.get('xvda');
   assert.ok(disk);

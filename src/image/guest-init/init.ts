@@ -5,6 +5,8 @@
  *
  * When something is missing it says so on the channel, in the frame FAILED of ../guest-agent/frames.ts.
  */
+import { loadModules } from './load-modules.ts';
+
 export const GUEST_INIT = `#!/bin/sh
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -139,10 +141,7 @@ boot_root() {
   exec switch_root "$root" "$domus_init"
 }
 
-for module in /domus/modules/*.ko; do
-  [ ! -e "$module" ] || insmod "$module"
-done
-hostname "$domus_hostname"
+${loadModules('/domus/modules')}hostname "$domus_hostname"
 ip link set lo up 2>/dev/null
 [ -z "$domus_address" ] || set_up_network
 
