@@ -138,7 +138,7 @@ const MISTAKES: readonly (readonly [args: readonly string[], code: number, line:
   ],
   [['run', '-d', '-t', 'true'], 125, /--tty cannot be used with -d; leave/],
   [['run', '-d'], 125, /nothing to run; give a COMMAND/],
-  [['run', '--name', 'web', 'true'], 125, /--name and --rm are for -d; add -d/],
+  [['run', '--name', 'web', 'true'], 125, /--name, --label and --rm are for -d; add -d/],
   [['run', '-d', '--name', '7', 'true'], 125, /"7" cannot be the name of a guest; use/],
   [['exec', 'web'], 125, /exec needs a guest and a COMMAND; for/],
   [['exec', '-it', 'web', 'sh'], 125, /needs a terminal as standard input; leave out -t/],
@@ -283,7 +283,7 @@ test('run -d: the guest stays, other commands reach it, and SIGKILL of its host 
   assert.deepEqual([cat.code, cat.stdout === input], [0, true]);
   assert.equal((await fake(['logs', 'web'])).stdout, 'started\n');
   assert.match((await fake(['logs', '-ct', 'web'])).stdout, /^\d{4}-\S+Z fake kernel says hello\n$/);
-  assert.match((await fake(['list'])).stdout, /\nweb +1 +512 +1 +running +hang\n$/);
+  assert.match((await fake(['list'])).stdout, /\nweb +1 +512 +1 +-b---- +1\.5 +hang\n$/);
   const { processId } = await daemonVersion(join(scratch, 'state'));
   process.kill(processId, 'SIGKILL');
   const [left] = JSON.parse((await fake(['list', '-o', 'json'])).stdout);

@@ -16,6 +16,7 @@ import { nearest, parseOptions } from './options.ts';
 import { reportError } from './report-error.ts';
 import type { CommandContext, Verb } from './verb.ts';
 import { VERBS } from './verbs/index.ts';
+import { NOT_THERE } from './verbs/not-there.ts';
 
 export function createContext(openHost: (options: HostOptions) => Promise<Host> = Host.open): CommandContext {
   const stdout = standardOutput();
@@ -49,6 +50,8 @@ async function showHelp(context: CommandContext, topic: string | undefined): Pro
 function findVerb(name: string): Verb {
   const found = VERBS.find(verb => verb.name === name);
   if (found) return found;
+  const missing = NOT_THERE.get(name);
+  if (missing) throw usage(`there is no ${name}: ${missing[0]}`, missing[1]);
   const names = [...VERBS.map(verb => verb.name), 'help', '--help', '--version'];
   const near = nearest(name, names);
   const remedy = near ? `did you mean "domus ${near}"?` : '"domus --help" lists the verbs';

@@ -16,6 +16,9 @@ const wordsOf = (vcpu: Vcpu): number => {
   return run === 0 ? 0 : run / 4 + vcpu.id * WORDS;
 };
 
+/** Has the domain any? */
+export const hasAffinity = (vcpu: Vcpu): boolean => wordsOf(vcpu) !== 0;
+
 /** From 0; undefined when it may run on all. */
 export function affinityOf(vcpu: Vcpu): readonly number[] | undefined {
   const at = wordsOf(vcpu);

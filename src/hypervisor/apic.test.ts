@@ -26,6 +26,7 @@ function machine(vcpus: number) {
       initVcpu: id => log.push(`init ${id}`),
       startVcpu: (id, vector) => log.push(`start ${id} ${vector.toString(16)}`),
       nmi: id => log.push(`nmi ${id}`),
+      enabled: id => log.push(`enabled ${id}`),
       wake: id => log.push(`wake ${id}`),
     });
   const apics = make();
@@ -207,6 +208,10 @@ test('destinations: physical, logical flat and cluster, shorthands', () => {
   // A target disabled by software takes no interprocessor interrupts.
   m.write(3, R.svr, 0xff);
   assert.deepEqual(reached(0x80050), [0, 1, 2]);
+  // Whoever has events waiting hears that it takes them again.
+  m.log.length = 0;
+  m.write(3, R.svr, 0x1ff);
+  assert.deepEqual(m.log, ['enabled 3']);
 });
 
 test('errors are reported through ESR and its interrupt', () => {

@@ -41,6 +41,8 @@ export interface LapicEnvironment {
   /** SIPI: reset the vCPU, which waits after INIT, and start it in real mode at address vector * 4096. */
   startVcpu(vcpuId: number, vector: number): void;
   nmi(vcpuId: number): void;
+  /** The guest has switched the APIC on: what was raised before an INIT has been forgotten, and may have to be raised again. */
+  enabled(vcpuId: number): void;
   /** `pendingInterrupt` of this vCPU has become set: it must not stay asleep. */
   wake(vcpuId: number): void;
 }
@@ -439,7 +441,8 @@ export function createLapics(
         return;
       case ApicRegister.svr:
         words[state + SVR] = value & 0x1ff;
-        if (!(value & Svr.enabled)) for (let i = 0; i < 6; i++) words[state + LVT + i]! |= Lvt.masked;
+        if (value & Svr.enabled) environment.enabled(vcpuId);
+        else for (let i = 0; i < 6; i++) words[state + LVT + i]! |= Lvt.masked;
         update(vcpuId);
         return;
       case ApicRegister.esr:

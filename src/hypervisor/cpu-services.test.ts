@@ -21,6 +21,7 @@ function machine() {
     initVcpu: none,
     startVcpu: none,
     nmi: none,
+    enabled: none,
     wake: none,
   });
   const msrs = createMsrs(memory, 0x50000, 2, {

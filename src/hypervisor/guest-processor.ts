@@ -12,6 +12,7 @@ import { LOCAL_APIC_BASE } from './builder/layout.ts';
 import { type CpuServices, createCpuServices } from './cpu-services.ts';
 import type { CpuPolicy } from './cpuid-policy.ts';
 import { attachRun } from './domain.ts';
+import { upcallPending } from './event/upcall.ts';
 import type { Clock, Domain, Vcpu } from './hypervisor.ts';
 import { vcpuDown, vcpuUp } from './life.ts';
 import { createMsrs } from './msr.ts';
@@ -112,6 +113,10 @@ export function createProcessors(options: ProcessorOptions): Processors {
           },
           // Nothing sends NMIs to a PVH guest yet, and a guest's own NMI IPIs (backtraces) are not delivered.
           nmi: () => {},
+          enabled: id => {
+            const { upcallVector } = at(id).state;
+            if (upcallVector !== 0 && upcallPending(at(id))) lapics.raise(id, upcallVector);
+          },
           wake: id => interruptArrived(domain.hypervisor, at(id).state.block),
         },
       );

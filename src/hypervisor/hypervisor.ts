@@ -58,8 +58,8 @@ export interface Parallel {
   readonly lock: Lock;
   /** Something about the vCPU has changed: if it executes, let it come out and see. */
   kick(vcpu: Vcpu): void;
-  /** A vCPU became runnable: an idle pCPU should take it. */
-  wakePcpu(): void;
+  /** A vCPU became runnable: an idle pCPU should take it, or all of them look where not all may. */
+  wakePcpu(all: boolean): void;
   /** Wait for work, with the lock let go; `waitNs` at most. */
   sleep(waitNs: number): void;
   /** Tell the control domain's thread that there is something for it. */

@@ -17,6 +17,7 @@ function machine() {
     initVcpu: () => {},
     startVcpu: () => {},
     nmi: () => {},
+    enabled: () => {},
     wake: () => {},
   });
   const msrs = createMsrs(memory, 0x50000, 2, {

@@ -52,9 +52,9 @@ export function createParallel(
       Atomics.store(words, (block + V.kick) >>> 2, KICK);
       Atomics.notify(words, (block + V.kick) >>> 2);
     },
-    wakePcpu() {
+    wakePcpu(all) {
       Atomics.add(words, work, 1);
-      if (header.idlePcpus > 0) Atomics.notify(words, work, 1);
+      if (header.idlePcpus > 0) Atomics.notify(words, work, all ? header.idlePcpus : 1);
     },
     sleep(waitNs) {
       // Whoever makes a vCPU runnable holds the lock, so nothing can come between the look and the wait unseen.

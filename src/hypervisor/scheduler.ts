@@ -8,6 +8,7 @@ import { SHUTDOWN_poweroff } from '../abi/xen/sched.ts';
 import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running } from '../abi/xen/vcpu.ts';
 import { type MachineAddress, maddr } from '../base/brand.ts';
 import { Exit, Unsupported } from '../cpu/vcpu/exit.ts';
+import { mayRunOn } from './affinity.ts';
 import { deliverEvents } from './event/backend.ts';
 import { assertCallbackVector } from './event/upcall.ts';
 import { hypercall, mayChangeMap } from './hypercall/dispatch.ts';
@@ -76,6 +77,9 @@ function leave(vcpu: Vcpu): void {
   if (isRunnable(vcpu)) {
     setRunstate(vcpu, RUNSTATE_runnable);
     enqueue(vcpu);
+    // It was pinned elsewhere meanwhile.
+    const { parallel } = vcpu.domain.hypervisor;
+    if (parallel && !mayRunOn(vcpu, parallel.pcpu - 1)) parallel.wakePcpu(true);
   } else if ((vcpu.state.pauseFlags & Pause.blocked) !== 0) setRunstate(vcpu, RUNSTATE_blocked);
   else setRunstate(vcpu, RUNSTATE_offline);
   updateRunstateArea(vcpu);

@@ -1,6 +1,7 @@
 /** Waking vCPUs: from blocked to runnable, onto the run queue. */
 import { RUNSTATE_runnable } from '../abi/xen/vcpu.ts';
 import { Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
+import { hasAffinity } from './affinity.ts';
 import type { Domain, Hypervisor, Vcpu } from './hypervisor.ts';
 import { enqueue } from './run-queue.ts';
 import { setRunstate } from './runstate.ts';
@@ -25,7 +26,7 @@ export function wake(vcpu: Vcpu): void {
   enqueue(vcpu);
   setRunstate(vcpu, RUNSTATE_runnable);
   const { parallel, notices } = vcpu.domain.hypervisor;
-  if (parallel) parallel.wakePcpu();
+  if (parallel) parallel.wakePcpu(hasAffinity(vcpu));
   else notices.wake?.();
 }
 

@@ -28,6 +28,8 @@ export interface DomainStatus {
   readonly memoryTargetBytes: number;
   readonly memoryMaxBytes: number;
   readonly vcpus: readonly VcpuFacts[];
+  /** Threads that run them. */
+  readonly pcpus: number;
 }
 
 /** What `control/shutdown` can say. */
@@ -91,6 +93,7 @@ export function createDomainControl(options: ControlledDomain): DomainControl {
         memoryBytes: info.memoryPages * PAGE,
         memoryTargetBytes: target,
         memoryMaxBytes: most,
+        pcpus: options.pcpus,
         vcpus: domain.vcpus.map(vcpu => {
           const affinity = affinityOf(vcpu);
           return { ...vcpuInfo(vcpu), ...(affinity && { affinity }) };

@@ -168,6 +168,7 @@ function createFakeControl(guest: FakeGuest): DomainControl {
       memoryBytes: memoryTargetBytes,
       memoryTargetBytes,
       memoryMaxBytes,
+      pcpus: config.pcpus,
       vcpus: Array.from({ length: config.vcpus }, (_, id) => {
         const affinity = affinities.get(id);
         const facts = { id, isOnline: id < online, state: 'b', cpuTimeNs: 1.5e9, pcpu: undefined };

@@ -16,6 +16,7 @@ import { nodeDiskHost } from './disk-host.ts';
 import type { DiskSpec } from './disk-spec.ts';
 import type { DomainControl, DomainStatus, ShutdownRequest } from './domain-control.ts';
 import { closeDisks, GuestDisk, openDisks } from './guest-disk.ts';
+import { endByAgent, onlineByAgent } from './guest-helper.ts';
 import { resolveUser } from './guest-user.ts';
 import type {
   ByteListener,
@@ -286,6 +287,14 @@ export class VirtualMachine implements AsyncDisposable {
   /** Ask the guest to power itself off, or to reboot. It does so when it likes; see `stopped`. @throws DomusError E_NOT_READY */
   requestShutdown(request: ShutdownRequest = 'poweroff'): void {
     this.#control.requestShutdown(request);
+    const agent = this.#agent;
+    const wish = request === 'halt' ? 'poweroff' : request;
+    this.#help(agent && (() => endByAgent(agent, wish)));
+  }
+  /** What the agent does besides, if it is there already: nobody waits for it. */
+  #help(task: (() => Promise<void>) | undefined): void {
+    if (!task || !this.#agent?.isReusable) return;
+    void this.#agent.ready.then(task).catch(() => {});
   }
   /** A key of Linux' magic SysRq. */
   sysrq(key: string): void {
@@ -308,6 +317,8 @@ export class VirtualMachine implements AsyncDisposable {
   setVcpusOnline(count: number): void {
     this.#control.setVcpusOnline(count);
     this.#vcpusOnline = count;
+    const agent = this.#agent;
+    this.#help(agent && (() => onlineByAgent(agent, count, this.#platform.timers)));
   }
   /** Let a vCPU run on these pCPUs only; undefined for all. @throws DomusError E_PCPU_COUNT, E_VCPU_COUNT */
   setAffinity(vcpu: number, pcpus: readonly number[] | undefined): void {

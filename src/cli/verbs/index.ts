@@ -8,19 +8,28 @@ import { daemon } from './daemon.ts';
 import { destroy } from './destroy.ts';
 import { doctor } from './doctor.ts';
 import { exec } from './exec.ts';
+import { dmesg, events, info } from './host.ts';
+import { domid, domname, uptime } from './ids.ts';
 import { image } from './image.ts';
+import { pause, reboot, rename, shutdown, sysrq, unpause } from './lifecycle.ts';
 import { list } from './list.ts';
 import { logs } from './logs.ts';
+import { memMax, memSet } from './memory.ts';
 import { restore } from './restore.ts';
 import { run } from './run.ts';
 import { save } from './save.ts';
 import { snapshot } from './snapshot.ts';
+import { top } from './top.ts';
+import { vcpuList, vcpuPin, vcpuSet } from './vcpus.ts';
 import { version } from './version.ts';
 import { vhd } from './vhd.ts';
 import { wait } from './wait.ts';
 
 export const VERBS: readonly Verb[] = [
   ...[run, create, exec, cp, logs, list, console, wait, destroy],
+  ...[pause, unpause, shutdown, reboot, rename, sysrq],
+  ...[vcpuList, vcpuSet, vcpuPin, memSet, memMax],
+  ...[info, top, uptime, domid, domname, events, dmesg],
   ...[save, restore, snapshot],
   ...[image, vhd, doctor, cache, version, daemon],
 ];

@@ -1,56 +1,79 @@
 /** `domus list`: the guests of the host process, those that run and those that have ended and are not forgotten. */
-import { Daemon } from '../../toolstack/daemon/client.ts';
-import type { GuestRecord } from '../../toolstack/daemon/guest-record.ts';
+import type { GuestView } from '../../toolstack/daemon/guest-record.ts';
+import { flag, list as listOption } from '../options.ts';
 import { outputOption } from '../output.ts';
+import { type Column, formatTable, mebibytes, printable, seconds } from '../table.ts';
 import { verb } from '../verb.ts';
+import { namedGuests } from './guest-operand.ts';
+import { parseLabel } from './labels.ts';
 
 const COMMAND_CHARACTERS_MAX = 40;
 
-function stateOf({ state, exitCode }: GuestRecord): string {
+function stateOf({ state, exitCode, domain }: GuestView): string {
+  if (domain) return domain.state;
   return state === 'exited' && exitCode !== undefined ? `exited (${exitCode})` : state;
 }
 
-function commandOf({ command }: GuestRecord): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is being removed
-  const text = (command ?? ['(its own)']).join(' ').replace(/[\x00-\x1f\x7f-\x9f]+/g, ' ');
+function commandOf({ command }: GuestView): string {
+  const text = printable((command ?? ['(its own)']).join(' '));
   return text.length > COMMAND_CHARACTERS_MAX ? `${text.slice(0, COMMAND_CHARACTERS_MAX - 1)}…` : text;
 }
 
-/** Columns as xl has them, then the command. */
-function table(guests: readonly GuestRecord[]): string {
-  const row = (name: string, id: string, mem: string, vcpus: string, state: string, command: string) =>
-    `${name.padEnd(24)} ${id.padStart(4)} ${mem.padStart(6)} ${vcpus.padStart(5)}  ${state.padEnd(13)} ${command}`.trimEnd();
-  const rows = guests.map(guest =>
-    row(
-      guest.name,
-      String(guest.id),
-      String(Math.round(guest.memoryBytes / 2 ** 20)),
-      String(guest.vcpus),
-      stateOf(guest),
-      commandOf(guest),
-    ),
-  );
-  return `${[row('Name', 'ID', 'Mem', 'VCPUs', 'State', 'Command'), ...rows].join('\n')}\n`;
-}
+const vcpusOf = ({ domain, vcpus }: GuestView): number =>
+  domain ? domain.vcpus.filter(({ isOnline }) => isOnline).length : vcpus;
+
+/** As xl has them. */
+const COLUMNS: readonly Column<GuestView>[] = [
+  { name: 'Name', width: 24, of: ({ name }) => name },
+  { name: 'ID', width: 4, isRight: true, of: ({ id }) => String(id) },
+  {
+    name: 'Mem',
+    width: 6,
+    isRight: true,
+    of: ({ domain, memoryBytes }) => mebibytes(domain?.memoryBytes ?? memoryBytes),
+  },
+  { name: 'VCPUs', width: 5, isRight: true, of: guest => String(vcpusOf(guest)) },
+  { name: 'State', width: 12, of: guest => ` ${stateOf(guest)}` },
+  {
+    name: 'Time(s)',
+    width: 8,
+    isRight: true,
+    of: ({ domain }) => (domain ? seconds(domain.cpuTimeNs) : '-'),
+  },
+];
+const COMMAND: Column<GuestView> = { name: 'Command', width: 0, of: guest => ` ${commandOf(guest)}` };
+const UUID: Column<GuestView> = { name: 'UUID', width: 36, of: ({ uuid }) => ` ${uuid ?? '-'}` };
 
 export const list = verb({
   name: 'list',
-  summary: 'List the guests that were started with run -d',
+  summary: 'List the guests of the host process',
   operands: '[NAME...]',
   options: {
+    long: flag({ name: 'long', short: 'l', summary: 'all that is known, as JSON; the same as -o json' }),
+    verbose: flag({ name: 'verbose', short: 'v', summary: 'their UUIDs as well' }),
+    label: listOption({
+      name: 'label',
+      placeholder: 'NAME[=VALUE]',
+      summary: 'only guests with this label; may be repeated',
+      parse: text => ({ label: parseLabel(text), hasValue: text.includes('=') }),
+    }),
     output: outputOption,
   },
   notes: [
-    'State is running, exited with the exit code of the command, crashed, or lost (its host process was ended).\n' +
-      'Mem is in MiB.',
+    'State is that of the domain, as in xl: r running or waiting for its turn, b blocked (it waits for an event), p paused,\n' +
+      's shut down, c crashed. Of a guest that has ended it is exited with the exit code of the command, crashed, or lost\n' +
+      '(its host process was ended). Mem is in MiB, Time is processor time.',
   ],
   async run(context, values, operands) {
-    const daemon = await Daemon.connectIfAny(context.daemon);
-    const all = (await daemon?.list()) ?? [];
-    if (operands.length > 0 && !daemon) await (await Daemon.connect(context.daemon)).guest(operands[0]!);
-    const guests =
-      operands.length === 0 || !daemon ? all : await Promise.all(operands.map(name => daemon.guest(name)));
-    await context.print(values.output === 'json' ? `${JSON.stringify(guests)}\n` : table(guests));
+    const all = await namedGuests(context, operands);
+    const guests = all.filter(({ labels = {} }) =>
+      values.label.every(({ label: [name, value], hasValue }) =>
+        hasValue ? labels[name] === value : Object.hasOwn(labels, name),
+      ),
+    );
+    const isJson = values.long || values.output === 'json';
+    const columns = [...COLUMNS, ...(values.verbose ? [UUID] : []), COMMAND];
+    await context.print(isJson ? `${JSON.stringify(guests)}\n` : formatTable(columns, guests));
     return 0;
   },
 });

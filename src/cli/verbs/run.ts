@@ -51,6 +51,7 @@ import { jsonBytes, parseOutputFormat } from '../output.ts';
 import { createProgress } from '../progress.ts';
 import { parseVariable } from '../variables.ts';
 import { type CommandContext, verb } from '../verb.ts';
+import { labelOption, labelsOf } from './labels.ts';
 import { runDetached } from './run-detached.ts';
 
 const usage = (message: string, remedy: string) => new DomusError('E_USAGE', message, remedy);
@@ -251,6 +252,7 @@ const options = {
     summary: 'with -d: the name of the guest (default: guest- and its number)',
     parse: checkName,
   }),
+  label: labelOption,
   remove: flag({ name: 'rm', summary: 'with -d: forget the guest and its log as soon as it has ended' }),
   from: option({
     name: 'from',
@@ -375,6 +377,7 @@ function detachedRequest(values: Values, chosen: Chosen): GuestRequest {
     ...(network && {
       network: { ...network, ...(values.capture !== undefined && { capture: absolutePath(values.capture) }) },
     }),
+    ...labelsOf(values.label),
     isRemovedAtEnd: values.remove,
   };
 }
@@ -435,7 +438,8 @@ async function runGuest(
     const request = { ...detachedRequest(values, chosen), ...(from !== undefined && { from }) };
     return runDetached(context, request, values);
   }
-  if (values.name !== undefined || values.remove) throw usage('--name and --rm are for -d', 'add -d');
+  if (values.name !== undefined || values.remove || values.label.length > 0)
+    throw usage('--name, --label and --rm are for -d', 'add -d');
   const isJson = values.output === 'json';
   if (isJson && values.tty) throw usage('-o json cannot be used with -t', 'leave out one of them');
   const { image } = chosen;

@@ -36,6 +36,13 @@ export function hostResources(): HostResources {
   return { nrCpus: availableParallelism(), memoryBytes: totalmem(), freeMemoryBytes: availableMemory() };
 }
 
+/** Of this process: what it has of the machine's memory, and the processor time that it has used. */
+export const processMemoryBytes = (): number => process.memoryUsage.rss();
+export function processTimeNs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) * 1000;
+}
+
 /** Linux counts reclaimable caches as available; os.freemem() does not. */
 function availableMemory(): number {
   try {

@@ -8,9 +8,12 @@ import type { Phase } from '../boot.ts';
 import type { CommandOptions } from '../virtual-machine.ts';
 import { attachConsole } from './console.ts';
 import { errorBody } from './errors.ts';
+import type { GuestEvent } from './event-log.ts';
+import { parseGuestAction, parseGuestChange } from './guest-change.ts';
 import { type LogQuery, type LogRecord, type LogStream, readLog } from './guest-log.ts';
 import { isStringArray, isStringRecord, parseGuestRequest } from './guest-request.ts';
 import type { Guest, Guests } from './guests.ts';
+import { hostInfo } from './host-info.ts';
 import { type RelayTarget, relayCommand } from './relay.ts';
 
 /** The protocol of an upgraded connection (image/guest-agent/frames.ts). */
@@ -94,7 +97,7 @@ async function* createdGuest({ request, options }: Call, body: unknown): AsyncGe
   creation.catch(() => {});
   for await (const phase of phases) yield `${JSON.stringify({ phase })}\n`;
   try {
-    yield `${JSON.stringify({ guest: (await creation).record })}\n`;
+    yield `${JSON.stringify({ guest: (await creation).view })}\n`;
   } catch (error) {
     yield `${errorBody(error)}\n`;
   }
@@ -115,7 +118,7 @@ async function saveGuest(call: Call): Promise<LocalReply> {
   if (typeof path !== 'string' || !path.startsWith('/')) throw badStart('path is no absolute path');
   const guest = guestOf(call);
   await call.options.guests.save(guest, path, ends === true);
-  return json({ guest: guest.record });
+  return json({ guest: guest.view });
 }
 
 async function createGuest(call: Call): Promise<LocalReply> {
@@ -160,6 +163,42 @@ async function* logLines(guest: Guest, query: LogQuery, follows: boolean, signal
   }
 }
 
+async function changeGuest(call: Call): Promise<LocalReply> {
+  const guest = guestOf(call);
+  await call.options.guests.change(guest, parseGuestChange(await bodyOf(call)));
+  return json({ guest: guest.view });
+}
+
+async function actOnGuest(call: Call): Promise<LocalReply> {
+  const guest = guestOf(call);
+  await call.options.guests.act(guest, parseGuestAction(await bodyOf(call)));
+  return json({ guest: guest.view });
+}
+
+/** What has happened, and, with `follow`, what does from now on. */
+async function* eventLines(
+  { events }: Guests,
+  follows: boolean,
+  signal: AbortSignal,
+): AsyncGenerator<string> {
+  const news = queue<GuestEvent>();
+  const { past } = events;
+  const stop = follows
+    ? events.follow(event => {
+        if (news.length < FOLLOW_RECORDS_MAX) news.push(event);
+      })
+    : undefined;
+  try {
+    // A first line at once, so that who follows knows that nothing will be missed.
+    yield `${past.map(event => `${JSON.stringify(event)}\n`).join('')}\n`;
+    if (!follows) return;
+    signal.addEventListener('abort', () => news.end(), { once: true });
+    for await (const event of news) yield `${JSON.stringify(event)}\n`;
+  } finally {
+    stop?.();
+  }
+}
+
 /** Wait for the end of a guest, or of the client. */
 async function waitForGuest({ request, ...call }: Call): Promise<LocalReply> {
   const guest = guestOf({ request, ...call });
@@ -167,7 +206,7 @@ async function waitForGuest({ request, ...call }: Call): Promise<LocalReply> {
     guest.ended.promise,
     new Promise(resolve => request.signal.addEventListener('abort', resolve, { once: true })),
   ]);
-  return json({ guest: guest.record });
+  return json({ guest: guest.view });
 }
 
 const badStart = (what: string) => new DomusError('E_API_REQUEST', `the request is not understood: ${what}`);
@@ -214,17 +253,38 @@ export const ROUTES: readonly Route[] = [
   {
     method: 'GET',
     path: '/v1/guests',
-    answer: async ({ options }) => json({ guests: options.guests.list().map(({ record }) => record) }),
+    answer: async ({ options }) => json({ guests: options.guests.list().map(({ view }) => view) }),
   },
   { method: 'POST', path: '/v1/guests', answer: createGuest },
-  { method: 'GET', path: '/v1/guests/{guest}', answer: async call => json({ guest: guestOf(call).record }) },
+  {
+    method: 'GET',
+    path: '/v1/info',
+    answer: async ({ options }) => json({ version: options.version, ...hostInfo(options.guests) }),
+  },
+  {
+    method: 'GET',
+    path: '/v1/events',
+    answer: async ({ request: { query, signal }, options }) =>
+      lines(eventLines(options.guests, query.get('follow') === '1', signal)),
+  },
+  {
+    method: 'DELETE',
+    path: '/v1/events',
+    async answer({ options }) {
+      options.guests.events.clear();
+      return json({});
+    },
+  },
+  { method: 'PATCH', path: '/v1/guests/{guest}', answer: changeGuest },
+  { method: 'POST', path: '/v1/guests/{guest}/actions', answer: actOnGuest },
+  { method: 'GET', path: '/v1/guests/{guest}', answer: async call => json({ guest: guestOf(call).view }) },
   {
     method: 'DELETE',
     path: '/v1/guests/{guest}',
     async answer(call) {
       const guest = guestOf(call);
       await call.options.guests.destroy(guest);
-      return json({ guest: guest.record });
+      return json({ guest: guest.view });
     },
   },
   { method: 'GET', path: '/v1/guests/{guest}/wait', answer: waitForGuest },
@@ -260,6 +320,7 @@ const STATUS: Readonly<Record<string, number>> = {
   E_API_NOT_FOUND: 404,
   E_GUEST_EXISTS: 409,
   E_GUEST_ENDED: 409,
+  E_NOT_READY: 409,
   E_API_TOKEN: 401,
   E_DAEMON_FAILED: 500,
 };

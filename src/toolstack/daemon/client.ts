@@ -16,9 +16,12 @@ import { concatenate } from '../byte-io.ts';
 import type { CommandOptions } from '../virtual-machine.ts';
 import { FRAMES_PROTOCOL } from './api.ts';
 import { parseErrorBody } from './errors.ts';
+import type { GuestEvent } from './event-log.ts';
+import type { GuestAction, GuestChange } from './guest-change.ts';
 import type { LogRecord, LogStream } from './guest-log.ts';
-import type { GuestRecord } from './guest-record.ts';
+import type { GuestView } from './guest-record.ts';
 import type { GuestRequest } from './guest-request.ts';
+import type { HostInfo } from './host-info.ts';
 import { openStateFolder, type StatePaths } from './paths.ts';
 
 export interface DaemonClientOptions {
@@ -74,7 +77,7 @@ async function* linesOf(answer: LocalAnswer): AsyncGenerator<unknown> {
     for await (const chunk of answer.body) {
       const pieces = (pending + decoder.decode(chunk, { stream: true })).split('\n');
       pending = pieces.pop() ?? '';
-      for (const piece of pieces) yield JSON.parse(piece);
+      for (const piece of pieces) if (piece !== '') yield JSON.parse(piece);
     }
   } catch (error) {
     throw gone(error);
@@ -176,14 +179,14 @@ export class Daemon {
     return answer;
   }
 
-  async #askGuest(method: string, path: string, signal?: AbortSignal, body?: unknown): Promise<GuestRecord> {
+  async #askGuest(method: string, path: string, signal?: AbortSignal, body?: unknown): Promise<GuestView> {
     const answer = await this.#ask(method, path, body, signal);
-    return (JSON.parse(await textOf(answer)) as { guest: GuestRecord }).guest;
+    return (JSON.parse(await textOf(answer)) as { guest: GuestView }).guest;
   }
 
-  async list(): Promise<readonly GuestRecord[]> {
+  async list(): Promise<readonly GuestView[]> {
     const answer = await this.#ask('GET', '/v1/guests');
-    return (JSON.parse(await textOf(answer)) as { guests: GuestRecord[] }).guests;
+    return (JSON.parse(await textOf(answer)) as { guests: GuestView[] }).guests;
   }
 
   /** Settles when the guest's command has begun. */
@@ -191,10 +194,10 @@ export class Daemon {
     request: GuestRequest,
     onPhase: (phase: Phase) => void = () => {},
     signal?: AbortSignal,
-  ): Promise<GuestRecord> {
+  ): Promise<GuestView> {
     const answer = await this.#ask('POST', '/v1/guests', request, signal);
     for await (const line of linesOf(answer)) {
-      const { phase, guest } = line as { phase?: Phase; guest?: GuestRecord };
+      const { phase, guest } = line as { phase?: Phase; guest?: GuestView };
       if (phase) onPhase(phase);
       else if (guest) return guest;
       else throw parseErrorBody(JSON.stringify(line));
@@ -202,19 +205,47 @@ export class Daemon {
     throw gone();
   }
 
-  guest(name: string): Promise<GuestRecord> {
+  guest(name: string): Promise<GuestView> {
     return this.#askGuest('GET', guestPath(name));
   }
   /** The guest's record as it was at its end. */
-  destroy(name: string): Promise<GuestRecord> {
+  destroy(name: string): Promise<GuestView> {
     return this.#askGuest('DELETE', guestPath(name));
   }
   /** Write a running guest to a file, named by an absolute path; with `ends` it does not go on. */
-  save(name: string, path: string, ends: boolean): Promise<GuestRecord> {
+  save(name: string, path: string, ends: boolean): Promise<GuestView> {
     return this.#askGuest('POST', guestPath(name, 'save'), undefined, { path, ends });
   }
+  /** Change a running guest. Settles when it has been asked; what it does about it is seen later. */
+  change(name: string, change: GuestChange): Promise<GuestView> {
+    return this.#askGuest('PATCH', guestPath(name), undefined, change);
+  }
+  /** Pause it, let it go on, ask it to end, or press a key. */
+  act(name: string, action: GuestAction): Promise<GuestView> {
+    return this.#askGuest('POST', guestPath(name, 'actions'), undefined, action);
+  }
+
+  async info(): Promise<HostInfo & { readonly version: string }> {
+    const answer = await this.#ask('GET', '/v1/info');
+    return JSON.parse(await textOf(answer)) as HostInfo & { version: string };
+  }
+  /** What has happened to guests of this host process; with `follow` until the signal. */
+  async *events({
+    follow = false,
+    signal,
+  }: {
+    readonly follow?: boolean;
+    readonly signal?: AbortSignal;
+  } = {}) {
+    const answer = await this.#ask('GET', `/v1/events${follow ? '?follow=1' : ''}`, undefined, signal);
+    for await (const line of linesOf(answer)) yield line as GuestEvent;
+  }
+  async clearEvents(): Promise<void> {
+    await textOf(await this.#ask('DELETE', '/v1/events'));
+  }
+
   /** Settles when the guest no longer runs. */
-  wait(name: string, signal?: AbortSignal): Promise<GuestRecord> {
+  wait(name: string, signal?: AbortSignal): Promise<GuestView> {
     return this.#askGuest('GET', guestPath(name, 'wait'), signal);
   }
 

@@ -291,3 +291,87 @@ test('docs/api/openapi.json describes every route, and no other', () => {
   );
   assert.deepEqual(described.sort(), ROUTES.map(({ method, path }) => `${method} ${path}`).sort());
 });
+
+test('what is asked of a running guest: done, shown, told as events', async () => {
+  await using running = await startDaemon();
+  const { daemon, parts } = running;
+  await daemon.create({
+    name: 'web',
+    initrd: '/own',
+    kernel: '/k',
+    memory: 64 << 20,
+    maxMemory: 128 << 20,
+    vcpus: 1,
+    maxVcpus: 4,
+    labels: { tier: 'front' },
+    isPaused: true,
+  });
+  const { domain, labels, uuid } = await daemon.guest('web');
+  assert.deepEqual([domain?.state, labels, uuid === domain?.uuid], ['--p---', { tier: 'front' }, true]);
+  assert.equal((await daemon.act('web', { action: 'unpause' })).domain?.state, '-b----');
+  assert.equal((await daemon.act('web', { action: 'pause' })).domain?.state, '--p---');
+  const changed = await daemon.change('web', {
+    memoryTarget: 32 << 20,
+    memoryMax: 96 << 20,
+    vcpusOnline: 3,
+    name: 'other',
+    cpus: { 1: '0' },
+  });
+  const { memoryTargetBytes, memoryMaxBytes, vcpus } = changed.domain!;
+  assert.deepEqual([changed.name, memoryTargetBytes, memoryMaxBytes], ['other', 32 << 20, 96 << 20]);
+  assert.deepEqual(
+    vcpus.map(({ isOnline, affinity }) => [isOnline, affinity]),
+    [
+      [true, undefined],
+      [true, [0]],
+      [true, undefined],
+      [false, undefined],
+    ],
+  );
+  await daemon.act('other', { action: 'sysrq', key: 'h' });
+  assert.match(await logText(daemon, 'other'), /name: other\nsysrq: h\n/);
+  for (const change of [
+    { name: '7' },
+    { memoryTarget: 5 },
+    { vcpusOnline: 0 },
+    { cpus: '3-1' },
+    { cpus: 'x' },
+  ])
+    await assert.rejects(daemon.change('other', change), /^DomusError/);
+  for (const action of [{ action: 'explode' }, { action: 'sysrq', key: 'hh' }])
+    await assert.rejects(daemon.act('other', action as never), { code: 'E_API_REQUEST' });
+  const stop = new AbortController();
+  const heard: string[] = [];
+  const following = (async () => {
+    for await (const { event, name, detail = '' } of daemon.events({ follow: true, signal: stop.signal }))
+      heard.push(`${name} ${event} ${detail}`.trim());
+  })();
+  await daemon.act('other', { action: 'poweroff' });
+  assert.equal((await daemon.wait('other')).reason, 'poweroff');
+  await daemon.change('other', { name: 'late' });
+  await assert.rejects(daemon.change('late', { vcpusOnline: 1 }), { code: 'E_GUEST_ENDED' });
+  await daemon.destroy('late');
+  while (!heard.includes('late destroyed')) await sleep(5);
+  stop.abort();
+  await following.catch(() => {});
+  assert.deepEqual(
+    heard.map(line => line.replace(/ memoryTarget.*/, '')),
+    [
+      'web created',
+      'web started paused',
+      'web unpaused',
+      'web paused',
+      'web changed',
+      'other requested sysrq h',
+      'other requested poweroff',
+      'other exited poweroff',
+      'other changed name=late',
+      'late destroyed',
+    ],
+  );
+  assert.ok(parts.guests[0]!.isDestroyed);
+  const { nrGuests, processTimeNs } = await daemon.info();
+  assert.ok(nrGuests === 0 && processTimeNs > 0);
+  await daemon.clearEvents();
+  for await (const event of daemon.events()) assert.fail(JSON.stringify(event));
+});

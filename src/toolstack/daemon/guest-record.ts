@@ -3,6 +3,7 @@
  * one; the next host process sees from `daemon` that the guest is none of its own.
  */
 import { joinPath, readIfPresent, writeWhole } from '../../platform/node/cache-folder.ts';
+import type { DomainStatus } from '../domain-control.ts';
 
 /**
  * starting: being built and booted; running; exited: its command or the guest itself ended; crashed; lost: its host process ended.
@@ -29,6 +30,11 @@ export interface GuestRecord {
   readonly exitCode?: number;
   /** Why it is no longer running, when that is more than an exit code. */
   readonly reason?: string;
+}
+
+export interface GuestView extends GuestRecord {
+  /** While it runs. */
+  readonly domain?: DomainStatus;
 }
 
 interface GuestFile {

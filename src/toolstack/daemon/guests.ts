@@ -8,8 +8,10 @@ import { GuestFailure } from '../crash-report.ts';
 import type { Host } from '../host.ts';
 import type { Shutdown } from '../machine.ts';
 import type { VirtualMachine } from '../virtual-machine.ts';
+import { EventLog } from './event-log.ts';
+import { applyChange, changeText, type GuestAction, type GuestChange, parsePcpus } from './guest-change.ts';
 import { GuestLog } from './guest-log.ts';
-import { type GuestRecord, readGuestFile, writeGuestFile } from './guest-record.ts';
+import { type GuestRecord, type GuestView, readGuestFile, writeGuestFile } from './guest-record.ts';
 import { type GuestRequest, machineOptions } from './guest-request.ts';
 
 export class Guest {
@@ -24,6 +26,11 @@ export class Guest {
   constructor(folder: string, record: GuestRecord) {
     this.folder = folder;
     this.record = record;
+  }
+
+  /** What is shown of it: the record, and what the domain is at this moment. */
+  get view(): GuestView {
+    return { ...this.record, ...(this.vm && this.isAlive && { domain: this.vm.domain }) };
   }
 
   get isAlive(): boolean {
@@ -55,9 +62,11 @@ export class Guests {
   readonly #options: GuestsOptions;
   readonly #guests = new Map<number, Guest>();
   #nextId = 1;
+  readonly events: EventLog;
 
   private constructor(options: GuestsOptions) {
     this.#options = options;
+    this.events = new EventLog(() => this.#now());
   }
 
   /** Reads what earlier host processes left, and sets right what they could not finish. */
@@ -113,14 +122,7 @@ export class Guests {
     await this.#replaceEnded(request);
     const id = this.#nextId;
     const name = request.name ?? `guest-${id}`;
-    const same = this.list().find(({ record }) => record.name === name);
-    if (same) {
-      throw new DomusError(
-        'E_GUEST_EXISTS',
-        `there is a guest named ${name} already (${same.record.state})`,
-        same.isAlive ? 'choose another name' : `choose another name, or "domus destroy ${name}" first`,
-      );
-    }
+    this.#mustBeFree(name);
     this.#nextId += 1;
     const guest = new Guest(joinPath(this.#options.folder, String(id)), {
       id,
@@ -135,6 +137,17 @@ export class Guests {
     });
     this.#guests.set(id, guest);
     return guest;
+  }
+
+  /** @throws DomusError E_GUEST_EXISTS */
+  #mustBeFree(name: string): void {
+    const same = this.list().find(({ record }) => record.name === name);
+    if (!same) return;
+    throw new DomusError(
+      'E_GUEST_EXISTS',
+      `there is a guest named ${name} already (${same.record.state})`,
+      same.isAlive ? 'choose another name' : `choose another name, or "domus destroy ${name}" first`,
+    );
   }
 
   async #replaceEnded({ name, replacesEnded }: GuestRequest): Promise<void> {
@@ -154,10 +167,14 @@ export class Guests {
         now: () => this.#now(),
       });
       guest.log = log;
+      this.events.add('created', guest.record);
       guest.vm = await this.#options.host.create({
         ...machineOptions(request),
         name: guest.record.name,
-        onPhase,
+        onPhase: phase => {
+          if (phase.name === 'reboot') this.events.add('rebooted', guest.record);
+          onPhase(phase);
+        },
         signal,
         console: chunk => log.write('console', chunk),
       });
@@ -165,6 +182,7 @@ export class Guests {
       const { uuid } = guest.vm.domain;
       // Written with the next change.
       guest.record = { ...guest.record, memoryBytes, vcpus, uuid };
+      pinAtFirst(guest.vm, request.cpus);
       await this.#begin(guest, guest.vm, request, signal);
       return guest;
     } catch (error) {
@@ -193,6 +211,7 @@ export class Guests {
     }
     if (signal.aborted) throw new DomusError('E_INTERRUPTED', 'nobody waits for the guest any more');
     await this.#update(guest, { state: 'running', startedAt: this.#now(), ...(command && { command }) });
+    this.events.add('started', guest.record, request.isPaused ? 'paused' : undefined);
     end
       .then(
         change => this.#finish(guest, { state: 'exited', ...change }),
@@ -205,6 +224,9 @@ export class Guests {
   async #finish(guest: Guest, change: Partial<GuestRecord>): Promise<void> {
     if (!guest.isAlive) return;
     guest.record = { ...guest.record, ...change, endedAt: this.#now() };
+    const { state, reason, exitCode } = guest.record;
+    const code = exitCode === undefined ? undefined : `exit code ${exitCode}`;
+    this.events.add(state === 'crashed' ? 'crashed' : 'exited', guest.record, reason ?? code);
     await guest.vm?.destroy();
     guest.vm = undefined;
     guest.log?.close();
@@ -216,6 +238,7 @@ export class Guests {
   async #forget(guest: Guest): Promise<void> {
     this.#guests.delete(guest.record.id);
     await this.#finish(guest, { state: 'exited', reason: 'destroyed' });
+    this.events.add('destroyed', guest.record);
     await removeFile(guest.folder);
   }
 
@@ -229,13 +252,45 @@ export class Guests {
   /** Write a running guest to a file; with `ends` it does not go on. @throws DomusError E_GUEST_ENDED, E_SAVE_* */
   async save(guest: Guest, path: string, ends: boolean): Promise<void> {
     await guest.running().save(path);
+    this.events.add('saved', guest.record, path);
     if (ends) await this.#finish(guest, { state: 'exited', reason: `saved to ${path}` });
+  }
+
+  /** Change a running guest; one that has ended can get another name. @throws DomusError E_GUEST_ENDED, E_GUEST_EXISTS */
+  async change(guest: Guest, change: GuestChange): Promise<void> {
+    const { name } = change;
+    if (name !== undefined && name !== guest.record.name) this.#mustBeFree(name);
+    const isNameOnly = Object.keys(change).every(key => key === 'name');
+    if (guest.vm || !isNameOnly) applyChange(guest.running(), change);
+    this.events.add('changed', guest.record, changeText(change));
+    if (name !== undefined) await this.#update(guest, { name });
+  }
+
+  /** @throws DomusError E_GUEST_ENDED, E_NOT_READY */
+  async act(guest: Guest, request: GuestAction): Promise<void> {
+    const vm = guest.running();
+    const { action } = request;
+    if (action === 'pause') await vm.pause();
+    else if (action === 'unpause') vm.resume();
+    else if (action === 'sysrq') vm.sysrq(request.key);
+    else vm.requestShutdown(action);
+    if (action === 'pause') this.events.add('paused', guest.record);
+    else if (action === 'unpause') this.events.add('unpaused', guest.record);
+    else this.events.add('requested', guest.record, action === 'sysrq' ? `sysrq ${request.key}` : action);
   }
 
   /** End a guest if it runs, as if its power were cut, and forget it. */
   async destroy(guest: Guest): Promise<void> {
     await this.#forget(guest);
   }
+}
+
+/** A list has a set for each vCPU, and the last one for all that follow, as in xl. */
+function pinAtFirst(vm: VirtualMachine, cpus: GuestRequest['cpus']): void {
+  if (cpus === undefined) return;
+  const sets = typeof cpus === 'string' ? [cpus] : cpus;
+  const { pcpus, vcpus } = vm.domain;
+  for (const { id } of vcpus) vm.setAffinity(id, parsePcpus(sets[id] ?? sets.at(-1) ?? 'all', pcpus));
 }
 
 /** Of a guest that ended by itself. */
