@@ -103,7 +103,7 @@ export class CpuEngine {
     header.hotJumps = translates ? hotJumps : 0;
     header.hotEntries = hotEntries;
     if (header.codeBase === 0) {
-      const first = frames.allocateRun(Math.ceil(codeCacheBytes / PAGE_SIZE));
+      const first = frames.reserveRun(Math.ceil(codeCacheBytes / PAGE_SIZE));
       header.codeBase = frameAddress(first);
       header.codeNext = header.codeBase;
       header.codeLimit = header.codeBase + codeCacheBytes;

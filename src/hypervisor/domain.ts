@@ -17,7 +17,8 @@ import { resetChannels } from './event/channel.ts';
 import { channelAt } from './event/table.ts';
 import { releaseGrants, setUpGrantTable } from './grant/table.ts';
 import type { Domain, Hypervisor, HypervisorOptions, Vcpu } from './hypervisor.ts';
-import { dropReference, p2mType, rawEntry } from './p2m.ts';
+import { MemoryImages } from './memory-image.ts';
+import { dropReference, p2mType, pageIn, rawEntry } from './p2m.ts';
 import { removeFromQueue } from './run-queue.ts';
 import { giveRunBack, mfnOf, takeFrame, takeRun } from './runs.ts';
 import * as layout from './state.ts';
@@ -36,6 +37,7 @@ export function createHypervisor(options: HypervisorOptions): Hypervisor {
     domains: new Map(),
     vcpus: new Map(),
     callbacks: new Map(),
+    images: new MemoryImages(options.memory),
     pendingCallbacks: [],
     pace: { nsPerFuel: 20, elapsedNs: 0, fuel: 0 },
   };
@@ -275,7 +277,9 @@ export function destroyDomain(domain: Domain): void {
     const entry = rawEntry(domain, gfn);
     const type = p2mType(entry);
     if (type === P2m.paged) hypervisor.frames.forgo(1);
-    if (type === P2m.ram || type === P2m.readOnly) dropReference(hypervisor, entry & P2m.mfnMask);
+    if (type === P2m.frozen) pageIn(domain, gfn);
+    if (type === P2m.ram || type === P2m.readOnly || type === P2m.frozen)
+      dropReference(hypervisor, entry & P2m.mfnMask);
   }
   for (const vcpu of domain.vcpus) {
     if (vcpu.state.vcpuInfoMfn !== 0) dropReference(hypervisor, vcpu.state.vcpuInfoMfn);

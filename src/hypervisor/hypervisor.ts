@@ -9,6 +9,7 @@ import type { Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
 import type { FrameTable } from '../machine/frames.ts';
 import type { Lock } from '../machine/lock.ts';
 import type { MachineMemory } from '../machine/memory.ts';
+import type { MemoryImages } from './memory-image.ts';
 import type { PageSource } from './p2m.ts';
 import type { DomainState, HypervisorState, VcpuState } from './state.ts';
 
@@ -113,6 +114,8 @@ export interface Hypervisor {
   readonly parallel?: Parallel | undefined;
   /** What paged frames are filled from; set when a domain is restored. */
   pages?: PageSource | undefined;
+  /** What clones of its domains are filled from. */
+  readonly images: MemoryImages;
   readonly domains: Map<number, Domain>;
   /** vCPU handles by the address of their VcpuState. */
   readonly vcpus: Map<number, Vcpu>;

@@ -20,6 +20,7 @@ import { type CpuPolicy, cpuPolicy } from './cpuid-policy.ts';
 import { createHypervisor } from './domain.ts';
 import { createProcessors, type Processors } from './guest-processor.ts';
 import type { Clock, Domain, Hypervisor, Notices } from './hypervisor.ts';
+import type { PageSource } from './p2m.ts';
 import { type PageFile, pageSource } from './page-file.ts';
 import { createGuestEntry, createParallel } from './parallel.ts';
 
@@ -65,7 +66,7 @@ export interface MachineHostOptions {
   /** What the machine's clock shows now, when it goes on from where a saved one stood. */
   readonly startNs?: number;
   /** What paged frames of a restored domain are filled from. */
-  readonly pages?: PageFile | undefined;
+  readonly pages?: PageFile | PageSource | undefined;
 }
 
 export interface MachineHost {
@@ -142,7 +143,7 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
     clock,
     notices: options.notices ?? {},
     parallel,
-    pages: options.pages && pageSource(options.pages),
+    pages: options.pages && ('read' in options.pages ? options.pages : pageSource(options.pages)),
     interrupts: {
       upcall: (block, vector) => processors.services.upcall(block, vector),
       refresh: block => processors.services.refresh(block),

@@ -27,10 +27,10 @@ export function rawEntry(domain: Domain, gfn: number): number {
   return domain.hypervisor.memory.u32[p2m / 4 + gfn]!;
 }
 
-/** The same, where RAM without a frame gets one first. */
+/** The same, where RAM without a frame gets one first, and frozen RAM may be written to afterwards. */
 export function p2mEntry(domain: Domain, gfn: number): number {
   const entry = rawEntry(domain, gfn);
-  return p2mType(entry) === P2m.paged ? pageIn(domain, gfn) : entry;
+  return p2mType(entry) >= P2m.paged ? pageIn(domain, gfn) : entry;
 }
 
 /** Where the contents of paged frames lie. */
@@ -39,10 +39,11 @@ export interface PageSource {
   read(page: number, into: Uint8Array): void;
 }
 
-/** Give a paged frame its memory and its contents; nothing to do for others. Returns the entry. */
+/** Give a paged frame its memory and its contents, and images their copy of a frozen one; nothing to do for others. Returns the entry. */
 export function pageIn(domain: Domain, gfn: number): number {
-  const { hypervisor, state } = domain;
+  const { hypervisor } = domain;
   const entry = rawEntry(domain, gfn);
+  if (p2mType(entry) === P2m.frozen) return thaw(domain, gfn, entry & P2m.mfnMask);
   // Another vCPU may have come first.
   if (p2mType(entry) !== P2m.paged) return entry;
   const frame = hypervisor.frames.redeem(domain.id);
@@ -52,9 +53,34 @@ export function pageIn(domain: Domain, gfn: number): number {
     const address = frameAddress(frame);
     hypervisor.pages.read(page, hypervisor.memory.u8.subarray(address, address + PAGE_SIZE));
   }
+  return setRam(domain, gfn, frame);
+}
+
+function setRam({ hypervisor, state }: Domain, gfn: number, frame: number): number {
   const present = (frame | (P2m.ram << P2m.typeShift)) >>> 0;
   hypervisor.memory.u32[state.p2m / 4 + gfn] = present;
   return present;
+}
+
+function thaw(domain: Domain, gfn: number, frame: number): number {
+  domain.hypervisor.images.keep(frame);
+  return setRam(domain, gfn, frame);
+}
+
+/** Have every write to RAM of the domain's own seen from now on, but for frames whose addresses the hypervisor keeps. No vCPU may run. */
+export function freeze(domain: Domain, kept: ReadonlySet<number>): void {
+  const { hypervisor, state } = domain;
+  const { u32 } = hypervisor.memory;
+  const first = state.p2m / 4;
+  const end = first + state.maxMappedGfn;
+  for (let at = first; at < end; at++) {
+    const entry = u32[at]!;
+    if (p2mType(entry) !== P2m.ram) continue;
+    const frame = entry & P2m.mfnMask;
+    if (frameOwner(hypervisor, frame) !== domain.id || kept.has(frame)) continue;
+    u32[at] = (frame | (P2m.frozen << P2m.typeShift)) >>> 0;
+  }
+  changed(domain);
 }
 
 export const p2mType = (entry: number): number => entry >>> P2m.typeShift;
@@ -168,10 +194,10 @@ function allocateRam(hypervisor: Hypervisor, owner: DomainId): Mfn | 0 {
 }
 
 /**
- * Give `count` frames from `first` on, which have nothing yet, memory: it is zero, and comes when it is first looked at. For the
- * domain builder. @throws DomusError E_MACHINE_FULL
+ * Give `count` frames from `first` on, which have nothing yet, memory, which comes when it is first looked at: zeros, or what is in the
+ * pages from `page` on. For those who make domains. @throws DomusError E_MACHINE_FULL
  */
-export function populateRange(domain: Domain, first: Gfn, count: number): void {
+export function populateRange(domain: Domain, first: Gfn, count: number, page = 0): void {
   const { state, hypervisor } = domain;
   if (first + count > state.p2mCount || state.totPages + count > state.maxPages) {
     throw new DomusError(
@@ -182,7 +208,10 @@ export function populateRange(domain: Domain, first: Gfn, count: number): void {
   }
   hypervisor.frames.promise(count);
   const at = state.p2m / 4 + first;
-  hypervisor.memory.u32.fill(P2m.paged << P2m.typeShift, at, at + count);
+  const { u32 } = hypervisor.memory;
+  const paged = P2m.paged << P2m.typeShift;
+  if (page === 0) u32.fill(paged, at, at + count);
+  else for (let i = 0; i < count; i++) u32[at + i] = paged | (page + i);
   state.totPages += count;
   state.maxMappedGfn = Math.max(state.maxMappedGfn, first + count);
 }

@@ -128,6 +128,16 @@ export class FrameTable {
     return mfn(first);
   }
 
+  /** The same for memory that nobody will ever ask the frame table about: its entries stay as they are, and are not touched. */
+  reserveRun(count: number): Mfn {
+    const first = this.#state.frontier;
+    const left = Math.min(this.nrFree, this.#state.nrFrames - first);
+    if (count > left) throw machineFull(count, left);
+    this.#state.frontier = first + count;
+    this.#state.nrFree -= count;
+    return mfn(first);
+  }
+
   #claim(frame: Mfn, owner: DomainId, type: number): void {
     // Past the accessors: a domain has a hundred thousand of them.
     const { u8, u16, u32 } = this.memory;

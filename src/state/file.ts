@@ -1,6 +1,8 @@
 /** Saved machines as files: written as a whole, read record by record, their pages one by one and only when they are needed. */
 import { PAGE_SIZE } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
+import type { SharedPages } from '../hypervisor/memory-image.ts';
+import type { PageSource } from '../hypervisor/p2m.ts';
 import type { PageFile } from '../hypervisor/page-file.ts';
 import {
   closeRandom,
@@ -68,13 +70,16 @@ const fileError = (what: string, cause: unknown): DomusError => {
   );
 };
 
-export interface SavedFile {
+/** A machine to go on from. Whoever retains it closes it, too; after the last time no page can be read any more. */
+export interface SavedState extends SharedPages {
   readonly records: Records;
   readonly nrPages: number;
-  readonly sizeBytes: number;
+  readonly pages: PageFile | PageSource;
+}
+
+export interface SavedFile extends SavedState {
   readonly pages: PageFile;
-  /** No page can be read any more. */
-  close(): void;
+  readonly sizeBytes: number;
 }
 
 /**
@@ -101,12 +106,19 @@ export function openSaved(path: string): SavedFile {
     // Shared, so that every thread that runs vCPUs has them.
     const checks = new Uint32Array(new SharedArrayBuffer(4 * nrPages));
     new Uint8Array(checks.buffer).set(payload);
+    let nrUsers = 1;
     return {
       records,
       nrPages,
       sizeBytes,
       pages: { fd, offset: pagesAt(recordBytes), checks },
-      close: () => closeRandom(file),
+      retain() {
+        nrUsers += 1;
+      },
+      close() {
+        nrUsers -= 1;
+        if (nrUsers === 0) closeRandom(file);
+      },
     };
   } catch (error) {
     closeRandom(file);

@@ -155,6 +155,17 @@ export function decodeHeader(file: Uint8Array, fileBytes: number): SavedFacts {
   return { recordBytes, nrRecords, nrPages };
 }
 
+/** Records as `decodeRecords` gives them. */
+export function recordsByType(records: readonly SavedRecord[]): Map<number, Uint8Array[]> {
+  const found = new Map<number, Uint8Array[]>();
+  for (const { type, payload } of records) {
+    const others = found.get(type);
+    if (others) others.push(payload);
+    else found.set(type, [payload]);
+  }
+  return found;
+}
+
 /** Records by type, in their order. `bytes` is what lies between header and pages. */
 export function decodeRecords(bytes: Uint8Array, nrRecords: number): Map<number, Uint8Array[]> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -218,6 +218,8 @@ function restoreChannels(domain: Domain, payload: Uint8Array): void {
   check(Number.isInteger(nrPorts) && growEventTable(domain, nrPorts), 'the event channels');
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
   for (let port = 1; port < nrPorts; port++) {
+    // Most ports have never been used, and so are as new ones are.
+    if (isZero(payload, port * ChannelRecord.size, ChannelRecord.size)) continue;
     const record = ChannelRecord.at(view, port * ChannelRecord.size);
     check(record.notifyVcpu < domain.vcpus.length, 'an event channel');
     check(record.lastVcpu < domain.vcpus.length && record.lastPriority < PRIORITIES, 'an event channel');
@@ -229,6 +231,11 @@ function restoreChannels(domain: Domain, payload: Uint8Array): void {
     channel.state = Channel.unbound;
     channel.remotePort = 0;
   }
+}
+
+function isZero(bytes: Uint8Array, from: number, count: number): boolean {
+  for (let i = from; i < from + count; i++) if (bytes[i] !== 0) return false;
+  return true;
 }
 
 function restoreVcpu(vcpu: Vcpu, record: VcpuFields, runtime: RuntimeExports, names: FrameNames): void {

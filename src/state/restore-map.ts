@@ -34,10 +34,7 @@ function mapRun(domain: Domain, gfn: Gfn, count: number, kind: number, first: nu
       return;
     case MapKind.pages: {
       if (first === 0 || first + count - 1 > nrPages) throw damaged('its map of memory');
-      populateRange(domain, gfn, count);
-      const { u32 } = domain.hypervisor.memory;
-      const at = domain.state.p2m / 4 + gfn;
-      for (let i = 0; i < count; i++) u32[at + i]! |= first + i;
+      populateRange(domain, gfn, count, first);
       return;
     }
     case MapKind.mmio:

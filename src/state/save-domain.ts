@@ -11,7 +11,9 @@ import { LAPIC_STATE_BYTES, LapicState } from '../hypervisor/apic-state.ts';
 import { channelAt, eventTable } from '../hypervisor/event/table.ts';
 import { activeGrant, grantTable, maptrackAt, nrGrants } from '../hypervisor/grant/table.ts';
 import type { Domain, Vcpu } from '../hypervisor/hypervisor.ts';
+import type { MemoryImage, SharedPages } from '../hypervisor/memory-image.ts';
 import { MSR_STATE_BYTES, MsrState } from '../hypervisor/msr-state.ts';
+import { freeze } from '../hypervisor/p2m.ts';
 import { DomainRun, VcpuState } from '../hypervisor/state.ts';
 import { RecordType, type SavedRecord } from './format.ts';
 import {
@@ -24,11 +26,16 @@ import {
   VcpuRecord,
   VcpuStateRecord,
 } from './layout.ts';
-import { type SavedMap, type SavedPages, saveMap } from './save-map.ts';
+import { type PageCollector, PageList, type SavedMap, type SavedPages, saveMap } from './save-map.ts';
 
 export interface SavedDomain {
   readonly records: readonly SavedRecord[];
   readonly pages: SavedPages;
+}
+/** A domain to be gone on with by clones in this process. */
+export interface ForkedDomain {
+  readonly records: readonly SavedRecord[];
+  readonly image: MemoryImage;
 }
 
 /** Machine frames of the rings that every domain has. */
@@ -39,11 +46,54 @@ export interface ServiceFrames {
 
 /** @throws DomusError E_SAVE_UNSUPPORTED */
 export function saveDomain(domain: Domain, runtime: RuntimeExports, services: ServiceFrames): SavedDomain {
+  const pages = new PageList(domain);
+  const records = domainRecords(domain, runtime, services, pages);
+  return {
+    records: [...records, { type: RecordType.pages, payload: new Uint8Array(pages.checks.buffer) }],
+    pages,
+  };
+}
+
+/**
+ * As it is now, without a look at its memory: that is frozen instead, and what the domain goes on to change is copied first. The domain
+ * can go on at once. Its image belongs to the caller.
+ * @param owner who keeps open what the domain itself is filled from
+ * @throws DomusError E_SAVE_UNSUPPORTED
+ */
+export function forkDomain(
+  domain: Domain,
+  runtime: RuntimeExports,
+  services: ServiceFrames,
+  owner: SharedPages | undefined,
+): ForkedDomain {
+  const { hypervisor } = domain;
+  const { pages, images } = hypervisor;
+  const image = images.add(pages && owner && { pages, owner });
+  try {
+    const records = domainRecords(domain, runtime, services, image);
+    // Their addresses are known to backends and to other threads: nobody asks before he writes.
+    const kept = new Set([...usedFrames(domain, services), ...grantedFrames(domain)]);
+    for (const frame of kept) images.keep(frame);
+    if (hypervisor.parallel) image.copyAll();
+    else freeze(domain, kept);
+    return { records, image };
+  } catch (error) {
+    image.close();
+    throw error;
+  }
+}
+
+function domainRecords(
+  domain: Domain,
+  runtime: RuntimeExports,
+  services: ServiceFrames,
+  pages: PageCollector,
+): SavedRecord[] {
   checkMaptrack(domain);
-  const map = saveMap(domain, usedFrames(domain, services));
+  const map = saveMap(domain, usedFrames(domain, services), pages);
   const { memory } = domain.hypervisor;
   const { sharedInfo, e820, nrE820 } = domain.state;
-  const records: SavedRecord[] = [
+  return [
     { type: RecordType.domain, payload: saveState(domain, services, map) },
     ...domain.vcpus.map(vcpu => ({ type: RecordType.vcpu, payload: saveVcpu(vcpu, runtime, map) })),
     { type: RecordType.channels, payload: saveChannels(domain) },
@@ -52,9 +102,7 @@ export function saveDomain(domain: Domain, runtime: RuntimeExports, services: Se
     { type: RecordType.memoryMap, payload: memory.u8.slice(e820, e820 + nrE820 * E820_ENTRY_BYTES) },
     { type: RecordType.map, payload: map.runs },
     { type: RecordType.loose, payload: map.loose },
-    { type: RecordType.pages, payload: new Uint8Array(map.pages.checks.buffer) },
   ];
-  return { records, pages: map.pages };
 }
 
 function checkMaptrack(domain: Domain): void {
@@ -65,6 +113,14 @@ function checkMaptrack(domain: Domain): void {
       'a guest that has mapped grants of another guest cannot be saved',
       'save it when it has given them back',
     );
+  }
+}
+
+/** Frames that backends have mapped. */
+function* grantedFrames(domain: Domain): Generator<number> {
+  for (let ref = 0; ref < nrGrants(domain); ref++) {
+    const { readers, writers, mfn } = activeGrant(domain, ref);
+    if (readers + writers > 0) yield mfn;
   }
 }
 

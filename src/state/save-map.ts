@@ -6,7 +6,7 @@ import { DomusError } from '../base/errors.ts';
 import { P2m } from '../cpu/vcpu/layout.ts';
 import { grantTable } from '../hypervisor/grant/table.ts';
 import type { Domain } from '../hypervisor/hypervisor.ts';
-import { frameOwner, p2mType, rawEntry } from '../hypervisor/p2m.ts';
+import { frameOwner, p2mType } from '../hypervisor/p2m.ts';
 import { crc32 } from '../platform/node/checksum.ts';
 import { LOOSE_FRAME, MapKind, MapRun, NO_FRAME } from './layout.ts';
 
@@ -29,8 +29,16 @@ interface Run {
   count: number;
 }
 
-/** Collects pages. One has either a machine address or, below zero, its number in what the domain itself was restored from. */
-class PageList implements SavedPages {
+/**
+ * Collects pages. One is at a frame or, below zero, has a number in what the domain itself was restored from. Returns the number of the
+ * page, from 1, or 0 when it is known to hold nothing but zeros.
+ */
+export interface PageCollector {
+  add(place: number): number;
+}
+
+/** Pages that are written to a file. */
+export class PageList implements SavedPages, PageCollector {
   readonly #domain: Domain;
   readonly #places: number[] = [];
   readonly #crcs: number[] = [];
@@ -50,14 +58,14 @@ class PageList implements SavedPages {
   get(index: number): Uint8Array {
     const { memory, pages } = this.#domain.hypervisor;
     const place = this.#places[index] as number;
-    if (place > 0) return memory.u8.subarray(place, place + PAGE_SIZE);
+    const address = frameAddress(mfn(place));
+    if (place > 0) return memory.u8.subarray(address, address + PAGE_SIZE);
     pages?.read(-place, this.#copy);
     return this.#copy;
   }
 
-  /** The number of the page at this place, counted from 1; 0 when it holds nothing but zeros. */
   add(place: number): number {
-    if (place > 0 && this.#isZero(place)) return 0;
+    if (place > 0 && this.#isZero(frameAddress(mfn(place)))) return 0;
     this.#places.push(place);
     const page = this.get(this.#places.length - 1);
     if (page !== this.#copy) this.#copy.set(page);
@@ -78,18 +86,17 @@ class PageList implements SavedPages {
 export interface SavedMap {
   readonly runs: Uint8Array;
   readonly loose: Uint8Array;
-  readonly pages: SavedPages;
   /** The name of a frame among those that were asked for. */
   nameOf(frame: number): number;
 }
 
 /**
  * @param frames machine frames that the hypervisor uses besides, which are to be named
+ * @param pages takes the pages that are found
  * @throws DomusError E_SAVE_UNSUPPORTED when the guest has mapped memory of another one
  */
-export function saveMap(domain: Domain, frames: ReadonlySet<number>): SavedMap {
+export function saveMap(domain: Domain, frames: ReadonlySet<number>, pages: PageCollector): SavedMap {
   const { state } = domain;
-  const pages = new PageList(domain);
   const names = new Map<number, number>([[0, NO_FRAME]]);
   const runs: Run[] = [];
   const add = (gfn: number, kind: number, first: number): void => {
@@ -105,8 +112,10 @@ export function saveMap(domain: Domain, frames: ReadonlySet<number>): SavedMap {
   const addPage = (gfn: number, page: number): void =>
     page === 0 ? add(gfn, MapKind.zero, 0) : add(gfn, MapKind.pages, page);
 
-  for (let gfn = 0; gfn < state.maxMappedGfn; gfn++) {
-    const entry = rawEntry(domain, gfn);
+  const { u32 } = domain.hypervisor.memory;
+  const { p2m, maxMappedGfn } = state;
+  for (let gfn = 0; gfn < maxMappedGfn; gfn++) {
+    const entry = u32[p2m / 4 + gfn]!;
     if (entry === 0) continue;
     const type = p2mType(entry);
     const number = entry & P2m.mfnMask;
@@ -114,7 +123,7 @@ export function saveMap(domain: Domain, frames: ReadonlySet<number>): SavedMap {
     else if (type === P2m.paged) addPage(gfn, number === 0 ? 0 : pages.add(-number));
     else if (frameOwner(domain.hypervisor, number) === domain.id) {
       if (frames.has(number)) names.set(number, gfn);
-      addPage(gfn, pages.add(frameAddress(mfn(number))));
+      addPage(gfn, pages.add(number));
     } else add(gfn, ...ownFrame(domain, number));
   }
 
@@ -122,12 +131,11 @@ export function saveMap(domain: Domain, frames: ReadonlySet<number>): SavedMap {
   for (const frame of frames) {
     if (names.has(frame)) continue;
     names.set(frame, LOOSE_FRAME + loose.length);
-    loose.push(pages.add(frameAddress(mfn(frame))));
+    loose.push(pages.add(frame));
   }
   return {
     runs: encodeRuns(runs),
     loose: new Uint8Array(Uint32Array.from(loose).buffer),
-    pages,
     nameOf: frame => names.get(frame) as number,
   };
 }

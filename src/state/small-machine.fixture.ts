@@ -12,6 +12,7 @@ import { writePhysical } from '../hypervisor/guest-physical.ts';
 import type { Domain } from '../hypervisor/hypervisor.ts';
 import { unpauseDomain } from '../hypervisor/life.ts';
 import { createMachineHost, TSC_KHZ } from '../hypervisor/machine-host.ts';
+import type { MemoryImage, SharedPages } from '../hypervisor/memory-image.ts';
 import { addressOfGfn, mapSpecial, mfnOfGfn, populateRange, takeReference } from '../hypervisor/p2m.ts';
 import { runOne } from '../hypervisor/scheduler.ts';
 import { GFN_NONE } from '../hypervisor/state.ts';
@@ -19,9 +20,10 @@ import { setSingleshot } from '../hypervisor/time.ts';
 import { readAsset } from '../platform/node/files.ts';
 import { createNodePlatform } from '../platform/node/platform.ts';
 import { createSimulatedPlatform } from '../platform/sim/platform.ts';
-import { openSaved, type SavedFile, writeSaved } from './file.ts';
-import { readDomainRecord, restoreDomain } from './restore-domain.ts';
-import { type SavedDomain, type ServiceFrames, saveDomain } from './save-domain.ts';
+import { openSaved, type SavedState, writeSaved } from './file.ts';
+import { recordsByType } from './format.ts';
+import { type Records, readDomainRecord, restoreDomain } from './restore-domain.ts';
+import { forkDomain, type SavedDomain, type ServiceFrames, saveDomain } from './save-domain.ts';
 
 const PAGES = 48;
 const CODE = 0x1000;
@@ -31,7 +33,7 @@ const SLICE = 1000;
 
 let modules: { runtime: WebAssembly.Module; interpreter: WebAssembly.Module } | undefined;
 
-function createHost(startNs: number, saved?: SavedFile) {
+function createHost(startNs: number, pages?: SavedState['pages']) {
   modules ??= {
     runtime: new WebAssembly.Module(readAsset('runtime.wasm')),
     interpreter: new WebAssembly.Module(readAsset('interpreter.wasm')),
@@ -46,7 +48,7 @@ function createHost(startNs: number, saved?: SavedFile) {
     guestBytes: 2 << 20,
     vcpus: 2,
     translates: false,
-    ...(saved && { pages: saved.pages }),
+    pages,
   });
 }
 
@@ -55,6 +57,8 @@ export interface SmallMachine {
   /** Run so many slices. */
   run(slices: number): void;
   save(): SavedDomain;
+  /** A clone of what it is now. */
+  fork(): { readonly clone: SmallMachine; readonly image: MemoryImage };
   /** What the program can see of itself. */
   state(): { readonly eax: bigint; readonly ebx: bigint; readonly counter: number; readonly retired: bigint };
 }
@@ -63,6 +67,7 @@ function machineOf(
   host: ReturnType<typeof createHost>,
   domain: Domain,
   services: ServiceFrames,
+  owner?: SharedPages,
 ): SmallMachine {
   const [vcpu] = domain.vcpus;
   if (!vcpu) throw new Error('no vCPU');
@@ -72,6 +77,10 @@ function machineOf(
       for (let i = 0; i < slices; i++) runOne(host.hypervisor, SLICE);
     },
     save: () => saveDomain(domain, host.engine.runtime, services),
+    fork() {
+      const { records, image } = forkDomain(domain, host.engine.runtime, services, owner);
+      return { clone: restore(recordsByType(records), image.count, image, image), image };
+    },
     state: () => ({
       eax: vcpu.block.gpr.get(0),
       ebx: vcpu.block.gpr.get(3),
@@ -110,11 +119,20 @@ export function createSmallMachine(): SmallMachine {
 /** @throws DomusError */
 export function restoreSmallMachine(path: string): SmallMachine {
   const saved = openSaved(path);
-  const host = createHost(readDomainRecord(saved.records).systemTimeNs, saved);
+  return restore(saved.records, saved.nrPages, saved.pages, saved);
+}
+
+function restore(
+  records: Records,
+  nrPages: number,
+  pages: SavedState['pages'],
+  owner: SharedPages,
+): SmallMachine {
+  const host = createHost(readDomainRecord(records).systemTimeNs, pages);
   const { hypervisor, processors, engine } = host;
-  const restored = restoreDomain(hypervisor, processors, engine.runtime, saved.records, saved.nrPages);
+  const restored = restoreDomain(hypervisor, processors, engine.runtime, records, nrPages);
   restored.begin();
-  return machineOf(host, restored.domain, restored.services);
+  return machineOf(host, restored.domain, restored.services, owner);
 }
 
 export const writeSmallMachine = (machine: SmallMachine, path: string): void => {

@@ -114,6 +114,8 @@ function createFakeMachine(
       breathe: async () => {},
     })),
     hold: () => Promise.reject(new Error('a fake guest has no state')),
+    fork: () => Promise.reject(new Error('a fake guest has no state')),
+    heldMs: 0,
     attachDisk: () => ({ resized() {}, detach: async () => {}, breathe: async () => {} }),
     start: onStart,
     async pause() {

@@ -12,7 +12,7 @@ import { cloneDisk, snapshotDisk } from '../disk/snapshot.ts';
 import { type DiskSpec, type NamedDisk, nameDisks } from './disk-spec.ts';
 import type { AttachedDisk, MachineDisk } from './machine.ts';
 import type { DiskFacts } from './machine-facts.ts';
-import { keepDisk } from './saved-disk.ts';
+import { type ForkedDisk, forkDisk, keepDisk } from './saved-disk.ts';
 import { parseSize } from './size.ts';
 
 /** Modules of a Debian kernel that drive our disks. */
@@ -102,6 +102,11 @@ export class GuestDisk {
   /** Keep what the disk holds now beside a saved machine, while the guest is held. */
   keep(savedPath: string, isDurable: boolean): Promise<DiskFacts> {
     return keepDisk(this.#machineDisk, savedPath, isDurable);
+  }
+
+  /** The same for clones, which are gone with this process. */
+  fork(runsFolder: string): Promise<ForkedDisk> {
+    return forkDisk(this.#machineDisk, runsFolder);
   }
 
   /** Take a file out of the chain while the guest goes on. */

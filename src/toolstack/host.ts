@@ -17,6 +17,7 @@ import type { Sockets } from '../platform/sockets.ts';
 import { abortable, createDeadline } from './abort.ts';
 import type { Phase } from './boot.ts';
 import { type InputSource, readAll } from './byte-io.ts';
+import { type CloneOptions, type Clones, cloneGuest } from './cloned-guest.ts';
 import { createConsoleLog } from './console-log.ts';
 import { GuestBuilder, type GuestPurpose, type GuestWorld } from './guest-builder.ts';
 import { type ImageRequest, Images } from './images.ts';
@@ -234,6 +235,16 @@ export class Host implements AsyncDisposable {
     const vm = await this.#restore(path, options, false);
     vm.start();
     return vm;
+  }
+
+  /**
+   * Copies of a guest as it is now, each running; they stay until they are destroyed. All or none.
+   * @throws DomusError E_SAVE_UNSUPPORTED, E_CLONE_COUNT, E_HOSTNAME, E_DISK_*
+   */
+  async clone(parent: VirtualMachine, options: CloneOptions = {}): Promise<Clones> {
+    const found = await cloneGuest(this.#world, parent, options, vm => this.#machines.delete(vm));
+    for (const vm of found.clones) this.#machines.add(vm);
+    return found;
   }
 
   async #restore(path: string, options: RestoreOptions, isThrowaway: boolean): Promise<VirtualMachine> {

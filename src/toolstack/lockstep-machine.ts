@@ -120,14 +120,9 @@ function lockstep(leader: XenMachine, second: XenMachine, keepTime: () => void):
       setVcpusOnline: unchangeable,
       setAffinity: unchangeable,
     },
-    hold: () =>
-      Promise.reject(
-        new DomusError(
-          'E_SAVE_UNSUPPORTED',
-          'two machines in lockstep cannot be saved',
-          'use another engine',
-        ),
-      ),
+    hold: cannotSave,
+    fork: cannotSave,
+    heldMs: 0,
     attachDisk() {
       throw new DomusError('E_LOCKSTEP', 'two machines in lockstep cannot have disks', 'leave them out');
     },
@@ -146,6 +141,11 @@ function unchangeable(): never {
     'use another engine',
   );
 }
+
+const cannotSave = () =>
+  Promise.reject(
+    new DomusError('E_SAVE_UNSUPPORTED', 'two machines in lockstep cannot be saved', 'use another engine'),
+  );
 
 /**
  * Input to both streams, output of the first; both are held back by what the listener promises. Input may come while the first

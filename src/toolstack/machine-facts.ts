@@ -42,8 +42,17 @@ const NR_CONSOLES_MAX = 10;
 const DISKS_MAX = 64;
 const COUNT_MAX = 2 ** 40;
 
-export const encodeFacts = (facts: MachineFacts): Uint8Array =>
-  new TextEncoder().encode(JSON.stringify({ domus: readPackageVersion(), ...facts }));
+export function encodeFacts({
+  memoryBytes,
+  vcpus,
+  nrConsoles,
+  disks,
+  network,
+  image,
+}: MachineFacts): Uint8Array {
+  const facts = { domus: readPackageVersion(), memoryBytes, vcpus, nrConsoles, disks, network, image };
+  return new TextEncoder().encode(JSON.stringify(facts));
+}
 
 type Fields = Readonly<Record<string, unknown>>;
 

@@ -10,8 +10,8 @@ import type { Disk } from '../disk/disk.ts';
 import type { KernelImage } from '../hypervisor/builder/domain-builder.ts';
 import type { Station } from '../net/frame.ts';
 import type { Platform } from '../platform/platform.ts';
-import type { SavedFile } from '../state/file.ts';
-import type { SavedDomain } from '../state/save-domain.ts';
+import type { SavedState } from '../state/file.ts';
+import type { ForkedDomain, SavedDomain } from '../state/save-domain.ts';
 import type { Engine } from './config.ts';
 import type { DomainControl } from './domain-control.ts';
 
@@ -85,6 +85,13 @@ export interface GuestMachine {
    * @throws DomusError E_SAVE_UNSUPPORTED, E_DESTROYED
    */
   hold<T>(task: (state: SavedDomain) => T, prepare?: () => Promise<void>): Promise<T>;
+  /**
+   * The same for clones in this process: memory is not looked at, but shared from now on; see hypervisor/memory-image.ts. What `task` is
+   * given it closes. @throws DomusError E_SAVE_UNSUPPORTED, E_DESTROYED
+   */
+  fork<T>(task: (state: ForkedDomain) => T, prepare?: () => Promise<void>): Promise<T>;
+  /** Milliseconds that it was held for the last time. */
+  readonly heldMs: number;
   /** Plug a disk into the running guest. */
   attachDisk(disk: MachineDisk): AttachedDisk;
   /** The disks of the configuration, in its order. */
@@ -152,7 +159,7 @@ export interface MachineConfig {
   readonly initrd?: Uint8Array;
   readonly commandLine: string;
   /** Go on from here instead of booting. The rest of the configuration must fit to it. Its machine closes it. */
-  readonly saved?: SavedFile;
+  readonly saved?: SavedState;
   /** What it can have at most. */
   readonly memoryBytes: number;
   readonly vcpus: number;
@@ -172,6 +179,8 @@ export interface MachineConfig {
   readonly engine: Engine;
   /** Hot code is translated on the thread that runs it, at once, and not on another one. */
   readonly translatesInPlace?: boolean;
+  /** Of a machine that goes on from a saved one: what says in its xenstore that it is another copy; 16 bytes. */
+  readonly generationId?: Uint8Array;
   /** Folder for translated code that is kept for later runs. */
   readonly regionsFolder?: string;
   readonly platform: Platform;

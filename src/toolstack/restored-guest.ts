@@ -1,6 +1,7 @@
 /** A guest that goes on from a saved machine instead of booting. */
 import { DomusError } from '../base/errors.ts';
-import { openSaved, type SavedFile } from '../state/file.ts';
+import type { Platform } from '../platform/platform.ts';
+import { openSaved, type SavedState } from '../state/file.ts';
 import { abortError } from './abort.ts';
 import type { Phase } from './boot.ts';
 import type { GuestPurpose, GuestWorld } from './guest-builder.ts';
@@ -24,7 +25,7 @@ export type RestoreOptions = Pick<
 
 /** A saved machine, and how its disks are opened. */
 export interface Restorable {
-  readonly saved: SavedFile;
+  readonly saved: SavedState;
   readonly facts: MachineFacts;
   openDisks(): Promise<OpenedDisk[]>;
 }
@@ -81,7 +82,7 @@ export async function goOn(
         'leave out --engine',
       );
     }
-    const { commandLine, nrConsoles, connect } = restoredPlan(saved, platform, purpose.isThrowaway);
+    const { commandLine, nrConsoles, connect } = restoredPlan(saved, facts, platform, purpose.isThrowaway);
     disks = await openDisks();
     network = await openNetwork(world, platform, facts, options);
     const machineDisks = disks.map(({ machineDisk }) => machineDisk);
@@ -93,6 +94,7 @@ export async function goOn(
       networks: network ? [network.interface] : [],
       disks: machineDisks,
       regionsFolder: regionsFolder(),
+      generationId: randomOf(platform, 16),
       platform,
       trace,
       gdbPort,
@@ -127,6 +129,12 @@ export async function goOn(
     await network?.close();
     throw error;
   }
+}
+
+function randomOf({ entropy }: Platform, count: number): Uint8Array {
+  const bytes = new Uint8Array(count);
+  entropy.fill(bytes);
+  return bytes;
 }
 
 async function openNetwork(

@@ -15,7 +15,7 @@ import { cloneDisk, snapshotDisk } from '../disk/snapshot.ts';
 import { VhdImage } from '../disk/vhd/image.ts';
 import { volatileHost } from '../disk/volatile.ts';
 import { throwawayChild } from '../image/rootfs/root-disk.ts';
-import { joinPath, linkOrCopy, removeFile } from '../platform/node/cache-folder.ts';
+import { joinPath, linkOrCopy, makeScratchFolder, removeFile } from '../platform/node/cache-folder.ts';
 import { toHex } from '../platform/node/text-codecs.ts';
 import { openSaved } from '../state/file.ts';
 import { damaged } from '../state/format.ts';
@@ -35,13 +35,7 @@ export async function keepDisk(
   savedPath: string,
   isDurable: boolean,
 ): Promise<DiskFacts> {
-  if (disk.format !== 'vhd') {
-    throw new DomusError(
-      'E_SAVE_UNSUPPORTED',
-      `a guest whose disk ${name} is ${disk.format} cannot be saved: only a VHD can be kept as it is while the guest goes on`,
-      'make it one: domus vhd convert',
-    );
-  }
+  checkFormat(name, disk);
   const host = nodeDiskHost();
   const file = `${nameOf(savedPath)}.${name}-${toHex(randomBytes(host, 4))}.vhd`;
   const path = joinPath(folderOf(savedPath), file);
@@ -50,8 +44,45 @@ export async function keepDisk(
   return { device: name, file, isReadOnly: disk.isReadOnly, queueDepth, limits };
 }
 
+/** @throws DomusError E_SAVE_UNSUPPORTED */
+function checkFormat(name: string, { format }: Disk): void {
+  if (format === 'vhd') return;
+  throw new DomusError(
+    'E_SAVE_UNSUPPORTED',
+    `a guest whose disk ${name} is ${format} cannot be saved: only a VHD can be kept as it is while the guest goes on`,
+    'make it one: domus vhd convert',
+  );
+}
+
+/** What a clone's disk is made of. */
+export interface ForkedDisk {
+  readonly facts: Omit<DiskFacts, 'file'>;
+  readonly path: string;
+  /** Call when no more clones are made. */
+  readonly remove?: () => Promise<void>;
+}
+
+/** As `keepDisk`, for clones: nothing has to outlive this process. @throws DomusError E_SAVE_UNSUPPORTED, E_DISK_* */
+export async function forkDisk(
+  { name, disk, queueDepth, limits, isThrowaway }: MachineDisk,
+  runsFolder: string,
+): Promise<ForkedDisk> {
+  checkFormat(name, disk);
+  const facts = { device: name, isReadOnly: disk.isReadOnly, queueDepth, limits };
+  if (isThrowaway) return { facts, path: await throwawayBase(disk) };
+  const folder = await makeScratchFolder(runsFolder);
+  const path = joinPath(folder, `${name}.vhd`);
+  try {
+    await cloneDisk(volatileHost(nodeDiskHost()), disk, path);
+    return { facts, path, remove: () => removeFile(folder) };
+  } catch (error) {
+    await removeFile(folder);
+    throw error;
+  }
+}
+
 /** A file that holds what the disk holds now, and lies where the disk does. */
-export async function throwawayBase(disk: Disk): Promise<string> {
+async function throwawayBase(disk: Disk): Promise<string> {
   const [top, below] = disk.layers;
   const isUnwritten = top instanceof VhdImage && top.nrBlocksUsed === 0;
   if (isUnwritten && below instanceof VhdImage && below.isHidden && below.sizeBytes === disk.sizeBytes)

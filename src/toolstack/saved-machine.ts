@@ -6,11 +6,11 @@ import { openAgentChannel } from '../image/guest-agent/agent-channel.ts';
 import { type AgentState, decodeAgentState, encodeAgentState } from '../image/guest-agent/agent-state.ts';
 import { RESUME_SEED_BYTES } from '../image/guest-agent/frames.ts';
 import type { Platform } from '../platform/platform.ts';
-import { type SavedFile, writeSaved } from '../state/file.ts';
+import { type SavedState, writeSaved } from '../state/file.ts';
 import { damaged, RecordType, type SavedRecord } from '../state/format.ts';
 import type { SavedDomain } from '../state/save-domain.ts';
 import type { BootPlan } from './boot.ts';
-import { encodeFacts, factsOf, type MachineFacts } from './machine-facts.ts';
+import { encodeFacts, type MachineFacts } from './machine-facts.ts';
 
 /** @throws DomusError E_SAVE_FILE */
 export function writeMachine(
@@ -32,13 +32,13 @@ export function machineRecords(facts: MachineFacts, agent: AgentState | undefine
 
 /** In a boot plan's place: nothing is booted, and the agent is there already. */
 export function restoredPlan(
-  saved: Pick<SavedFile, 'records'>,
+  { records }: Pick<SavedState, 'records'>,
+  { nrConsoles }: MachineFacts,
   platform: Platform,
   isThrowaway: boolean,
 ): BootPlan {
-  const { nrConsoles } = factsOf(saved);
   const plan: BootPlan = { commandLine: '', nrConsoles };
-  const [record] = saved.records.get(RecordType.agent) ?? [];
+  const [record] = records.get(RecordType.agent) ?? [];
   if (!record) return plan;
   const state = decodeAgentState(record);
   return {

@@ -6,7 +6,10 @@
  */
 import { DomusError } from '../base/errors.ts';
 import type { ImageConfig } from '../image/config.ts';
+import { encodeAgentState } from '../image/guest-agent/agent-state.ts';
 import type { Platform } from '../platform/platform.ts';
+import { RecordType, type SavedRecord } from '../state/format.ts';
+import type { ForkedDomain } from '../state/save-domain.ts';
 import { abortable } from './abort.ts';
 import type { BootPlan, CommandSpec, GuestAgent, Phase, RunningCommand, TerminalSize } from './boot.ts';
 import { feed, type InputSource, type Output, type OutputTarget, openOutput } from './byte-io.ts';
@@ -26,9 +29,9 @@ import type {
   MachineStatus,
   Shutdown,
 } from './machine.ts';
-import type { DiskFacts, MachineShape } from './machine-facts.ts';
+import type { DiskFacts, MachineFacts, MachineShape } from './machine-facts.ts';
 import { networkFacts, type VirtualNetwork } from './network.ts';
-import { keptDisksOf, removeKeptDisks } from './saved-disk.ts';
+import { type ForkedDisk, keptDisksOf, removeKeptDisks } from './saved-disk.ts';
 import { writeMachine } from './saved-machine.ts';
 
 /** How a command runs, whoever takes its output. */
@@ -107,6 +110,16 @@ export interface VirtualMachineOptions {
   readonly image?: ImageConfig | undefined;
   /** Takes away what only this guest needed, when nothing uses it any more. */
   readonly cleanUp?: (() => Promise<void>) | undefined;
+}
+
+export interface ForkedGuest {
+  /** The caller closes its image. */
+  readonly domain: ForkedDomain;
+  readonly agent: readonly SavedRecord[];
+  /** But for the disks. */
+  readonly facts: MachineFacts;
+  readonly disks: readonly ForkedDisk[];
+  readonly heldMs: number;
 }
 
 export class VirtualMachine implements AsyncDisposable {
@@ -359,6 +372,39 @@ export class VirtualMachine implements AsyncDisposable {
       throw error;
     }
     await removeKeptDisks(before, path);
+  }
+
+  /** Whether there is an agent that can be given commands now. */
+  get takesCommands(): boolean {
+    return this.#agent !== undefined;
+  }
+
+  /**
+   * The state of now, for clones in this process. The guest goes on and has not noticed; its memory is not copied.
+   * @param runsFolder where disks are put that are gone with the clones
+   * @throws DomusError E_SAVE_UNSUPPORTED, E_DISK_*, E_DESTROYED
+   */
+  async fork(runsFolder: string): Promise<ForkedGuest> {
+    const network = this.network && networkFacts(this.network);
+    const disks: ForkedDisk[] = [];
+    const machine = this.#machine;
+    try {
+      const { domain, agent } = await machine.fork(
+        domain => {
+          const state = this.#agent?.state?.();
+          const agent = state ? [{ type: RecordType.agent, payload: encodeAgentState(state) }] : [];
+          return { domain, agent };
+        },
+        async () => {
+          for (const disk of this.#disks.values()) disks.push(await disk.fork(runsFolder));
+        },
+      );
+      const facts = { ...this.shape, disks: [], network, image: this.#image };
+      return { domain, agent, facts, disks, heldMs: machine.heldMs };
+    } catch (error) {
+      for (const { remove } of disks) await remove?.();
+      throw error;
+    }
   }
 
   /** Hash of memory and registers; equal for equal deterministic runs. */

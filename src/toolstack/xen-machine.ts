@@ -30,13 +30,20 @@ import type { Domain } from '../hypervisor/hypervisor.ts';
 import { crashReason, domainCrash, pauseDomain, shutdownCode, unpauseDomain } from '../hypervisor/life.ts';
 import { createMachineHost, type MachineHost, TSC_KHZ } from '../hypervisor/machine-host.ts';
 import { mfnOfGfn, takeReference } from '../hypervisor/p2m.ts';
+import type { PageFile } from '../hypervisor/page-file.ts';
 import { type Pcpus, startPcpus } from '../hypervisor/pcpus.ts';
 import { runOne } from '../hypervisor/scheduler.ts';
 import type { Station } from '../net/frame.ts';
-import { damaged, RecordType } from '../state/format.ts';
+import { damaged, RecordType, type SavedRecord } from '../state/format.ts';
 import { type Records, readDomainRecord, recordOf, restoreDomain } from '../state/restore-domain.ts';
-import { type SavedDomain, type ServiceFrames, saveDomain } from '../state/save-domain.ts';
-import { writeDomainTree } from '../xenstore/domain-tree.ts';
+import {
+  type ForkedDomain,
+  forkDomain,
+  type SavedDomain,
+  type ServiceFrames,
+  saveDomain,
+} from '../state/save-domain.ts';
+import { writeDomainTree, writeGenerationId } from '../xenstore/domain-tree.ts';
 import { createXenstored, type Xenstored } from '../xenstore/xenstored.ts';
 import { createDomainControl, type DomainControl } from './domain-control.ts';
 import { engineModules } from './engine-modules.ts';
@@ -88,7 +95,12 @@ const isParallel = (config: MachineConfig): boolean =>
   config.vcpus > 1 &&
   !config.platform.isDeterministic &&
   config.gdbPort === undefined &&
-  config.trace === undefined;
+  config.trace === undefined &&
+  pagesFileOf(config) !== 'memory';
+
+/** What threads fill the memory of a restored domain from; an image in this thread's memory is of no use to others. */
+const pagesFileOf = ({ saved }: MachineConfig): PageFile | 'memory' | undefined =>
+  saved && ('read' in saved.pages ? 'memory' : saved.pages);
 
 /** A new domain, with the kernel at its beginning. */
 function buildDomain({ hypervisor, processors, engine }: MachineHost, config: MachineConfig): Domain {
@@ -171,6 +183,8 @@ export class XenMachine implements GuestMachine {
   #isRunning = false;
   #isPaused = false;
   #isDestroyed = false;
+  heldMs = 0;
+  #holding: Promise<void> = Promise.resolve();
   #hasFailed = false;
   /** The loop has ended for good. */
   #isAtRest = false;
@@ -382,6 +396,8 @@ export class XenMachine implements GuestMachine {
     this.#xenstored.restore(state, domid => (domid === this.#domain.id ? { memory, ...service } : undefined));
     const connection = this.#xenstored.connection(this.#domain.id);
     if (!connection) throw damaged('xenstore does not know the domain');
+    const { generationId } = this.#config;
+    if (generationId) writeGenerationId(this.#xenstored.client(), this.#domain.id, generationId);
   }
 
   #introduceToXenstore(consolePort: number): void {
@@ -463,7 +479,8 @@ export class XenMachine implements GuestMachine {
   start(): void {
     this.#isRunning = true;
     this.#isPaused = true;
-    if (isParallel(this.#config)) {
+    const pages = pagesFileOf(this.#config);
+    if (isParallel(this.#config) && pages !== 'memory') {
       const { platform } = this.#config;
       this.#pcpus = startPcpus({
         host: this.#host,
@@ -471,7 +488,7 @@ export class XenMachine implements GuestMachine {
         modules: engineModules(),
         policy: this.#policy,
         clock: platform.clock,
-        pages: this.#config.saved?.pages,
+        pages,
         makers: this.#making?.links ?? [],
         called: () => platform.pacer.wake(),
         failed: error => this.#fail(error),
@@ -631,7 +648,38 @@ export class XenMachine implements GuestMachine {
     begin();
   }
 
-  async hold<T>(task: (state: SavedDomain) => T, prepare?: () => Promise<void>): Promise<T> {
+  hold<T>(task: (state: SavedDomain) => T, prepare?: () => Promise<void>): Promise<T> {
+    return this.#held(() => {
+      const { pages, records } = saveDomain(this.#domain, this.#host.engine.runtime, this.#services);
+      return task({ pages, records: [...records, ...this.#ownRecords()] });
+    }, prepare);
+  }
+  fork<T>(task: (state: ForkedDomain) => T, prepare?: () => Promise<void>): Promise<T> {
+    return this.#held(() => {
+      const { saved } = this.#config;
+      const { image, records } = forkDomain(this.#domain, this.#host.engine.runtime, this.#services, saved);
+      return task({ image, records: [...records, ...this.#ownRecords()] });
+    }, prepare);
+  }
+  /** What there is besides the domain. */
+  #ownRecords(): SavedRecord[] {
+    const { entropy } = this.#config.platform;
+    const chance = entropy.state && { type: RecordType.chance, payload: entropy.state() };
+    return [{ type: RecordType.xenstore, payload: this.#xenstored.save() }, ...(chance ? [chance] : [])];
+  }
+  /** One after the other: each finds the guest running, or paused by its owner. */
+  async #held<T>(task: () => T, prepare?: () => Promise<void>): Promise<T> {
+    const before = this.#holding;
+    const own = Promise.withResolvers<void>();
+    this.#holding = own.promise;
+    await before;
+    try {
+      return await this.#holdNow(task, prepare);
+    } finally {
+      own.resolve();
+    }
+  }
+  async #holdNow<T>(task: () => T, prepare?: () => Promise<void>): Promise<T> {
     if (!this.#isRunning) throw new DomusError('E_DESTROYED', 'the guest does not run', 'start another one');
     if (this.#folderDevices.length > 0) {
       throw new DomusError(
@@ -642,23 +690,15 @@ export class XenMachine implements GuestMachine {
     }
     const wasPaused = this.#isPaused;
     await this.#halt();
+    const { clock } = this.#config.platform;
+    const startNs = clock.monotonicNs();
     try {
       await this.#quiesce();
       // Whatever comes in from outside meanwhile waits for the loop.
       await prepare?.();
-      const { hypervisor, engine } = this.#host;
-      const state = locked(hypervisor, () => saveDomain(this.#domain, engine.runtime, this.#services));
-      const { entropy } = this.#config.platform;
-      const chance = entropy.state && { type: RecordType.chance, payload: entropy.state() };
-      return task({
-        pages: state.pages,
-        records: [
-          ...state.records,
-          { type: RecordType.xenstore, payload: this.#xenstored.save() },
-          ...(chance ? [chance] : []),
-        ],
-      });
+      return locked(this.#host.hypervisor, task);
     } finally {
+      this.heldMs = (clock.monotonicNs() - startNs) / 1e6;
       if (!wasPaused) this.#goOn();
     }
   }

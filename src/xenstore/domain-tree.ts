@@ -70,6 +70,17 @@ export function writeDomainTree(xs: XenstoreClient, options: DomainTreeOptions):
   });
 }
 
+/**
+ * A number that no other copy of the domain has: whoever keeps secrets or names that must not be there twice watches it.
+ * Source: Xen docs/misc/xenstore-paths (`~/platform/generation-id`: two 64-bit numbers).
+ * @param id 16 bytes
+ */
+export function writeGenerationId(xs: XenstoreClient, domid: number, id: Uint8Array): void {
+  const view = new DataView(id.buffer, id.byteOffset, id.byteLength);
+  const text = `${view.getBigUint64(0, true)}:${view.getBigUint64(8, true)}`;
+  xs.write(`${domainPath(domid)}/platform/generation-id`, text);
+}
+
 /** What is left of a domain that is gone. */
 export function removeDomainTree(xs: XenstoreClient, domid: number): void {
   const vm = xs.read(`${domainPath(domid)}/vm`);

@@ -1,6 +1,7 @@
 /** All verbs, in the order of the help. */
 import type { Verb } from '../verb.ts';
 import { cache } from './cache.ts';
+import { clone } from './clone.ts';
 import { console } from './console.ts';
 import { cp } from './cp.ts';
 import { create } from './create.ts';
@@ -30,6 +31,6 @@ export const VERBS: readonly Verb[] = [
   ...[pause, unpause, shutdown, reboot, rename, sysrq],
   ...[vcpuList, vcpuSet, vcpuPin, memSet, memMax],
   ...[info, top, uptime, domid, domname, events, dmesg],
-  ...[save, restore, snapshot],
+  ...[save, restore, snapshot, clone],
   ...[image, vhd, doctor, cache, version, daemon],
 ];

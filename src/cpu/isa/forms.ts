@@ -116,7 +116,14 @@ export function semanticSize({ definition, size }: Form): number {
 }
 
 /** Tells tables apart: an interpreter generated from another one would run the wrong handlers. */
+let digest: number | undefined;
+
 export function formsDigest(): number {
+  digest ??= computeDigest();
+  return digest;
+}
+
+function computeDigest(): number {
   let hash = 0x811c9dc5;
   const add = (value: number): void => {
     hash = Math.imul(hash ^ value, 0x01000193);

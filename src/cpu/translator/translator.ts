@@ -69,6 +69,8 @@ export class Translator {
   readonly #requests: RequestRing;
   readonly #maker: RegionMaker | undefined;
   #nrInstalled = 0;
+  /** The maker was asked for something and not woken yet: that is a system call, so it is done once for many. */
+  #hasNews = false;
   /** Of modules that more may come of, by number. */
   readonly #instances = new Map<number, WebAssembly.Exports>();
   /** By record: how often it was hot since the maker was asked. */
@@ -106,7 +108,7 @@ export class Translator {
     if (isEntry !== ((target & CHAINED) !== 0)) return;
     if (!isEntry && coolJumps(this.#memory, cpu, target)) return;
     if (this.#maker) this.#maker.make([place]);
-    else if (this.#isNews(place) && this.#requests.offer(place)) this.#link?.wake();
+    else if (this.#isNews(place) && this.#requests.offer(place)) this.#hasNews = true;
   }
   /** Hot places go on being hot while the maker is busy; it is asked again only when it seems to have been in vain. */
   #isNews({ record }: HotPlace): boolean {
@@ -140,14 +142,13 @@ export class Translator {
   decoded(cpu: number, page: number, codePage: number, isFirst: boolean, run: DecodedRun): void {
     const known = this.#link?.known;
     if (!known) return;
-    let isNews = isFirst && this.#requests.offer(this.#place(Reason.page, cpu, 0, 0, codePage));
+    if (isFirst && this.#requests.offer(this.#place(Reason.page, cpu, 0, 0, codePage))) this.#hasNews = true;
     for (let i = 0; i < run.length; i++) {
       const offset = run.offsets[i] as number;
       if (!mayHavePlace(known, placeKey(this.#memory.u8, page, offset))) continue;
       const place = this.#place(Reason.known, cpu, run.records[i] as number, offset, codePage);
-      isNews = this.#requests.offer(place) || isNews;
+      if (this.#requests.offer(place)) this.#hasNews = true;
     }
-    if (isNews) this.#link?.wake();
   }
 
   /** Code page of a linear page, if the vCPU's execute TLB has it. */
@@ -159,10 +160,14 @@ export class Translator {
     return (u32[(entry + TlbEntry.offsets.addend) >>> 2] as number) - P.table;
   }
 
-  /** Put in what has arrived. To be called now and then between two slices of guest code. */
+  /** Wake the maker for what it was asked, and put in what has arrived. To be called now and then between two slices of guest code. */
   receive(): void {
     const link = this.#link;
     if (!link) return;
+    if (this.#hasNews) {
+      this.#hasNews = false;
+      link.wake();
+    }
     const posted = Atomics.load(this.#memory.u32, (this.#state + S.nrPosted) >>> 2);
     while (this.#nrInstalled !== posted) {
       const delivery = link.receive();

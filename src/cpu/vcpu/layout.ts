@@ -255,7 +255,8 @@ export const VCPU_BLOCK_BYTES = JUMP_TARGETS_OFFSET + JUMP_TARGETS * JumpTarget.
 
 /**
  * p2m entry: mfn in the low 20 bits, type above. An entry of 0 is not mapped (reads as all ones, writes vanish). A `paged` one is
- * RAM that has no frame yet: instead of the mfn it has the number of the page that it is filled with, 0 for zeros.
+ * RAM that has no frame yet: instead of the mfn it has the number of the page that it is filled with, 0 for zeros. A `frozen` one is
+ * RAM whose contents clones look at: before it is written to, the hypervisor keeps a copy for them.
  */
 export const P2m = {
   mfnMask: 0xfffff,
@@ -265,6 +266,7 @@ export const P2m = {
   readOnly: 2,
   mmio: 3,
   paged: 4,
+  frozen: 5,
 } as const;
 
 /** Width of guest-physical addresses (MAXPHYADDR); higher bits are reserved in page tables and CR3. */

@@ -6,6 +6,7 @@ import { DomusError } from '../../base/errors.ts';
 import type { LocalHandler, LocalReply, LocalRequest } from '../../platform/node/local-http.ts';
 import type { Phase } from '../boot.ts';
 import type { CommandOptions } from '../virtual-machine.ts';
+import { parseCloneRequest } from './clone-request.ts';
 import { attachConsole } from './console.ts';
 import { errorBody } from './errors.ts';
 import type { GuestEvent } from './event-log.ts';
@@ -119,6 +120,12 @@ async function saveGuest(call: Call): Promise<LocalReply> {
   const guest = guestOf(call);
   await call.options.guests.save(guest, path, ends === true);
   return json({ guest: guest.view });
+}
+
+async function cloneGuest(call: Call): Promise<LocalReply> {
+  const request = parseCloneRequest(await bodyOf(call));
+  const { guests, heldMs } = await call.options.guests.clone(guestOf(call), request);
+  return json({ guests: guests.map(({ view }) => view), heldMs });
 }
 
 async function createGuest(call: Call): Promise<LocalReply> {
@@ -289,6 +296,7 @@ export const ROUTES: readonly Route[] = [
   },
   { method: 'GET', path: '/v1/guests/{guest}/wait', answer: waitForGuest },
   { method: 'POST', path: '/v1/guests/{guest}/save', answer: saveGuest },
+  { method: 'POST', path: '/v1/guests/{guest}/clone', answer: cloneGuest },
   {
     method: 'GET',
     path: '/v1/guests/{guest}/logs',

@@ -15,6 +15,7 @@ import type { Phase, RunningCommand } from '../boot.ts';
 import { concatenate } from '../byte-io.ts';
 import type { CommandOptions } from '../virtual-machine.ts';
 import { FRAMES_PROTOCOL } from './api.ts';
+import type { CloneRequest } from './clone-request.ts';
 import { parseErrorBody } from './errors.ts';
 import type { GuestEvent } from './event-log.ts';
 import type { GuestAction, GuestChange } from './guest-change.ts';
@@ -82,6 +83,12 @@ async function* linesOf(answer: LocalAnswer): AsyncGenerator<unknown> {
   } catch (error) {
     throw gone(error);
   }
+}
+
+export interface Cloned {
+  readonly guests: readonly GuestView[];
+  /** For so many milliseconds their parent was held. */
+  readonly heldMs: number;
 }
 
 export class Daemon {
@@ -244,6 +251,11 @@ export class Daemon {
     await textOf(await this.#ask('DELETE', '/v1/events'));
   }
 
+  /** Settles when all of them run. */
+  async clone(name: string, request: CloneRequest): Promise<Cloned> {
+    const answer = await this.#ask('POST', guestPath(name, 'clone'), request);
+    return JSON.parse(await textOf(answer)) as Cloned;
+  }
   /** Settles when the guest no longer runs. */
   wait(name: string, signal?: AbortSignal): Promise<GuestView> {
     return this.#askGuest('GET', guestPath(name, 'wait'), signal);

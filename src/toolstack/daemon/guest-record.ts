@@ -18,6 +18,8 @@ export interface GuestRecord {
   readonly uuid?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly image?: string;
+  /** The guest that it is a clone of, by the name that it had then. */
+  readonly parent?: string;
   /** What runs in it; undefined for a guest with an initrd of its own. */
   readonly command?: readonly string[];
   readonly memoryBytes: number;

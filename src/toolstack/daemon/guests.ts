@@ -8,6 +8,7 @@ import { GuestFailure } from '../crash-report.ts';
 import type { Host } from '../host.ts';
 import type { Shutdown } from '../machine.ts';
 import type { VirtualMachine } from '../virtual-machine.ts';
+import { type CloneRequest, cloneNames, hostnameOf } from './clone-request.ts';
 import { EventLog } from './event-log.ts';
 import { applyChange, changeText, type GuestAction, type GuestChange, parsePcpus } from './guest-change.ts';
 import { GuestLog } from './guest-log.ts';
@@ -159,14 +160,7 @@ export class Guests {
   async create(request: GuestRequest, onPhase: (phase: Phase) => void, signal: AbortSignal): Promise<Guest> {
     const guest = await this.#admit(request);
     try {
-      await makeFolder(guest.folder);
-      await this.#update(guest, {});
-      const log = new GuestLog({
-        folder: guest.folder,
-        timers: this.#options.platform.timers,
-        now: () => this.#now(),
-      });
-      guest.log = log;
+      const log = await this.#openFolder(guest);
       this.events.add('created', guest.record);
       guest.vm = await this.#options.host.create({
         ...machineOptions(request),
@@ -187,6 +181,49 @@ export class Guests {
       return guest;
     } catch (error) {
       await this.#forget(guest);
+      throw error;
+    }
+  }
+
+  async #openFolder(guest: Guest): Promise<GuestLog> {
+    await makeFolder(guest.folder);
+    await this.#update(guest, {});
+    const { timers } = this.#options.platform;
+    guest.log = new GuestLog({ folder: guest.folder, timers, now: () => this.#now() });
+    return guest.log;
+  }
+
+  /**
+   * Copies of a running guest as it is now: all of them run when this settles, or none is left.
+   * @throws DomusError E_GUEST_ENDED, E_GUEST_EXISTS, E_SAVE_UNSUPPORTED, E_CLONE_COUNT, E_HOSTNAME
+   */
+  async clone(parent: Guest, request: CloneRequest): Promise<{ guests: readonly Guest[]; heldMs: number }> {
+    const vm = parent.running();
+    const { name: parentName, image, memoryBytes, vcpus } = parent.record;
+    const names = cloneNames(request, parentName, new Set(this.list().map(({ record }) => record.name)));
+    const guests: Guest[] = [];
+    try {
+      for (const name of names)
+        guests.push(
+          await this.#admit({ name, memory: memoryBytes, vcpus, ...(image !== undefined && { image }) }),
+        );
+      const logs = await Promise.all(guests.map(guest => this.#openFolder(guest)));
+      for (const { record } of guests) this.events.add('created', record, `clone of ${parentName}`);
+      const { clones, heldMs } = await this.#options.host.clone(vm, {
+        count: names.length,
+        hostname: i => hostnameOf(request, i),
+        restore: i => ({ console: chunk => logs[i]?.write('console', chunk) }),
+      });
+      for (const [i, guest] of guests.entries()) guest.vm = clones[i];
+      const change = { state: 'running', startedAt: this.#now(), parent: parentName } as const;
+      for (const guest of guests) {
+        await this.#update(guest, change);
+        this.events.add('started', guest.record);
+        this.#watch(guest, (guest.vm as VirtualMachine).stopped.then(endOf));
+      }
+      return { guests, heldMs };
+    } catch (error) {
+      for (const guest of guests) await this.#forget(guest);
       throw error;
     }
   }
@@ -212,6 +249,10 @@ export class Guests {
     if (signal.aborted) throw new DomusError('E_INTERRUPTED', 'nobody waits for the guest any more');
     await this.#update(guest, { state: 'running', startedAt: this.#now(), ...(command && { command }) });
     this.events.add('started', guest.record, request.isPaused ? 'paused' : undefined);
+    this.#watch(guest, end, isRemovedAtEnd);
+  }
+
+  #watch(guest: Guest, end: Promise<Partial<GuestRecord>>, isRemovedAtEnd = false): void {
     end
       .then(
         change => this.#finish(guest, { state: 'exited', ...change }),

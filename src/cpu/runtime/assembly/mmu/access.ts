@@ -28,7 +28,15 @@ import {
 import { mmioRead, mmioWrite } from '../host';
 import { isCanonical, isCode64, isLong, raise, raisePageFault } from '../state';
 import { AC, GP, SS } from '../x86';
-import { frameEntry, holdsCode, resolve, resolvedPage, resolvedType, resolvedWritable } from './physical';
+import {
+  frameEntry,
+  holdsCode,
+  resolve,
+  resolvedPage,
+  resolvedType,
+  resolvedWritable,
+  resolveForWrite,
+} from './physical';
 import {
   addendOf,
   checksAlignment,
@@ -64,7 +72,8 @@ export function translatePage(cpu: usize, va: u64, access: i32, tlbClass: i32): 
   }
   const failed = walk(cpu, va, access, tlbClass, true);
   if (failed !== 0) return raisePageFault(cpu, va, failed & ~WALK_FAILED);
-  resolve(cpu, walkPhysical);
+  if (access === WRITE) resolveForWrite(cpu, walkPhysical);
+  else resolve(cpu, walkPhysical);
   if (resolvedPage === 0) {
     pieceAddress = 0;
     pieceGpa = resolvedType === P2M_mmio ? walkPhysical : NOWHERE;
@@ -301,7 +310,8 @@ export function translate(cpu: usize, va: u64, access: i32, asSupervisor: i32): 
   const tlbClass = asSupervisor ? TLB_CLASS_supervisorAc : currentClass(cpu);
   if (isLong(cpu) && !isCanonical(va)) return 0;
   if (walk(cpu, va, access, tlbClass, false) !== 0) return 0;
-  resolve(cpu, walkPhysical);
+  if (access === WRITE) resolveForWrite(cpu, walkPhysical);
+  else resolve(cpu, walkPhysical);
   if (resolvedPage === 0 || (access === WRITE && !resolvedWritable())) return 0;
   return resolvedPage + ((va & 0xfff) as usize);
 }

@@ -1,13 +1,14 @@
 /**
  * Guest-physical memory: the p2m table of the domain turns a guest frame into a machine frame. A frame that is
  * not mapped reads as all ones and forgets what is written, a read-only one forgets too, a device's calls the host. RAM without a
- * frame gets one from the host when it is first looked at.
+ * frame gets one from the host when it is first looked at; frozen RAM is shown to the host before it is written to.
  */
 import {
   FRAME_ENTRY_BYTES,
   FRAME_ENTRY_flags,
   FRAME_FLAG_code,
   FRAME_TABLE_BASE,
+  P2M_frozen,
   P2M_mfnMask,
   P2M_mmio,
   P2M_paged,
@@ -35,13 +36,21 @@ export function resolve(cpu: usize, gpa: u64): void {
     entry = load<u32>(at);
   }
   resolvedType = entry >> P2M_typeShift;
-  if (resolvedType === 0 || resolvedType >= P2M_mmio) return;
+  if (resolvedType === 0 || resolvedType === P2M_mmio) return;
   resolvedPage = (entry & P2M_mfnMask) << 12;
 }
 
-/** Whether the page that `resolve` found takes writes. */
+/** Look it up for a write. */
+export function resolveForWrite(cpu: usize, gpa: u64): void {
+  resolve(cpu, gpa);
+  if (resolvedType !== P2M_frozen) return;
+  pageIn(cpu, (gpa >> 12) as u32);
+  resolve(cpu, gpa);
+}
+
+/** Whether the page that was found takes writes now. */
 export function resolvedWritable(): bool {
-  return resolvedPage !== 0 && resolvedType !== P2M_readOnly;
+  return resolvedPage !== 0 && resolvedType !== P2M_readOnly && resolvedType !== P2M_frozen;
 }
 
 export function frameEntry(mfn: u32): usize {

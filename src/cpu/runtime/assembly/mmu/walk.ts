@@ -31,7 +31,7 @@ import {
   PF_USER,
   PF_WRITE,
 } from '../x86';
-import { holdsCode, resolve, resolvedPage, resolvedWritable } from './physical';
+import { holdsCode, resolve, resolvedPage, resolvedWritable, resolveForWrite } from './physical';
 
 export const READ: i32 = 0;
 export const WRITE: i32 = 1;
@@ -164,6 +164,7 @@ function walkWide(
       }
       if (access === WRITE) wanted |= ENTRY_DIRTY;
     }
+    if (wanted !== entry && update) resolveForWrite(cpu, table);
     if (wanted !== entry && update && resolvedWritable()) {
       if (atomic.cmpxchg<u64>(address, entry, wanted) !== entry) continue;
       if (holdsCode(address)) invalidateCode(address >> 12, (address & 0xfff) as i32, 8);
@@ -207,6 +208,7 @@ function walkNarrow(cpu: usize, va: u64, access: i32, tlbClass: i32, update: boo
       }
       if (access === WRITE) wanted |= ENTRY_DIRTY as u32;
     }
+    if (wanted !== entry && update) resolveForWrite(cpu, table);
     if (wanted !== entry && update && resolvedWritable()) {
       if (atomic.cmpxchg<u32>(address, entry, wanted) !== entry) {
         // Somebody changed the entry: from the top, since `rights` already has the old one.

@@ -1,0 +1,51 @@
+/**
+ * Clones of a running guest: how long it is held, what each costs until it is made and until a command has run in it, and what memory it
+ * takes. `node bench/clones.ts [COUNT [ROUNDS]]`
+ */
+import { Host } from '../src/toolstack/index.ts';
+import { VirtualMachine } from '../src/toolstack/virtual-machine.ts';
+
+const COUNT = Number(process.argv[2] ?? 100);
+const ROUNDS = Number(process.argv[3] ?? 3);
+const IDLE_MS = 2000;
+
+const cpuMs = (): number => {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1000;
+};
+const residentMiB = (): number => process.memoryUsage.rss() / 2 ** 20;
+const show = (what: string, value: number, unit: string): void =>
+  console.log(`${what.padEnd(48)} ${value.toFixed(1).padStart(8)} ${unit}`);
+
+await using host = await Host.open();
+const parent = await host.create({ memory: '512M' });
+await parent.exec('echo before >/tmp/file');
+// When the first clone starts all have been made.
+let madeAt: number | undefined;
+const start = VirtualMachine.prototype.start;
+VirtualMachine.prototype.start = function () {
+  madeAt ??= cpuMs();
+  start.call(this);
+};
+for (let round = 0; round < ROUNDS; round++) {
+  madeAt = undefined;
+  await new Promise(resolve => setTimeout(resolve, IDLE_MS));
+  const [memory, cpu, wall] = [residentMiB(), cpuMs(), performance.now()];
+  const { clones, heldMs } = await host.clone(parent, { count: COUNT });
+  show('the parent was held', heldMs, 'ms');
+  show('a clone is made in', ((madeAt ?? 0) - cpu) / COUNT, 'ms of processor time');
+  const results = await Promise.all(clones.map(clone => clone.exec('cat /tmp/file')));
+  if (results.some(({ stdout }) => new TextDecoder().decode(stdout) !== 'before\n'))
+    throw new Error('a clone has another file');
+  show(`${COUNT} clones have run a command after`, performance.now() - wall, 'ms');
+  show('processor time of each until then', (cpuMs() - cpu) / COUNT, 'ms');
+  show('memory of each then', (residentMiB() - memory) / COUNT, 'MiB');
+  for (const clone of clones) await clone.destroy();
+  await new Promise(resolve => setTimeout(resolve, IDLE_MS));
+  const before = residentMiB();
+  const idle = (await host.clone(parent, { count: Math.min(COUNT, 10) })).clones;
+  await new Promise(resolve => setTimeout(resolve, IDLE_MS));
+  show('memory of an idle clone', (residentMiB() - before) / idle.length, 'MiB');
+  for (const clone of idle) await clone.destroy();
+}
+await parent.destroy();

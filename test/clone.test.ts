@@ -1,0 +1,139 @@
+/** Clones of running guests, as their owners see them: through the library and the command line, with a real kernel. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { DomusError } from '../src/base/errors.ts';
+import { createImage } from '../src/disk/create.ts';
+import { nodeDiskHost } from '../src/toolstack/disk-host.ts';
+import { Host } from '../src/toolstack/index.ts';
+import type { VirtualMachine } from '../src/toolstack/virtual-machine.ts';
+
+const isFull = process.env.DOMUS_TEST_FULL === '1';
+const folder = mkdtempSync(join(tmpdir(), 'domus-clone-'));
+const file = (name: string) => join(folder, name);
+
+let host: Host;
+let unavailable: string | undefined;
+before(async () => {
+  host = await Host.open();
+  try {
+    await host.run({ command: ['true'], isPrepared: true });
+  } catch (error) {
+    const isMissing = error instanceof DomusError && /^E_(NO_PACKAGE_CLIENT|PACKAGE_)/.test(error.code);
+    if (!isMissing) throw error;
+    unavailable = `no Debian kernel to be had: ${error.message}`;
+  }
+});
+after(async () => {
+  await host[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true });
+});
+const guest = (name: string, run: () => Promise<void>) =>
+  test(name, async t => {
+    if (unavailable !== undefined) t.skip(unavailable);
+    else await run();
+  });
+const said = async (vm: VirtualMachine, command: string): Promise<string> => {
+  const { stdout, stderr } = await vm.exec(command);
+  return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+};
+
+/** Writes a page of memory and a block of the disk over and over, each with a checksum of its own, and says how often. */
+const LOAD = `(i=0; while :; do i=$((i+1))
+  head -c 65536 /dev/urandom >/tmp/data; md5sum </tmp/data >/tmp/sum
+  dd if=/tmp/data of=/dev/xvda bs=64k seek=$((i%16)) conv=notrunc oflag=direct 2>/dev/null && echo $((i%16)) >/tmp/at
+done) & echo $! >/tmp/pid; while [ ! -s /tmp/at ]; do :; done`;
+/** Stopped wherever it is: the file before its checksum is written is the one case that differs. */
+const CHECK = `kill -STOP $(cat /tmp/pid); sleep 0.2; n=0
+  [ "$(md5sum </tmp/data)" = "$(cat /tmp/sum)" ] && { at=$(cat /tmp/at)
+    for at in $at $(((at+1)%16)); do [ "$(dd if=/dev/xvda bs=64k skip=$at count=1 iflag=direct 2>/dev/null | md5sum)" = "$(cat /tmp/sum)" ] && n=1; done
+    [ $n = 1 ] || echo "neither block is what was written"; }
+  echo checked; kill -CONT $(cat /tmp/pid)`;
+
+guest('a guest that works is cloned again and again; all go on, and clones of clones', async () => {
+  await createImage(nodeDiskHost(), file('data.vhd'), { format: 'vhd', sizeBytes: 8 << 20 });
+  await using vm = await host.create({ disks: [file('data.vhd')], memory: '96M' });
+  await said(vm, LOAD);
+  for (let round = 0; round < (isFull ? 30 : 1); round++) {
+    const { clones } = await host.clone(vm, { count: 2 });
+    const [first] = clones as [VirtualMachine];
+    const [grandchild] = (await host.clone(first)).clones as [VirtualMachine];
+    for (const each of [vm, ...clones, grandchild]) assert.equal(await said(each, CHECK), 'checked\n');
+    // Whoever others were made of goes first.
+    for (const each of [...clones, grandchild]) {
+      await each.destroy();
+      assert.equal(await said(grandchild.hasStopped ? vm : grandchild, 'echo on'), 'on\n');
+    }
+  }
+});
+
+guest('a clone has the state of that moment, and a name, address and random numbers of its own', async () => {
+  await using vm = await host.create({ network: 'nat', memory: '128M', vcpus: 2 });
+  await said(vm, 'echo before >/tmp/file; hostname parent');
+  const { clones, heldMs } = await host.clone(vm, { count: 3, hostname: i => (i < 2 ? `c${i}` : undefined) });
+  assert.ok(heldMs > 0);
+  await said(vm, 'echo after >/tmp/file');
+  const seen = new Set<string>();
+  for (const [i, each] of [...clones, vm].entries()) {
+    const [content, name, route, mac, chance] = (
+      await said(
+        each,
+        'cat /tmp/file; hostname; ip route | head -1; cat /sys/class/net/eth0/address; head -c 16 /dev/urandom | md5sum',
+      )
+    ).split('\n');
+    assert.equal(content, each === vm ? 'after' : 'before');
+    assert.equal(name, i < 2 ? `c${i}` : 'parent');
+    assert.match(String(route), /^default via 10\.0\.2\.2 /);
+    assert.equal(mac, each.network?.macText);
+    seen.add(String(mac)).add(String(chance));
+  }
+  assert.equal(seen.size, 8);
+  for (const each of clones) await each.destroy();
+});
+
+guest('clones that cannot be are refused, and the guest goes on', async () => {
+  await using vm = await host.create({ memory: '96M' });
+  await said(vm, 'true');
+  const isCode = (code: string) => (error: unknown) => error instanceof DomusError && error.code === code;
+  await assert.rejects(() => host.clone(vm, { count: 0 }), isCode('E_CLONE_COUNT'));
+  await assert.rejects(() => host.clone(vm, { hostname: () => 'a b; reboot' }), isCode('E_HOSTNAME'));
+  assert.equal(await said(vm, 'echo on'), 'on\n');
+  await vm.destroy();
+  await assert.rejects(() => host.clone(vm), isCode('E_DESTROYED'));
+});
+
+guest('clone, as it is typed', async () => {
+  const entry = fileURLToPath(new URL('../bin/domus.js', import.meta.url));
+  const env = { ...process.env, DOMUS_STATE: mkdtempSync(join(folder, 'state-')) };
+  const domus = (...args: string[]) =>
+    spawnSync(process.execPath, [entry, ...args], { env, encoding: 'utf8' });
+  const ok = (...args: string[]): string => {
+    const { stdout, stderr, status } = domus(...args);
+    assert.equal(status, 0, `${args.join(' ')}: ${stderr}`);
+    return stdout;
+  };
+  try {
+    ok('run', '-d', '-q', '-m', '128M', '--name', 'web', '--', 'sh', '-c', 'echo hi >/tmp/x; sleep 100000');
+    assert.equal(ok('clone', 'web', '--count', '2', '--hostname', 'node'), 'web-1\nweb-2\n');
+    assert.equal(ok('exec', 'web-2', 'sh', '-c', 'cat /tmp/x; hostname'), 'hi\nnode-2\n');
+    const { guests, heldMs } = JSON.parse(ok('clone', 'web-1', '--name', 'copy', '-o', 'json')) as {
+      guests: { name: string; parent: string; state: string }[];
+      heldMs: number;
+    };
+    assert.deepEqual(
+      guests.map(({ name, parent, state }) => ({ name, parent, state })),
+      [{ name: 'copy', parent: 'web-1', state: 'running' }],
+    );
+    assert.ok(heldMs > 0);
+    assert.match(domus('clone', 'web', '--name', 'copy').stderr, /there is a guest named copy already/);
+    assert.match(domus('clone', 'nobody').stderr, /there is no guest/);
+    ok('destroy', 'web', 'web-1');
+    assert.equal(ok('exec', 'copy', 'cat', '/tmp/x'), 'hi\n');
+  } finally {
+    ok('destroy', '--all');
+  }
+});
