@@ -208,6 +208,7 @@ export class XenMachine implements GuestMachine {
       this.#making = startMaking({
         runtime: engineModules().runtime,
         nrInstallers: nrThreads,
+        isLazy: saved !== undefined && !isShared,
         libraryFolder: config.regionsFolder,
         failed: error => this.#fail(error),
       });
@@ -217,7 +218,7 @@ export class XenMachine implements GuestMachine {
       modules: engineModules(),
       // Where pCPUs do it, this thread runs no guest code.
       translates: config.engine === 'translator' && !isShared,
-      ...(link && !isShared && { makerLink: makerLink(link) }),
+      ...(link && !isShared && { makerLink: makerLink(link, () => this.#making?.start()) }),
       platform,
       guestBytes: config.memoryBytes + EXTRA_FRAMES * PAGE,
       vcpus: config.vcpus,

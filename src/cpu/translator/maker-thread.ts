@@ -51,11 +51,13 @@ export interface LinkEnd {
   readonly known: PlaceFilter | undefined;
 }
 
-export function makerLink({ installer, port, doorbell, known }: LinkEnd): MakerLink {
+/** @param onHot called when places are asked for that are hot */
+export function makerLink({ installer, port, doorbell, known }: LinkEnd, onHot = () => {}): MakerLink {
   return {
     installer,
     known,
-    wake() {
+    wake(areHot) {
+      if (areHot) onHot();
       Atomics.add(doorbell, 0, 1);
       Atomics.notify(doorbell, 0);
     },
@@ -69,12 +71,16 @@ export interface Making {
   readonly links: readonly LinkEnd[];
   /** The machine's memory is ready for it. */
   begin(memory: MachineMemory): void;
+  /** There is something to do: the thread starts, if it has not. */
+  start(): void;
   /** No thread runs the machine's code any more. */
   end(): Promise<void>;
 }
 
 interface Running {
-  readonly thread: Thread;
+  /** Undefined until somebody has something to do for it. */
+  thread: Thread | undefined;
+  start(): void;
   readonly doorbell: Int32Array<SharedArrayBuffer>;
   readonly control: Port;
   readonly known: PlaceFilter | undefined;
@@ -92,19 +98,22 @@ function start(libraryFolder: string | undefined): Running {
   const failed = new Map<number, (error: unknown) => void>();
   const parting = new Map<number, () => void>();
   const begin: MakerStart = { doorbell, control: far, libraryFolder, known };
-  const thread = startThread(
-    new URL('./thread.ts', import.meta.url),
-    begin,
-    {
-      message: message => parting.get((message as MakerReport).id)?.(),
-      failed: error => {
-        for (const tell of failed.values()) tell(error);
-        for (const resolve of parting.values()) resolve();
+  const own: Running = { thread: undefined, start: startOnce, doorbell, control, known, failed, parting };
+  function startOnce(): void {
+    own.thread ??= startThread(
+      new URL('./thread.ts', import.meta.url),
+      begin,
+      {
+        message: message => parting.get((message as MakerReport).id)?.(),
+        failed: error => {
+          for (const tell of failed.values()) tell(error);
+          for (const resolve of parting.values()) resolve();
+        },
       },
-    },
-    { given: [far], isDaemon: true },
-  );
-  return { thread, doorbell, control, known, failed, parting };
+      { given: [far], isDaemon: true },
+    );
+  }
+  return own;
 }
 
 export interface MakingOptions {
@@ -113,13 +122,25 @@ export interface MakingOptions {
   readonly nrInstallers: number;
   /** Folder for regions that are kept for later runs. The first machine's counts for all. */
   readonly libraryFolder?: string | undefined;
+  /**
+   * The thread is left out until `Making.start` is called: a guest that goes on from a saved state for one short command has no hot
+   * code, and the thread costs more than the whole command.
+   */
+  readonly isLazy?: boolean;
   /** Called when the thread fails; the machine goes on without new regions. */
   failed(error: unknown): void;
 }
 
-export function startMaking({ runtime, nrInstallers, libraryFolder, failed }: MakingOptions): Making {
+export function startMaking({
+  runtime,
+  nrInstallers,
+  libraryFolder,
+  isLazy = false,
+  failed,
+}: MakingOptions): Making {
   running ??= start(libraryFolder);
   const own = running;
+  if (!isLazy) own.start();
   const { doorbell, control, known } = own;
   const id = nextId++;
   own.failed.set(id, failed);
@@ -135,18 +156,25 @@ export function startMaking({ runtime, nrInstallers, libraryFolder, failed }: Ma
       const installers = channels.map(([, far]) => far);
       tell({ kind: 'machine', id, memory: memory.wasm, runtime, installers }, installers);
     },
+    start: () => own.start(),
     async end() {
       own.failed.delete(id);
       const isLast = own.failed.size === 0;
       // What the thread remembers of machines goes with the last one.
       if (isLast) running = undefined;
+      const { thread } = own;
+      if (!thread) {
+        // Should it start for another machine, it learns of this one's beginning and end at once.
+        tell({ kind: 'gone', id });
+        return;
+      }
       await new Promise<void>(resolve => {
-        own.thread.keepAlive();
+        thread.keepAlive();
         own.parting.set(id, resolve);
         tell({ kind: 'gone', id });
       });
       own.parting.delete(id);
-      if (isLast) await own.thread.terminate();
+      if (isLast) await thread.terminate();
     },
   };
 }

@@ -38,8 +38,8 @@ export interface MakerLink {
   readonly installer: number;
   /** Where regions of earlier runs may begin; undefined when there is no library. */
   readonly known: PlaceFilter | undefined;
-  /** There are requests. */
-  wake(): void;
+  /** There are requests, places that are hot among them or not. */
+  wake(areHot: boolean): void;
   /** The next delivery; those that are counted in `TranslatorState.nrPosted` are there. */
   receive(): Delivery | undefined;
 }
@@ -71,6 +71,7 @@ export class Translator {
   #nrInstalled = 0;
   /** The maker was asked for something and not woken yet: that is a system call, so it is done once for many. */
   #hasNews = false;
+  #areHot = false;
   /** Of modules that more may come of, by number. */
   readonly #instances = new Map<number, WebAssembly.Exports>();
   /** By record: how often it was hot since the maker was asked. */
@@ -108,7 +109,10 @@ export class Translator {
     if (isEntry !== ((target & CHAINED) !== 0)) return;
     if (!isEntry && coolJumps(this.#memory, cpu, target)) return;
     if (this.#maker) this.#maker.make([place]);
-    else if (this.#isNews(place) && this.#requests.offer(place)) this.#hasNews = true;
+    else if (this.#isNews(place) && this.#requests.offer(place)) {
+      this.#hasNews = true;
+      this.#areHot = true;
+    }
   }
   /** Hot places go on being hot while the maker is busy; it is asked again only when it seems to have been in vain. */
   #isNews({ record }: HotPlace): boolean {
@@ -165,8 +169,9 @@ export class Translator {
     const link = this.#link;
     if (!link) return;
     if (this.#hasNews) {
+      link.wake(this.#areHot);
       this.#hasNews = false;
-      link.wake();
+      this.#areHot = false;
     }
     const posted = Atomics.load(this.#memory.u32, (this.#state + S.nrPosted) >>> 2);
     while (this.#nrInstalled !== posted) {
