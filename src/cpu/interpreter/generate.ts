@@ -207,7 +207,7 @@ function generateLoop(functions: Functions, enter: Callee, handlerType: number):
           });
           // jump: 64-bit code, target in `target`
           probe(code, cpu, target, found => {
-            noteTarget(code, cpu, record, target);
+            noteTarget(code, cpu, code.let(w.wrap(w.add(ripOfRecord(), csBase()))), target);
             code.set(record, found);
             countJump(code, cpu, record, functions);
             code.br(dispatch);

@@ -17,7 +17,9 @@ import {
 } from '../vcpu/layout.ts';
 import type { CodeCache } from './code-cache.ts';
 import { type Instruction, readInstruction } from './instruction.ts';
-import type { CodeView } from './instruction-graph.ts';
+import type { CodeView, Target } from './instruction-graph.ts';
+import { BlockCount, Extent, RegionPage, RegionRecord, regionPageOffset } from './layout.ts';
+import type { Counts } from './profile.ts';
 import { displaced, PAGE, type Place } from './region.ts';
 import type { HotPlace } from './requests.ts';
 import { traitsOf } from './traits.ts';
@@ -36,6 +38,8 @@ export class DecodedCode implements CodeView {
   readonly #place: HotPlace;
   /** What the pages' counts of changes were before anything of them was read. */
   readonly changes = new Map<number, number>();
+  /** By code page and offset. */
+  readonly #counts = new Map<number, ReadonlyMap<number, Counts>>();
 
   constructor(memory: MachineMemory, cache: CodeCache, place: HotPlace) {
     this.#memory = memory;
@@ -81,17 +85,54 @@ export class DecodedCode implements CodeView {
     return isPossible ? instruction : undefined;
   }
 
-  targets({ record }: Instruction): Place[] {
+  targets({ page, offset }: Place): Target[] {
     const { u32, view } = this.#memory;
-    const places: Place[] = [];
+    const from = Number(BigInt.asUintN(32, this.#place.linear + BigInt(page * PAGE + offset)));
+    const targets: Target[] = [];
     const first = this.#place.cpu + JUMP_TARGETS_OFFSET;
     for (let entry = first; entry < first + JUMP_TARGETS * JumpTarget.size; entry += JumpTarget.size) {
-      if (u32[entry >>> 2] !== record) continue;
+      if (u32[(entry + JumpTarget.offsets.from) >>> 2] !== from) continue;
+      const count = u32[(entry + JumpTarget.offsets.count) >>> 2] as number;
       const distance = view.getBigUint64(entry + JumpTarget.offsets.target, true) - this.#place.linear;
-      if (distance > -NEAR && distance < NEAR)
-        places.push(displaced({ page: 0, offset: 0 }, Number(distance)));
+      if (count === 0 || distance <= -NEAR || distance >= NEAR) continue;
+      targets.push({ place: displaced({ page: 0, offset: 0 }, Number(distance)), count });
     }
-    return places.slice(0, TARGETS_MAX);
+    return targets.sort((a, b) => b.count - a.count).slice(0, TARGETS_MAX);
+  }
+
+  counts(codePage: number, offset: number): Counts | undefined {
+    let places = this.#counts.get(codePage);
+    if (!places) {
+      places = this.#cache.lock.during(() => this.#counted(codePage));
+      this.#counts.set(codePage, places);
+    }
+    return places.get(offset);
+  }
+  /** What the regions with instructions of a page have counted there, by offset. */
+  #counted(codePage: number): Map<number, Map<number, number>> {
+    const { u32, view } = this.#memory;
+    const places = new Map<number, Map<number, number>>();
+    if (this.#cache.generation !== this.#place.generation) return places;
+    const regions = new Set<number>();
+    for (let at = u32[(codePage + P.extents) >>> 2] as number; at !== 0; ) {
+      const extent = Extent.at(view, at);
+      regions.add(extent.region);
+      at = extent.next;
+    }
+    for (const address of regions) {
+      const { counts, nrCounts, isOver } = RegionRecord.at(view, address);
+      if (isOver !== 0) continue;
+      for (let i = 0; i < nrCounts; i++) {
+        const { page, offset, count } = BlockCount.at(view, counts + i * BlockCount.size);
+        const own = RegionPage.at(view, address + regionPageOffset(page));
+        if (own.page !== codePage) continue;
+        const byRegion = places.get(offset) ?? new Map<number, number>();
+        // A function that was copied in is there several times.
+        byRegion.set(address, (byRegion.get(address) ?? 0) + count);
+        places.set(offset, byRegion);
+      }
+    }
+    return places;
   }
 
   wasTaken({ record }: Instruction): boolean {

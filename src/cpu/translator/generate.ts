@@ -12,6 +12,7 @@ import { invariant } from '../../base/errors.ts';
 import { Mode } from '../decode/mode.ts';
 import { CodePage, CodeRecord } from '../decode/record.ts';
 import { Outcome } from '../interpreter/emitter.ts';
+import { noteTarget } from '../interpreter/jump-targets.ts';
 import { probe } from '../interpreter/probe.ts';
 import { CHAINED } from '../interpreter/pseudo.ts';
 import { Vector } from '../isa/emitter.ts';
@@ -28,12 +29,20 @@ import { flowOf } from './dispatcher.ts';
 import { emitSemantics, type Site, TranslatorEmitter } from './emitter.ts';
 import { FlagTracker, type Tracked } from './flag-tracker.ts';
 import type { Instruction } from './instruction.ts';
-import { calledOffset, ENTRY_COUNT_OFFSET, ENTRY_REGION_OFFSET, regionPageOffset } from './layout.ts';
+import {
+  BlockCount,
+  calledOffset,
+  countOffset,
+  ENTRY_COUNT_OFFSET,
+  ENTRY_REGION_OFFSET,
+  regionPageOffset,
+} from './layout.ts';
 import { liveFlags } from './liveness.ts';
 import { perfectHash } from './perfect-hash.ts';
 import {
   type Block,
   calledInstructions,
+  countedBlocks,
   displaced,
   type Edge,
   PAGE,
@@ -88,6 +97,7 @@ class RegionGenerator implements Site {
   /** The region's pages, and the instructions that handlers run, in the order of what is behind the region's record. */
   readonly #pages: readonly number[];
   readonly #called: readonly Instruction[];
+  readonly #counted: readonly Block[];
 
   readonly cpu: Value;
   /** The region's record in machine memory: what differs from machine to machine is read from behind it. */
@@ -125,6 +135,7 @@ class RegionGenerator implements Site {
     this.#labels = region.blocks.map(() => ({}));
     this.#pages = [...region.codePages.keys()];
     this.#called = calledInstructions(region);
+    this.#counted = countedBlocks(region);
     this.cpu = code.parameter(0);
     this.#record = code.local('i32');
     this.#page = code.local('i64');
@@ -474,6 +485,7 @@ class RegionGenerator implements Site {
       return;
     }
     if (this.#isLoopHead(block)) this.#requireFuel(block, block.place);
+    this.#count(block);
     const count = block.instructions.length;
     code.set(this.#fuel, w.sub(this.#fuel, w.i32(count)));
     block.instructions.forEach((instruction, index) => {
@@ -498,6 +510,12 @@ class RegionGenerator implements Site {
     if (block.next) this.#edge(block, block.next);
     code.releaseLocals(this.#mark);
     this.#mark = outerMark;
+  }
+  #count(block: Block): void {
+    const index = this.#counted.indexOf(block);
+    if (index < 0) return;
+    const offset = countOffset(this.#pages.length, this.#called.length, index) + BlockCount.offsets.count;
+    this.#code.store(4, this.#record, w.add(w.load('i32', 4, this.#record, offset), w.i32(1)), offset);
   }
   /** Leave for `place`, which is where `block` is about to go on, when the fuel does not last from there to the next look. */
   #requireFuel(block: Block, place: Place): void {
@@ -631,6 +649,9 @@ class RegionGenerator implements Site {
         table.slots.map(slot => (slot === undefined ? undefined : () => goTo(targets[slot] as Edge))),
       );
     } else for (const edge of targets) goTo(edge);
+    if (this.#region.entriesToGrow !== undefined) {
+      noteTarget(code, this.cpu, code.let(w.wrap(this.#address(this.#place()))), target);
+    }
     this.#flags.toEpilogue();
     code.set(this.#slot, w.i32(0));
     code.set(this.#target, target);

@@ -1,11 +1,16 @@
 /**
- * Finds the instructions of a region, breadth first from where it begins. Only what has been decoded is followed, so code that
- * never ran costs nothing. Small functions are copied to where they are called; others are there once, and return to all calls.
+ * Finds the instructions of a region, from where it begins: breadth first, or, where blocks have been counted, what is executed
+ * most first. Only what has been decoded is followed, so code that never ran costs nothing. Small functions are copied to where
+ * they are called; others are there once, and return to all calls.
  */
 import type { Draft } from './dispatcher.ts';
+import { Frontier } from './frontier.ts';
 import { type Control, controlOf, type Instruction } from './instruction.ts';
+import { type Counts, sharesOf, together } from './profile.ts';
 import { type Block, displaced, type Edge, PAGE, type Place, reachesOver, samePlace } from './region.ts';
 
+/** What is executed less often than this, as a share of the entry's executions, is left out. */
+const COLD = 1 / 64;
 /** More pages than a region can be away from its entry's, in either direction: near branches reach 2 GiB. */
 const PAGES_MAX = 2 ** 21;
 
@@ -18,8 +23,16 @@ export interface CodeView {
   instruction(codePage: number, offset: number): Instruction | undefined;
   /** Has this conditional branch, within its page, ever been taken? */
   wasTaken(instruction: Instruction): boolean;
-  /** Where this computed jump or call, executed at a place, was seen to go. */
-  targets(instruction: Instruction): readonly Place[];
+  /** Where the computed jump, call or return at a place was seen to go, the likeliest first. */
+  targets(place: Place): readonly Target[];
+  /** How often a place was executed; undefined when no region counts there. */
+  counts(codePage: number, offset: number): Counts | undefined;
+}
+
+export interface Target {
+  readonly place: Place;
+  /** How often it was seen by whoever takes note of it: not by regions that have the target. */
+  readonly count: number;
 }
 
 export interface Limits {
@@ -30,6 +43,8 @@ export interface Limits {
   readonly copied: number;
   /** How often the region counts on being entered before it asks to be made anew within wider limits; undefined: never. */
   readonly entriesToGrow: number | undefined;
+  /** Go by what has been counted. */
+  readonly isWeighed: boolean;
 }
 
 /** A function that was copied in: where it returns to. */
@@ -45,6 +60,11 @@ interface Node {
   readonly call: Call | undefined;
   readonly instruction: Instruction;
   readonly control: Control;
+  /** How often it is executed, as a share of the entry's executions. */
+  weight: number;
+  /** Of the block that it is in. */
+  counts: Counts | undefined;
+  isFollowed: boolean;
   taken: Link | undefined;
   next: Link | undefined;
   targets: Link[];
@@ -57,7 +77,7 @@ interface Node {
 }
 interface Link {
   readonly place: Place;
-  readonly node: Node | undefined;
+  node: Node | undefined;
   readonly crosses: boolean;
 }
 
@@ -66,7 +86,9 @@ export class InstructionGraph {
   readonly #limits: Limits;
   readonly #nodes = new Map<number, Node>();
   readonly #contexts = new Map<Call | undefined, number>([[undefined, 0]]);
-  readonly #queue: Node[] = [];
+  readonly #frontier = new Frontier<Node>();
+  /** What was too cold to be followed when it was met. */
+  readonly #leftOut: { readonly from: Node; readonly link: Link; readonly call: Call | undefined }[] = [];
   /** Calls of functions that are in the region once. */
   readonly #sharedCalls: { readonly callee: Node; readonly returnPoint: Node }[] = [];
   readonly codePages = new Map<number, number>();
@@ -75,12 +97,16 @@ export class InstructionGraph {
     this.#view = view;
     this.#limits = limits;
   }
-  /** Breadth first, so that what is near the entry comes in before the limit is reached. */
   explore(start: Place): Node | undefined {
-    const entry = this.#node(start, undefined);
+    const entry = this.#node(start, undefined, 1);
     if (!entry) return undefined;
     entry.isLeader = true;
-    for (let i = 0; i < this.#queue.length; i++) this.#follow(this.#queue[i] as Node);
+    for (let node = this.#frontier.take(); node; node = this.#frontier.take()) {
+      if (node.isFollowed) continue;
+      node.isFollowed = true;
+      this.#follow(node);
+    }
+    this.#linkLeftOut();
     this.#linkReturns();
     return entry;
   }
@@ -93,11 +119,18 @@ export class InstructionGraph {
     }
     return (context * PAGES_MAX + place.page) * PAGE + place.offset;
   }
-  /** The node of an instruction, a new one if there is room. */
-  #node(place: Place, call: Call | undefined): Node | undefined {
+  /** The node of an instruction, a new one if there is room, which control comes to with that weight. */
+  #node(place: Place, call: Call | undefined, weight: number): Node | undefined {
     const key = this.#key(place, call);
     const known = this.#nodes.get(key);
-    if (known || this.#nodes.size >= this.#limits.instructions) return known;
+    if (known) {
+      if (this.#limits.isWeighed && !known.isFollowed) {
+        known.weight += weight;
+        this.#frontier.add(known, known.weight);
+      }
+      return known;
+    }
+    if (this.#nodes.size >= this.#limits.instructions || weight < COLD) return undefined;
     const codePage = this.#codePage(place.page);
     const instruction = this.#instruction(place);
     if (!instruction) return undefined;
@@ -112,6 +145,9 @@ export class InstructionGraph {
       call,
       instruction,
       control: controlOf(instruction.form),
+      weight,
+      counts: this.#counts(place),
+      isFollowed: false,
       taken: undefined,
       next: undefined,
       targets: [],
@@ -121,8 +157,20 @@ export class InstructionGraph {
       block: -1,
     };
     this.#nodes.set(key, node);
-    this.#queue.push(node);
+    this.#frontier.add(node, weight);
     return node;
+  }
+  #counts({ page, offset }: Place): Counts | undefined {
+    const codePage = this.#limits.isWeighed ? this.#codePage(page) : 0;
+    return codePage === 0 ? undefined : this.#view.counts(codePage, offset);
+  }
+  /** Which share of the node's executions goes on at each of these places. */
+  #shares(node: Node, to: readonly Target[]): number[] {
+    if (!this.#limits.isWeighed) return to.map(() => 1);
+    return sharesOf(
+      node.counts,
+      to.map(({ place, count }) => ({ counts: this.#counts(place), odds: count })),
+    );
   }
   #codePage(page: number): number {
     return this.codePages.get(page) ?? this.#view.codePage(page);
@@ -135,44 +183,76 @@ export class InstructionGraph {
   #follow(node: Node): void {
     const { instruction, control, place, call } = node;
     const behind = displaced(place, instruction.length);
-    const link = (to: Place, context: Call | undefined) => this.#link(node, to, context);
-    if (control === 'next' || control === 'conditional') node.next = link(behind, call);
-    if (control === 'conditional' || control === 'jump' || control === 'call') {
-      const target = displaced(behind, Number(BigInt.asIntN(32, instruction.immediate)));
-      if (control === 'jump') node.taken = link(target, call);
-      else if (control === 'conditional') {
-        const isCold = target.page === place.page && !this.#view.wasTaken(instruction);
-        node.taken = isCold ? { place: target, node: undefined, crosses: false } : link(target, call);
-      } else if (this.#isWorthCopying(target, call)) {
+    const link = (to: Place, context: Call | undefined, share = 1) => this.#link(node, to, context, share);
+    const target = () => displaced(behind, Number(BigInt.asIntN(32, instruction.immediate)));
+    if (control === 'next') {
+      node.next = link(behind, call);
+      const { node: next } = node.next;
+      if (next?.nrPredecessors === 1) next.counts = together(node.counts, next.counts);
+    }
+    if (control === 'jump') node.taken = link(target(), call);
+    if (control === 'conditional') {
+      const [next = 1, taken = 1] = this.#shares(
+        node,
+        [behind, target()].map(to => ({ place: to, count: 1 })),
+      );
+      const isCold = target().page === place.page && !this.#view.wasTaken(instruction);
+      node.next = link(behind, call, isCold ? 1 : next);
+      node.taken = isCold
+        ? { place: target(), node: undefined, crosses: false }
+        : link(target(), call, taken);
+    }
+    if (control === 'call') {
+      if (this.#isWorthCopying(target(), call)) {
         const depth = (call?.depth ?? 0) + 1;
-        node.taken = link(target, { caller: call, depth, function: target, returnsTo: behind });
+        node.taken = link(target(), { caller: call, depth, function: target(), returnsTo: behind });
       } else {
-        node.taken = link(target, undefined);
+        node.taken = link(target(), undefined);
         this.#returnsTo(node, behind, [node.taken]);
       }
     }
     if (control === 'indirect') {
       const isCall = instruction.form.definition.name === 'call';
-      for (const target of this.#view.targets(instruction)) {
-        const known = link(target, isCall ? undefined : call);
-        if (known.node) node.targets.push(known);
-      }
+      this.#linkTargets(node, isCall ? undefined : call);
       if (isCall) this.#returnsTo(node, behind, node.targets);
     }
-    if (control === 'return' && call) node.targets = [link(call.returnsTo, call.caller)];
+    if (control === 'return') {
+      if (call) node.targets = [link(call.returnsTo, call.caller)];
+      else if (this.#limits.isWeighed) this.#linkTargets(node, undefined);
+    }
     if (control !== 'next') {
       for (const edge of [node.taken, node.next, ...node.targets]) if (edge?.node) edge.node.isLeader = true;
     }
   }
-  #link(from: Node, place: Place, call: Call | undefined): Link {
-    const node = this.#node(place, call);
+  #linkTargets(node: Node, call: Call | undefined): void {
+    const targets = this.#view.targets(node.place);
+    const shares = this.#shares(node, targets);
+    targets.forEach(({ place }, i) => {
+      const link = this.#link(node, place, call, shares[i] as number);
+      if (link.node) node.targets.push(link);
+    });
+  }
+  #link(from: Node, place: Place, call: Call | undefined, share: number): Link {
+    const node = this.#node(place, call, from.weight * share);
     if (node) node.nrPredecessors += 1;
-    return { place, node, crosses: place.page !== from.place.page };
+    const link: Link = { place, node, crosses: place.page !== from.place.page };
+    if (!node) this.#leftOut.push({ from, link, call });
+    return link;
+  }
+  /** What seemed cold at first may have come in another way. */
+  #linkLeftOut(): void {
+    for (const { from, link, call } of this.#leftOut) {
+      const node = this.#nodes.get(this.#key(link.place, call));
+      if (!node) continue;
+      link.node = node;
+      node.nrPredecessors += 1;
+      if (from.control !== 'next') node.isLeader = true;
+    }
   }
 
   /** The place behind a call belongs to the region too: `callees` that are in it come back there. */
   #returnsTo(caller: Node, behind: Place, callees: readonly Link[]): void {
-    const point = this.#node(behind, caller.call);
+    const point = this.#node(behind, caller.call, caller.weight);
     if (!point) return;
     point.isLeader = true;
     caller.returnPoint = point;
@@ -219,7 +299,7 @@ export class InstructionGraph {
       for (const node of returnsOf(callee)) {
         for (const point of returnPoints) {
           if (!node.targets.some(known => known.node === point)) {
-            node.targets.push(this.#link(node, point.place, point.call));
+            node.targets.push(this.#link(node, point.place, point.call, 1));
           }
         }
       }

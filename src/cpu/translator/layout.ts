@@ -12,8 +12,8 @@ import { CodeRecord, RECORD_BYTES } from '../decode/record.ts';
 
 /**
  * A region. Around its record lie, in this order: its entries; the record; a `RegionPage` for each of its pages; copies of the
- * records of the instructions that handlers run; an `Extent` for each run of its bytes; and the bytes of all runs, if they are to be
- * compared. What differs from machine to machine the region's code reads from here, since it may come from another machine.
+ * records of the instructions that handlers run; a `BlockCount` for each block that is counted; an `Extent` for each run of its
+ * bytes; and the bytes of all runs, if they are to be compared. What differs from machine to machine the region's code reads from here, since it may come from another machine.
  */
 export const RegionRecord = struct('region_record', {
   /** Handler number of its entry records. */
@@ -39,6 +39,9 @@ export const RegionRecord = struct('region_record', {
   isSmall: u16,
   /** Handler number of the region whose place it took; 0: none. */
   replaced: u16,
+  /** Address of the first count. */
+  counts: u32,
+  nrCounts: u32,
 });
 export const RegionPage = struct('region_page', {
   /** Address of the code page. */
@@ -46,7 +49,7 @@ export const RegionPage = struct('region_page', {
   /** Its count of changes before its instructions were read, or `ANY_CHANGES`. */
   changes: u32,
 });
-const align16 = (n: number) => (n + 15) & ~15;
+export const align16 = (n: number) => (n + 15) & ~15;
 /** `RegionPage.changes` of a page whose instructions were not read. */
 export const ANY_CHANGES = 0xffff_ffff;
 /** Offset from a region's record to its page number `index`. */
@@ -54,6 +57,12 @@ export const regionPageOffset = (index: number): number => RegionRecord.size + i
 /** Offset from the record of a region with so many pages to the record of called instruction number `index`. */
 export const calledOffset = (nrPages: number, index: number): number =>
   align16(regionPageOffset(nrPages)) + index * RECORD_BYTES;
+
+/** How often a block was executed that begins at `offset` of the region's page number `page`. */
+export const BlockCount = struct('block_count', { page: u16, offset: u16, count: u32 });
+/** Offset from the record of a region with so many pages and called instructions to the count number `index`. */
+export const countOffset = (nrPages: number, nrCalled: number, index: number): number =>
+  calledOffset(nrPages, nrCalled) + index * BlockCount.size;
 
 /** Bytes `from` .. `to - 1` of the code page at `page` that a region was made of. */
 export const Extent = struct('extent', { next: u32, region: u32, page: u32, from: u16, to: u16 });

@@ -34,9 +34,15 @@ import { SlotPool } from './slots.ts';
 const P = CodePage.offsets;
 
 /** At first: soon there, and cheap. */
-const SMALL = { instructions: 120, callDepth: 2, copied: 24 };
+const SMALL = { instructions: 120, callDepth: 2, copied: 24, isWeighed: false };
 /** Of what is entered often: V8 needs milliseconds for it. */
-const LARGE: Limits = { instructions: 500, callDepth: 2, copied: 24, entriesToGrow: undefined };
+const LARGE: Limits = {
+  instructions: 500,
+  callDepth: 2,
+  copied: 24,
+  entriesToGrow: undefined,
+  isWeighed: true,
+};
 /** Regions that make way at a time when there is room for no more. */
 const RETIRED = 256;
 /** Places that wait for room: after a while others are hotter. */

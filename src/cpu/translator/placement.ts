@@ -7,7 +7,10 @@ import type { CodeCache } from './code-cache.ts';
 import { writeInstruction } from './instruction.ts';
 import {
   ANY_CHANGES,
+  align16,
+  BlockCount,
   calledOffset,
+  countOffset,
   ENTRY_BYTES,
   ENTRY_REGION_OFFSET,
   ENTRY_SLOT_OFFSET,
@@ -55,9 +58,10 @@ export class Placement {
    */
   write({ image, place, codePages, changes, code = NOTHING }: Placed, slot: number): number {
     const head = image.entries.length * ENTRY_BYTES;
-    const firstExtent = calledOffset(codePages.length, image.called.length);
+    const count = (index: number) => countOffset(codePages.length, image.called.length, index);
+    const firstExtent = align16(count(image.counted.length));
     const codeAt = firstExtent + image.runs.length * Extent.size;
-    const first = this.#cache.take(head + codeAt + ((code.length + 15) & ~15), place.generation);
+    const first = this.#cache.take(head + codeAt + align16(code.length), place.generation);
     if (first === 0) return 0;
     return this.#whileKept(place.generation, () => {
       const { u8, view } = this.#memory;
@@ -74,6 +78,8 @@ export class Placement {
       record.generation = place.generation;
       record.place = place.record;
       record.isSmall = image.grows ? 1 : 0;
+      record.counts = address + count(0);
+      record.nrCounts = image.counted.length;
       codePages.forEach((codePage, index) => {
         const page = RegionPage.at(view, address + regionPageOffset(index));
         page.page = codePage;
@@ -81,6 +87,11 @@ export class Placement {
       });
       image.called.forEach((instruction, index) => {
         writeInstruction(view, address + calledOffset(codePages.length, index), instruction);
+      });
+      image.counted.forEach(({ page, offset }, index) => {
+        const block = BlockCount.at(view, address + count(index));
+        block.page = page;
+        block.offset = offset;
       });
       image.runs.forEach(({ page, from, to }, index) => {
         const extent = Extent.at(view, address + firstExtent + index * Extent.size);

@@ -4,7 +4,15 @@
  */
 import { invariant } from '../../base/errors.ts';
 import type { Instruction } from './instruction.ts';
-import { calledInstructions, PAGE, type Place, type Region, reachesOver, samePlace } from './region.ts';
+import {
+  calledInstructions,
+  countedBlocks,
+  PAGE,
+  type Place,
+  type Region,
+  reachesOver,
+  samePlace,
+} from './region.ts';
 
 /** Bytes `from` .. `to - 1` of a page that the region was made of; `page` is a position in `RegionImage.pages`. */
 export interface Run {
@@ -28,6 +36,8 @@ export interface RegionImage {
   readonly entries: readonly EntryPoint[];
   /** Instructions that handlers run, by number. */
   readonly called: readonly Instruction[];
+  /** Where the blocks begin that are counted, by number; `page` is a position in `pages`. */
+  readonly counted: readonly Place[];
   readonly runs: readonly Run[];
   /** It counts its entries, and asks for a larger one. */
   readonly grows: boolean;
@@ -46,6 +56,10 @@ export function imageOf(region: Region, mode: number): RegionImage {
     // Of an instruction over two pages there are two records, which an entry cannot take the place of.
     entries: entries.filter(({ place, instruction }) => !reachesOver(place.offset, instruction.length)),
     called: calledInstructions(region),
+    counted: countedBlocks(region).map(({ place: { page, offset } }) => ({
+      page: pages.indexOf(page),
+      offset,
+    })),
     runs: runsOf(region, pages),
     grows: region.entriesToGrow !== undefined,
   };

@@ -65,6 +65,10 @@ export function formRegion(view: CodeView, offset: number, limits: Limits): Regi
 export const calledInstructions = ({ blocks }: Region): Instruction[] =>
   blocks.flatMap(({ instructions }) => instructions.filter(({ form }) => !traitsOf(form).isInline));
 
+/** The blocks that are counted, in a fixed order: those of a region that is to grow, so that it is known which way. */
+export const countedBlocks = ({ blocks, entriesToGrow }: Region): Block[] =>
+  entriesToGrow === undefined ? [] : blocks.filter(({ control }) => control !== 'dispatch');
+
 /** Blocks that may come next, the likeliest last. Those behind the dispatcher count as its successors, not as the edge's. */
 export function successors({ taken, next, targets }: Block): Edge[] {
   return [...targets, taken, next].filter(edge => edge?.block !== undefined) as Edge[];

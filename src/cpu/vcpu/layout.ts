@@ -240,15 +240,16 @@ export const TLB_JOURNAL_ENTRIES = 2048;
 /** How often jumps led to a record, u16 each, by a hash of its address: finds what is worth translating. */
 export const HEAT_OFFSET = TLB_JOURNAL_OFFSET + TLB_JOURNAL_ENTRIES * 2;
 export const HEAT_ENTRIES = 8192;
-/** Where a computed jump has led: a table of pairs by a hash of both (interpreter/jump-targets.ts). */
+/** Where a computed jump or a return has led: a table of pairs by a hash of both (interpreter/jump-targets.ts). */
 export const JumpTarget = struct('jump_target', {
-  /** The jump's record, 0 in entries that were never used. */
-  record: u32,
-  pad: u32,
+  /** The low half of the jump's linear address. */
+  from: u32,
+  /** How often, 0 in entries that were never used. */
+  count: u32,
   /** Linear address. */
   target: u64,
 });
-export const JUMP_TARGETS = 4096;
+export const JUMP_TARGETS = 16384;
 export const JUMP_TARGETS_OFFSET = HEAT_OFFSET + HEAT_ENTRIES * 2;
 /** Size of the whole block: state and tables, a multiple of the page size. */
 export const VCPU_BLOCK_BYTES = JUMP_TARGETS_OFFSET + JUMP_TARGETS * JumpTarget.size;

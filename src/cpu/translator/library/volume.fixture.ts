@@ -34,6 +34,7 @@ export const storedRegion = (key: number, number: number): StoredRegion => ({
       { number: 2, place: { page: -3, offset: 4000 }, instruction: instruction(true, 4000) },
     ],
     called: [instruction(true, 4000)],
+    counted: [{ page: 1, offset: 4000 }],
     runs: [
       { page: 0, from: 16, to: 19 },
       { page: 1, from: 4000, to: 4005 },

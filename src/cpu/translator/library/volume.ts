@@ -16,7 +16,7 @@ import type { RegionImage } from '../region-image.ts';
 
 /** "DOMR", and the version of what follows. */
 const MAGIC = 0x524d4f44;
-const FORMAT = 1;
+const FORMAT = 2;
 const DIGEST_BYTES = 32;
 
 export const VolumeHeader = struct('volume_header', {
@@ -134,6 +134,10 @@ function writeRegion(out: ByteWriter, { number, image, code }: StoredRegion): vo
   }
   out.unsigned(image.called.length);
   for (const instruction of image.called) out.bytes(recordOf(instruction));
+  out.unsigned(image.counted.length);
+  for (const { page, offset } of image.counted) {
+    for (const part of [page, offset]) out.unsigned(part);
+  }
   out.unsigned(image.runs.length);
   for (const { page, from, to } of image.runs) {
     for (const part of [page, from, to]) out.unsigned(part);
@@ -153,15 +157,17 @@ function readRegion(from: Reader, key: number): StoredRegion {
     instruction: instructionOf(from.bytes(RECORD_BYTES)),
   }));
   const called = list(() => instructionOf(from.bytes(RECORD_BYTES)));
+  const counted = list(() => ({ page: from.unsigned(), offset: from.unsigned() }));
   const runs = list(() => ({ page: from.unsigned(), from: from.unsigned(), to: from.unsigned() }));
   const code = from.bytes(from.unsigned()).slice();
   const isSound =
     entries.length > 0 &&
     entries.every(({ place }) => pages.includes(place.page) && place.offset < PAGE) &&
+    counted.every(({ page, offset }) => page < pages.length && offset < PAGE) &&
     runs.every(({ page, from, to }) => page < pages.length && from < to && to <= PAGE) &&
     runs.reduce((sum, { from, to }) => sum + to - from, 0) === code.length;
   if (!isSound) throw new RangeError('parts that do not fit together');
-  return { key, number, image: { mode, pages, entries, called, runs, grows }, code };
+  return { key, number, image: { mode, pages, entries, called, counted, runs, grows }, code };
 }
 
 const scratch = new Uint8Array(RECORD_BYTES);
