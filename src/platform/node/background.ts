@@ -4,8 +4,8 @@ import { setPriority } from 'node:os';
 
 /** How much: a thread that is asked for has three times the weight. */
 const NICE = 5;
-/** V8's own threads, which compile and collect garbage, as Linux shows them. */
-const V8_THREAD = 'node-V8Worker';
+/** V8's own threads, which compile and collect garbage, as Linux shows them: the name depends on Node's version. */
+const V8_THREAD = /V8Worker$/;
 
 /** This thread, and V8's own, from now on. Where the system cannot do that for threads, nothing happens. */
 export function giveWay(): void {
@@ -14,7 +14,7 @@ export function giveWay(): void {
     setPriority(0, NICE);
     for (const thread of readdirSync('/proc/self/task')) {
       const name = readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim();
-      if (name === V8_THREAD) setPriority(Number(thread), NICE);
+      if (V8_THREAD.test(name)) setPriority(Number(thread), NICE);
     }
   } catch {
     // Without /proc, or in a sandbox that forbids it, all threads are alike.
