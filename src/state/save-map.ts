@@ -99,15 +99,19 @@ export function saveMap(domain: Domain, frames: ReadonlySet<number>, pages: Page
   const { state } = domain;
   const names = new Map<number, number>([[0, NO_FRAME]]);
   const runs: Run[] = [];
+  let last: Run | undefined;
   const add = (gfn: number, kind: number, first: number): void => {
-    const last = runs.at(-1);
-    const goesOn =
+    if (
       last !== undefined &&
       last.gfn + last.count === gfn &&
       last.kind === kind &&
-      (kind === MapKind.zero || kind === MapKind.mmio || last.first + last.count === first);
-    if (goesOn) last.count += 1;
-    else runs.push({ gfn, kind, first, count: 1 });
+      (kind === MapKind.zero || kind === MapKind.mmio || last.first + last.count === first)
+    ) {
+      last.count += 1;
+      return;
+    }
+    last = { gfn, kind, first, count: 1 };
+    runs.push(last);
   };
   const addPage = (gfn: number, page: number): void =>
     page === 0 ? add(gfn, MapKind.zero, 0) : add(gfn, MapKind.pages, page);

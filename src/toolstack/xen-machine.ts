@@ -17,6 +17,7 @@ import { frameAddress, type Gfn, mfn } from '../base/brand.ts';
 import { DomusError, invariant } from '../base/errors.ts';
 import type { CpuEngine } from '../cpu/engine.ts';
 import { type Making, makerLink, startMaking } from '../cpu/translator/maker-thread.ts';
+import type { MakerLink } from '../cpu/translator/translator.ts';
 import { Exit } from '../cpu/vcpu/exit.ts';
 import { buildPvhDomain } from '../hypervisor/builder/domain-builder.ts';
 import { setPvhEntryState } from '../hypervisor/builder/entry-state.ts';
@@ -101,6 +102,13 @@ const isParallel = (config: MachineConfig): boolean =>
 /** What threads fill the memory of a restored domain from; an image in this thread's memory is of no use to others. */
 const pagesFileOf = ({ saved }: MachineConfig): PageFile | 'memory' | undefined =>
   saved && ('read' in saved.pages ? 'memory' : saved.pages);
+
+/** The maker's link of a machine whose vCPUs this thread runs. */
+function linkOf(making: Making, isLazy: boolean): MakerLink | undefined {
+  if (isLazy) return making.lazyLink;
+  const [link] = making.links;
+  return link && makerLink(link);
+}
 
 /** A new domain, with the kernel at its beginning. */
 function buildDomain({ hypervisor, processors, engine }: MachineHost, config: MachineConfig): Domain {
@@ -208,17 +216,16 @@ export class XenMachine implements GuestMachine {
       this.#making = startMaking({
         runtime: engineModules().runtime,
         nrInstallers: nrThreads,
-        isLazy: saved !== undefined && !isShared,
         libraryFolder: config.regionsFolder,
         failed: error => this.#fail(error),
       });
     }
-    const [link] = this.#making?.links ?? [];
+    const link = isShared ? undefined : this.#making && linkOf(this.#making, saved !== undefined);
     this.#host = createMachineHost({
       modules: engineModules(),
       // Where pCPUs do it, this thread runs no guest code.
       translates: config.engine === 'translator' && !isShared,
-      ...(link && !isShared && { makerLink: makerLink(link, () => this.#making?.start()) }),
+      ...(link && { makerLink: link }),
       platform,
       guestBytes: config.memoryBytes + EXTRA_FRAMES * PAGE,
       vcpus: config.vcpus,

@@ -51,28 +51,29 @@ export interface LinkEnd {
   readonly known: PlaceFilter | undefined;
 }
 
-/** @param onHot called when places are asked for that are hot */
-export function makerLink({ installer, port, doorbell, known }: LinkEnd, onHot = () => {}): MakerLink {
-  return {
-    installer,
-    known,
-    wake(areHot) {
-      if (areHot) onHot();
-      Atomics.add(doorbell, 0, 1);
-      Atomics.notify(doorbell, 0);
-    },
-    receive: () => receive(port) as Delivery | undefined,
-  };
+export const makerLink = ({ installer, port, doorbell, known }: LinkEnd): MakerLink => ({
+  installer,
+  known,
+  wake: () => ring(doorbell),
+  receive: () => receive(port) as Delivery | undefined,
+});
+
+function ring(doorbell: Int32Array<SharedArrayBuffer>): void {
+  Atomics.add(doorbell, 0, 1);
+  Atomics.notify(doorbell, 0);
 }
 
 /** A machine's share of the thread. */
 export interface Making {
   /** One for each thread that runs guest code. */
   readonly links: readonly LinkEnd[];
+  /**
+   * In place of the only one, where the maker is to hear of the machine only when a place in it is hot: a guest that goes on from a saved
+   * state for one short command has none, and the maker's thread costs more than the whole command.
+   */
+  readonly lazyLink: MakerLink;
   /** The machine's memory is ready for it. */
   begin(memory: MachineMemory): void;
-  /** There is something to do: the thread starts, if it has not. */
-  start(): void;
   /** No thread runs the machine's code any more. */
   end(): Promise<void>;
 }
@@ -122,59 +123,68 @@ export interface MakingOptions {
   readonly nrInstallers: number;
   /** Folder for regions that are kept for later runs. The first machine's counts for all. */
   readonly libraryFolder?: string | undefined;
-  /**
-   * The thread is left out until `Making.start` is called: a guest that goes on from a saved state for one short command has no hot
-   * code, and the thread costs more than the whole command.
-   */
-  readonly isLazy?: boolean;
   /** Called when the thread fails; the machine goes on without new regions. */
   failed(error: unknown): void;
 }
 
-export function startMaking({
-  runtime,
-  nrInstallers,
-  libraryFolder,
-  isLazy = false,
-  failed,
-}: MakingOptions): Making {
+export function startMaking({ runtime, nrInstallers, libraryFolder, failed }: MakingOptions): Making {
   running ??= start(libraryFolder);
   const own = running;
-  if (!isLazy) own.start();
   const { doorbell, control, known } = own;
   const id = nextId++;
   own.failed.set(id, failed);
   const tell = (message: MakerMessage, given: readonly Port[] = []) => {
     send(control, message, given);
-    Atomics.add(doorbell, 0, 1);
-    Atomics.notify(doorbell, 0);
+    ring(doorbell);
   };
-  const channels = Array.from({ length: nrInstallers }, () => createChannel());
+  let memory: WebAssembly.Memory | undefined;
+  let channels: [Port, Port][] | undefined;
+  let isKnown = false;
+  /** The maker hears of the machine as soon as that has a memory, and somebody wants regions for it. */
+  const introduce = (): void => {
+    if (isKnown || !memory || !channels) return;
+    isKnown = true;
+    const installers = channels.map(([, far]) => far);
+    tell({ kind: 'machine', id, memory, runtime, installers }, installers);
+  };
+  const connect = (): readonly (readonly [Port, Port])[] => {
+    channels ??= Array.from({ length: nrInstallers }, () => createChannel());
+    own.start();
+    introduce();
+    return channels;
+  };
   return {
-    links: channels.map(([port], installer) => ({ installer, port, doorbell, known })),
-    begin(memory) {
-      const installers = channels.map(([, far]) => far);
-      tell({ kind: 'machine', id, memory: memory.wasm, runtime, installers }, installers);
+    get links() {
+      return connect().map(([port], installer) => ({ installer, port, doorbell, known }));
     },
-    start: () => own.start(),
+    lazyLink: {
+      installer: 0,
+      known,
+      wake(areHot) {
+        if (areHot) connect();
+        if (isKnown) ring(doorbell);
+      },
+      receive: () => channels?.[0] && (receive(channels[0][0]) as Delivery | undefined),
+    },
+    begin({ wasm }) {
+      memory = wasm;
+      introduce();
+    },
     async end() {
       own.failed.delete(id);
       const isLast = own.failed.size === 0;
       // What the thread remembers of machines goes with the last one.
       if (isLast) running = undefined;
       const { thread } = own;
-      if (!thread) {
-        // Should it start for another machine, it learns of this one's beginning and end at once.
-        tell({ kind: 'gone', id });
-        return;
+      if (isKnown && thread) {
+        await new Promise<void>(resolve => {
+          thread.keepAlive();
+          own.parting.set(id, resolve);
+          tell({ kind: 'gone', id });
+        });
+        own.parting.delete(id);
       }
-      await new Promise<void>(resolve => {
-        thread.keepAlive();
-        own.parting.set(id, resolve);
-        tell({ kind: 'gone', id });
-      });
-      own.parting.delete(id);
-      if (isLast) await thread.terminate();
+      if (isLast) await thread?.terminate();
     },
   };
 }

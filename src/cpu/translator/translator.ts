@@ -109,7 +109,9 @@ export class Translator {
     if (isEntry !== ((target & CHAINED) !== 0)) return;
     if (!isEntry && coolJumps(this.#memory, cpu, target)) return;
     if (this.#maker) this.#maker.make([place]);
-    else if (this.#isNews(place) && this.#requests.offer(place)) {
+    else if (this.#isNews(place)) {
+      this.#requests.offer(place);
+      // Also where there was no room: a maker that has not started yet takes nothing.
       this.#hasNews = true;
       this.#areHot = true;
     }
