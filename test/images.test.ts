@@ -12,6 +12,7 @@ import { openImageCache } from '../src/image/cache.ts';
 import { obtainBusybox } from '../src/image/debian.ts';
 import { sampleImage, writeLayout } from '../src/image/oci/sample.fixture.ts';
 import { Host, type RunOptions } from '../src/toolstack/index.ts';
+import type { VirtualMachine } from '../src/toolstack/virtual-machine.ts';
 
 const TIMEOUT_MS = 600_000;
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -144,6 +145,48 @@ guest(
     );
   },
 );
+
+guest('what is saved of an image needs neither the guest nor what was saved before', async () => {
+  const layout = join(folder, 'saved');
+  writeLayout(
+    layout,
+    sampleImage(
+      [
+        [
+          { name: 'bin/busybox', data: busybox, mode: 0o755 },
+          { name: 'bin/sh', type: '2', link: 'busybox' },
+        ],
+      ],
+      { Env: ['PATH=/bin'] },
+    ),
+  );
+  const image = `oci:${layout}`;
+  built.push(image);
+  const write = (name: string) => `echo ${name} >/${name}; busybox sync`;
+  const listing = async (vm: VirtualMachine) =>
+    text((await vm.exec('busybox ls / | busybox grep file')).stdout);
+  const vm = await host.create({ image, network: 'none', memory: '128M' });
+  const first = join(folder, 'first.sav');
+  const second = join(folder, 'second.sav');
+  await vm.exec(write('file1'));
+  await vm.save(first, { isDurable: false });
+  await vm.exec(write('file2'));
+  const { clones } = await host.clone(vm);
+  const [clone] = clones as [VirtualMachine];
+  await clone.exec(write('file3'));
+  const [grandchild] = (await host.clone(clone)).clones as [VirtualMachine];
+  await vm.destroy();
+  await clone.destroy();
+  await grandchild.save(second, { isDurable: false });
+  await grandchild.exec(write('file4'));
+  assert.equal(await listing(grandchild), 'file1\nfile2\nfile3\nfile4\n');
+  await grandchild.destroy();
+  await using again = await host.restore(second);
+  rmSync(second);
+  assert.equal(await listing(again), 'file1\nfile2\nfile3\n');
+  await using old = await host.restore(first);
+  assert.equal(await listing(old), 'file1\n');
+});
 
 guest('a folder: its own disk beside others, and exit codes', async () => {
   const root = join(folder, 'root');

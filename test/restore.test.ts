@@ -137,7 +137,7 @@ guest(
       }
     }
     // What an earlier file of the name had beside it is gone with it.
-    assert.equal(readdirSync(folder).filter(name => name.startsWith('disk.sav.xvda')).length, 1);
+    assert.equal(readdirSync(folder).filter(name => name.startsWith('disk.sav.disks-')).length, 1);
   },
 );
 

@@ -99,9 +99,9 @@ export class GuestDisk {
     return cloneDisk(this.#host, this.#disk, path);
   }
 
-  /** Keep what the disk holds now beside a saved machine, while the guest is held. */
-  keep(savedPath: string, isDurable: boolean): Promise<DiskFacts> {
-    return keepDisk(this.#machineDisk, savedPath, isDurable);
+  /** Keep what the disk holds now in a folder, while the guest is held. */
+  keep(folder: string, isDurable: boolean): Promise<DiskFacts> {
+    return keepDisk(this.#machineDisk, folder, isDurable);
   }
 
   /** The same for clones, which are gone with this process. */

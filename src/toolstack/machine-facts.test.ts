@@ -13,13 +13,14 @@ const FACTS: MachineFacts = {
   disks: [
     {
       device: 'xvda',
-      file: 'warm.sav.xvda-0102.vhd',
+      file: 'base-010203040506.vhd',
       isReadOnly: false,
       queueDepth: 8,
       limits: { requestsPerSecond: 100, bytesPerSecond: undefined },
     },
     { device: 'xvdb', file: 'b.vhd', isReadOnly: true, queueDepth: undefined, limits: undefined },
   ],
+  disksFolder: 'warm.sav.disks-01020304',
   network: {
     mac: '00:16:3e:01:02:03',
     mtu: 1500,
@@ -46,6 +47,7 @@ test('facts are read as they were written, and those of the first version too', 
     vcpus: 1,
     nrConsoles: 2,
     disks: [],
+    disksFolder: undefined,
     network: undefined,
     image: undefined,
   });
@@ -62,6 +64,8 @@ test('facts name no file elsewhere, and nothing that no machine has', () => {
     { nrConsoles: 11 },
     { disks: [disk, disk] },
     { disks: {} },
+    { disksFolder: '../x.disks-01020304' },
+    { disksFolder: '/tmp' },
     { disks: [{ ...disk, device: 'sda/..' }] },
     { network: { ...FACTS.network, mac: 'x' } },
     { network: { ...FACTS.network, deny: 'all' } },

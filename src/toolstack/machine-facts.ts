@@ -17,7 +17,7 @@ import type { NetworkFacts } from './network.ts';
 export interface DiskFacts {
   /** As the guest calls it: `xvda`. */
   readonly device: string;
-  /** Name of the file beside the saved machine that holds what was on the disk. */
+  /** Name of the file in `disksFolder` that holds what was on the disk. */
   readonly file: string;
   readonly isReadOnly: boolean;
   readonly queueDepth?: number | undefined;
@@ -33,6 +33,8 @@ export interface MachineShape {
 
 export interface MachineFacts extends MachineShape {
   readonly disks: readonly DiskFacts[];
+  /** Name of a folder beside the saved machine. */
+  readonly disksFolder?: string | undefined;
   readonly network?: NetworkFacts | undefined;
   /** How commands are run in its root. */
   readonly image?: ImageConfig | undefined;
@@ -40,18 +42,14 @@ export interface MachineFacts extends MachineShape {
 
 const NR_CONSOLES_MAX = 10;
 const DISKS_MAX = 64;
+const DISKS_FOLDER = /^[^/]*\.disks-[0-9a-f]{8}$/;
 const COUNT_MAX = 2 ** 40;
 
-export function encodeFacts({
-  memoryBytes,
-  vcpus,
-  nrConsoles,
-  disks,
-  network,
-  image,
-}: MachineFacts): Uint8Array {
-  const facts = { domus: readPackageVersion(), memoryBytes, vcpus, nrConsoles, disks, network, image };
-  return new TextEncoder().encode(JSON.stringify(facts));
+export function encodeFacts(facts: MachineFacts): Uint8Array {
+  const { memoryBytes, vcpus, nrConsoles, disks, disksFolder, network, image } = facts;
+  const domus = readPackageVersion();
+  const written = { domus, memoryBytes, vcpus, nrConsoles, disks, disksFolder, network, image };
+  return new TextEncoder().encode(JSON.stringify(written));
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -146,7 +144,7 @@ export function factsOf({ records }: Pick<SavedFile, 'records'>): MachineFacts {
   } catch {
     refuse();
   }
-  const { memoryBytes, vcpus, nrConsoles, disks = [], network, image } = fieldsOf(value);
+  const { memoryBytes, vcpus, nrConsoles, disks = [], disksFolder, network, image } = fieldsOf(value);
   try {
     checkMemory(memoryBytes as number);
     checkVcpus(vcpus as number);
@@ -158,6 +156,10 @@ export function factsOf({ records }: Pick<SavedFile, 'records'>): MachineFacts {
     vcpus: vcpus as number,
     nrConsoles: numberOf(nrConsoles, 1, NR_CONSOLES_MAX),
     disks: disksOf(disks),
+    disksFolder: optional(disksFolder, folder => {
+      const name = textOf(folder);
+      return DISKS_FOLDER.test(name) ? name : refuse();
+    }),
     network: optional(network, networkOf),
     image: optional(image, imageOf),
   };

@@ -3,7 +3,7 @@
  * things that a boot depends on, in the cache; those that were used last stay.
  *
  *     prepared/<hash of all that the guest is made of>
- *     prepared/<the same>.xvda-<chance>.vhd   what was on its disk (saved-disk.ts)
+ *     prepared/<the same>.disks-<chance>/   what was on its disk (saved-disk.ts)
  */
 import { openImageCache } from '../image/cache.ts';
 import type { ImageConfig } from '../image/config.ts';
@@ -83,9 +83,8 @@ export async function makeRoomFor(path: string): Promise<void> {
 /** With what was on its disks. */
 export async function dropPrepared(path: string): Promise<void> {
   await removeFile(path);
-  const ownDisk = new RegExp(`^${nameOf(path)}\\..*\\.vhd$`);
   const folder = joinPath(path, '..');
-  for (const name of (await listFolder(folder)).filter(each => ownDisk.test(each)))
+  for (const name of (await listFolder(folder)).filter(each => each.startsWith(`${nameOf(path)}.`)))
     await removeFile(joinPath(folder, name));
 }
 

@@ -49,7 +49,7 @@ export async function restoreGuest(
     saved.close();
     throw error;
   }
-  const openDisks = () => openKeptDisks(facts.disks, path, runsFolder);
+  const openDisks = () => openKeptDisks(facts, path, runsFolder);
   return goOn(world, { saved, facts, openDisks }, options, purpose);
 }
 

@@ -1,10 +1,11 @@
 /**
- * What was on the disks of a saved guest, in files beside it:
+ * What was on the disks of a saved guest, in a folder beside it:
  *
- *     NAME                  the saved machine
- *     NAME.xvda-CHANCE.vhd  the disk at that moment; nobody writes to it any more
+ *     NAME                                the saved machine
+ *     NAME.disks-CHANCE/base-CHANCE.vhd   a disk at that moment, and what it builds on as far as it comes from the guest
  *
- * Whoever goes on from there has a child of it, which is thrown away with him.
+ * Whoever goes on from there has a child of it, which is thrown away with him. All bases of a disk lie in one folder, under the names that
+ * they had in the guest's own, so that each finds its parent there; they are second names of the same files.
  */
 import { vdevNumber } from '../backend/block/vdev.ts';
 import { DomusError } from '../base/errors.ts';
@@ -15,33 +16,49 @@ import { cloneDisk, snapshotDisk } from '../disk/snapshot.ts';
 import { VhdImage } from '../disk/vhd/image.ts';
 import { volatileHost } from '../disk/volatile.ts';
 import { throwawayChild } from '../image/rootfs/root-disk.ts';
-import { joinPath, linkOrCopy, makeScratchFolder, removeFile } from '../platform/node/cache-folder.ts';
+import {
+  joinPath,
+  linkOrCopy,
+  makeFolder,
+  makeScratchFolder,
+  removeFile,
+  tryLink,
+} from '../platform/node/cache-folder.ts';
 import { toHex } from '../platform/node/text-codecs.ts';
 import { openSaved } from '../state/file.ts';
 import { damaged } from '../state/format.ts';
 import { nodeDiskHost } from './disk-host.ts';
 import type { MachineDisk } from './machine.ts';
-import { type DiskFacts, factsOf } from './machine-facts.ts';
+import { type DiskFacts, factsOf, type MachineFacts } from './machine-facts.ts';
 
 const folderOf = (path: string): string => joinPath(path, '..');
 const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
 
+const BASE = /^base-[0-9a-f]{12}\.vhd$/;
+const isBase = (path: string): boolean => BASE.test(nameOf(path));
+const newBaseName = (): string => `base-${toHex(randomBytes(nodeDiskHost(), 6))}.vhd`;
+
+/** The name of a folder for the disks of a saved machine. */
+export const newDisksFolder = (savedPath: string): string =>
+  `${nameOf(savedPath)}.disks-${toHex(randomBytes(nodeDiskHost(), 4))}`;
+
 /**
- * Keep what a disk holds now. The guest must be held, so that nothing is under way; it goes on with the disk afterwards.
+ * Keep what a disk holds now in a folder. The guest must be held, so that nothing is under way; it goes on with the disk afterwards.
  * @throws DomusError E_SAVE_UNSUPPORTED, E_DISK_*
  */
 export async function keepDisk(
   { name, disk, queueDepth, limits, isThrowaway }: MachineDisk,
-  savedPath: string,
+  folder: string,
   isDurable: boolean,
 ): Promise<DiskFacts> {
   checkFormat(name, disk);
-  const host = nodeDiskHost();
-  const file = `${nameOf(savedPath)}.${name}-${toHex(randomBytes(host, 4))}.vhd`;
-  const path = joinPath(folderOf(savedPath), file);
-  if (isThrowaway) await linkOrCopy(await throwawayBase(disk), path, isDurable);
-  else await cloneDisk(isDurable ? host : volatileHost(host), disk, path);
-  return { device: name, file, isReadOnly: disk.isReadOnly, queueDepth, limits };
+  await makeFolder(folder);
+  const base = isThrowaway ? await throwawayBase(disk) : joinPath(folder, newBaseName());
+  if (isThrowaway) {
+    for (const { path } of disk.layers)
+      if (isBase(path)) await linkOrCopy(path, joinPath(folder, nameOf(path)), isDurable);
+  } else await cloneDisk(isDurable ? nodeDiskHost() : volatileHost(nodeDiskHost()), disk, base);
+  return { device: name, file: nameOf(base), isReadOnly: disk.isReadOnly, queueDepth, limits };
 }
 
 /** @throws DomusError E_SAVE_UNSUPPORTED */
@@ -71,7 +88,7 @@ export async function forkDisk(
   const facts = { device: name, isReadOnly: disk.isReadOnly, queueDepth, limits };
   if (isThrowaway) return { facts, path: await throwawayBase(disk) };
   const folder = await makeScratchFolder(runsFolder);
-  const path = joinPath(folder, `${name}.vhd`);
+  const path = joinPath(folder, newBaseName());
   try {
     await cloneDisk(volatileHost(nodeDiskHost()), disk, path);
     return { facts, path, remove: () => removeFile(folder) };
@@ -88,9 +105,18 @@ async function throwawayBase(disk: Disk): Promise<string> {
   if (isUnwritten && below instanceof VhdImage && below.isHidden && below.sizeBytes === disk.sizeBytes)
     return below.path;
   const host = volatileHost(nodeDiskHost());
-  const base = joinPath(folderOf(disk.path), `base-${toHex(randomBytes(host, 6))}.vhd`);
+  const base = joinPath(folderOf(disk.path), newBaseName());
   await snapshotDisk(host, disk, base);
   return base;
+}
+
+/** What a disk is made of gets a second name in the folder of its child, and so is there as long as that. */
+async function gather(root: Disk, folder: string): Promise<string> {
+  for (const { path } of root.layers) {
+    if (!isBase(path)) continue;
+    if (!(await tryLink(path, joinPath(folder, nameOf(path))))) return root.path;
+  }
+  return isBase(root.path) ? joinPath(folder, nameOf(root.path)) : root.path;
 }
 
 export interface OpenedDisk {
@@ -112,7 +138,7 @@ export async function openKeptDisk(
     const disk = await openDisk(nodeDiskHost(), basePath, { isReadOnly, format: 'vhd' });
     return { machineDisk: { ...known, disk }, remove: async () => {} };
   }
-  const child = await throwawayChild(nodeDiskHost(), basePath, runsFolder);
+  const child = await throwawayChild(nodeDiskHost(), basePath, runsFolder, gather);
   try {
     return {
       machineDisk: { ...known, disk: await child.open(), isThrowaway: true },
@@ -126,14 +152,16 @@ export async function openKeptDisk(
 
 /** All disks of a saved machine, or none. @throws DomusError E_DISK_*, E_SAVE_DAMAGED */
 export async function openKeptDisks(
-  disks: readonly DiskFacts[],
+  { disks, disksFolder = '' }: MachineFacts,
   savedPath: string,
   runsFolder: string,
 ): Promise<OpenedDisk[]> {
   const opened: OpenedDisk[] = [];
   try {
-    for (const facts of disks)
-      opened.push(await openKeptDisk(facts, joinPath(folderOf(savedPath), facts.file), runsFolder));
+    for (const facts of disks) {
+      const basePath = joinPath(folderOf(savedPath), disksFolder, facts.file);
+      opened.push(await openKeptDisk(facts, basePath, runsFolder));
+    }
     return opened;
   } catch (error) {
     await closeKeptDisks(opened);
@@ -149,23 +177,23 @@ export async function closeKeptDisks(opened: readonly OpenedDisk[]): Promise<voi
   }
 }
 
-/** Of the saved machine at `path`; none where there is none that can be read. */
-export function keptDisksOf(path: string): readonly DiskFacts[] {
+/** The folder of the disks of the saved machine at `path`; undefined where it has none, or is none that can be read. */
+export function disksFolderOf(path: string): string | undefined {
   try {
     const saved = openSaved(path);
     try {
-      return factsOf(saved).disks;
+      return factsOf(saved).disksFolder;
     } finally {
       saved.close();
     }
   } catch (error) {
-    if (error instanceof DomusError) return [];
+    if (error instanceof DomusError) return undefined;
     throw error;
   }
 }
 
-/** Take the files away that were kept for a saved machine of this name. Who runs from them keeps them open. */
-export async function removeKeptDisks(disks: readonly DiskFacts[], savedPath: string): Promise<void> {
-  const own = disks.filter(({ file }) => file.startsWith(`${nameOf(savedPath)}.`));
-  for (const { file } of own) await removeFile(joinPath(folderOf(savedPath), file));
+/** Take a folder away that was made for a saved machine of this name. Who runs from it has names of his own for what is in it. */
+export async function removeDisksFolder(folder: string | undefined, savedPath: string): Promise<void> {
+  if (!folder?.startsWith(`${nameOf(savedPath)}.disks-`)) return;
+  await removeFile(joinPath(folderOf(savedPath), folder));
 }

@@ -6,7 +6,7 @@ import { openSaved } from '../state/file.ts';
 import { checkName } from './daemon/guest-request.ts';
 import { openStateFolder } from './daemon/paths.ts';
 import { factsOf } from './machine-facts.ts';
-import { keptDisksOf, removeKeptDisks } from './saved-disk.ts';
+import { disksFolderOf, removeDisksFolder } from './saved-disk.ts';
 
 export interface Snapshot {
   readonly name: string;
@@ -79,7 +79,7 @@ export async function listSnapshots(stateFolder?: string): Promise<Snapshot[]> {
 export async function removeSnapshot(name: string, stateFolder?: string): Promise<void> {
   const path = joinPath(await folderOf(stateFolder), `${checkName(name)}${ENDING}`);
   if (!fileExists(path)) await findSnapshot(`${name}`, stateFolder);
-  const disks = keptDisksOf(path);
+  const disks = disksFolderOf(path);
   await removeFile(path);
-  await removeKeptDisks(disks, path);
+  await removeDisksFolder(disks, path);
 }

@@ -7,6 +7,7 @@
 import { DomusError } from '../base/errors.ts';
 import type { ImageConfig } from '../image/config.ts';
 import { encodeAgentState } from '../image/guest-agent/agent-state.ts';
+import { joinPath } from '../platform/node/cache-folder.ts';
 import type { Platform } from '../platform/platform.ts';
 import { RecordType, type SavedRecord } from '../state/format.ts';
 import type { ForkedDomain } from '../state/save-domain.ts';
@@ -31,7 +32,7 @@ import type {
 } from './machine.ts';
 import type { DiskFacts, MachineFacts, MachineShape } from './machine-facts.ts';
 import { networkFacts, type VirtualNetwork } from './network.ts';
-import { type ForkedDisk, keptDisksOf, removeKeptDisks } from './saved-disk.ts';
+import { disksFolderOf, type ForkedDisk, newDisksFolder, removeDisksFolder } from './saved-disk.ts';
 import { writeMachine } from './saved-machine.ts';
 
 /** How a command runs, whoever takes its output. */
@@ -355,23 +356,25 @@ export class VirtualMachine implements AsyncDisposable {
    */
   async save(path: string, { isDurable = true } = {}): Promise<void> {
     const network = this.network && networkFacts(this.network);
-    const before = keptDisksOf(path);
+    const before = disksFolderOf(path);
+    const disksFolder = this.#disks.size > 0 ? newDisksFolder(path) : undefined;
     const disks: DiskFacts[] = [];
     try {
       await this.#machine.hold(
         state => {
-          const facts = { ...this.shape, disks, network, image: this.#image };
+          const facts = { ...this.shape, disks, disksFolder, network, image: this.#image };
           writeMachine(path, facts, state, this.#agent?.state?.(), isDurable);
         },
         async () => {
-          for (const disk of this.#disks.values()) disks.push(await disk.keep(path, isDurable));
+          const folder = joinPath(path, '..', disksFolder ?? '');
+          for (const disk of this.#disks.values()) disks.push(await disk.keep(folder, isDurable));
         },
       );
     } catch (error) {
-      await removeKeptDisks(disks, path);
+      await removeDisksFolder(disksFolder, path);
       throw error;
     }
-    await removeKeptDisks(before, path);
+    await removeDisksFolder(before, path);
   }
 
   /** Whether there is an agent that can be given commands now. */

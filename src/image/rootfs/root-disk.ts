@@ -86,11 +86,15 @@ export interface ThrowawayDisk {
   remove(): Promise<void>;
 }
 
-/** @throws DomusError E_DISK_* when the root is missing or damaged */
+/**
+ * @param gather takes what the root is made of into the folder of the child, and returns where the root is then
+ * @throws DomusError E_DISK_* when the root is missing or damaged
+ */
 export async function throwawayChild(
   host: DiskHost,
   rootPath: string,
   scratchParent: string,
+  gather: (root: Disk, folder: string) => Promise<string> = async () => rootPath,
 ): Promise<ThrowawayDisk> {
   const quick = volatileHost(host);
   const folder = await makeScratchFolder(scratchParent);
@@ -103,6 +107,11 @@ export async function throwawayChild(
   try {
     // Open for as long as the child lives: nobody may take it away while the child is closed.
     root = await openDisk(quick, rootPath, { isReadOnly: true });
+    const gathered = await gather(root, folder);
+    if (gathered !== rootPath) {
+      await root.close();
+      root = await openDisk(quick, gathered, { isReadOnly: true });
+    }
     await cloneDisk(quick, root, path);
     return { open: () => openDisk(quick, path), remove };
   } catch (error) {

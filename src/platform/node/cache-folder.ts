@@ -135,14 +135,22 @@ export async function writeWhole(path: string, contents: Uint8Array | string, mo
   }
 }
 
-/** A second name for a file that nobody writes to any more; on another file system a copy. `to` must not exist. */
-export async function linkOrCopy(from: string, to: string, isDurable: boolean): Promise<void> {
+/** A second name for a file. False where that cannot be: it is on another file system. */
+export async function tryLink(from: string, to: string): Promise<boolean> {
   try {
     await link(from, to);
+    return true;
   } catch (error) {
-    if (!['EXDEV', 'EPERM', 'EMLINK'].includes((error as { code?: string }).code ?? '')) throw error;
-    await copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    if (CANNOT_LINK.has((error as { code?: string }).code ?? '')) return false;
+    throw error;
   }
+}
+const CANNOT_LINK: ReadonlySet<string> = new Set(['EXDEV', 'EPERM', 'EMLINK']);
+
+/** A second name for a file that nobody writes to any more, or a copy of it. `to` must not exist. */
+export async function linkOrCopy(from: string, to: string, isDurable: boolean): Promise<void> {
+  if (!(await tryLink(from, to)))
+    await copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
   if (!isDurable) return;
   const file = await open(to, 'r');
   try {
