@@ -71,6 +71,8 @@ export interface Platform {
   /** A pacer for a further run loop: one that two loops shared would wake only one of them. */
   newPacer?(): Pacer;
   readonly timers: Timers;
+  /** Processor time of this thread in nanoseconds, where that can be known: elapsed time counts what other programs take as well. */
+  threadTimeNs?(): number;
   /** Time and chance depend on the guest's own work only. */
   readonly isDeterministic: boolean;
 }

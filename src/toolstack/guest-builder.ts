@@ -10,7 +10,7 @@ import { createSimulatedPlatform } from '../platform/sim/platform.ts';
 import type { Sockets } from '../platform/sockets.ts';
 import { abortable, abortError } from './abort.ts';
 import type { BootPlan, BootRequest, Phase } from './boot.ts';
-import { checkSeed } from './config.ts';
+import { checkSeed, WEIGHT_DEFAULT } from './config.ts';
 import { nodeDiskHost } from './disk-host.ts';
 import { closeDisks, DISK_MODULES, openDisks } from './guest-disk.ts';
 import { closeFolders, FOLDER_MODULES, type GuestFolder, openFolders } from './guest-folder.ts';
@@ -27,6 +27,7 @@ import {
 import { NETWORK_MODULES, type SwitchRoom, VirtualNetwork } from './network.ts';
 import type { Parts } from './parts.ts';
 import { newRoot, openThrowawayRoot, ROOT_DEVICE, ROOT_MODULES, type RootDisk } from './root-disk.ts';
+import type { RunTurns, ScheduledTurn } from './run-turns.ts';
 import { type Incarnation, type RestartState, VirtualMachine } from './virtual-machine.ts';
 
 /** What all guests of a host share. */
@@ -36,6 +37,7 @@ export interface GuestWorld {
   readonly sockets: Sockets;
   readonly switches: SwitchRoom;
   readonly images: Images;
+  readonly turns: RunTurns;
   onPhase(phase: Phase): void;
 }
 
@@ -49,6 +51,19 @@ export interface GuestPurpose {
   onDestroyed(vm: VirtualMachine): void;
 }
 
+/** The guest's share of the host's thread; of one that runs on threads of its own, or in virtual time, there is none. */
+export function takeTurn(
+  { turns }: GuestWorld,
+  {
+    deterministic,
+    weight = WEIGHT_DEFAULT,
+    cap = 0,
+  }: Pick<MachineOptions, 'deterministic' | 'weight' | 'cap'>,
+  { pcpus }: CheckedOptions,
+): ScheduledTurn | undefined {
+  return deterministic || pcpus > 1 ? undefined : turns.join({ weight, cap });
+}
+
 interface Devices {
   readonly disks: readonly MachineDisk[];
   readonly folders: readonly GuestFolder[];
@@ -60,6 +75,7 @@ export class GuestBuilder {
   readonly #purpose: GuestPurpose;
   readonly #checked: CheckedOptions;
   readonly #platform: Platform;
+  readonly #turn: ScheduledTurn | undefined;
   #image: StoredImage | undefined;
   #network: VirtualNetwork | undefined;
   #root: RootDisk | undefined;
@@ -74,6 +90,7 @@ export class GuestBuilder {
     this.#platform = options.deterministic
       ? createSimulatedPlatform(checkSeed(options.deterministic.seed), platform)
       : { ...platform, pacer: platform.newPacer?.() ?? platform.pacer };
+    this.#turn = takeTurn(world, options, this.#checked);
   }
 
   /** A guest that is ready to start. What it has taken it gives back when it is destroyed. */
@@ -104,6 +121,7 @@ export class GuestBuilder {
       }
       return this.#takeOver(plan, first);
     } catch (error) {
+      this.#turn?.leave();
       await this.#network?.close();
       await this.#root?.remove();
       throw error;
@@ -119,6 +137,7 @@ export class GuestBuilder {
       onPhase: phase => this.#report(phase),
       console,
       onDestroyed: () => this.#purpose.onDestroyed(vm),
+      turn: this.#turn,
       network: this.#network,
       image: this.#image?.config,
       cleanUp: this.#root?.remove,
@@ -260,6 +279,7 @@ export class GuestBuilder {
       folders,
       regionsFolder: regionsFolder(),
       platform: this.#platform,
+      ...(this.#turn && { turn: this.#turn }),
       ...(this.#checked.engine === 'lockstep' && { twin: this.#twin(deterministic?.seed ?? 0) }),
       trace,
       gdbPort,

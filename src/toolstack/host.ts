@@ -27,6 +27,7 @@ import { SwitchRoom } from './network.ts';
 import type { Parts } from './parts.ts';
 import { dropPrepared, makeRoomFor, usePrepared } from './prepared.ts';
 import { type RestoreOptions, restoreGuest } from './restored-guest.ts';
+import { RunTurns } from './run-turns.ts';
 import type { ExecOptions, ExecResult, VirtualMachine } from './virtual-machine.ts';
 
 export interface HostOptions {
@@ -88,6 +89,7 @@ export class Host implements AsyncDisposable {
       sockets: options.sockets ?? nodeSockets,
       switches: this.switches,
       images: this.images,
+      turns: new RunTurns(platform),
       onPhase: options.onPhase ?? (() => {}),
     };
   }

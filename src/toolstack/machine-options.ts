@@ -107,6 +107,13 @@ export function checkOptions(options: MachineOptions): CheckedOptions {
   const nrVcpus = Math.max(vcpusOnline, checkVcpus(maxVcpus));
   checkWeight(weight);
   checkCap(cap, nrVcpus);
+  if (pcpus > 1 && (options.weight !== undefined || cap > 0)) {
+    throw new DomusError(
+      'E_SCHED_CREDIT',
+      'a guest that runs on threads of its own has no weight and no cap: the host system schedules it',
+      'leave out pcpus, or weight and cap',
+    );
+  }
   if (uuid !== undefined) checkUuid(uuid);
   return {
     memoryBytes: Math.max(memoryTargetBytes, bytesOf(maxMemory)),

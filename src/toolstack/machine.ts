@@ -14,6 +14,7 @@ import type { SavedState } from '../state/file.ts';
 import type { ForkedDomain, SavedDomain } from '../state/save-domain.ts';
 import type { Engine } from './config.ts';
 import type { DomainControl } from './domain-control.ts';
+import type { RunTurn } from './run-turns.ts';
 
 /** A listener that returns a promise holds its stream back until the promise settles. */
 export type ByteListener = (chunk: Uint8Array) => void | Promise<void>;
@@ -184,6 +185,8 @@ export interface MachineConfig {
   /** Folder for translated code that is kept for later runs. */
   readonly regionsFolder?: string;
   readonly platform: Platform;
+  /** The run loop's part of the thread, which it may share with others. */
+  readonly turn?: RunTurn;
   /** With engine `lockstep`: another platform that begins as `platform` does, for the second machine. */
   readonly twin?: TwinPlatform;
   readonly trace?: TraceRequest;

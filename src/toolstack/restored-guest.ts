@@ -5,11 +5,12 @@ import { openSaved, type SavedState } from '../state/file.ts';
 import { abortError } from './abort.ts';
 import type { Phase } from './boot.ts';
 import type { GuestPurpose, GuestWorld } from './guest-builder.ts';
-import { regionsFolder } from './guest-builder.ts';
+import { regionsFolder, takeTurn } from './guest-builder.ts';
 import type { GuestMachine } from './machine.ts';
 import { factsOf, type MachineFacts } from './machine-facts.ts';
 import { checkOptions, type MachineOptions } from './machine-options.ts';
 import { type NetworkOptions, VirtualNetwork } from './network.ts';
+import type { ScheduledTurn } from './run-turns.ts';
 import { closeKeptDisks, type OpenedDisk, openKeptDisks } from './saved-disk.ts';
 import { restoredPlan } from './saved-machine.ts';
 import { VirtualMachine } from './virtual-machine.ts';
@@ -17,7 +18,7 @@ import { VirtualMachine } from './virtual-machine.ts';
 /** What a restored machine may have otherwise than the one that was saved. */
 export type RestoreOptions = Pick<
   MachineOptions,
-  'pcpus' | 'engine' | 'trace' | 'gdbPort' | 'console' | 'onPhase' | 'signal'
+  'pcpus' | 'weight' | 'cap' | 'engine' | 'trace' | 'gdbPort' | 'console' | 'onPhase' | 'signal'
 > & {
   /** Of a guest with a NAT: what it may reach, and which ports lead to it. What the guest itself knows of it stays. */
   readonly networkRules?: Omit<NetworkOptions, 'mode' | 'mac' | 'mtu'> | undefined;
@@ -63,6 +64,7 @@ export async function goOn(
   const { signal, trace, gdbPort, console, pcpus, engine } = options;
   const platform = { ...world.platform, pacer: world.platform.newPacer?.() ?? world.platform.pacer };
   let machine: GuestMachine | undefined;
+  let turn: ScheduledTurn | undefined;
   let network: VirtualNetwork | undefined;
   let disks: readonly OpenedDisk[] = [];
   const cleanUp = async (): Promise<void> => {
@@ -72,7 +74,7 @@ export async function goOn(
     const checked = checkOptions({
       memory: facts.memoryBytes,
       vcpus: facts.vcpus,
-      ...(pcpus !== undefined && { pcpus }),
+      ...{ pcpus: pcpus ?? 1, weight: options.weight, cap: options.cap },
       ...(engine !== undefined && { engine }),
     });
     if (checked.engine === 'lockstep') {
@@ -86,6 +88,7 @@ export async function goOn(
     disks = await openDisks();
     network = await openNetwork(world, platform, facts, options);
     const machineDisks = disks.map(({ machineDisk }) => machineDisk);
+    turn = takeTurn(world, options, checked);
     machine = await world.parts.createMachine({
       ...checked,
       saved,
@@ -96,6 +99,7 @@ export async function goOn(
       regionsFolder: regionsFolder(),
       generationId: randomOf(platform, 16),
       platform,
+      ...(turn && { turn }),
       trace,
       gdbPort,
     });
@@ -111,6 +115,7 @@ export async function goOn(
           options.onPhase?.(phase);
         },
         console,
+        turn,
         network,
         image: facts.image,
         onDestroyed: () => purpose.onDestroyed(vm),
@@ -119,6 +124,7 @@ export async function goOn(
     );
     return vm;
   } catch (error) {
+    turn?.leave();
     if (machine) {
       await machine.destroy();
       await cleanUp();

@@ -5,6 +5,7 @@
  * can outlive the machine.
  */
 import { DomusError } from '../base/errors.ts';
+import type { Share } from '../hypervisor/credit.ts';
 import type { ImageConfig } from '../image/config.ts';
 import { encodeAgentState } from '../image/guest-agent/agent-state.ts';
 import { joinPath } from '../platform/node/cache-folder.ts';
@@ -14,6 +15,7 @@ import type { ForkedDomain } from '../state/save-domain.ts';
 import { abortable } from './abort.ts';
 import type { BootPlan, CommandSpec, GuestAgent, Phase, RunningCommand, TerminalSize } from './boot.ts';
 import { feed, type InputSource, type Output, type OutputTarget, openOutput } from './byte-io.ts';
+import { checkCap, checkWeight } from './config.ts';
 import { type ConsoleLog, createConsoleLog } from './console-log.ts';
 import { type CrashReport, GuestFailure, MachineFailure } from './crash-report.ts';
 import { nodeDiskHost } from './disk-host.ts';
@@ -32,6 +34,7 @@ import type {
 } from './machine.ts';
 import type { DiskFacts, MachineFacts, MachineShape } from './machine-facts.ts';
 import { networkFacts, type VirtualNetwork } from './network.ts';
+import type { ScheduledTurn } from './run-turns.ts';
 import { disksFolderOf, type ForkedDisk, newDisksFolder, removeDisksFolder } from './saved-disk.ts';
 import { writeMachine } from './saved-machine.ts';
 
@@ -102,6 +105,8 @@ export interface VirtualMachineOptions {
   /** Receives what the guest writes to its console (hvc0). */
   readonly console?: ByteListener | undefined;
   readonly network?: VirtualNetwork | undefined;
+  /** Its part of the thread that guests share. */
+  readonly turn?: ScheduledTurn | undefined;
   readonly shape: MachineShape;
   /** How the guest is started anew; without it every end is its end. */
   readonly restart?: Restart;
@@ -334,6 +339,27 @@ export class VirtualMachine implements AsyncDisposable {
     const agent = this.#agent;
     this.#help(agent && (() => onlineByAgent(agent, count, this.#platform.timers)));
   }
+  /** Weight and cap of the credit scheduler; undefined for a guest that runs on threads of its own. */
+  get share(): Share | undefined {
+    return this.#options.turn?.share;
+  }
+  /** Processor time that the thread has worked for it, its devices included; undefined as above. */
+  get threadTimeNs(): number | undefined {
+    return this.#options.turn?.usedNs;
+  }
+  /** @throws DomusError E_SCHED_CREDIT */
+  setShare({ weight, cap }: Partial<Share>): void {
+    const { turn } = this.#options;
+    if (!turn) {
+      throw new DomusError(
+        'E_SCHED_CREDIT',
+        'the guest runs on threads of its own, which the host system schedules',
+        'start it without --pcpus',
+      );
+    }
+    const share = { weight: weight ?? turn.share.weight, cap: cap ?? turn.share.cap };
+    turn.share = { weight: checkWeight(share.weight), cap: checkCap(share.cap, this.shape.vcpus) };
+  }
   /** Let a vCPU run on these pCPUs only; undefined for all. @throws DomusError E_PCPU_COUNT, E_VCPU_COUNT */
   setAffinity(vcpu: number, pcpus: readonly number[] | undefined): void {
     this.#control.setAffinity(vcpu, pcpus);
@@ -531,6 +557,7 @@ export class VirtualMachine implements AsyncDisposable {
       await this.#restarting;
       await this.#machine.destroy();
     } finally {
+      this.#options.turn?.leave();
       this.#options.onDestroyed?.();
       await this.network?.close();
       await this.#options.cleanUp?.();

@@ -62,6 +62,7 @@ import type {
   Shutdown,
 } from './machine.ts';
 import { hashMachine } from './machine-hash.ts';
+import { loneTurn, type RunTurn } from './run-turns.ts';
 import { traceEngine, traceNotices } from './trace-machine.ts';
 import { kernelSymbols, vcpuStatus } from './trace-status.ts';
 import { newUuid, uuidBytes, uuidText } from './uuid.ts';
@@ -201,6 +202,7 @@ export class XenMachine implements GuestMachine {
   /** The thread that makes regions of hot code. */
   readonly #making: Making | undefined;
   readonly #policy = cpuPolicy();
+  readonly #turn: RunTurn;
   readonly #debug: DebuggedDomain;
   #gdb: GdbServer | undefined;
   /** Settles when the loop has come to rest. */
@@ -209,6 +211,7 @@ export class XenMachine implements GuestMachine {
   constructor(config: MachineConfig) {
     this.#config = config;
     const { platform, saved } = config;
+    this.#turn = config.turn ?? loneTurn(platform.pacer);
     const record = saved && readDomainRecord(saved.records);
     const isShared = isParallel(config);
     if (config.engine === 'translator' && !config.translatesInPlace) {
@@ -550,10 +553,13 @@ export class XenMachine implements GuestMachine {
 
   async #run(): Promise<void> {
     const { platform } = this.#config;
+    const turn = this.#turn;
     try {
+      await turn.next(true);
       while (this.#isRunning && !this.#isPaused) {
         let idleNs = -1;
         for (let slice = 0; slice < SLICES_A_TURN && idleNs < 0 && !this.#shutdown; slice++) {
+          if (slice > 0 && !turn.mayGoOn()) break;
           const outcome = runOne(this.#host.hypervisor);
           this.#serveBackends();
           this.companion?.ranSlice();
@@ -570,12 +576,17 @@ export class XenMachine implements GuestMachine {
           await this.#finish(this.#shutdown);
           return;
         }
-        if (idleNs > 0) await platform.pacer.idle(platform.clock.monotonicNs() + idleNs);
-        else await platform.pacer.breathe();
+        if (idleNs > 0) {
+          turn.rest();
+          await platform.pacer.idle(platform.clock.monotonicNs() + idleNs);
+        }
+        await turn.next(idleNs > 0);
         this.companion?.waited(platform.clock.monotonicNs());
       }
     } catch (error) {
       this.#fail(error);
+    } finally {
+      turn.rest();
     }
   }
 

@@ -19,6 +19,7 @@ import { memMax, memSet } from './memory.ts';
 import { restore } from './restore.ts';
 import { run } from './run.ts';
 import { save } from './save.ts';
+import { schedCredit } from './sched-credit.ts';
 import { snapshot } from './snapshot.ts';
 import { top } from './top.ts';
 import { vcpuList, vcpuPin, vcpuSet } from './vcpus.ts';
@@ -29,7 +30,7 @@ import { wait } from './wait.ts';
 export const VERBS: readonly Verb[] = [
   ...[run, create, exec, cp, logs, list, console, wait, destroy],
   ...[pause, unpause, shutdown, reboot, rename, sysrq],
-  ...[vcpuList, vcpuSet, vcpuPin, memSet, memMax],
+  ...[vcpuList, vcpuSet, vcpuPin, schedCredit, memSet, memMax],
   ...[info, top, uptime, domid, domname, events, dmesg],
   ...[save, restore, snapshot, clone],
   ...[image, vhd, doctor, cache, version, daemon],

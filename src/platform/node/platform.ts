@@ -1,6 +1,6 @@
 /** The real machine, as one object. */
 import type { Platform } from '../platform.ts';
-import { createNodeClock, createNodePacer, nodeTimers } from './clock.ts';
+import { createNodeClock, createNodePacer, nodeTimers, threadTimeNs } from './clock.ts';
 import { nodeEntropy } from './entropy.ts';
 
 export function createNodePlatform(): Platform {
@@ -11,6 +11,7 @@ export function createNodePlatform(): Platform {
     pacer: createNodePacer(clock),
     newPacer: () => createNodePacer(clock),
     timers: nodeTimers,
+    ...(threadTimeNs && { threadTimeNs }),
     isDeterministic: false,
   };
 }

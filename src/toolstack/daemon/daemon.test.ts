@@ -316,7 +316,10 @@ test('what is asked of a running guest: done, shown, told as events', async () =
     vcpusOnline: 3,
     name: 'other',
     cpus: { 1: '0' },
+    weight: 512,
+    cap: 150,
   });
+  assert.deepEqual(changed.share, { weight: 512, cap: 150 });
   const { memoryTargetBytes, memoryMaxBytes, vcpus } = changed.domain!;
   assert.deepEqual([changed.name, memoryTargetBytes, memoryMaxBytes], ['other', 32 << 20, 96 << 20]);
   assert.deepEqual(
@@ -336,6 +339,8 @@ test('what is asked of a running guest: done, shown, told as events', async () =
     { vcpusOnline: 0 },
     { cpus: '3-1' },
     { cpus: 'x' },
+    { weight: 0 },
+    { cap: 401 },
   ])
     await assert.rejects(daemon.change('other', change), /^DomusError/);
   for (const action of [{ action: 'explode' }, { action: 'sysrq', key: 'hh' }])

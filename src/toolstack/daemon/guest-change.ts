@@ -1,6 +1,6 @@
 /** What can be asked of a guest that runs: changes to what it is, and actions. Each is checked before any of it is done. */
 import { DomusError } from '../../base/errors.ts';
-import { checkMemory, checkVcpus } from '../config.ts';
+import { checkMemory, checkVcpus, checkWeight } from '../config.ts';
 import { SHUTDOWN_REQUESTS, type ShutdownRequest } from '../domain-control.ts';
 import type { VirtualMachine } from '../virtual-machine.ts';
 import { checkName, isStringArray } from './guest-request.ts';
@@ -11,6 +11,9 @@ export interface GuestChange {
   readonly memoryTarget?: number;
   readonly memoryMax?: number;
   readonly vcpusOnline?: number;
+  /** Of the credit scheduler. */
+  readonly weight?: number;
+  readonly cap?: number;
   /** Sets of pCPUs: for all vCPUs, or by their numbers. */
   readonly cpus?: string | Readonly<Record<string, string>>;
 }
@@ -26,7 +29,7 @@ const bad = (what: string) => new DomusError('E_API_REQUEST', `the request is no
 export function parseGuestChange(value: unknown): GuestChange {
   if (typeof value !== 'object' || value === null) throw bad('it is no object');
   const change = value as GuestChange;
-  const { name, memoryTarget, memoryMax, vcpusOnline, cpus } = change;
+  const { name, memoryTarget, memoryMax, vcpusOnline, cpus, weight, cap } = change;
   if (name !== undefined) {
     if (typeof name !== 'string') throw bad('name is no text');
     checkName(name);
@@ -34,6 +37,8 @@ export function parseGuestChange(value: unknown): GuestChange {
   if (memoryTarget !== undefined) checkMemory(memoryTarget);
   if (memoryMax !== undefined) checkMemory(memoryMax);
   if (vcpusOnline !== undefined) checkVcpus(vcpusOnline);
+  if (weight !== undefined) checkWeight(weight);
+  if (cap !== undefined && !Number.isInteger(cap)) throw bad('cap is no whole number');
   if (cpus !== undefined && typeof cpus !== 'string') {
     const isGood = typeof cpus === 'object' && cpus !== null && isStringArray(Object.values(cpus));
     if (!isGood) throw bad('cpus is neither a text nor an object of texts');
@@ -78,7 +83,7 @@ export function parsePcpus(text: string, count: number): readonly number[] | und
 
 /** Do what a change asks for, in an order in which one part makes room for the next. */
 export function applyChange(vm: VirtualMachine, change: GuestChange): void {
-  const { name, memoryTarget, memoryMax, vcpusOnline, cpus } = change;
+  const { name, memoryTarget, memoryMax, vcpusOnline, cpus, weight, cap } = change;
   const { pcpus, vcpus, memoryTargetBytes } = vm.domain;
   const sets =
     typeof cpus === 'string' ? vcpus.map(({ id }) => [id, cpus] as const) : Object.entries(cpus ?? {});
@@ -88,6 +93,8 @@ export function applyChange(vm: VirtualMachine, change: GuestChange): void {
   if (memoryMax !== undefined) vm.setMemoryMax(memoryMax);
   if (memoryTarget !== undefined && !isLowered) vm.setMemoryTarget(memoryTarget);
   if (vcpusOnline !== undefined) vm.setVcpusOnline(vcpusOnline);
+  if (weight !== undefined || cap !== undefined)
+    vm.setShare({ ...(weight !== undefined && { weight }), ...(cap !== undefined && { cap }) });
   for (const [id, set] of pins) vm.setAffinity(id, set);
   if (name !== undefined) vm.setName(name);
 }

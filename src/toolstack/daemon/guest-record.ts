@@ -2,6 +2,8 @@
  * What is on disk about a guest: guest.json, written whole at each change of its state. A host process that is killed leaves the last
  * one; the next host process sees from `daemon` that the guest is none of its own.
  */
+
+import type { Share } from '../../hypervisor/credit.ts';
 import { joinPath, readIfPresent, writeWhole } from '../../platform/node/cache-folder.ts';
 import type { DomainStatus } from '../domain-control.ts';
 
@@ -37,6 +39,8 @@ export interface GuestRecord {
 export interface GuestView extends GuestRecord {
   /** While it runs. */
   readonly domain?: DomainStatus;
+  /** Of the credit scheduler; absent where the guest has threads of its own. */
+  readonly share?: Share;
 }
 
 interface GuestFile {

@@ -31,7 +31,7 @@ export class Guest {
 
   /** What is shown of it: the record, and what the domain is at this moment. */
   get view(): GuestView {
-    return { ...this.record, ...(this.vm && this.isAlive && { domain: this.vm.domain }) };
+    return { ...this.record, ...(this.vm && this.isAlive && liveView(this.vm)) };
   }
 
   get isAlive(): boolean {
@@ -325,6 +325,8 @@ export class Guests {
     await this.#forget(guest);
   }
 }
+
+const liveView = (vm: VirtualMachine) => ({ domain: vm.domain, ...(vm.share && { share: vm.share }) });
 
 /** A list has a set for each vCPU, and the last one for all that follow, as in xl. */
 function pinAtFirst(vm: VirtualMachine, cpus: GuestRequest['cpus']): void {
