@@ -283,7 +283,7 @@ test('run -d: the guest stays, other commands reach it, and SIGKILL of its host 
   assert.deepEqual([cat.code, cat.stdout === input], [0, true]);
   assert.equal((await fake(['logs', 'web'])).stdout, 'started\n');
   assert.match((await fake(['logs', '-ct', 'web'])).stdout, /^\d{4}-\S+Z fake kernel says hello\n$/);
-  assert.match((await fake(['list'])).stdout, /\nweb +1 +512 +1 +-b---- +1\.5 +hang\n$/);
+  assert.match((await fake(['list'])).stdout, /\nweb +1 +512 +1 +-b---- +0\.0 +hang\n$/);
   const { processId } = await daemonVersion(join(scratch, 'state'));
   process.kill(processId, 'SIGKILL');
   const [left] = JSON.parse((await fake(['list', '-o', 'json'])).stdout);

@@ -296,7 +296,9 @@ export class VirtualMachine implements AsyncDisposable {
 
   /** What the domain is at this moment, as the hypervisor sees it. */
   get domain(): DomainStatus {
-    return this.#machine.control.status();
+    const status = this.#machine.control.status();
+    // The hypervisor's is elapsed time, in which the host may have done something else.
+    return { ...status, cpuTimeNs: this.threadTimeNs ?? status.cpuTimeNs };
   }
   /** What can be asked of the running domain. @throws DomusError E_DESTROYED when it runs no more */
   get #control(): DomainControl {
