@@ -78,7 +78,7 @@ export const top = verb({
         if (!guest.domain) return [];
         const earlier = before.get(guest.id);
         const elapsedNs =
-          earlier === undefined ? (wallMs - Date.parse(guest.startedAt ?? '')) * 1e6 : nowNs - beforeNs;
+          earlier === undefined ? (wallMs - Date.parse(guest.createdAt)) * 1e6 : nowNs - beforeNs;
         const usedNs = guest.domain.cpuTimeNs - (earlier ?? 0);
         const cpuPercent = elapsedNs > 0 ? Math.max(0, (100 * usedNs) / elapsedNs) : 0;
         const memoryPercent = (100 * guest.domain.memoryBytes) / memoryBytes;
