@@ -19,6 +19,7 @@ import { P2m } from '../cpu/vcpu/layout.ts';
 import { DOMID_XEN, FrameEntry, FrameFlag, FrameType } from '../machine/frames.ts';
 import { FRAME_TABLE_BASE } from '../machine/memory.ts';
 import type { Domain, Hypervisor } from './hypervisor.ts';
+import { DomainState } from './state.ts';
 
 /** The entry as it is, 0 when the gfn is out of range or not mapped. */
 export function rawEntry(domain: Domain, gfn: number): number {
@@ -69,18 +70,44 @@ function thaw(domain: Domain, gfn: number, frame: number): number {
 
 /** Have every write to RAM of the domain's own seen from now on, but for frames whose addresses the hypervisor keeps. No vCPU may run. */
 export function freeze(domain: Domain, kept: ReadonlySet<number>): void {
-  const { hypervisor, state } = domain;
+  const { hypervisor, state, id } = domain;
   const { u32 } = hypervisor.memory;
   const first = state.p2m / 4;
-  const end = first + state.maxMappedGfn;
-  for (let at = first; at < end; at++) {
-    const entry = u32[at]!;
-    if (p2mType(entry) !== P2m.ram) continue;
+  forEachEntry(domain, (gfn, entry) => {
+    if (p2mType(entry) !== P2m.ram) return;
     const frame = entry & P2m.mfnMask;
-    if (frameOwner(hypervisor, frame) !== domain.id || kept.has(frame)) continue;
-    u32[at] = (frame | (P2m.frozen << P2m.typeShift)) >>> 0;
-  }
+    if (frameOwner(hypervisor, frame) !== id || kept.has(frame)) return;
+    u32[first + gfn] = (frame | (P2m.frozen << P2m.typeShift)) >>> 0;
+  });
   changed(domain);
+}
+
+const ENTRIES_PER_PAGE = PAGE_SIZE / 4;
+
+/** All entries that map something, in order. */
+export function forEachEntry(domain: Domain, visit: (gfn: number, entry: number) => void): void {
+  const { state, hypervisor } = domain;
+  const { u32 } = hypervisor.memory;
+  const { p2m, p2mInUse, p2mCount } = state;
+  for (let page = 0; page * ENTRIES_PER_PAGE < p2mCount; page++) {
+    if ((p2mInUse.get(page >>> 5) & (1 << (page & 31))) === 0) continue;
+    const first = page * ENTRIES_PER_PAGE;
+    const end = Math.min(first + ENTRIES_PER_PAGE, p2mCount);
+    for (let gfn = first; gfn < end; gfn++) {
+      const entry = u32[p2m / 4 + gfn]!;
+      if (entry !== 0) visit(gfn, entry);
+    }
+  }
+}
+
+/** Entries from `first` on are about to be made. */
+function use({ state, hypervisor }: Domain, first: number, count = 1): void {
+  const { u32 } = hypervisor.memory;
+  const words = (state.address + DomainState.offsets.p2mInUse) / 4;
+  for (let gfn = first - (first % ENTRIES_PER_PAGE); gfn < first + count; gfn += ENTRIES_PER_PAGE) {
+    const page = gfn / ENTRIES_PER_PAGE;
+    u32[words + (page >>> 5)]! |= 1 << (page & 31);
+  }
 }
 
 export const p2mType = (entry: number): number => entry >>> P2m.typeShift;
@@ -144,12 +171,14 @@ export function flushStale(domain: Domain): void {
 export function mapGfn(domain: Domain, gfn: number, frame: number, type: number = P2m.ram): void {
   const { state, hypervisor } = domain;
   if (p2mEntry(domain, gfn) !== 0) unmapGfn(domain, gfn);
+  use(domain, gfn);
   hypervisor.memory.u32[state.p2m / 4 + gfn] = (frame | (type << P2m.typeShift)) >>> 0;
   if (gfn >= state.maxMappedGfn) state.maxMappedGfn = gfn + 1;
 }
 
 /** Mark a gfn as emulated (local APIC). It must hold no frame. */
 export function mapMmio(domain: Domain, gfn: Gfn): void {
+  use(domain, gfn);
   domain.hypervisor.memory.u32[domain.state.p2m / 4 + gfn] = P2m.mmio << P2m.typeShift;
 }
 
@@ -207,6 +236,7 @@ export function populateRange(domain: Domain, first: Gfn, count: number, page = 
     );
   }
   hypervisor.frames.promise(count);
+  use(domain, first, count);
   const at = state.p2m / 4 + first;
   const { u32 } = hypervisor.memory;
   const paged = P2m.paged << P2m.typeShift;

@@ -119,6 +119,8 @@ export const DomainState = struct('domain', {
   /** Why the domain was crashed: UTF-8. */
   crashReasonLength: u32,
   crashReason: bytes(512),
+  /** Pages of the p2m that ever had an entry, a bit each: there may be a lot of nothing between them. */
+  p2mInUse: array(u32, 32),
 });
 
 /** What `DomainState.runs` is for; the other parts of the hypervisor attach their state here (attachRun). */

@@ -6,7 +6,7 @@ import { DomusError } from '../base/errors.ts';
 import { P2m } from '../cpu/vcpu/layout.ts';
 import { grantTable } from '../hypervisor/grant/table.ts';
 import type { Domain } from '../hypervisor/hypervisor.ts';
-import { frameOwner, p2mType } from '../hypervisor/p2m.ts';
+import { forEachEntry, frameOwner, p2mType } from '../hypervisor/p2m.ts';
 import { crc32 } from '../platform/node/checksum.ts';
 import { LOOSE_FRAME, MapKind, MapRun, NO_FRAME } from './layout.ts';
 
@@ -96,7 +96,6 @@ export interface SavedMap {
  * @throws DomusError E_SAVE_UNSUPPORTED when the guest has mapped memory of another one
  */
 export function saveMap(domain: Domain, frames: ReadonlySet<number>, pages: PageCollector): SavedMap {
-  const { state } = domain;
   const names = new Map<number, number>([[0, NO_FRAME]]);
   const runs: Run[] = [];
   let last: Run | undefined;
@@ -116,11 +115,7 @@ export function saveMap(domain: Domain, frames: ReadonlySet<number>, pages: Page
   const addPage = (gfn: number, page: number): void =>
     page === 0 ? add(gfn, MapKind.zero, 0) : add(gfn, MapKind.pages, page);
 
-  const { u32 } = domain.hypervisor.memory;
-  const { p2m, maxMappedGfn } = state;
-  for (let gfn = 0; gfn < maxMappedGfn; gfn++) {
-    const entry = u32[p2m / 4 + gfn]!;
-    if (entry === 0) continue;
+  forEachEntry(domain, (gfn, entry) => {
     const type = p2mType(entry);
     const number = entry & P2m.mfnMask;
     if (type === P2m.mmio) add(gfn, MapKind.mmio, 0);
@@ -129,7 +124,7 @@ export function saveMap(domain: Domain, frames: ReadonlySet<number>, pages: Page
       if (frames.has(number)) names.set(number, gfn);
       addPage(gfn, pages.add(number));
     } else add(gfn, ...ownFrame(domain, number));
-  }
+  });
 
   const loose: number[] = [];
   for (const frame of frames) {
