@@ -9,6 +9,7 @@ import { comparisonTable } from './comparison.ts';
 import { writeDocuments } from './documents.ts';
 import { killEngines } from './engine-process.ts';
 import { DISK_PROGRAMS, DISK_SUITE, measureDisks } from './fio.ts';
+import { measureNetworks, NETWORK_PROGRAMS, NETWORK_SUITE } from './iperf.ts';
 import { type BenchOptions, HELP, parseOptions } from './options.ts';
 import { plot, plotRows } from './plot.ts';
 import { aboutProgram, PROGRAMS } from './program-list.ts';
@@ -42,6 +43,8 @@ async function measure(options: BenchOptions): Promise<Result> {
     add(await measureReal(folder, rivals, options, say));
   if (options.suites.includes(DISK_SUITE) && !options.isBare)
     add(await measureDisks(folder, rivals, options, say));
+  if (options.suites.includes(NETWORK_SUITE) && !options.isBare)
+    add(await measureNetworks(folder, rivals, options, say));
   if (options.suites.includes(SMP_SUITE) && !options.isBare)
     add(await measureSmp(folder, rivals, options, say));
   const isWanted = options.suites.includes('boot') && options.programs === undefined && !options.isBare;
@@ -68,6 +71,7 @@ async function main(): Promise<number> {
     for (const each of PROGRAMS) line(each.suite, each.name, aboutProgram(each));
     for (const { name, about } of REAL_PROGRAMS) line(REAL_SUITE, name, about);
     for (const { name, about } of DISK_PROGRAMS) line(DISK_SUITE, name, about);
+    for (const { name, about } of NETWORK_PROGRAMS) line(NETWORK_SUITE, name, about);
     return 0;
   }
   const read = (file: string) => parseResult(readFileSync(file, 'utf8'));

@@ -7,6 +7,7 @@ import { type DomainId, gref, PAGE_SIZE } from '../../base/brand.ts';
 import type { Frame } from '../../net/frame.ts';
 import { EtherType, etherType } from '../../net/packet/ethernet.ts';
 import type { Fault } from '../../xenstore/faults.ts';
+import { GrantParts } from '../grant-parts.ts';
 import type { CopyingHost } from '../host.ts';
 import type { BackRing } from '../ring.ts';
 
@@ -85,32 +86,27 @@ export class ReceiveSide {
   }
 
   #put(frame: Frame, fails: boolean): void {
-    const { ring, host, domid, counters } = this.#options;
-    const { view } = ring;
-    const { bytes, segmentBytes } = frame;
-    const isLarge = segmentBytes > 0;
-    let isGood = !fails;
+    const { host, domid, counters } = this.#options;
+    const { bytes } = frame;
+    const isLarge = frame.segmentBytes > 0;
+    const parts = new GrantParts(Math.ceil(bytes.length / PAGE_SIZE));
+    const ids: number[] = [];
     for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
-      const part = bytes.subarray(at, at + PAGE_SIZE);
-      const request = ring.requestAt(0);
-      const id = view.getUint16(request + RX.id, true);
-      const ref = view.getUint32(request + RX.gref, true);
-      ring.consume(1);
-      const isCopied = !fails && host.copyToGrant(domid, gref(ref), 0, part);
-      isGood &&= isCopied;
-      let flags = at + PAGE_SIZE < bytes.length ? netif.NETRXF_more_data : 0;
-      if (at === 0) {
+      ids.push(this.#takePage(parts, Math.min(PAGE_SIZE, bytes.length - at)));
+      // The second slot is for extra information; its page stays unused.
+      if (at === 0 && isLarge) this.#options.ring.consume(1);
+    }
+    const isGood = !fails && host.copyToParts(domid, parts, bytes);
+    for (const [i, id] of ids.entries()) {
+      let flags = i < ids.length - 1 ? netif.NETRXF_more_data : 0;
+      if (i === 0) {
         // What came over our cables is as it was sent: the domain need not look at its checksum.
         flags |= netif.NETRXF_data_validated;
         if (frame.lacksChecksum) flags |= netif.NETRXF_csum_blank;
         if (isLarge) flags |= netif.NETRXF_extra_info;
       }
-      const response = ring.nextResponse();
-      view.setUint16(response + RESPONSE.id, id, true);
-      view.setUint16(response + RESPONSE.offset, 0, true);
-      view.setUint16(response + RESPONSE.flags, flags, true);
-      view.setInt16(response + RESPONSE.status, isCopied ? part.length : netif.NETIF_RSP_ERROR, true);
-      if (at === 0 && isLarge) this.#putExtra(frame);
+      this.#respond(id, flags, isGood ? parts.length(i) : netif.NETIF_RSP_ERROR);
+      if (i === 0 && isLarge) this.#putExtra(frame);
     }
     if (isGood) {
       counters.frames += 1;
@@ -120,11 +116,29 @@ export class ReceiveSide {
     }
   }
 
-  /** Takes the slot of a request, whose page stays unused. */
+  /** The next page that the domain has given is for `length` bytes. Returns its number. */
+  #takePage(parts: GrantParts, length: number): number {
+    const { ring } = this.#options;
+    const request = ring.requestAt(0);
+    parts.add(gref(ring.view.getUint32(request + RX.gref, true)), 0, length);
+    const id = ring.view.getUint16(request + RX.id, true);
+    ring.consume(1);
+    return id;
+  }
+
+  #respond(id: number, flags: number, status: number): void {
+    const { ring } = this.#options;
+    const { view } = ring;
+    const response = ring.nextResponse();
+    view.setUint16(response + RESPONSE.id, id, true);
+    view.setUint16(response + RESPONSE.offset, 0, true);
+    view.setUint16(response + RESPONSE.flags, flags, true);
+    view.setInt16(response + RESPONSE.status, status, true);
+  }
+
   #putExtra(frame: Frame): void {
     const { ring } = this.#options;
     const { view } = ring;
-    ring.consume(1);
     const at = ring.nextResponse();
     const isV6 = etherType(frame.bytes) === EtherType.ipv6;
     view.setUint8(at + EXTRA.type, netif.XEN_NETIF_EXTRA_TYPE_GSO);

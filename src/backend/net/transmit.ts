@@ -11,6 +11,7 @@ import { type Frame, packetOf } from '../../net/frame.ts';
 import { ETHERNET_BYTES } from '../../net/packet/ethernet.ts';
 import { Protocol } from '../../net/packet/ip.ts';
 import type { Fault } from '../../xenstore/faults.ts';
+import { GrantParts } from '../grant-parts.ts';
 import type { CopyingHost } from '../host.ts';
 import type { BackRing } from '../ring.ts';
 
@@ -117,6 +118,12 @@ function checkParts(packet: Packet): void {
   if (sizes.some((size, i) => offsets[i]! + size > PAGE_SIZE)) packet.isBad = true;
 }
 
+function partsOf({ refs, offsets, sizes }: Packet): GrantParts {
+  const parts = new GrantParts(refs.length);
+  for (let i = 0; i < refs.length; i++) parts.add(gref(refs[i]!), offsets[i]!, sizes[i]!);
+  return parts;
+}
+
 function respond(ring: BackRing, packet: Packet, status: number): void {
   const { view } = ring;
   for (let i = 0; i < packet.ids.length; i++) {
@@ -153,16 +160,7 @@ export function serveTransmit(options: TransmitOptions): 'done' | 'delayed' | 'b
     }
     let isGood = !packet.isBad && fault !== 'fail';
     const bytes = new Uint8Array(isGood ? packet.totalBytes : 0);
-    for (let i = 0, at = 0; isGood && i < packet.refs.length; i++) {
-      const size = packet.sizes[i]!;
-      isGood = host.copyFromGrant(
-        domid,
-        gref(packet.refs[i]!),
-        packet.offsets[i]!,
-        bytes.subarray(at, at + size),
-      );
-      at += size;
-    }
+    isGood &&= host.copyFromParts(domid, partsOf(packet), bytes);
     // Whoever gets it relies on what it claims to be.
     if (packet.segmentBytes > 0 && packetOf(bytes)?.protocol !== Protocol.tcp) isGood = false;
     respond(ring, packet, isGood ? netif.NETIF_RSP_OKAY : netif.NETIF_RSP_ERROR);
