@@ -10,7 +10,7 @@
  */
 import { invariant } from '../../base/errors.ts';
 import { Mode } from '../decode/mode.ts';
-import { CodePage, CodeRecord } from '../decode/record.ts';
+import { CodeRecord } from '../decode/record.ts';
 import { Outcome } from '../interpreter/emitter.ts';
 import { noteTarget } from '../interpreter/jump-targets.ts';
 import { probe } from '../interpreter/probe.ts';
@@ -19,24 +19,17 @@ import { Vector } from '../isa/emitter.ts';
 import type { FlagState } from '../isa/flags.ts';
 import { precisionOf } from '../isa/float-range.ts';
 import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
-import { tlbEntry } from '../isa/tlb.ts';
 import { Exit } from '../vcpu/exit.ts';
-import { SIMD_MASKS, TlbEntry, Vcpu } from '../vcpu/layout.ts';
+import { SIMD_MASKS, Vcpu } from '../vcpu/layout.ts';
 import type { Callee, Label, Local, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { Code } from '../wasm/code.ts';
 import { flowOf } from './dispatcher.ts';
 import { emitSemantics, type Site, TranslatorEmitter } from './emitter.ts';
 import { FlagTracker, type Tracked } from './flag-tracker.ts';
+import { FuelPaths } from './fuel-paths.ts';
 import type { Instruction } from './instruction.ts';
-import {
-  BlockCount,
-  calledOffset,
-  countOffset,
-  ENTRY_COUNT_OFFSET,
-  ENTRY_REGION_OFFSET,
-  regionPageOffset,
-} from './layout.ts';
+import { BlockCount, calledOffset, countOffset, ENTRY_COUNT_OFFSET, ENTRY_REGION_OFFSET } from './layout.ts';
 import { liveFlags } from './liveness.ts';
 import { perfectHash } from './perfect-hash.ts';
 import {
@@ -49,10 +42,11 @@ import {
   type Place,
   type Region,
   reachesOver,
-  successors,
 } from './region.ts';
+import { RegionPages } from './region-pages.ts';
 import { RegisterSet, Registers } from './registers.ts';
 import type { Structure } from './structure.ts';
+import { emitSwitch } from './switch.ts';
 import { calledVectors, touchedBy } from './touched.ts';
 import { traitsOf } from './traits.ts';
 
@@ -60,8 +54,6 @@ const V = Vcpu.offsets;
 const FLAG_TF = 1 << 8;
 /** Taken from the fuel to make the next check fail when the region's own code has changed. */
 const CODE_CHANGED = 1 << 30;
-/** Pages of a region whose mapping is looked at once only. */
-const MAPPED_BITS = 32;
 /** More targets than this are told apart by a table. */
 const COMPARED_TARGETS = 3;
 /** What a region returns where nothing is wrong: go on at `rip`. Never passed on as such by called handlers. */
@@ -87,15 +79,14 @@ class RegionGenerator implements Site {
   readonly #structure: Structure;
   readonly #code = new Code(['i32', 'i32']);
   readonly #needs: readonly boolean[];
-  readonly #longest: (number | undefined)[] = [];
+  readonly #paths: FuelPaths;
   /** All registers of the region. */
   readonly #touched = new RegisterSet();
   readonly #flags: FlagTracker;
   /** What the flags are when a merge is reached, from the edges written so far. */
   readonly #incoming: (Tracked | undefined)[] = [];
   readonly #labels: { loop?: Label; merge?: Label }[];
-  /** The region's pages, and the instructions that handlers run, in the order of what is behind the region's record. */
-  readonly #pages: readonly number[];
+  /** The instructions that handlers run, in the order of what is behind the region's record. */
   readonly #called: readonly Instruction[];
   readonly #counted: readonly Block[];
 
@@ -104,7 +95,7 @@ class RegionGenerator implements Site {
   readonly #record: Local;
   readonly registers: Registers;
   readonly tables: { readonly tlbRead: Local; readonly tlbWrite: Local };
-  readonly #page: Local;
+  readonly #pages: RegionPages;
   readonly #fuel: Local;
   readonly #target: Local;
   readonly #outcome: Local;
@@ -116,8 +107,6 @@ class RegionGenerator implements Site {
   readonly #lanes = new Map<number, Local>();
   /** Which of the dispatcher's targets comes next. */
   readonly #next: Local;
-  /** Pages that are known to be mapped as the region was made, a bit each in the order of `codePages`. */
-  readonly #mapped: Local;
   #exit: Label = { depth: 0 };
   #stackFault: Label = { depth: 0 };
   #left: Label = { depth: 0 };
@@ -131,18 +120,17 @@ class RegionGenerator implements Site {
     this.#region = region;
     this.#surroundings = surroundings;
     this.#structure = flowOf(region.blocks);
+    this.#paths = new FuelPaths(block => this.#isLoopHead(block));
     this.#needs = liveFlags(region, block => this.#isLoopHead(block));
     this.#labels = region.blocks.map(() => ({}));
-    this.#pages = [...region.codePages.keys()];
     this.#called = calledInstructions(region);
     this.#counted = countedBlocks(region);
     this.cpu = code.parameter(0);
     this.#record = code.local('i32');
-    this.#page = code.local('i64');
+    this.#pages = new RegionPages(code, this.cpu, this.#record, [...region.codePages.keys()]);
     this.#fuel = code.local('i32');
     this.#slot = code.local('i32');
     this.#next = code.local('i32');
-    this.#mapped = code.local('i32');
     this.#target = code.local('i64');
     this.#outcome = code.local('i32');
     this.tables = { tlbRead: code.local('i32'), tlbWrite: code.local('i32') };
@@ -196,7 +184,7 @@ class RegionGenerator implements Site {
     const code = this.#code;
     // The record that led here has been paid for already.
     code.set(this.#fuel, w.add(w.load('i32', 4, this.cpu, V.fuel), w.i32(1)));
-    const lacksFuel = this.#lacksFuel(this.#longestFrom(this.#region.blocks[0] as Block));
+    const lacksFuel = this.#lacksFuel(this.#paths.from(this.#region.blocks[0] as Block));
     code.if(this.#precision ? w.or(lacksFuel, this.#isAnyUnmasked()) : lacksFuel, () => {
       this.#flags.normalise();
       code.store(4, this.cpu, this.#fuel, V.fuel);
@@ -207,10 +195,11 @@ class RegionGenerator implements Site {
     const entry = code.let(w.and(code.parameter(1), w.i32(~CHAINED)));
     this.#countEntry(entry);
     code.set(this.#record, w.load('i32', 4, entry, ENTRY_REGION_OFFSET));
-    code.set(this.#page, w.load('i64', 8, this.cpu, V.codePage));
+    const { first } = this.#pages;
+    code.set(first, w.load('i64', 8, this.cpu, V.codePage));
     if (this.#region.entries.length > 1) {
       const { displacement, immediate } = CodeRecord.offsets;
-      code.set(this.#page, w.sub(this.#page, w.load('i64', 8, entry, displacement)));
+      code.set(first, w.sub(first, w.load('i64', 8, entry, displacement)));
       code.set(this.#next, w.load('i32', 4, entry, immediate));
     }
     this.#loadState();
@@ -329,9 +318,8 @@ class RegionGenerator implements Site {
   #leave(place: Place, unused: number, from = this.#at.block.place.page): void {
     const code = this.#code;
     this.#flags.toEpilogue();
-    const slot = () => w.add(this.#codePage(from), w.i32(CodePage.offsets.table + place.offset * 4));
-    code.set(this.#slot, place.page === from ? slot() : w.i32(0));
-    code.set(this.#target, this.#address(place));
+    code.set(this.#slot, place.page === from ? this.#pages.slot(place) : w.i32(0));
+    code.set(this.#target, this.#pages.address(place));
     this.#refund(unused);
     code.set(this.#outcome, w.i32(GO_ON));
     code.br(this.#exit);
@@ -344,23 +332,6 @@ class RegionGenerator implements Site {
 
   #isLoopHead(block: Block): boolean {
     return this.#structure.isLoopHead[block.id] === true;
-  }
-
-  /** Instructions from the beginning of a block to the next look at the fuel, on the longest way. */
-  #longestFrom(block: Block): number {
-    this.#longest[block.id] ??= block.instructions.length + this.#longestBehind(block);
-    return this.#longest[block.id] as number;
-  }
-  #longestBehind(block: Block): number {
-    let longest = 0;
-    for (const { block: next, dispatch } of successors(block)) {
-      // Whoever passes the dispatcher must also pass the head of a loop behind it, or would come back for ever.
-      const looks = next && this.#isLoopHead(next) && block.control !== 'dispatch';
-      if (next && dispatch === undefined && !looks) {
-        longest = Math.max(longest, this.#longestFrom(next));
-      }
-    }
-    return longest;
   }
 
   /** A block, and all that it dominates. */
@@ -437,42 +408,11 @@ class RegionGenerator implements Site {
   }
 
   /**
-   * Leave for `place` if a page is mapped otherwise than when the region was made. Only handlers change mappings.
+   * Leave for `place` if a page is mapped otherwise than when the region was made.
    * @param unused instructions paid for that are not executed then
    */
   #requireMapped(page: number, place: Place, unused: number): void {
-    const code = this.#code;
-    const check = () =>
-      code.if(w.eqz(this.#isMapped(page)), () => this.#leave(place, unused), undefined, false);
-    const index = this.#pages.indexOf(page);
-    if (index >= MAPPED_BITS) {
-      check();
-      return;
-    }
-    const bit = w.i32(1 << index);
-    const look = () => {
-      check();
-      code.set(this.#mapped, w.or(this.#mapped, bit));
-    };
-    code.if(w.eqz(w.and(this.#mapped, bit)), look, undefined, false);
-  }
-  /** Is the page that is that many pages from the entry's still the frame that it was? */
-  #isMapped(page: number): Value {
-    const code = this.#code;
-    const linear = code.let(this.#address({ page, offset: 0 }));
-    const entry = code.let(tlbEntry(w.load('i32', 4, this.cpu, V.tlbExec), linear));
-    const table = w.add(this.#codePage(page), w.i32(CodePage.offsets.table));
-    return w.and(
-      w.eq(w.load('i64', 8, entry, TlbEntry.offsets.tag), linear),
-      w.eq(w.load('i32', 4, entry, TlbEntry.offsets.addend), table),
-    );
-  }
-  /** Machine address of the code page that the region has there. */
-  #codePage(page: number): Value {
-    return w.load('i32', 4, this.#record, regionPageOffset(this.#pages.indexOf(page)));
-  }
-  #address({ page, offset }: Place): Value {
-    return w.add(this.#page, w.i64(page * PAGE + offset));
+    this.#pages.require(page, () => this.#leave(place, unused));
   }
 
   #block(block: Block): void {
@@ -520,7 +460,7 @@ class RegionGenerator implements Site {
   /** Leave for `place`, which is where `block` is about to go on, when the fuel does not last from there to the next look. */
   #requireFuel(block: Block, place: Place): void {
     const leave = () => this.#leave(place, 0, place.page);
-    this.#code.if(this.#lacksFuel(this.#longestFrom(block)), leave, undefined, false);
+    this.#code.if(this.#lacksFuel(this.#paths.from(block)), leave, undefined, false);
   }
   #dispatch({ targets }: Block): void {
     const blocks = targets.map(({ block }) => block as Block);
@@ -552,7 +492,7 @@ class RegionGenerator implements Site {
     this.#flags.toBlock();
     code.store(4, this.cpu, w.add(this.#fuel, w.i32(behind)), V.fuel);
     if (this.#region.codePages.size > 1) {
-      code.store(8, this.cpu, this.#address({ page: block.place.page, offset: 0 }), V.codePage);
+      code.store(8, this.cpu, this.#pages.address({ page: block.place.page, offset: 0 }), V.codePage);
     }
     const slot = w.i32(instruction.form.id - FIRST_CALLED);
     const index = this.#called.indexOf(instruction);
@@ -564,14 +504,14 @@ class RegionGenerator implements Site {
       // The way out goes past the epilogue: vectors that the handler had no use for are still in locals alone.
       this.registers.store(this.cpu, this.#touched.written & ~(general | vectors));
       code.set(this.#outcome, outcome);
-      code.set(this.#target, this.#address(this.#place()));
+      code.set(this.#target, this.#pages.address(this.#place()));
       code.br(this.#left);
     });
     code.set(this.#fuel, w.sub(w.load('i32', 4, this.cpu, V.fuel), w.i32(behind)));
     const all = this.#touched.read | this.#touched.written;
     this.registers.load(this.cpu, all & (general | vectors));
     this.#loadState();
-    if (this.#region.codePages.size > 1) code.set(this.#mapped, w.i32(0));
+    this.#pages.forget();
     if (block.control === 'stop' && behind === 0) {
       this.#leave(this.#placeBehind(), 0);
       return;
@@ -585,7 +525,7 @@ class RegionGenerator implements Site {
     });
     // The handler may have cut the slice short.
     code.if(
-      this.#lacksFuel(this.#longestBehind(block)),
+      this.#lacksFuel(this.#paths.behind(block)),
       () => this.#leave(this.#placeBehind(), behind),
       undefined,
       false,
@@ -595,7 +535,7 @@ class RegionGenerator implements Site {
   // ---- what the instruction being written asks for ----
 
   get page(): Value {
-    return this.#address({ page: this.#at.block.place.page, offset: 0 });
+    return this.#pages.address({ page: this.#at.block.place.page, offset: 0 });
   }
   precision(): Local {
     invariant(this.#precision, 'an instruction that rounds');
@@ -622,7 +562,7 @@ class RegionGenerator implements Site {
     this.#flags.now = before;
     this.#flags.toEpilogue();
     this.#flags.now = now;
-    code.set(this.#target, this.#address(this.#place()));
+    code.set(this.#target, this.#pages.address(this.#place()));
     this.#refund(behind);
     code.set(this.#outcome, w.i32(Outcome.fault));
     code.br(inStack ? this.#stackFault : this.#exit);
@@ -633,7 +573,7 @@ class RegionGenerator implements Site {
   jump(target: Value): void {
     const code = this.#code;
     const { targets } = this.#at.block;
-    const distance = targets.length > 0 ? code.let(w.sub(target, this.#page)) : target;
+    const distance = targets.length > 0 ? code.let(w.sub(target, this.#pages.first)) : target;
     const goTo = (edge: Edge) => {
       const isIt = w.eq(distance, w.i64(distanceOf(edge.place)));
       code.if(isIt, () => this.#inBranch(() => edge));
@@ -644,45 +584,20 @@ class RegionGenerator implements Site {
         : undefined;
     if (table) {
       const index = w.and(w.shrU(w.wrap(distance), w.i32(table.shift)), w.i32(table.slots.length - 1));
-      this.#switch(
+      emitSwitch(
+        code,
         index,
         table.slots.map(slot => (slot === undefined ? undefined : () => goTo(targets[slot] as Edge))),
       );
     } else for (const edge of targets) goTo(edge);
     if (this.#region.entriesToGrow !== undefined) {
-      noteTarget(code, this.cpu, code.let(w.wrap(this.#address(this.#place()))), target);
+      noteTarget(code, this.cpu, code.let(w.wrap(this.#pages.address(this.#place()))), target);
     }
     this.#flags.toEpilogue();
     code.set(this.#slot, w.i32(0));
     code.set(this.#target, target);
     code.set(this.#outcome, w.i32(GO_ON));
     code.br(this.#exit);
-  }
-  /** One of the cases by number; those that do not branch away go on behind, as numbers without a case do. */
-  #switch(index: Value, cases: readonly ((() => void) | undefined)[]): void {
-    const code = this.#code;
-    code.block(behind => {
-      const labels: Label[] = [];
-      const nest = (number: number): void => {
-        if (number < 0) {
-          code.brTable(index, labels, behind);
-          return;
-        }
-        const write = cases[number];
-        if (!write) {
-          labels[number] = behind;
-          nest(number - 1);
-          return;
-        }
-        code.block(label => {
-          labels[number] = label;
-          nest(number - 1);
-        });
-        write();
-        code.br(behind);
-      };
-      nest(cases.length - 1);
-    });
   }
   /** Write an edge of the block at hand where code goes on behind it. */
   #inBranch(edgeOf: (block: Block) => Edge): void {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FORMS } from '../isa/forms.ts';
+import { blocksOf } from './graph-blocks.ts';
 import { type Control, controlOf, type Instruction } from './instruction.ts';
 import { type CodeView, InstructionGraph, type Limits, type Target } from './instruction-graph.ts';
 import type { Counts } from './profile.ts';
@@ -62,7 +63,7 @@ function formed(program: Readonly<Record<number, Line>>, limits = LIMITS): Recor
   const graph = new InstructionGraph(view(program), limits);
   const entry = graph.explore({ page: 0, offset: 0 });
   assert.ok(entry);
-  const { blocks } = graph.blocks(entry);
+  const { blocks } = blocksOf(entry);
   const leadsTo = ({ taken, next, targets }: Block) =>
     [taken, next, ...targets].flatMap(edge => edge?.block?.place.offset ?? []);
   return Object.fromEntries(blocks.map(block => [block.place.offset, leadsTo(block)]));

@@ -3,11 +3,11 @@
  * most first. Only what has been decoded is followed, so code that never ran costs nothing. Small functions are copied to where
  * they are called; others are there once, and return to all calls.
  */
-import type { Draft } from './dispatcher.ts';
 import { Frontier } from './frontier.ts';
-import { type Control, controlOf, type Instruction } from './instruction.ts';
+import { controlOf, type Instruction } from './instruction.ts';
+import type { Call, Link, Node } from './instruction-node.ts';
 import { type Counts, sharesOf, together } from './profile.ts';
-import { type Block, displaced, type Edge, PAGE, type Place, reachesOver, samePlace } from './region.ts';
+import { displaced, PAGE, type Place, reachesOver, samePlace } from './region.ts';
 
 /** What is executed less often than this, as a share of the entry's executions, is left out. */
 const COLD = 1 / 64;
@@ -45,40 +45,6 @@ export interface Limits {
   readonly entriesToGrow: number | undefined;
   /** Go by what has been counted. */
   readonly isWeighed: boolean;
-}
-
-/** A function that was copied in: where it returns to. */
-interface Call {
-  readonly caller: Call | undefined;
-  readonly depth: number;
-  readonly function: Place;
-  readonly returnsTo: Place;
-}
-
-interface Node {
-  readonly place: Place;
-  readonly call: Call | undefined;
-  readonly instruction: Instruction;
-  readonly control: Control;
-  /** How often it is executed, as a share of the entry's executions. */
-  weight: number;
-  /** Of the block that it is in. */
-  counts: Counts | undefined;
-  isFollowed: boolean;
-  taken: Link | undefined;
-  next: Link | undefined;
-  targets: Link[];
-  /** Behind a call of a function that was not copied in. */
-  returnPoint: Node | undefined;
-  /** Edges that lead here from elsewhere than the instruction before, or from more than one. */
-  nrPredecessors: number;
-  isLeader: boolean;
-  block: number;
-}
-interface Link {
-  readonly place: Place;
-  node: Node | undefined;
-  readonly crosses: boolean;
 }
 
 export class InstructionGraph {
@@ -304,59 +270,6 @@ export class InstructionGraph {
         }
       }
     }
-  }
-
-  /** The region's blocks, the first one beginning at `entry`, and those where others come in: behind calls that leave it. */
-  blocks(entry: Node): { blocks: readonly Draft<Block>[]; entries: readonly Block[] } {
-    const starts: Node[] = [];
-    const begin = (node: Node) => {
-      if (node.block >= 0) return;
-      node.block = starts.length;
-      starts.push(node);
-    };
-    begin(entry);
-    const drafts: Node[][] = [];
-    const entered = new Set([entry]);
-    for (let id = 0; id < starts.length; id++) {
-      const nodes = [starts[id] as Node];
-      for (let last = nodes[0] as Node; ; ) {
-        const follower = last.control === 'next' ? last.next : undefined;
-        const next = follower?.node;
-        if (!next || next.isLeader || next.nrPredecessors > 1 || follower.crosses) break;
-        nodes.push(next);
-        last = next;
-      }
-      drafts.push(nodes);
-      const { taken, next, targets, returnPoint } = nodes.at(-1) as Node;
-      for (const link of [taken, next, ...targets]) if (link?.node) begin(link.node);
-      if (returnPoint) {
-        begin(returnPoint);
-        if (!taken?.node || returnPoint.nrPredecessors === 0) entered.add(returnPoint);
-      }
-    }
-    const made: Draft<Block>[] = drafts.map((nodes, id) => ({
-      id,
-      place: (nodes[0] as Node).place,
-      instructions: nodes.map(node => node.instruction),
-      control: (nodes.at(-1) as Node).control,
-      taken: undefined,
-      next: undefined,
-      targets: [],
-    }));
-    const edge = ({ place, crosses, node }: Link): Edge => ({
-      place,
-      crosses,
-      block: node && (made[node.block] as Block),
-      dispatch: undefined,
-    });
-    drafts.forEach((nodes, id) => {
-      const { taken, next, targets } = nodes.at(-1) as Node;
-      const block = made[id] as Draft<Block>;
-      block.taken = taken && edge(taken);
-      block.next = next && edge(next);
-      block.targets = targets.map(edge);
-    });
-    return { blocks: made, entries: [...entered].map(node => made[node.block] as Block) };
   }
 }
 

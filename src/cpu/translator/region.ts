@@ -4,6 +4,7 @@
  */
 import { Mode } from '../decode/mode.ts';
 import { withDispatcher } from './dispatcher.ts';
+import { blocksOf } from './graph-blocks.ts';
 import type { Control, Instruction } from './instruction.ts';
 import { type CodeView, InstructionGraph, type Limits } from './instruction-graph.ts';
 import { traitsOf } from './traits.ts';
@@ -58,7 +59,7 @@ export function formRegion(view: CodeView, offset: number, limits: Limits): Regi
   const entry = graph.explore({ page: 0, offset });
   if (!entry) return undefined;
   const { entriesToGrow } = limits;
-  return { ...withDispatcher(graph.blocks(entry)), codePages: graph.codePages, entriesToGrow };
+  return { ...withDispatcher(blocksOf(entry)), codePages: graph.codePages, entriesToGrow };
 }
 
 /** The instructions that handlers run, in a fixed order. */
