@@ -182,9 +182,20 @@ export function mapMmio(domain: Domain, gfn: Gfn): void {
   domain.hypervisor.memory.u32[domain.state.p2m / 4 + gfn] = P2m.mmio << P2m.typeShift;
 }
 
+/** RAM that nobody has looked at goes without having been there. Returns false for a gfn that holds something else. */
+export function forgoPaged(domain: Domain, gfn: number): boolean {
+  if (p2mType(rawEntry(domain, gfn)) !== P2m.paged) return false;
+  const { state, hypervisor } = domain;
+  hypervisor.memory.u32[state.p2m / 4 + gfn] = 0;
+  hypervisor.frames.forgo(1);
+  state.totPages -= 1;
+  return true;
+}
+
 /** Remove a mapping and its reference. Returns the frame, 0 if there was none. */
 export function unmapGfn(domain: Domain, gfn: number): number {
   const { state, hypervisor } = domain;
+  if (forgoPaged(domain, gfn)) return 0;
   const frame = mfnOfGfn(domain, gfn);
   if (p2mEntry(domain, gfn) === 0) return 0;
   hypervisor.memory.u32[state.p2m / 4 + gfn] = 0;

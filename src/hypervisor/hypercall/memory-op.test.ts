@@ -6,7 +6,7 @@ import { DOMID_SELF, Hypervisor } from '../../abi/xen/xen.ts';
 import { gfn } from '../../base/brand.ts';
 import { setMemoryMap } from '../guest-physical.ts';
 import type { Vcpu } from '../hypervisor.ts';
-import { mapMmio, mfnOfGfn, populateGfn } from '../p2m.ts';
+import { mapMmio, mfnOfGfn, populateGfn, populateRange, rawEntry } from '../p2m.ts';
 import { guestAddress, issue, issueOp, SCRATCH, testDomain, testMachine } from '../testing.ts';
 
 const { Xenmem } = abi;
@@ -48,6 +48,19 @@ test('the balloon: pages go back and come again, zeroed, up to the maximum', () 
   assert.equal(reserve(vcpu, Xenmem.decrease_reservation, [12], { domid: 0 }), 0);
   assert.equal(reserve(vcpu, Xenmem.decrease_reservation, [12], { extent_start: 1n << 40n }), 0);
   assert.equal(reserve(vcpu, Xenmem.increase_reservation, [12]), 0);
+});
+
+test('memory that nobody has looked at goes without ever having been there', () => {
+  const machine = testMachine();
+  const domain = testDomain(machine, { maxPages: 128 });
+  const { frames } = machine.hypervisor;
+  populateRange(domain, gfn(200), 10);
+  const [free, pages] = [frames.nrFree, domain.state.totPages];
+  const gfns = Array.from({ length: 10 }, (_, i) => 200 + i);
+  assert.equal(reserve(domain.vcpus[0]!, Xenmem.decrease_reservation, gfns), 10);
+  assert.deepEqual([frames.nrFree, domain.state.totPages], [free + 10, pages - 10]);
+  assert.equal(rawEntry(domain, 200), 0);
+  assert.equal(reserve(domain.vcpus[0]!, Xenmem.decrease_reservation, gfns), 0);
 });
 
 test('an extent of many frames is populated whole or not at all', () => {

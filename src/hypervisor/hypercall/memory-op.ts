@@ -6,6 +6,7 @@ import { P2m } from '../../cpu/vcpu/layout.ts';
 import { grantTable, growGrantTable } from '../grant/table.ts';
 import { copyFromGuest, copyIn, copyOut, copyToGuest } from '../guest-memory.ts';
 import {
+  forgoPaged,
   isForeign,
   mapGfn,
   mapSpecial,
@@ -69,6 +70,7 @@ function populateExtent(call: Call, gfn: number, count: number): boolean {
 /** Only the guest's own RAM can be taken away: not grants, shared info or the grant table. */
 function decreaseExtent(call: Call, gfn: number, count: number): boolean {
   for (let i = 0; i < count; i++) {
+    if (forgoPaged(call.domain, gfn + i)) continue;
     if (ramOfGfn(call.domain, gfn + i) === 0) return false;
     unmapGfn(call.domain, gfn + i);
   }
