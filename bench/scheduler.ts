@@ -75,7 +75,10 @@ async function weights(wanted: readonly number[]): Promise<void> {
 async function cap(limit: number, nrOthers: number): Promise<void> {
   const vms = await busyGuests([{ cap: limit }, ...Array.from({ length: nrOthers }, () => ({}))]);
   const { cpuNs, elapsedNs } = await measure(vms);
-  console.log(`cap ${limit} beside ${nrOthers} others: ${percent(cpuNs[0]! / elapsedNs)} of a processor`);
+  const all = percent(sumOf(cpuNs) / elapsedNs);
+  console.log(
+    `cap ${limit} beside ${nrOthers} others: ${percent(cpuNs[0]! / elapsedNs)} of a processor; all together ${all}`,
+  );
   await Promise.all(vms.map(vm => vm.destroy()));
 }
 

@@ -6,6 +6,7 @@ import { after, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { DomusError } from '../base/errors.ts';
 import { createImage } from '../disk/create.ts';
+import { createNodePlatform } from '../platform/node/platform.ts';
 import { nodeDiskHost } from './disk-host.ts';
 import { createFakeParts, type FakeScript } from './fake-guest.fixture.ts';
 import { formatCrashReport, GuestFailure, Host, type MachineOptions } from './index.ts';
@@ -283,6 +284,35 @@ test('a reboot: the end of the guest, where it is to be; a failure, when it cann
   assert.equal((await end).code, 'E_MACHINE_FAILED');
   await assert.rejects(host.create({ boot: true }), { code: 'E_USAGE' });
   await assert.rejects(host.run({ boot: true, command: ['x'], disks: [disk] }), { code: 'E_USAGE' });
+});
+
+test('a guest that is to be started anew keeps what was changed, and does not die for ever', async () => {
+  const parts = createFakeParts({});
+  const real = createNodePlatform();
+  let nowNs = 0;
+  const clock = { ...real.clock, monotonicNs: () => nowNs };
+  await using host = await Host.open({ parts, platform: { ...real, clock } });
+  const options = { initrd: new Uint8Array(4), maxVcpus: 4, memory: '64M', maxMemory: '128M' } as const;
+  await using vm = await host.create({ ...options, name: 'web', onCrash: 'restart', onPoweroff: 'destroy' });
+  vm.setVcpusOnline(3);
+  vm.setMemoryTarget(96 << 20);
+  vm.setName('other');
+  vm.setShare({ cap: 50 });
+  nowNs = 11e9;
+  parts.guests[0]!.stop({ reason: 'crash' });
+  while (parts.guests.length < 2) await turn();
+  const { name, uuid, memoryTargetBytes, vcpusOnline, isPaused } = parts.guests[1]!.config;
+  assert.deepEqual([name, memoryTargetBytes, vcpusOnline, isPaused], ['other', 96 << 20, 3, undefined]);
+  assert.equal(uuid, '00000000-0000-4000-8000-000000000001');
+  assert.deepEqual(vm.share, { weight: 256, cap: 50 });
+  assert.equal(parts.guests[0]!.isDestroyed, true);
+  // It has run for less than ten seconds this time.
+  nowNs = 20e9;
+  parts.guests[1]!.stop({ reason: 'crash' });
+  assert.equal((await vm.stopped)?.reason, 'crash');
+  assert.throws(() => vm.setVcpusOnline(1), { code: 'E_DESTROYED' });
+  await assert.rejects(host.create({ ...options, pcpus: 2, vcpus: 2, cap: 50 }), { code: 'E_SCHED_CREDIT' });
+  await assert.rejects(host.create({ ...options, uuid: 'x' }), { code: 'E_UUID' });
 });
 
 test('run: deterministic runs have their own time and chance, wait for the power-off and give a hash', async () => {
