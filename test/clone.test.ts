@@ -95,6 +95,22 @@ guest('a clone has the state of that moment, and a name, address and random numb
   for (const each of clones) await each.destroy();
 });
 
+guest('a guest whose vCPUs run on threads is cloned while it works, and saved at the same time', async () => {
+  if (!isFull) return;
+  await using vm = await host.create({ vcpus: 2, pcpus: 2, memory: '96M' });
+  await said(vm, 'echo before >/tmp/file; for i in 1 2; do (while :; do date >/tmp/$i; done) & done');
+  for (let round = 0; round < 3; round++) {
+    const [{ clones }] = await Promise.all([
+      host.clone(vm, { count: 2 }),
+      vm.save(file('threads.sav'), { isDurable: false }),
+    ]);
+    for (const each of [...clones, vm]) assert.equal(await said(each, 'cat /tmp/file; nproc'), 'before\n2\n');
+    for (const each of clones) await each.destroy();
+  }
+  await using restored = await host.restore(file('threads.sav'), { pcpus: 2 });
+  assert.equal(await said(restored, 'cat /tmp/file; nproc'), 'before\n2\n');
+});
+
 guest('clones that cannot be are refused, and the guest goes on', async () => {
   await using vm = await host.create({ memory: '96M' });
   await said(vm, 'true');

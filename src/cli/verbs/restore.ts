@@ -23,7 +23,8 @@ export const restore = verb({
     quiet: flag({ name: 'quiet', short: 'q', summary: 'show no progress' }),
   },
   notes: [
-    'The file stays as it is, and must while guests run from it: their memory is read when they look at it.',
+    'The file stays as it is, and must while guests run from it: their memory is read when they look at it.\n' +
+      'What a guest writes to its disks then is gone when it is destroyed.',
   ],
   async run(context, values, operands) {
     const [file, ...others] = operands;
