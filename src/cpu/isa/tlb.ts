@@ -3,6 +3,6 @@ import { TLB_ENTRIES } from '../vcpu/layout.ts';
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 
-/** The entry of the table where linear `address` would be. */
+/** The entry of the table where linear `address` would be. Its bits are in the low half: a shift of 32 bits needs no move behind it. */
 export const tlbEntry = (table: Value, address: Value): Value =>
-  w.add(table, w.and(w.wrap(w.shrU(address, w.i64(8))), w.i32((TLB_ENTRIES - 1) << 4)));
+  w.add(table, w.and(w.shrU(w.wrap(address), w.i32(8)), w.i32((TLB_ENTRIES - 1) << 4)));
