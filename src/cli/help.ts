@@ -34,6 +34,11 @@ function wrap(text: string, width: number): string[] {
   return [...lines, line];
 }
 
+/** A note, its lines broken here; examples and tables are indented, and stay as they are. */
+function paragraph(note: string): string {
+  return /^ /m.test(note) ? note : wrap(note.replaceAll('\n', ' '), WIDTH).join('\n');
+}
+
 function optionName(spec: OptionSpec<unknown>): string {
   const short = spec.short ? `-${spec.short}` : '  ';
   const long = spec.name ? `--${spec.name}` : '';
@@ -50,7 +55,7 @@ export function verbHelp(verb: Verb): string {
     const rows = options.map(spec => [optionName(spec), spec.summary] as const);
     parts.push(`Options:\n${columns([...rows, ['-h, --help', 'show this help']])}`);
   }
-  parts.push(...(verb.notes ?? []));
+  parts.push(...(verb.notes ?? []).map(paragraph));
   return `${parts.join('\n\n')}\n`;
 }
 

@@ -131,8 +131,11 @@ test('damaged files are left out, and make way', async () => {
     bytes[bytes.length - 1]! ^= 1;
     writeFileSync(path, bytes);
   }
-  const { rax, regions } = await run(program(5), NEVER);
-  assert.equal(rax, BigInt(5 * ROUNDS));
-  assert.equal(regions, 0);
+  // The guest may be through before the thread beside it has looked.
+  for (let i = 0; i < 10 && (i === 0 || volumes().length > 0); i++) {
+    const { rax, regions } = await run(program(5), NEVER);
+    assert.equal(rax, BigInt(5 * ROUNDS));
+    assert.equal(regions, 0);
+  }
   assert.deepEqual(volumes(), []);
 });
