@@ -6,21 +6,16 @@ import { watchInterrupts } from '../interrupt.ts';
 import { flag } from '../options.ts';
 import { outputOption } from '../output.ts';
 import { type CommandContext, type Verb, verb } from '../verb.ts';
-import { isAlive, operandsOf } from './guest-operand.ts';
+import { askingVerb } from './asking-verb.ts';
+import { isAlive } from './guest-operand.ts';
 
 function actionVerb(name: 'pause' | 'unpause', summary: string, note: string): Verb {
-  return verb({
+  return askingVerb({
     name,
     summary,
-    operands: 'NAME',
-    options: { output: outputOption },
+    operands: ['NAME'],
     notes: [note],
-    async run(context, values, operands) {
-      const [guest] = operandsOf(name, operands, 'NAME');
-      const view = await (await Daemon.connect(context.daemon)).act(guest, { action: name });
-      if (values.output === 'json') await context.print(`${JSON.stringify(view)}\n`);
-      return 0;
-    },
+    ask: guest => daemon => daemon.act(guest, { action: name }),
   });
 }
 
@@ -102,30 +97,18 @@ async function rebootsOf(
 export const shutdown = endVerb('shutdown', 'poweroff', 'Ask guests to power themselves off');
 export const reboot = endVerb('reboot', 'reboot', 'Ask guests to reboot');
 
-export const rename = verb({
+export const rename = askingVerb({
   name: 'rename',
   summary: 'Give a guest another name',
-  operands: 'NAME NEW-NAME',
-  options: { output: outputOption },
+  operands: ['NAME', 'NEW-NAME'],
   notes: ['The guest sees it in xenstore.'],
-  async run(context, values, operands) {
-    const [guest, name] = operandsOf('rename', operands, 'NAME', 'NEW-NAME');
-    const view = await (await Daemon.connect(context.daemon)).change(guest, { name });
-    if (values.output === 'json') await context.print(`${JSON.stringify(view)}\n`);
-    return 0;
-  },
+  ask: (guest, name) => daemon => daemon.change(guest, { name }),
 });
 
-export const sysrq = verb({
+export const sysrq = askingVerb({
   name: 'sysrq',
   summary: 'Press a key of the magic SysRq of a guest’s Linux',
-  operands: 'NAME LETTER',
-  options: { output: outputOption },
+  operands: ['NAME', 'LETTER'],
   notes: ['h shows the keys on the guest’s console: "domus logs -c NAME".'],
-  async run(context, values, operands) {
-    const [guest, key] = operandsOf('sysrq', operands, 'NAME', 'LETTER');
-    const view = await (await Daemon.connect(context.daemon)).act(guest, { action: 'sysrq', key });
-    if (values.output === 'json') await context.print(`${JSON.stringify(view)}\n`);
-    return 0;
-  },
+  ask: (guest, key) => daemon => daemon.act(guest, { action: 'sysrq', key }),
 });

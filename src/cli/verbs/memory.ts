@@ -1,9 +1,7 @@
 /** `domus mem-set` and `mem-max`. */
 import { DomusError } from '../../base/errors.ts';
-import { Daemon } from '../../toolstack/daemon/client.ts';
-import { outputOption } from '../output.ts';
-import { type Verb, verb } from '../verb.ts';
-import { operandsOf } from './guest-operand.ts';
+import type { Verb } from '../verb.ts';
+import { askingVerb } from './asking-verb.ts';
 
 const SHIFTS: Readonly<Record<string, number>> = { b: 0, k: 10, '': 20, m: 20, g: 30, t: 40 };
 
@@ -20,18 +18,14 @@ export function parseXlMemory(text: string): number {
 }
 
 function memoryVerb(name: string, summary: string, key: 'memoryTarget' | 'memoryMax', note: string): Verb {
-  return verb({
+  return askingVerb({
     name,
     summary,
-    operands: 'NAME MEMORY',
-    options: { output: outputOption },
+    operands: ['NAME', 'MEMORY'],
     notes: [`MEMORY is in MiB, or has a letter: 512m, 1g. ${note}`],
-    async run(context, values, operands) {
-      const [guest, text] = operandsOf(name, operands, 'NAME', 'MEMORY');
+    ask(guest, text) {
       const change = { [key]: parseXlMemory(text) };
-      const view = await (await Daemon.connect(context.daemon)).change(guest, change);
-      if (values.output === 'json') await context.print(`${JSON.stringify(view)}\n`);
-      return 0;
+      return daemon => daemon.change(guest, change);
     },
   });
 }
@@ -40,11 +34,11 @@ export const memSet = memoryVerb(
   'mem-set',
   'Ask a guest to have so much memory',
   'memoryTarget',
-  'Its balloon driver gives back or takes\nwhat is missing, when it likes: "domus list" shows what it has.',
+  'Its balloon driver gives back or takes what is missing, when it likes: "domus list" shows what it has.',
 );
 export const memMax = memoryVerb(
   'mem-max',
   'Set the most that mem-set can ask for',
   'memoryMax',
-  'It cannot be more than the guest was\nstarted with (maxmem).',
+  'It cannot be more than the guest was started with (maxmem).',
 );

@@ -1,11 +1,11 @@
 /** `domus vcpu-list`, `vcpu-set` and `vcpu-pin`. */
-import { Daemon } from '../../toolstack/daemon/client.ts';
 import type { GuestView } from '../../toolstack/daemon/guest-record.ts';
 import type { VcpuFacts } from '../../toolstack/domain-control.ts';
 import { outputOption } from '../output.ts';
 import { type Column, formatTable, seconds } from '../table.ts';
 import { verb } from '../verb.ts';
-import { namedGuests, numberOperand, operandsOf } from './guest-operand.ts';
+import { askingVerb } from './asking-verb.ts';
+import { namedGuests, numberOperand } from './guest-operand.ts';
 
 interface Row {
   readonly guest: GuestView;
@@ -60,34 +60,26 @@ export const vcpuList = verb({
   },
 });
 
-export const vcpuSet = verb({
+export const vcpuSet = askingVerb({
   name: 'vcpu-set',
   summary: 'Ask a guest to use so many of its vCPUs',
-  operands: 'NAME COUNT',
-  options: { output: outputOption },
+  operands: ['NAME', 'COUNT'],
   notes: [
     'The guest does it when it likes; "domus vcpu-list" shows it. It cannot have more than it was started with.',
   ],
-  async run(context, values, operands) {
-    const [guest, count] = operandsOf('vcpu-set', operands, 'NAME', 'COUNT');
+  ask(guest, count) {
     const vcpusOnline = numberOperand('number of vCPUs', count);
-    const view = await (await Daemon.connect(context.daemon)).change(guest, { vcpusOnline });
-    if (values.output === 'json') await context.print(`${JSON.stringify(view)}\n`);
-    return 0;
+    return daemon => daemon.change(guest, { vcpusOnline });
   },
 });
 
-export const vcpuPin = verb({
+export const vcpuPin = askingVerb({
   name: 'vcpu-pin',
   summary: 'Let vCPUs run on some pCPUs only',
-  operands: 'NAME VCPU|all PCPUS',
-  options: { output: outputOption },
+  operands: ['NAME', 'VCPU|all', 'PCPUS'],
   notes: ['PCPUS are written 0-1,3 or all or all,^0. A guest has those that it was started with (--pcpus).'],
-  async run(context, values, operands) {
-    const [guest, vcpu, pcpus] = operandsOf('vcpu-pin', operands, 'NAME', 'VCPU', 'PCPUS');
+  ask(guest, vcpu, pcpus) {
     const cpus = vcpu === 'all' ? pcpus : { [numberOperand('number of a vCPU', vcpu)]: pcpus };
-    const view = await (await Daemon.connect(context.daemon)).change(guest, { cpus });
-    if (values.output === 'json') await context.print(`${JSON.stringify(view)}\n`);
-    return 0;
+    return daemon => daemon.change(guest, { cpus });
   },
 });
