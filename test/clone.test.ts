@@ -4,39 +4,21 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { DomusError } from '../src/base/errors.ts';
 import { createImage } from '../src/disk/create.ts';
 import { nodeDiskHost } from '../src/toolstack/disk-host.ts';
-import { Host } from '../src/toolstack/index.ts';
 import type { VirtualMachine } from '../src/toolstack/virtual-machine.ts';
+import { realHost } from './real-host.fixture.ts';
 
 const isFull = process.env.DOMUS_TEST_FULL === '1';
 const folder = mkdtempSync(join(tmpdir(), 'domus-clone-'));
 const file = (name: string) => join(folder, name);
 
-let host: Host;
-let unavailable: string | undefined;
-before(async () => {
-  host = await Host.open();
-  try {
-    await host.run({ command: ['true'], isPrepared: true });
-  } catch (error) {
-    const isMissing = error instanceof DomusError && /^E_(NO_PACKAGE_CLIENT|PACKAGE_)/.test(error.code);
-    if (!isMissing) throw error;
-    unavailable = `no Debian kernel to be had: ${error.message}`;
-  }
-});
-after(async () => {
-  await host[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true });
-});
-const guest = (name: string, run: () => Promise<void>) =>
-  test(name, async t => {
-    if (unavailable !== undefined) t.skip(unavailable);
-    else await run();
-  });
+const real = realHost();
+const { guest } = real;
+after(() => rmSync(folder, { recursive: true }));
 const said = async (vm: VirtualMachine, command: string): Promise<string> => {
   const { stdout, stderr } = await vm.exec(command);
   return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
@@ -56,12 +38,12 @@ const CHECK = `kill -STOP $(cat /tmp/pid); sleep 0.2; n=0
 
 guest('a guest that works is cloned again and again; all go on, and clones of clones', async () => {
   await createImage(nodeDiskHost(), file('data.vhd'), { format: 'vhd', sizeBytes: 8 << 20 });
-  await using vm = await host.create({ disks: [file('data.vhd')], memory: '96M' });
+  await using vm = await real.host.create({ disks: [file('data.vhd')], memory: '96M' });
   await said(vm, LOAD);
   for (let round = 0; round < (isFull ? 30 : 1); round++) {
-    const { clones } = await host.clone(vm, { count: 2 });
+    const { clones } = await real.host.clone(vm, { count: 2 });
     const [first] = clones as [VirtualMachine];
-    const [grandchild] = (await host.clone(first)).clones as [VirtualMachine];
+    const [grandchild] = (await real.host.clone(first)).clones as [VirtualMachine];
     for (const each of [vm, ...clones, grandchild]) assert.equal(await said(each, CHECK), 'checked\n');
     // Whoever others were made of goes first.
     for (const each of [...clones, grandchild]) {
@@ -72,9 +54,12 @@ guest('a guest that works is cloned again and again; all go on, and clones of cl
 });
 
 guest('a clone has the state of that moment, and a name, address and random numbers of its own', async () => {
-  await using vm = await host.create({ network: 'nat', memory: '128M', vcpus: 2 });
+  await using vm = await real.host.create({ network: 'nat', memory: '128M', vcpus: 2 });
   await said(vm, 'echo before >/tmp/file; hostname parent');
-  const { clones, heldMs } = await host.clone(vm, { count: 3, hostname: i => (i < 2 ? `c${i}` : undefined) });
+  const { clones, heldMs } = await real.host.clone(vm, {
+    count: 3,
+    hostname: i => (i < 2 ? `c${i}` : undefined),
+  });
   assert.ok(heldMs > 0);
   await said(vm, 'echo after >/tmp/file');
   const seen = new Set<string>();
@@ -97,29 +82,29 @@ guest('a clone has the state of that moment, and a name, address and random numb
 
 guest('a guest whose vCPUs run on threads is cloned while it works, and saved at the same time', async () => {
   if (!isFull) return;
-  await using vm = await host.create({ vcpus: 2, pcpus: 2, memory: '96M' });
+  await using vm = await real.host.create({ vcpus: 2, pcpus: 2, memory: '96M' });
   await said(vm, 'echo before >/tmp/file; for i in 1 2; do (while :; do date >/tmp/$i; done) & done');
   for (let round = 0; round < 3; round++) {
     const [{ clones }] = await Promise.all([
-      host.clone(vm, { count: 2 }),
+      real.host.clone(vm, { count: 2 }),
       vm.save(file('threads.sav'), { isDurable: false }),
     ]);
     for (const each of [...clones, vm]) assert.equal(await said(each, 'cat /tmp/file; nproc'), 'before\n2\n');
     for (const each of clones) await each.destroy();
   }
-  await using restored = await host.restore(file('threads.sav'), { pcpus: 2 });
+  await using restored = await real.host.restore(file('threads.sav'), { pcpus: 2 });
   assert.equal(await said(restored, 'cat /tmp/file; nproc'), 'before\n2\n');
 });
 
 guest('clones that cannot be are refused, and the guest goes on', async () => {
-  await using vm = await host.create({ memory: '96M' });
+  await using vm = await real.host.create({ memory: '96M' });
   await said(vm, 'true');
   const isCode = (code: string) => (error: unknown) => error instanceof DomusError && error.code === code;
-  await assert.rejects(() => host.clone(vm, { count: 0 }), isCode('E_CLONE_COUNT'));
-  await assert.rejects(() => host.clone(vm, { hostname: () => 'a b; reboot' }), isCode('E_HOSTNAME'));
+  await assert.rejects(() => real.host.clone(vm, { count: 0 }), isCode('E_CLONE_COUNT'));
+  await assert.rejects(() => real.host.clone(vm, { hostname: () => 'a b; reboot' }), isCode('E_HOSTNAME'));
   assert.equal(await said(vm, 'echo on'), 'on\n');
   await vm.destroy();
-  await assert.rejects(() => host.clone(vm), isCode('E_DESTROYED'));
+  await assert.rejects(() => real.host.clone(vm), isCode('E_DESTROYED'));
 });
 
 guest('clone, as it is typed', async () => {

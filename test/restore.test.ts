@@ -8,44 +8,26 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { DomusError } from '../src/base/errors.ts';
 import { createImage } from '../src/disk/create.ts';
 import { nodeDiskHost } from '../src/toolstack/disk-host.ts';
-import { Host } from '../src/toolstack/index.ts';
+import { realHost } from './real-host.fixture.ts';
 
 const TIMEOUT_MS = 300_000;
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 const folder = mkdtempSync(join(tmpdir(), 'domus-restore-'));
 const file = (name: string) => join(folder, name);
 
-let host: Host;
-let unavailable: string | undefined;
 const phases: string[] = [];
-before(async () => {
-  host = await Host.open({ onPhase: ({ name }) => phases.push(name) });
-  try {
-    await host.run({ command: ['true'], timeoutMs: TIMEOUT_MS, isPrepared: true });
-  } catch (error) {
-    const isMissing = error instanceof DomusError && /^E_(NO_PACKAGE_CLIENT|PACKAGE_)/.test(error.code);
-    if (!isMissing) throw error;
-    unavailable = `no Debian kernel to be had: ${error.message}`;
-  }
-});
-after(async () => {
-  await host[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true });
-});
-const guest = (name: string, run: () => Promise<void>) =>
-  test(name, async t => {
-    if (unavailable !== undefined) t.skip(unavailable);
-    else await run();
-  });
+const real = realHost({ onPhase: ({ name }) => phases.push(name) }, TIMEOUT_MS);
+const { guest } = real;
+after(() => rmSync(folder, { recursive: true }));
 
 guest('the second run of a kind does not boot', async () => {
   phases.length = 0;
-  const { exitCode, stdout } = await host.run({
+  const { exitCode, stdout } = await real.host.run({
     command: 'uname -s; exit 3',
     timeoutMs: TIMEOUT_MS,
     isPrepared: true,
@@ -54,14 +36,14 @@ guest('the second run of a kind does not boot', async () => {
   assert.equal(exitCode, 3);
   assert.ok(phases.includes('restore') && !phases.includes('kernel'), phases.join());
   phases.length = 0;
-  await host.run({ command: ['true'], timeoutMs: TIMEOUT_MS });
+  await real.host.run({ command: ['true'], timeoutMs: TIMEOUT_MS });
   assert.ok(phases.includes('kernel') && !phases.includes('restore'), phases.join());
 });
 
 guest(
   'a guest goes on after it was saved, and so do its copies, each with random numbers of its own',
   async () => {
-    const vm = await host.create({ vcpus: 2, memory: '256M' });
+    const vm = await real.host.create({ vcpus: 2, memory: '256M' });
     await vm.exec('echo before > /tmp/file; (while :; do sleep 1; done) & echo $! > /tmp/pid');
     await vm.save(file('two'));
     await vm.exec('echo after > /tmp/file');
@@ -69,7 +51,7 @@ guest(
     const seen = new Set([text((await vm.exec(draw)).stdout)]);
     await vm.destroy();
     for (const pcpus of [1, 1, 2]) {
-      const copy = await host.restore(file('two'), { pcpus });
+      const copy = await real.host.restore(file('two'), { pcpus });
       const { stdout } = await copy.exec(
         'cat /tmp/file; nproc; kill -0 $(cat /tmp/pid) && echo runs; date +%s',
       );
@@ -86,7 +68,7 @@ guest(
 guest(
   'commands that run while a guest is saved go on in the guest, and their output nowhere in its copies',
   async () => {
-    const vm = await host.create();
+    const vm = await real.host.create();
     const counting = vm.exec(
       'i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; echo $i > /tmp/i; done; cat > /tmp/in',
       {
@@ -98,7 +80,7 @@ guest(
     const { stdout } = await counting;
     assert.equal(text(stdout).split('\n').length, 301);
     await vm.destroy();
-    const copy = await host.restore(file('busy'));
+    const copy = await real.host.restore(file('busy'));
     const done = await copy.exec('until [ "$(cat /tmp/i)" = 300 ]; do usleep 10000; done; cat /tmp/i');
     assert.equal(text(done.stdout), '300\n');
     await copy.destroy();
@@ -123,14 +105,14 @@ guest(
   async () => {
     await createImage(nodeDiskHost(), file('data.vhd'), { format: 'vhd', sizeBytes: 32 << 20 });
     const rounds = process.env.DOMUS_TEST_FULL === '1' ? 100 : 2;
-    await using vm = await host.create({ disks: [file('data.vhd')], memory: '128M' });
+    await using vm = await real.host.create({ disks: [file('data.vhd')], memory: '128M' });
     await vm.exec(DISK_LOAD);
     const written = async (): Promise<number> => Number(text((await vm.exec('wc -l </tmp/log')).stdout));
     for (let round = 0; round < rounds; round++) {
       const before = await written();
       while ((await written()) < before + 3);
       await vm.save(file('disk.sav'), { isDurable: false });
-      await using copy = await host.restore(file('disk.sav'));
+      await using copy = await real.host.restore(file('disk.sav'));
       for (const each of [copy, vm]) {
         const said = text((await each.exec(DISK_CHECK)).stdout);
         assert.match(said, /^checked [0-9]+\n$/, `round ${round}`);
@@ -143,7 +125,7 @@ guest(
 
 guest('a raw disk cannot be kept, and the guest goes on', async () => {
   writeFileSync(file('raw.img'), Buffer.alloc(1 << 20));
-  await using vm = await host.create({ disks: [file('raw.img')], memory: '128M' });
+  await using vm = await real.host.create({ disks: [file('raw.img')], memory: '128M' });
   await vm.exec('true');
   await assert.rejects(
     () => vm.save(file('raw.sav')),
@@ -158,19 +140,19 @@ guest('a network goes on: new connections work at once, and the rules are those 
   const { port } = server.address() as AddressInfo;
   const fetched = (path: string) => `wget -q -O - http://10.0.2.2:${port}${path}`;
   try {
-    await using vm = await host.create({ network: { allow: ['127.0.0.1'] }, memory: '128M' });
+    await using vm = await real.host.create({ network: { allow: ['127.0.0.1'] }, memory: '128M' });
     const one = await vm.exec(fetched('/one'));
     assert.equal(text(one.stdout), 'asked for /one', text(one.stderr));
     await vm.save(file('net.sav'), { isDurable: false });
-    const open = await host.restore(file('net.sav'));
-    await using closed = await host.restore(file('net.sav'), { networkRules: { allow: [] } });
+    const open = await real.host.restore(file('net.sav'));
+    await using closed = await real.host.restore(file('net.sav'), { networkRules: { allow: [] } });
     assert.equal(text((await open.exec(fetched('/two'))).stdout), 'asked for /two');
     assert.equal(text((await vm.exec(fetched('/three'))).stdout), 'asked for /three');
     assert.notEqual((await closed.exec(fetched('/four'))).exitCode, 0);
     // What is saved again is the same network.
     await open.save(file('again.sav'), { isDurable: false });
     await open.destroy();
-    await using again = await host.restore(file('again.sav'));
+    await using again = await real.host.restore(file('again.sav'));
     assert.equal(text((await again.exec(fetched('/five'))).stdout), 'asked for /five');
   } finally {
     server.close();
@@ -178,7 +160,7 @@ guest('a network goes on: new connections work at once, and the rules are those 
 });
 
 guest('a page that is damaged ends the guest, not the host', async () => {
-  const vm = await host.create();
+  const vm = await real.host.create();
   await vm.exec('true');
   await vm.save(file('bad'), { isDurable: false });
   await vm.destroy();
@@ -188,13 +170,13 @@ guest('a page that is damaged ends the guest, not the host', async () => {
   writeFileSync(file('bad'), bytes);
   // The hypervisor itself looks at some of them at once.
   const use = async (): Promise<void> => {
-    await using copy = await host.restore(file('bad'));
+    await using copy = await real.host.restore(file('bad'));
     await copy.exec('find / -xdev -type f | xargs cat > /dev/null');
   };
   await assert.rejects(use, (error: Error) =>
     /damaged/.test(`${error.message} ${(error.cause as Error | undefined)?.message}`),
   );
-  const { exitCode } = await host.run({ command: ['true'], isPrepared: true, timeoutMs: TIMEOUT_MS });
+  const { exitCode } = await real.host.run({ command: ['true'], isPrepared: true, timeoutMs: TIMEOUT_MS });
   assert.equal(exitCode, 0);
 });
 
