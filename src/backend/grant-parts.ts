@@ -30,6 +30,11 @@ export class GrantParts {
     this.#nrWords += 3;
     this.sizeBytes += length;
   }
+  /** For other parts. */
+  clear(): void {
+    this.#nrWords = 0;
+    this.sizeBytes = 0;
+  }
   ref(index: number): GrantRef {
     return this.words[3 * index] as GrantRef;
   }

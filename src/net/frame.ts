@@ -21,7 +21,13 @@ export interface Frame {
   readonly lacksChecksum: boolean;
   /** A TCP segment to be cut into pieces with so many bytes of data; 0 if it is to go as it is. */
   readonly segmentBytes: number;
+  /** The sender uses the bytes for something else as soon as `receive` returns: who wants them for longer takes what `kept` gives. */
+  readonly isLent?: boolean;
 }
+
+/** The frame with bytes of its own. */
+export const kept = (frame: Frame): Frame =>
+  frame.isLent ? { ...frame, bytes: frame.bytes.slice(), isLent: false } : frame;
 
 export const plainFrame = (bytes: Uint8Array): Frame => ({ bytes, lacksChecksum: false, segmentBytes: 0 });
 

@@ -5,7 +5,7 @@
  */
 import { DomusError } from '../base/errors.ts';
 import type { Clock, Entropy, Timers } from '../platform/platform.ts';
-import type { Frame, Station } from './frame.ts';
+import { type Frame, kept, type Station } from './frame.ts';
 
 export interface LineFaults {
   readonly delayMs?: number;
@@ -91,10 +91,11 @@ export function createLine(to: Station, environment: LineEnvironment, initial: L
       return;
     }
     heldBytes += length;
+    const held = kept(frame);
     timers.after(delayMs, () => {
       heldBytes -= length;
       done();
-      to.receive(frame);
+      to.receive(held);
     });
   }
 

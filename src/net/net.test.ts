@@ -119,6 +119,16 @@ test('delay keeps the order, bandwidth spreads frames out', () => {
   assert.equal(end.got.length, 110);
 });
 
+test('a frame that is lent is on a slow line as it was sent', () => {
+  const { line, end, timers } = lineWorld();
+  line.setFaults({ delayMs: 10 });
+  const lent = { ...frame(macOf(1), macOf(2), 7), isLent: true };
+  line.receive(lent);
+  lent.bytes.fill(0);
+  timers.advance(10);
+  assert.deepEqual(end.got, [7]);
+});
+
 test('loss, duplicates and reordering come as often as was asked, the same for the same seed', () => {
   const run = (seed: number) => {
     const { line, end, timers } = lineWorld(seed);

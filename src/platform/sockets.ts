@@ -7,7 +7,7 @@
 export interface StreamEvents {
   /** The connection stands. Not told for a connection that was accepted. */
   connected?(): void;
-  /** Bytes from the other side; the listener's own copy. */
+  /** Bytes from the other side; theirs who calls, as soon as it returns. */
   data(chunk: Uint8Array): void;
   /** The other side will send nothing more. */
   ended(): void;
@@ -18,7 +18,8 @@ export interface StreamEvents {
 }
 
 export interface StreamSocket {
-  write(bytes: Uint8Array): void;
+  /** @param done nobody needs the bytes any more, whatever became of them */
+  write(bytes: Uint8Array, done?: () => void): void;
   /** Written, and not yet taken by the system. */
   readonly bufferedBytes: number;
   /** Nothing more will be written; what was is still sent. */

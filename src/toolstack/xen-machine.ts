@@ -34,7 +34,7 @@ import { mfnOfGfn, takeReference } from '../hypervisor/p2m.ts';
 import type { PageFile } from '../hypervisor/page-file.ts';
 import { type Pcpus, startPcpus } from '../hypervisor/pcpus.ts';
 import { runOne } from '../hypervisor/scheduler.ts';
-import type { Station } from '../net/frame.ts';
+import { kept, type Station } from '../net/frame.ts';
 import { damaged, RecordType, type SavedRecord } from '../state/format.ts';
 import { type Records, readDomainRecord, recordOf, restoreDomain } from '../state/restore-domain.ts';
 import {
@@ -355,8 +355,12 @@ export class XenMachine implements GuestMachine {
     // A line with a delay brings its frames when it likes: the guest's memory changes between slices alone.
     const inward: Station = {
       receive: frame => {
-        if (!this.#isPaused) device.receive(frame);
-        else if (this.#deferred.length < FRAMES_HELD_MAX) this.#defer(() => device.receive(frame));
+        if (!this.#isPaused) {
+          device.receive(frame);
+        } else if (this.#deferred.length < FRAMES_HELD_MAX) {
+          const held = kept(frame);
+          this.#defer(() => device.receive(held));
+        }
       },
     };
     outside = network.plug(inward, this.#defer);

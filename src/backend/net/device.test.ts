@@ -58,7 +58,7 @@ test('frames go out: one part, several parts, a large segment, with every reques
   const small = pattern(60, 1);
   queue!.transmit([{ bytes: small, offset: 4000 }]);
   event(world, 20);
-  assert.deepEqual(sent.at(-1), { bytes: small, lacksChecksum: false, segmentBytes: 0 });
+  assert.deepEqual(sent.at(-1), { bytes: small, lacksChecksum: false, segmentBytes: 0, isLent: false });
   assert.deepEqual(log, ['notify 20']);
   const jumbo = pattern(9014, 2);
   queue!.transmit(cut(jumbo, 3000), netif.NETTXF_csum_blank);
@@ -68,7 +68,7 @@ test('frames go out: one part, several parts, a large segment, with every reques
   const large = tcpFrame(60_000);
   queue!.transmit(cut(large, 4096), netif.NETTXF_csum_blank | netif.NETTXF_data_validated, 1448);
   event(world, 20);
-  assert.deepEqual(sent.at(-1), { bytes: large, lacksChecksum: true, segmentBytes: 1448 });
+  assert.deepEqual(sent.at(-1), { bytes: large, lacksChecksum: true, segmentBytes: 1448, isLent: false });
   const statuses = queue!.takeStatuses();
   assert.equal(statuses.length, 1 + 4 + 1 + 15);
   assert.deepEqual(
@@ -101,15 +101,18 @@ test('frames come in: small, over several pages, large; they wait for pages and 
   );
   assert.deepEqual(new Uint8Array(frames[1]!.bytes), jumbo);
   assert.equal(frames[0]!.flags, netif.NETRXF_data_validated);
-  const large = { bytes: tcpFrame(60_000), lacksChecksum: true, segmentBytes: 1448 };
+  const segment = tcpFrame(60_000);
+  const lent = segment.slice();
   queue.giveBuffers(10);
-  device.receive(large);
+  device.receive({ bytes: lent, lacksChecksum: true, segmentBytes: 1448, isLent: true });
+  // It waits, and its sender goes on with his memory.
+  lent.fill(0);
   assert.deepEqual(queue.takeFrames(), [], 'it needs sixteen');
   assert.equal(queue.rxEvent, 4 + 16);
   queue.giveBuffers(6);
   event(world, 21);
   const [arrived] = queue.takeFrames();
-  assert.deepEqual(new Uint8Array(arrived!.bytes), large.bytes);
+  assert.deepEqual(new Uint8Array(arrived!.bytes), segment);
   assert.deepEqual([arrived!.segmentBytes, arrived!.segmentType], [1448, netif.XEN_NETIF_GSO_TYPE_TCPV4]);
   assert.equal(arrived!.flags & netif.NETRXF_csum_blank, netif.NETRXF_csum_blank);
   for (let i = 0; i < 5000; i++) device.receive(plainFrame(new Uint8Array(60)));

@@ -8,7 +8,14 @@
  */
 import * as netif from '../../abi/xen/netif.ts';
 import { domid as domainId, gref, type MachineAddress, PAGE_SIZE, port } from '../../base/brand.ts';
-import { type Frame, packetOf, type Station, segments, withChecksum } from '../../net/frame.ts';
+import {
+  FRAME_BYTES_MAX,
+  type Frame,
+  packetOf,
+  type Station,
+  segments,
+  withChecksum,
+} from '../../net/frame.ts';
 import type { MacAddress } from '../../net/packet/address.ts';
 import { get16 } from '../../net/packet/bytes.ts';
 import { EtherType, etherType } from '../../net/packet/ethernet.ts';
@@ -161,6 +168,7 @@ export class NetDevice implements Station {
     const whileOpen = (task: () => void) => () => {
       if (isOpen) task();
     };
+    const lent = new Uint8Array(FRAME_BYTES_MAX);
     const serveTx = whileOpen(() => {
       const outcome = serveTransmit({
         ring: tx,
@@ -169,6 +177,7 @@ export class NetDevice implements Station {
         counters: this.counters.transmit,
         fault: size => faults?.onTransfer('net-transmit', domid, size) ?? 'none',
         send: frame => cable.receive(frame),
+        lent,
       });
       if (tx.publish()) txChannel?.notify();
       if (outcome === 'broken') this.#half.fail('the transmit ring is broken');
@@ -225,6 +234,7 @@ export class NetDevice implements Station {
     const queue = this.#queues.length === 1 ? this.#queues[0]! : this.#queues[this.#queueOf(frame)]!;
     for (const each of fitFrame(frame, frontend)) queue.receiver.add(each);
     queue.serveRx();
+    queue.receiver.keep();
   }
 
   /** Frames of one connection stay in one queue, and so in order. */

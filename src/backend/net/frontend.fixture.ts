@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import * as netif from '../../abi/xen/netif.ts';
 import { maddr, PAGE_SIZE } from '../../base/brand.ts';
 import { createMachineMemory } from '../../machine/memory.ts';
-import type { Frame } from '../../net/frame.ts';
+import { type Frame, kept } from '../../net/frame.ts';
 import type { Fault } from '../../xenstore/faults.ts';
 import { TestGuest } from '../../xenstore/guest-fixture.ts';
 import { createXenstored } from '../../xenstore/xenstored.ts';
@@ -210,7 +210,7 @@ export function setUp(
     mac: Uint8Array.of(0, 0x16, 0x3e, 1, 2, 3),
     mtu: 1500,
     maxQueues: 4,
-    cable: { receive: frame => void sent.push(frame) },
+    cable: { receive: frame => void sent.push(kept(frame)) },
     faults: { onTransfer: fault },
   });
   const guest = new TestGuest(xenstored, 5, memory, PAGE_SIZE);

@@ -4,7 +4,7 @@
  */
 import * as netif from '../../abi/xen/netif.ts';
 import { type DomainId, gref, PAGE_SIZE } from '../../base/brand.ts';
-import type { Frame } from '../../net/frame.ts';
+import { FRAME_BYTES_MAX, type Frame, kept } from '../../net/frame.ts';
 import { EtherType, etherType } from '../../net/packet/ethernet.ts';
 import type { Fault } from '../../xenstore/faults.ts';
 import { GrantParts } from '../grant-parts.ts';
@@ -13,6 +13,7 @@ import type { BackRing } from '../ring.ts';
 
 const FRAMES_MAX = 4096;
 const BYTES_MAX = 8 << 20;
+const PAGES_MAX = Math.ceil(FRAME_BYTES_MAX / PAGE_SIZE);
 
 const { offsets: RX } = netif.NetifRxRequest;
 const { offsets: RESPONSE } = netif.NetifRxResponse;
@@ -39,6 +40,8 @@ export class ReceiveSide {
   #queue: Frame[] = [];
   #head = 0;
   #waitingBytes = 0;
+  readonly #parts = new GrantParts(PAGES_MAX);
+  readonly #ids = new Uint16Array(PAGES_MAX);
 
   constructor(options: ReceiveOptions) {
     this.#options = options;
@@ -53,12 +56,20 @@ export class ReceiveSide {
 
   /** Take a frame that the domain can use as it is. */
   add(frame: Frame): void {
-    if (this.nrWaiting >= FRAMES_MAX || this.#waitingBytes + frame.bytes.length > BYTES_MAX) {
+    const { length } = frame.bytes;
+    if (length > FRAME_BYTES_MAX || this.nrWaiting >= FRAMES_MAX || this.#waitingBytes + length > BYTES_MAX) {
       this.#options.counters.dropped += 1;
       return;
     }
     this.#queue.push(frame);
-    this.#waitingBytes += frame.bytes.length;
+    this.#waitingBytes += length;
+  }
+
+  /** Those that were just added and still wait are from now on this side's own. */
+  keep(): void {
+    for (let i = this.#queue.length - 1; i >= this.#head && this.#queue[i]!.isLent; i--) {
+      this.#queue[i] = kept(this.#queue[i]!);
+    }
   }
 
   /** Fill the pages that the domain has given. True if an injected fault leaves the rest for later. */
@@ -89,23 +100,24 @@ export class ReceiveSide {
     const { host, domid, counters } = this.#options;
     const { bytes } = frame;
     const isLarge = frame.segmentBytes > 0;
-    const parts = new GrantParts(Math.ceil(bytes.length / PAGE_SIZE));
-    const ids: number[] = [];
+    const parts = this.#parts;
+    const ids = this.#ids;
+    parts.clear();
     for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
-      ids.push(this.#takePage(parts, Math.min(PAGE_SIZE, bytes.length - at)));
+      ids[parts.count] = this.#takePage(Math.min(PAGE_SIZE, bytes.length - at));
       // The second slot is for extra information; its page stays unused.
       if (at === 0 && isLarge) this.#options.ring.consume(1);
     }
     const isGood = !fails && host.copyToParts(domid, parts, bytes);
-    for (const [i, id] of ids.entries()) {
-      let flags = i < ids.length - 1 ? netif.NETRXF_more_data : 0;
+    for (let i = 0; i < parts.count; i++) {
+      let flags = i < parts.count - 1 ? netif.NETRXF_more_data : 0;
       if (i === 0) {
         // What came over our cables is as it was sent: the domain need not look at its checksum.
         flags |= netif.NETRXF_data_validated;
         if (frame.lacksChecksum) flags |= netif.NETRXF_csum_blank;
         if (isLarge) flags |= netif.NETRXF_extra_info;
       }
-      this.#respond(id, flags, isGood ? parts.length(i) : netif.NETIF_RSP_ERROR);
+      this.#respond(ids[i]!, flags, isGood ? parts.length(i) : netif.NETIF_RSP_ERROR);
       if (i === 0 && isLarge) this.#putExtra(frame);
     }
     if (isGood) {
@@ -117,10 +129,10 @@ export class ReceiveSide {
   }
 
   /** The next page that the domain has given is for `length` bytes. Returns its number. */
-  #takePage(parts: GrantParts, length: number): number {
+  #takePage(length: number): number {
     const { ring } = this.#options;
     const request = ring.requestAt(0);
-    parts.add(gref(ring.view.getUint32(request + RX.gref, true)), 0, length);
+    this.#parts.add(gref(ring.view.getUint32(request + RX.gref, true)), 0, length);
     const id = ring.view.getUint16(request + RX.id, true);
     ring.consume(1);
     return id;

@@ -40,6 +40,8 @@ export interface TransmitOptions {
   /** Asked before each packet. */
   readonly fault: (sizeBytes: number) => Fault;
   readonly send: (frame: Frame) => void;
+  /** For large segments, one after the other: room for the longest frame. */
+  readonly lent: Uint8Array;
 }
 
 /** A packet as its slots say. */
@@ -159,7 +161,9 @@ export function serveTransmit(options: TransmitOptions): 'done' | 'delayed' | 'b
       continue;
     }
     let isGood = !packet.isBad && fault !== 'fail';
-    const bytes = new Uint8Array(isGood ? packet.totalBytes : 0);
+    const size = isGood ? packet.totalBytes : 0;
+    const isLent = packet.segmentBytes > 0;
+    const bytes = isLent ? options.lent.subarray(0, size) : new Uint8Array(size);
     isGood &&= host.copyFromParts(domid, partsOf(packet), bytes);
     // Whoever gets it relies on what it claims to be.
     if (packet.segmentBytes > 0 && packetOf(bytes)?.protocol !== Protocol.tcp) isGood = false;
@@ -171,7 +175,7 @@ export function serveTransmit(options: TransmitOptions): 'done' | 'delayed' | 'b
     counters.frames += 1;
     counters.bytes += bytes.length;
     const lacksChecksum = (packet.flags & netif.NETTXF_csum_blank) !== 0 || packet.segmentBytes > 0;
-    options.send({ bytes, lacksChecksum, segmentBytes: packet.segmentBytes });
+    options.send({ bytes, lacksChecksum, segmentBytes: packet.segmentBytes, isLent });
   }
   return 'delayed';
 }

@@ -5,7 +5,8 @@
  * purpose, or a guest with full buffers, that makes it small.
  */
 const WINDOW_INITIAL_BYTES = 65_536;
-const WINDOW_MAX_BYTES = 4 << 20;
+/** A guest and its router share a processor's cache: more under way would only leave it before it is read. */
+const WINDOW_MAX_BYTES = 512 << 10;
 
 export class Congestion {
   readonly #mss: number;

@@ -207,8 +207,9 @@ export class DnsForwarder {
     });
     later(() => events.connected?.());
     return {
-      write(bytes) {
+      write(bytes, done) {
         framer.push(bytes);
+        done?.();
         later(() => events.written());
       },
       bufferedBytes: 0,

@@ -24,6 +24,7 @@ import { ipPackets } from '../packet/reassembly.ts';
 import { parseTcp, type TcpHeader, type TcpSegment, tcpHeaderBytes, writeTcpHeader } from '../packet/tcp.ts';
 import { parseUdp, UDP_BYTES, UDP_CHECKSUM_OFFSET, writeUdpHeader } from '../packet/udp.ts';
 import { GATEWAY_MAC } from './addresses.ts';
+import { BlockPool } from './block-pool.ts';
 import { Nat, type NatOptions } from './nat.ts';
 import { TcpConnection } from './tcp-connection.ts';
 
@@ -56,6 +57,7 @@ export class TestGuest implements Station {
   readonly streams = new Map<string, GuestStream>();
   /** Ports that take connections. */
   readonly services = new Map<number, (stream: GuestStream) => void>();
+  readonly #blocks = new BlockPool(16_384);
   largestFrame = 0;
   answersArp = true;
   mtu = 1500;
@@ -119,6 +121,7 @@ export class TestGuest implements Station {
       initialSequence: 0xffff_f000,
       mss: this.mtu - (isV4 ? 40 : 60),
       largeSegmentBytes: 1 << 15,
+      blocks: this.#blocks,
       user: {
         emit: (header, queue, offset, count) => {
           const data = new Uint8Array(count);

@@ -6,7 +6,7 @@
  * Everything that arrives is a guest's and checked: a malformed packet is dropped, what is kept for a guest is bounded.
  */
 import type { Peer } from '../../platform/sockets.ts';
-import { type Frame, plainFrame, type Station } from '../frame.ts';
+import { FRAME_BYTES_MAX, type Frame, plainFrame, type Station } from '../frame.ts';
 import {
   BROADCAST_MAC,
   type IpAddress,
@@ -68,6 +68,8 @@ export class Nat implements Station {
   readonly #forwards = new Set<OpenForward>();
   #cable: Station | undefined;
   #nextId = 1;
+  /** For one large segment after the other; whoever gets it has it only for the call. */
+  #lent: Uint8Array | undefined = new Uint8Array(FRAME_BYTES_MAX);
   #isClosed = false;
 
   /** @throws DomusError E_NET_RULE, E_NET_ADDRESS */
@@ -301,18 +303,25 @@ export class Nat implements Station {
   ): void {
     const headerBytes = ipHeaderBytes(destination);
     const at = ETHERNET_BYTES + headerBytes;
-    const bytes = new Uint8Array(at + segmentBytes);
+    const mac = this.#neighbours.find(destination);
+    const lent = mac && this.#lent;
+    // Not for a segment that the sending of this one leads to.
+    if (lent) this.#lent = undefined;
+    const bytes = lent?.subarray(0, at + segmentBytes) ?? new Uint8Array(at + segmentBytes);
     const header = { source, destination, protocol: Protocol.tcp, id: this.#nextId++ & 0xffff };
     const addressSum = writeIpHeader(bytes, ETHERNET_BYTES, header, segmentBytes);
     fill(bytes, at);
     put16(bytes, at + TCP_CHECKSUM_OFFSET, fold(pseudoSum(addressSum, Protocol.tcp, segmentBytes)));
     const type = destination.length === 4 ? EtherType.ipv4 : EtherType.ipv6;
-    this.#neighbours.resolve(destination, mac => {
-      bytes.set(mac, 0);
+    const send = (to: MacAddress) => {
+      bytes.set(to, 0);
       bytes.set(this.addresses.mac, 6);
       put16(bytes, 12, type);
-      this.#send({ bytes, lacksChecksum: true, segmentBytes: mss });
-    });
+      this.#send({ bytes, lacksChecksum: true, segmentBytes: mss, isLent: lent !== undefined });
+    };
+    if (mac) send(mac);
+    else this.#neighbours.resolve(destination, send);
+    if (lent) this.#lent = lent;
   }
 
   #unreachable(packet: IpPacket, reason: UnreachableReason): void {

@@ -67,6 +67,11 @@ export class Neighbours {
     for (const send of waiting ?? []) send(mac);
   }
 
+  /** The MAC address of a guest that has been heard. */
+  find(address: IpAddress): MacAddress | undefined {
+    return this.#known.get(formatIp(address));
+  }
+
   /** Call `send` with the MAC address of a guest, now or once it has answered. */
   resolve(address: IpAddress, send: (mac: MacAddress) => void): void {
     const key = formatIp(address);

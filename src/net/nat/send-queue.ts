@@ -1,80 +1,67 @@
 /**
- * Bytes that were given to a connection and not acknowledged yet, as the chunks they came in. Only small ones are copied,
- * behind one another: a peer that sends single bytes must not fill memory with objects.
+ * Bytes that were given to a connection and not acknowledged yet, copied into blocks: a peer that sends single bytes does not
+ * fill memory with objects, and whoever gave them may use his memory again.
  */
-const SMALL_BYTES = 1024;
-const GATHERED_BYTES = 16_384;
+import type { BlockPool } from './block-pool.ts';
 
 export class SendQueue {
-  #chunks: Uint8Array[] = [];
-  /** Where small chunks are gathered; the last chunk is the part of it that is filled. */
-  #gather: Uint8Array | undefined;
-  #gatherEnd = 0;
-  /** Of the first chunk, what is acknowledged already. */
+  readonly #pool: BlockPool;
+  #blocks: Uint8Array[] = [];
+  /** Of the first block, what is acknowledged already. */
   #skip = 0;
   #length = 0;
+
+  constructor(pool: BlockPool) {
+    this.#pool = pool;
+  }
 
   get length(): number {
     return this.#length;
   }
 
   push(chunk: Uint8Array): void {
-    if (chunk.length === 0) return;
-    this.#length += chunk.length;
-    if (chunk.length >= SMALL_BYTES) {
-      this.#chunks.push(chunk);
-      this.#gather = undefined;
-      return;
+    const { blockBytes } = this.#pool;
+    for (let done = 0; done < chunk.length; ) {
+      const end = this.#skip + this.#length;
+      if (end === this.#blocks.length * blockBytes) this.#blocks.push(this.#pool.take());
+      const at = end % blockBytes;
+      const part = chunk.subarray(done, done + blockBytes - at);
+      this.#blocks.at(-1)!.set(part, at);
+      done += part.length;
+      this.#length += part.length;
     }
-    const fits = this.#gather && this.#chunks.length > 0 && this.#gatherEnd + chunk.length <= GATHERED_BYTES;
-    if (!this.#gather || !fits) {
-      this.#gather = new Uint8Array(GATHERED_BYTES);
-      this.#gatherEnd = 0;
-      this.#chunks.push(this.#gather.subarray(0, 0));
-    }
-    this.#gather.set(chunk, this.#gatherEnd);
-    this.#gatherEnd += chunk.length;
-    this.#chunks[this.#chunks.length - 1] = this.#gather.subarray(0, this.#gatherEnd);
   }
 
   /** The first `count` bytes are acknowledged. */
   drop(count: number): void {
-    let left = Math.min(count, this.#length);
-    this.#length -= left;
-    let nrDone = 0;
-    while (left > 0) {
-      const rest = this.#chunks[nrDone]!.length - this.#skip;
-      if (left < rest) {
-        this.#skip += left;
-        break;
-      }
-      left -= rest;
-      this.#skip = 0;
-      nrDone += 1;
+    if (count >= this.#length) {
+      this.clear();
+      return;
     }
-    if (nrDone > 0) this.#chunks.splice(0, nrDone);
+    const { blockBytes } = this.#pool;
+    this.#length -= count;
+    this.#skip += count;
+    const nrDone = Math.floor(this.#skip / blockBytes);
+    this.#skip -= nrDone * blockBytes;
+    for (const block of this.#blocks.splice(0, nrDone)) this.#pool.give(block);
   }
 
   /** Copy `count` bytes that begin `offset` behind the first unacknowledged one. They must be there. */
   copyTo(target: Uint8Array, at: number, offset: number, count: number): void {
-    let skip = offset + this.#skip;
-    let done = 0;
-    for (const chunk of this.#chunks) {
-      if (done === count) return;
-      if (skip >= chunk.length) {
-        skip -= chunk.length;
-        continue;
-      }
-      const part = chunk.subarray(skip, skip + count - done);
+    const { blockBytes } = this.#pool;
+    const start = this.#skip + offset;
+    for (let done = 0; done < count; ) {
+      const block = this.#blocks[Math.floor((start + done) / blockBytes)]!;
+      const from = (start + done) % blockBytes;
+      const part = block.subarray(from, Math.min(blockBytes, from + count - done));
       target.set(part, at + done);
       done += part.length;
-      skip = 0;
     }
   }
 
   clear(): void {
-    this.#chunks = [];
-    this.#gather = undefined;
+    for (const block of this.#blocks) this.#pool.give(block);
+    this.#blocks = [];
     this.#skip = 0;
     this.#length = 0;
   }

@@ -8,6 +8,7 @@
  */
 import type { Clock, Timers } from '../../platform/platform.ts';
 import { sequenceAdd, sequenceDistance, TcpFlag, type TcpHeader, type TcpSegment } from '../packet/tcp.ts';
+import type { BlockPool } from './block-pool.ts';
 import { Congestion } from './congestion.ts';
 import { ReceiveQueue } from './receive-queue.ts';
 import { RoundTrip } from './round-trip.ts';
@@ -40,7 +41,7 @@ export interface TcpUser {
     dataBytes: number,
   ): void;
   connected(): void;
-  /** Bytes in order; the user's to keep. */
+  /** Bytes in order; only for the call. */
   data(bytes: Uint8Array): void;
   /** The guest sends nothing more. */
   ended(): void;
@@ -63,6 +64,8 @@ export interface TcpConnectionOptions {
   readonly mss: number;
   /** Longest data of one segment that the cable takes, by leaving the cutting to others. */
   readonly largeSegmentBytes: number;
+  /** Where bytes wait for their acknowledgement. */
+  readonly blocks: BlockPool;
 }
 
 export class TcpConnection {
@@ -71,7 +74,7 @@ export class TcpConnection {
   #state: TcpState = 'closed';
 
   // Sending. `una` is the oldest number that is not acknowledged, `next` the next to be sent, `max` the furthest sent.
-  readonly #queue = new SendQueue();
+  readonly #queue: SendQueue;
   #una: number;
   #next: number;
   #max: number;
@@ -103,10 +106,12 @@ export class TcpConnection {
   #challenges = 0;
   #owesAck = false;
   #ackIsScheduled = false;
+  #outputIsScheduled = false;
 
   constructor(options: TcpConnectionOptions) {
     this.#options = options;
     this.#user = options.user;
+    this.#queue = new SendQueue(options.blocks);
     this.#una = options.initialSequence;
     this.#next = this.#una;
     this.#max = this.#una;
@@ -143,10 +148,11 @@ export class TcpConnection {
     this.#sendSyn();
   }
 
+  /** The bytes are copied. */
   send(bytes: Uint8Array): void {
     if (this.#isFinishing || this.#state === 'closed') return;
     this.#queue.push(bytes);
-    this.#output();
+    this.#output(true);
   }
 
   /** Nothing more will be sent. */
@@ -408,8 +414,8 @@ export class TcpConnection {
     return sequenceDistance(this.#next, this.#una);
   }
 
-  /** Send what windows allow. */
-  #output(): void {
+  /** Send what windows allow. @param isBurst more may follow at once: a last segment that could be larger waits for it */
+  #output(isBurst = false): void {
     if (this.#state !== 'established') return;
     for (;;) {
       const sent = this.#flight();
@@ -420,6 +426,10 @@ export class TcpConnection {
         this.#isFinishing && !this.#finAcknowledged && !(this.#finSent && sent > this.#queue.length);
       if (unsent === 0 && !finIsDue) break;
       let count = Math.min(unsent, Math.max(0, usable), this.#largeBytes());
+      if (isBurst && sent > 0 && count === unsent && count < this.#largeBytes() && !finIsDue) {
+        this.#outputAfterBurst();
+        break;
+      }
       // Many small segments are worse than a short wait: send whole ones as long as there is more to come.
       if (count < unsent && count >= this.#mss) count -= count % this.#mss;
       if (unsent > 0 && (count === 0 || count < Math.min(unsent, this.#mss, this.#sendWindowMax / 2))) {
@@ -441,6 +451,16 @@ export class TcpConnection {
       this.#transmit(sequence, sent, count, takesFin);
       if (takesFin) break;
     }
+  }
+
+  /** While the guest has something to work on already. */
+  #outputAfterBurst(): void {
+    if (this.#outputIsScheduled) return;
+    this.#outputIsScheduled = true;
+    this.#options.defer(() => {
+      this.#outputIsScheduled = false;
+      this.#output();
+    });
   }
 
   #largeBytes(): number {

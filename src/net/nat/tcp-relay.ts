@@ -5,7 +5,7 @@
  */
 import type { Peer, StreamEvents, StreamSocket } from '../../platform/sockets.ts';
 import { formatIp, type IpAddress } from '../packet/address.ts';
-import { type IpPacket, ipHeaderBytes } from '../packet/ip.ts';
+import { type IpPacket, ipHeaderBytes, parseIpPacket } from '../packet/ip.ts';
 import {
   parseTcp,
   sequenceAdd,
@@ -17,6 +17,7 @@ import {
   writeTcpHeader,
 } from '../packet/tcp.ts';
 import { isGateway, isInside, outsideAddress } from './addresses.ts';
+import { BlockPool } from './block-pool.ts';
 import { CONNECTIONS_MAX } from './budget.ts';
 import { TcpConnection, type TcpUser } from './tcp-connection.ts';
 import { flowKey, type NatWiring, randomNumber } from './wiring.ts';
@@ -25,6 +26,11 @@ import { flowKey, type NatWiring, randomNumber } from './wiring.ts';
 const WRITE_COST_BYTES = 256;
 /** One packet with its headers has to fit into 64 KiB. */
 const LARGE_SEGMENT_BYTES = 65_535 - 60 - 20;
+/** What waits for the guest is in these, and what waits for the host's system in those: each takes a large segment. */
+const QUEUED_BLOCK_BYTES = 16_384;
+const WRITTEN_BLOCK_BYTES = 65_536;
+/** Smaller writes have memory of their own. */
+const BLOCK_WRITE_BYTES_MIN = 8192;
 /** Ports of the gateway from which forwarded connections come. */
 const FIRST_PORT = 32_768;
 
@@ -63,6 +69,8 @@ export class TcpRelay {
   readonly #wiring: NatWiring;
   readonly #service: Service;
   readonly #flows = new Map<string, Flow>();
+  readonly #queued = new BlockPool(QUEUED_BLOCK_BYTES);
+  readonly #written = new BlockPool(WRITTEN_BLOCK_BYTES);
   #nextPort = FIRST_PORT;
 
   constructor(wiring: NatWiring, service: Service) {
@@ -133,7 +141,8 @@ export class TcpRelay {
       return;
     }
     const flow = this.#create(key, ends);
-    flow.syn = { packet, segment };
+    // Its bytes may be a large segment's, which are lent.
+    flow.syn = { packet: parseIpPacket(packet.bytes.slice(), packet.start) ?? packet, segment };
     const events = this.#socketEvents(flow);
     flow.socket = service
       ? service(events)
@@ -214,6 +223,7 @@ export class TcpRelay {
       initialSequence: randomNumber(entropy),
       mss: mtu - ipHeaderBytes(ends.guest) - TCP_BYTES,
       largeSegmentBytes: LARGE_SEGMENT_BYTES,
+      blocks: this.#queued,
       user: this.#tcpUser(() => flow),
     });
     const flow: Flow = {
@@ -254,9 +264,9 @@ export class TcpRelay {
       },
       data: bytes => {
         const flow = get();
+        if (!flow.socket) return;
         flow.nrWrites += 1;
-        // A few bytes must not keep a large frame in memory.
-        flow.socket?.write(bytes.length * 2 < bytes.buffer.byteLength ? bytes.slice() : bytes);
+        this.#write(flow.socket, bytes);
       },
       ended: () => get().socket?.end(),
       progressed: () => this.#settle(get()),
@@ -274,6 +284,16 @@ export class TcpRelay {
         return Math.max(0, budget.shareBytes - held);
       },
     };
+  }
+
+  #write(socket: StreamSocket, bytes: Uint8Array): void {
+    if (bytes.length < BLOCK_WRITE_BYTES_MIN || bytes.length > WRITTEN_BLOCK_BYTES) {
+      socket.write(bytes.slice());
+      return;
+    }
+    const block = this.#written.take();
+    block.set(bytes);
+    socket.write(block.subarray(0, bytes.length), () => this.#written.give(block));
   }
 
   #socketEvents(flow: Flow): StreamEvents {

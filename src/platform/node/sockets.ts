@@ -4,6 +4,14 @@ import { getServers } from 'node:dns';
 import { connect, createServer, type Socket } from 'node:net';
 import type { DatagramSocket, Peer, Sockets, StreamEvents, StreamSocket } from '../sockets.ts';
 
+/** Room for what one system call brings. */
+const READ_BYTES = 256 << 10;
+/**
+ * What connections read into, one after the other: a read and what becomes of its bytes are one step of the event loop. Not on
+ * Windows, where the system fills the buffer of a read that was begun before.
+ */
+const readBuffer = process.platform === 'win32' ? undefined : new Uint8Array(READ_BYTES);
+
 const reasonOf = (error: NodeJS.ErrnoException): string => error.code ?? error.message;
 
 function streamOf(socket: Socket, getEvents: () => StreamEvents): StreamSocket {
@@ -20,11 +28,19 @@ function streamOf(socket: Socket, getEvents: () => StreamEvents): StreamSocket {
   });
   socket.on('close', () => isSilent || getEvents().closed(reason));
   return {
-    write(bytes) {
-      if (socket.destroyed || socket.writableEnded) return;
+    write(bytes, done) {
+      if (socket.destroyed || socket.writableEnded) {
+        done?.();
+        return;
+      }
+      let isTaken = false;
       socket.write(bytes, error => {
+        if (!isTaken) done?.();
         if (!error && !isSilent) getEvents().written();
       });
+      // Most of the time the system takes all at once; Node tells of it later.
+      isTaken = socket.writableLength === 0;
+      if (isTaken) done?.();
     },
     get bufferedBytes() {
       return socket.writableLength;
@@ -51,7 +67,12 @@ function parseServer(text: string): Peer {
 
 export const nodeSockets: Sockets = {
   connect(to, events) {
-    const socket = connect({ host: to.address, port: to.port, allowHalfOpen: true, autoSelectFamily: false });
+    const callback = (count: number, buffer: Uint8Array) => {
+      events.data(buffer.subarray(0, count));
+      return true;
+    };
+    const options = { host: to.address, port: to.port, allowHalfOpen: true, autoSelectFamily: false };
+    const socket = connect(readBuffer ? { ...options, onread: { buffer: readBuffer, callback } } : options);
     return streamOf(socket, () => events);
   },
 

@@ -53,7 +53,8 @@ class SimulatedStream implements StreamSocket {
     });
   }
 
-  write(bytes: Uint8Array): void {
+  write(bytes: Uint8Array, done?: () => void): void {
+    if (done) this.#timers.after(this.#latencyMs, done);
     if (this.isClosed || this.#isEnding) return;
     this.#outbox.push(bytes.slice());
     this.#outBytes += bytes.length;
