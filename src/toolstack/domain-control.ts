@@ -7,6 +7,7 @@ import { affinityOf } from '../hypervisor/affinity.ts';
 import { locked } from '../hypervisor/event/backend.ts';
 import type { Domain } from '../hypervisor/hypervisor.ts';
 import { domainInfo, type VcpuInfo, vcpuInfo } from '../hypervisor/info.ts';
+import { type DomainMemoryMap, domainMemoryMap } from '../hypervisor/memory-map.ts';
 import { pinVcpu } from '../hypervisor/pin.ts';
 import type { XenstoreClient } from '../xenstore/client.ts';
 import { domainPath } from '../xenstore/path.ts';
@@ -16,6 +17,14 @@ import { uuidText } from './uuid.ts';
 export interface VcpuFacts extends VcpuInfo {
   /** pCPUs that it may run on, from 0; absent: all. */
   readonly affinity?: readonly number[];
+}
+
+/** Bytes that have passed through a domain's devices since it was built. */
+export interface Traffic {
+  readonly diskReadBytes: number;
+  readonly diskWrittenBytes: number;
+  readonly netReceivedBytes: number;
+  readonly netSentBytes: number;
 }
 
 export interface DomainStatus {
@@ -30,6 +39,7 @@ export interface DomainStatus {
   readonly vcpus: readonly VcpuFacts[];
   /** Threads that run them. */
   readonly pcpus: number;
+  readonly traffic: Traffic;
 }
 
 /** What `control/shutdown` can say. */
@@ -38,6 +48,8 @@ export type ShutdownRequest = (typeof SHUTDOWN_REQUESTS)[number];
 
 export interface DomainControl {
   status(): DomainStatus;
+  /** What its memory is made of, in at most `nrCells` cells. */
+  memoryMap(nrCells: number): DomainMemoryMap;
   /** Ask the guest to end by itself. @throws DomusError E_NOT_READY when it does not listen yet */
   requestShutdown(request: ShutdownRequest): void;
   /** A key of Linux' magic SysRq. */
@@ -61,6 +73,7 @@ export interface ControlledDomain {
   readonly pcpus: number;
   /** Frames that a domain has besides its memory. */
   readonly extraFrames: number;
+  traffic(): Traffic;
   /** There is something for the guest. */
   wake(): void;
 }
@@ -94,12 +107,14 @@ export function createDomainControl(options: ControlledDomain): DomainControl {
         memoryTargetBytes: target,
         memoryMaxBytes: most,
         pcpus: options.pcpus,
+        traffic: options.traffic(),
         vcpus: domain.vcpus.map(vcpu => {
           const affinity = affinityOf(vcpu);
           return { ...vcpuInfo(vcpu), ...(affinity && { affinity }) };
         }),
       };
     },
+    memoryMap: nrCells => domainMemoryMap(domain, nrCells),
     requestShutdown(request) {
       const feature = FEATURES[request];
       if (feature && xs.read(`${base}/control/${feature}`) !== '1') {

@@ -171,12 +171,25 @@ function createFakeControl(guest: FakeGuest): DomainControl {
       memoryTargetBytes,
       memoryMaxBytes,
       pcpus: config.pcpus,
+      traffic: { diskReadBytes: 0, diskWrittenBytes: 0, netReceivedBytes: 0, netSentBytes: 0 },
       vcpus: Array.from({ length: config.vcpus }, (_, id) => {
         const affinity = affinities.get(id);
         const facts = { id, isOnline: id < online, state: 'b', cpuTimeNs: 1.5e9, pcpu: undefined };
         return { ...facts, ...(affinity && { affinity }) };
       }),
     }),
+    memoryMap(nrCells) {
+      const pages = memoryTargetBytes / 4096;
+      const pagesPerCell = Math.ceil(pages / nrCells);
+      const kinds = ['private', 'untouched'] as const;
+      // The lower half is in use.
+      const cells = Array.from({ length: Math.ceil(pages / pagesPerCell) }, (_, i) => {
+        const size = Math.min(pagesPerCell, pages - i * pagesPerCell);
+        return i * pagesPerCell < pages / 2 ? [size, 0] : [0, size];
+      });
+      const totals = [0, 1].map(kind => cells.reduce((sum, cell) => sum + (cell[kind] ?? 0), 0));
+      return { pageBytes: 4096, pages, pagesPerCell, kinds, totals, cells };
+    },
     requestShutdown: request => guest.stop({ reason: request === 'halt' ? 'poweroff' : request }),
     sysrq: key => void guest.say(`sysrq: ${key}\n`),
     setName: name => void guest.say(`name: ${name}\n`),

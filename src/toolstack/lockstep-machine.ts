@@ -112,6 +112,7 @@ function lockstep(leader: XenMachine, second: XenMachine, keepTime: () => void):
     stateHash: () => leader.stateHash(),
     control: {
       status: () => leader.control.status(),
+      memoryMap: nrCells => leader.control.memoryMap(nrCells),
       requestShutdown: unchangeable,
       sysrq: unchangeable,
       setName: unchangeable,

@@ -6,6 +6,7 @@
  */
 import { DomusError } from '../base/errors.ts';
 import type { Share } from '../hypervisor/credit.ts';
+import type { DomainMemoryMap } from '../hypervisor/memory-map.ts';
 import type { ImageConfig } from '../image/config.ts';
 import { encodeAgentState } from '../image/guest-agent/agent-state.ts';
 import { joinPath } from '../platform/node/cache-folder.ts';
@@ -299,6 +300,10 @@ export class VirtualMachine implements AsyncDisposable {
     const status = this.#machine.control.status();
     // The hypervisor's is elapsed time, in which the host may have done something else.
     return { ...status, cpuTimeNs: this.threadTimeNs ?? status.cpuTimeNs };
+  }
+  /** What its memory is made of, in at most `nrCells` cells. @throws DomusError E_DESTROYED */
+  memoryMap(nrCells: number): DomainMemoryMap {
+    return this.#control.memoryMap(nrCells);
   }
   /** What can be asked of the running domain. @throws DomusError E_DESTROYED when it runs no more */
   get #control(): DomainControl {

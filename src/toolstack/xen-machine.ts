@@ -19,6 +19,7 @@ import type { CpuEngine } from '../cpu/engine.ts';
 import { type Making, makerLink, startMaking } from '../cpu/translator/maker-thread.ts';
 import type { MakerLink } from '../cpu/translator/translator.ts';
 import { Exit } from '../cpu/vcpu/exit.ts';
+import type { DiskCounters } from '../disk/disk.ts';
 import { buildPvhDomain } from '../hypervisor/builder/domain-builder.ts';
 import { setPvhEntryState } from '../hypervisor/builder/entry-state.ts';
 import { SpecialPage } from '../hypervisor/builder/layout.ts';
@@ -46,7 +47,7 @@ import {
 } from '../state/save-domain.ts';
 import { writeDomainTree, writeGenerationId } from '../xenstore/domain-tree.ts';
 import { createXenstored, type Xenstored } from '../xenstore/xenstored.ts';
-import { createDomainControl, type DomainControl } from './domain-control.ts';
+import { createDomainControl, type DomainControl, type Traffic } from './domain-control.ts';
 import { engineModules } from './engine-modules.ts';
 import { type DebuggedDomain, debugDomain } from './gdb-domain.ts';
 import { type GdbServer, startGdbServer } from './gdb-server.ts';
@@ -175,6 +176,9 @@ export class XenMachine implements GuestMachine {
   readonly consoles: readonly ConsoleStream[];
   readonly disks: readonly AttachedDisk[];
   readonly #blockDevices = new Set<BlockDevice>();
+  /** Of all disks that it ever had. */
+  readonly #diskCounters: DiskCounters[] = [];
+  readonly #netDevices: NetDevice[] = [];
   /** Shared folders, and what settles when each is closed. */
   readonly #folderDevices: { readonly device: FolderDevice; readonly closed: Promise<void> }[] = [];
   readonly control: DomainControl;
@@ -279,6 +283,7 @@ export class XenMachine implements GuestMachine {
       memoryBytes: config.memoryBytes,
       pcpus: isShared ? config.pcpus : 1,
       extraFrames: EXTRA_FRAMES,
+      traffic: () => trafficOf(this.#diskCounters, this.#netDevices),
       wake: () => platform.pacer.wake(),
     });
     this.disks = (config.disks ?? []).map(disk => this.#attachDisk(disk, saved !== undefined));
@@ -314,6 +319,7 @@ export class XenMachine implements GuestMachine {
       },
     });
     this.#blockDevices.add(device);
+    this.#diskCounters.push(disk.counters);
     platform.pacer.wake();
     return {
       resized: () => {
@@ -352,6 +358,7 @@ export class XenMachine implements GuestMachine {
       mtu: network.mtu,
       cable: { receive: frame => outside?.receive(frame) },
     });
+    this.#netDevices.push(device);
     // A line with a delay brings its frames when it likes: the guest's memory changes between slices alone.
     const inward: Station = {
       receive: frame => {
@@ -810,4 +817,15 @@ export class XenMachine implements GuestMachine {
     // What an image has not taken, its owner must learn of.
     if (failures.length > 0) throw failures[0];
   }
+}
+
+function trafficOf(disks: readonly DiskCounters[], nets: readonly NetDevice[]): Traffic {
+  const sum = <T>(all: readonly T[], of: (each: T) => number) =>
+    all.reduce((total, each) => total + of(each), 0);
+  return {
+    diskReadBytes: sum(disks, ({ readBytes }) => readBytes),
+    diskWrittenBytes: sum(disks, ({ writtenBytes }) => writtenBytes),
+    netReceivedBytes: sum(nets, ({ counters }) => counters.receive.bytes),
+    netSentBytes: sum(nets, ({ counters }) => counters.transmit.bytes),
+  };
 }

@@ -52,9 +52,11 @@ export interface LocalServer {
 
 const BUFFERED_BYTES_MAX = 256 * 1024;
 
-function streamOf(socket: Socket): ByteStream {
+export function streamOf(socket: Socket): ByteStream {
   let isHeld = 0;
   socket.on('error', () => {});
+  // Sockets of Node's HTTP server stay half open otherwise: nobody here ends one direction alone.
+  socket.on('end', () => socket.end());
   return {
     onData(listener) {
       socket.on('data', (chunk: Buffer) => {
@@ -83,24 +85,31 @@ function streamOf(socket: Socket): ByteStream {
   };
 }
 
+/** What was asked for; a target that is no path is taken as one that does not exist. */
+export function targetOf({ url = '/' }: IncomingMessage): { path: string; query: URLSearchParams } {
+  const target = url.startsWith('/') && !url.startsWith('//') ? URL.parse(url, 'http://domus') : null;
+  return { path: target?.pathname ?? '/unreadable', query: target?.searchParams ?? new URLSearchParams() };
+}
+
+/** @throws when it is longer than `limitBytes` */
+export async function bodyOf(incoming: IncomingMessage, limitBytes: number): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of incoming as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > limitBytes) throw new Error(`a request is longer than ${limitBytes} bytes`);
+    chunks.push(chunk);
+  }
+  return new Uint8Array(Buffer.concat(chunks));
+}
+
 function requestOf(incoming: IncomingMessage, signal: AbortSignal): LocalRequest {
-  const url = new URL(incoming.url ?? '/', 'http://domus');
   return {
     method: incoming.method ?? 'GET',
-    path: url.pathname,
-    query: url.searchParams,
+    ...targetOf(incoming),
     authorization: incoming.headers.authorization,
     signal,
-    async body(limitBytes) {
-      const chunks: Buffer[] = [];
-      let size = 0;
-      for await (const chunk of incoming as AsyncIterable<Buffer>) {
-        size += chunk.length;
-        if (size > limitBytes) throw new Error(`a request is longer than ${limitBytes} bytes`);
-        chunks.push(chunk);
-      }
-      return new Uint8Array(Buffer.concat(chunks));
-    },
+    body: limitBytes => bodyOf(incoming, limitBytes),
   };
 }
 
@@ -196,6 +205,7 @@ export interface LocalCall {
 
 export interface LocalAnswer {
   readonly status: number;
+  readonly contentType: string;
   readonly body: AsyncIterable<Uint8Array>;
 }
 
@@ -207,13 +217,17 @@ const optionsOf = ({ socketPath, method, path, authorization, body, signal }: Lo
   headers: { authorization, ...(body !== undefined && { 'content-type': 'application/json' }) },
 });
 
+const answerOf = (response: IncomingMessage): LocalAnswer => ({
+  status: response.statusCode ?? 0,
+  contentType: response.headers['content-type'] ?? '',
+  body: response,
+});
+
 /** Rejects with the system's error when there is no connection. */
 export async function callLocal(call: LocalCall): Promise<LocalAnswer> {
   const { request: open } = await http();
   return new Promise((resolve, reject) => {
-    const request = open(optionsOf(call), response => {
-      resolve({ status: response.statusCode ?? 0, body: response });
-    });
+    const request = open(optionsOf(call), response => resolve(answerOf(response)));
     request.on('error', reject);
     request.end(call.body);
   });
@@ -232,7 +246,7 @@ export async function upgradeLocal(
       headers: { ...options.headers, connection: 'Upgrade', upgrade: protocol },
     });
     request.on('error', reject);
-    request.on('response', response => resolve({ status: response.statusCode ?? 0, body: response }));
+    request.on('response', response => resolve(answerOf(response)));
     request.on('upgrade', (_response, socket, head) => {
       if (head.length > 0) socket.unshift(head);
       resolve({ stream: streamOf(socket as Socket) });

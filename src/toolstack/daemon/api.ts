@@ -5,6 +5,7 @@
 import { DomusError } from '../../base/errors.ts';
 import type { LocalHandler, LocalReply, LocalRequest } from '../../platform/node/local-http.ts';
 import type { Phase } from '../boot.ts';
+import { listSnapshots, newSnapshotPath, removeSnapshot } from '../snapshots.ts';
 import type { CommandOptions } from '../virtual-machine.ts';
 import { parseCloneRequest } from './clone-request.ts';
 import { attachConsole } from './console.ts';
@@ -25,6 +26,8 @@ const FOLLOW_RECORDS_MAX = 8192;
 
 export interface ApiOptions {
   readonly guests: Guests;
+  /** Snapshots lie there. */
+  readonly stateFolder: string;
   readonly token: string;
   readonly version: string;
   readonly processId: number;
@@ -216,6 +219,29 @@ async function waitForGuest({ request, ...call }: Call): Promise<LocalReply> {
   return json({ guest: guest.view });
 }
 
+/** Cells of a memory map: default, and most. */
+const CELLS_DEFAULT = 1024;
+const CELLS_MAX = 16384;
+
+async function memoryOfGuest(call: Call): Promise<LocalReply> {
+  const wanted = call.request.query.get('cells') ?? String(CELLS_DEFAULT);
+  const cells = /^\d{1,5}$/.test(wanted) ? Number(wanted) : 0;
+  if (cells < 1 || cells > CELLS_MAX) throw badStart(`cells is no number from 1 to ${CELLS_MAX}`);
+  return json(guestOf(call).running().memoryMap(cells));
+}
+
+/** `{name}`. */
+async function keepSnapshot(call: Call): Promise<LocalReply> {
+  const { name } = ((await bodyOf(call)) ?? {}) as { name?: unknown };
+  if (typeof name !== 'string') throw badStart('name is no text');
+  const { guests, stateFolder } = call.options;
+  const guest = guestOf(call);
+  guest.running();
+  await guests.save(guest, await newSnapshotPath(name, stateFolder), false);
+  const snapshots = await listSnapshots(stateFolder);
+  return json({ snapshot: snapshots.find(each => each.name === name) });
+}
+
 const badStart = (what: string) => new DomusError('E_API_REQUEST', `the request is not understood: ${what}`);
 
 /** START of a command: `{command, env, workingFolder, user, terminal: {columns, rows}, hasInput, isTool}`. */
@@ -297,6 +323,21 @@ export const ROUTES: readonly Route[] = [
   { method: 'GET', path: '/v1/guests/{guest}/wait', answer: waitForGuest },
   { method: 'POST', path: '/v1/guests/{guest}/save', answer: saveGuest },
   { method: 'POST', path: '/v1/guests/{guest}/clone', answer: cloneGuest },
+  { method: 'POST', path: '/v1/guests/{guest}/snapshot', answer: keepSnapshot },
+  { method: 'GET', path: '/v1/guests/{guest}/memory', answer: memoryOfGuest },
+  {
+    method: 'GET',
+    path: '/v1/snapshots',
+    answer: async ({ options }) => json({ snapshots: await listSnapshots(options.stateFolder) }),
+  },
+  {
+    method: 'DELETE',
+    path: '/v1/snapshots/{snapshot}',
+    async answer({ options, words }) {
+      await removeSnapshot(words[0] ?? '', options.stateFolder);
+      return json({});
+    },
+  },
   {
     method: 'GET',
     path: '/v1/guests/{guest}/logs',
@@ -309,6 +350,14 @@ export const ROUTES: readonly Route[] = [
   { method: 'GET', path: '/v1/guests/{guest}/console', target: consoleTarget },
 ];
 
+function decoded(word: string): string {
+  try {
+    return decodeURIComponent(word);
+  } catch {
+    throw badStart(`${word} is no part of a path`);
+  }
+}
+
 function match(route: Route, { method, path }: LocalRequest): string[] | undefined {
   if (route.method !== method) return undefined;
   const have = path.split('/');
@@ -316,7 +365,7 @@ function match(route: Route, { method, path }: LocalRequest): string[] | undefin
   if (have.length !== want.length) return undefined;
   const words: string[] = [];
   for (const [i, word] of want.entries()) {
-    if (word.startsWith('{')) words.push(decodeURIComponent(have[i] ?? ''));
+    if (word.startsWith('{')) words.push(decoded(have[i] ?? ''));
     else if (word !== have[i]) return undefined;
   }
   return words;
@@ -325,6 +374,8 @@ function match(route: Route, { method, path }: LocalRequest): string[] | undefin
 /** HTTP status of an error; its code says more. */
 const STATUS: Readonly<Record<string, number>> = {
   E_GUEST_NOT_FOUND: 404,
+  E_SNAPSHOT_UNKNOWN: 404,
+  E_SNAPSHOT_EXISTS: 409,
   E_API_NOT_FOUND: 404,
   E_GUEST_EXISTS: 409,
   E_GUEST_ENDED: 409,

@@ -9,7 +9,12 @@ import { DomusError } from '../../base/errors.ts';
 import { openAgentChannel } from '../../image/guest-agent/agent-channel.ts';
 import { listFolder, readIfPresent, removeFile, withLock } from '../../platform/node/cache-folder.ts';
 import { sleep } from '../../platform/node/clock.ts';
-import { callLocal, type LocalAnswer, upgradeLocal } from '../../platform/node/local-http.ts';
+import {
+  type ByteStream,
+  callLocal,
+  type LocalAnswer,
+  upgradeLocal,
+} from '../../platform/node/local-http.ts';
 import { defaultStateFolder, isOwnSocket, startDetached } from '../../platform/node/state-folder.ts';
 import type { Phase, RunningCommand } from '../boot.ts';
 import { concatenate } from '../byte-io.ts';
@@ -48,6 +53,7 @@ export interface RemoteCommand extends Omit<CommandOptions, 'signal'> {
 const START_MS_MAX = 60_000;
 const START_POLL_MS = 20;
 
+/** Of the system, for a connection that failed. */
 const codeOf = (error: unknown): string => (error as { code?: string } | undefined)?.code ?? '';
 /** What a connection attempt says when nobody serves. */
 const NOBODY = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE']);
@@ -158,19 +164,31 @@ export class Daemon {
     });
   }
 
-  #request(method: string, path: string, body?: unknown, signal?: AbortSignal) {
+  #request(method: string, path: string, body?: string, signal?: AbortSignal) {
     return {
       socketPath: this.#paths.socket,
       authorization: `Bearer ${this.#token}`,
       method,
       path,
       signal,
-      ...(body !== undefined && { body: JSON.stringify(body) }),
+      ...(body !== undefined && { body }),
     };
   }
 
   #call(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<LocalAnswer> {
+    return this.forward(method, path, body === undefined ? undefined : JSON.stringify(body), signal);
+  }
+
+  /**
+   * A request of somebody who speaks the interface (docs/api/openapi.json), and its answer, as they are. Rejects with the system's error
+   * when there is no connection.
+   */
+  forward(method: string, path: string, body?: string, signal?: AbortSignal): Promise<LocalAnswer> {
     return callLocal(this.#request(method, path, body, signal));
+  }
+  /** Likewise a connection that leaves HTTP for the agent's frames, or the answer that refuses it. */
+  forwardFrames(path: string): Promise<{ stream: ByteStream } | LocalAnswer> {
+    return upgradeLocal(this.#request('GET', path), FRAMES_PROTOCOL);
   }
 
   /** @throws DomusError of the host process, E_DAEMON_GONE */
@@ -284,9 +302,9 @@ export class Daemon {
   }
 
   async #open(path: string, command: RemoteCommand): Promise<RunningCommand> {
-    let answer: Awaited<ReturnType<typeof upgradeLocal>>;
+    let answer: { stream: ByteStream } | LocalAnswer;
     try {
-      answer = await upgradeLocal(this.#request('GET', path), FRAMES_PROTOCOL);
+      answer = await this.forwardFrames(path);
     } catch (error) {
       throw gone(error);
     }

@@ -50,7 +50,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const version = readPackageVersion();
   const server = await serveLocal(
     paths.socket,
-    createApi({ guests, token, version, processId: processId() }),
+    createApi({ guests, stateFolder: paths.folder, token, version, processId: processId() }),
   );
   const isIdle = () => server.nrConnections === 0 && guests.nrAlive === 0;
   const { signal } = options;
