@@ -7,6 +7,7 @@
  * 4. dist/runtime.code and dist/interpreter.code, what V8 makes of them (build/compiled-code.ts).
  * 5. dist/guest-agent, the program that starts commands in guests (build/guest-agent.ts).
  * 6. dist/*.js, the sources as a bundle (build/bundle.ts).
+ * 7. dist/web/, the page of `domus web` (build/page.ts).
  *
  * The second, the fourth and the fifth step look at a digest of their inputs first and do nothing when their output is current.
  * `--force` overrides.
@@ -17,6 +18,7 @@ import { compileModules } from './build/compiled-code.ts';
 import { buildGuestAgent } from './build/guest-agent.ts';
 import { buildInterpreterModule } from './build/interpreter-module.ts';
 import { writeLayoutConstants } from './build/layout-constants.ts';
+import { bundlePage } from './build/page.ts';
 import { buildRuntimeModule } from './build/runtime-module.ts';
 
 const force = process.argv.includes('--force');
@@ -26,3 +28,4 @@ buildInterpreterModule();
 compileModules(join(import.meta.dirname, '../dist'), force);
 await buildGuestAgent(force);
 await bundleSources(join(import.meta.dirname, '..'));
+await bundlePage(join(import.meta.dirname, '..'));

@@ -1,6 +1,6 @@
 /**
  * Style that a program can check, over src/**: imports point from higher layers to lower ones, only src/platform names
- * what Node or a browser provides, files have a header and a bounded length, and links in the documentation lead
+ * what Node or a browser provides (src/web/page runs in one), files have a header and a bounded length, and links in the documentation lead
  * somewhere. Prints every violation and exits with 1 when there is one.
  */
 import { existsSync, globSync, readFileSync } from 'node:fs';
@@ -18,6 +18,7 @@ const ORDER: readonly (readonly string[])[] = [
   ['image'],
   ['state'],
   ['toolstack'],
+  ['web'],
   ['cli'],
 ];
 /** A backend finds its frontend in xenstore and serves what disk and net make, never the other way round. */
@@ -92,7 +93,7 @@ export function checkSource(file: string, source: string): Violation[] {
     const path = match[1] ?? '';
     const line = lineAt(imports, match.index);
     const target = normalize(join(dirname(file), path)).replaceAll('\\', '/');
-    if (!/\.(?:ts|js|json)$/.test(path)) report(line, `the import path ${path} lacks its .ts`);
+    if (!/\.(?:tsx?|js|json)$/.test(path)) report(line, `the import path ${path} lacks its .ts`);
     const targetLayer = target.split('/')[0] ?? '';
     if (targetLayer === layer) continue;
     if (target.startsWith('..')) report(line, `${path} leaves src`);
@@ -100,7 +101,8 @@ export function checkSource(file: string, source: string): Violation[] {
     else if (!mayImport(layer, targetLayer)) report(line, `${layer} may not import ${targetLayer}: ${path}`);
   }
 
-  if (layer === 'platform') return found;
+  // What runs in a browser has no other platform than the browser.
+  if (layer === 'platform' || file.startsWith('web/page/')) return found;
   const code = codeOnly(source);
   for (const [pattern, what] of FORBIDDEN) {
     for (const match of code.matchAll(new RegExp(pattern, 'g'))) {
@@ -133,7 +135,7 @@ export function brokenLinks(
 function main(): number {
   const root = fileURLToPath(new URL('..', import.meta.url));
   const violations: Violation[] = [];
-  const sources = globSync('src/**/*.ts', { cwd: root }).filter(file => !file.includes('/assembly/'));
+  const sources = globSync('src/**/*.{ts,tsx}', { cwd: root }).filter(file => !file.includes('/assembly/'));
   for (const path of sources.sort()) {
     const file = relative('src', path).replaceAll('\\', '/');
     violations.push(...checkSource(file, readFileSync(join(root, path), 'utf8')));

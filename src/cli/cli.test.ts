@@ -360,3 +360,19 @@ test('cache: shows the folder, and empties it of its own files only', async () =
   assert.equal((await domus('cache', 'clean')).code, 0);
   assert.deepEqual(readdirSync(folder), ['precious']);
 });
+
+test('web: prints its address, serves the page, and ends with Ctrl-C', async () => {
+  let answer: Promise<{ status: number; text: string }> | undefined;
+  const outcome = await fake(['web', '--no-open'], {
+    onStdout(text, kill) {
+      const address = /^(http:\/\/127\.0\.0\.1:\d+\/)#token=[0-9a-f]{64}\n$/.exec(text)?.[1];
+      if (address === undefined || answer) return;
+      answer = fetch(address).then(async reply => ({ status: reply.status, text: await reply.text() }));
+      void answer.finally(() => kill('SIGINT'));
+    },
+  });
+  assert.deepEqual([outcome.code, outcome.stderr], [0, '']);
+  const page = await answer;
+  assert.equal(page?.status, 200);
+  assert.match(page?.text ?? '', /<title>Domus<\/title>/);
+});

@@ -26,12 +26,13 @@ import { vcpuList, vcpuPin, vcpuSet } from './vcpus.ts';
 import { version } from './version.ts';
 import { vhd } from './vhd.ts';
 import { wait } from './wait.ts';
+import { web } from './web.ts';
 
 export const VERBS: readonly Verb[] = [
   ...[run, create, exec, cp, logs, list, console, wait, destroy],
   ...[pause, unpause, shutdown, reboot, rename, sysrq],
   ...[vcpuList, vcpuSet, vcpuPin, schedCredit, memSet, memMax],
-  ...[info, top, uptime, domid, domname, events, dmesg],
+  ...[info, top, web, uptime, domid, domname, events, dmesg],
   ...[save, restore, snapshot, clone],
   ...[image, vhd, doctor, cache, version, daemon],
 ];

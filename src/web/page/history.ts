@@ -1,0 +1,82 @@
+/** What machines have used during the last minutes, from the counters of two looks. */
+import type { GuestView } from '../../toolstack/daemon/guest-record.ts';
+import type { HostInfo } from '../../toolstack/daemon/host-info.ts';
+
+/** Looks that are kept; one a second. */
+export const KEPT = 120;
+
+export interface Sample {
+  /** Of one processor, in percent. */
+  readonly cpu: number;
+  readonly memoryBytes: number;
+  /** Bytes a second. */
+  readonly diskRead: number;
+  readonly diskWritten: number;
+  readonly netReceived: number;
+  readonly netSent: number;
+}
+
+interface Counters {
+  readonly atMs: number;
+  readonly cpuNs: number;
+  readonly diskRead: number;
+  readonly diskWritten: number;
+  readonly netReceived: number;
+  readonly netSent: number;
+}
+
+interface Track {
+  last: Counters;
+  samples: Sample[];
+}
+
+export class History {
+  readonly #tracks = new Map<number, Track>();
+  #host: Track | undefined;
+
+  samples(id: number): readonly Sample[] {
+    return this.#tracks.get(id)?.samples ?? [];
+  }
+  get hostSamples(): readonly Sample[] {
+    return this.#host?.samples ?? [];
+  }
+
+  look(guests: readonly GuestView[], info: HostInfo, atMs: number): void {
+    for (const { id, domain } of guests) {
+      if (!domain) continue;
+      const { traffic } = domain;
+      const now: Counters = {
+        atMs,
+        cpuNs: domain.cpuTimeNs,
+        diskRead: traffic.diskReadBytes,
+        diskWritten: traffic.diskWrittenBytes,
+        netReceived: traffic.netReceivedBytes,
+        netSent: traffic.netSentBytes,
+      };
+      this.#tracks.set(id, extended(this.#tracks.get(id), now, domain.memoryBytes));
+    }
+    for (const id of this.#tracks.keys()) {
+      if (!guests.some(guest => guest.id === id)) this.#tracks.delete(id);
+    }
+    const none = { diskRead: 0, diskWritten: 0, netReceived: 0, netSent: 0 };
+    const host = { atMs, cpuNs: info.processTimeNs, ...none };
+    this.#host = extended(this.#host, host, info.processMemoryBytes);
+  }
+}
+
+function extended(track: Track | undefined, now: Counters, memoryBytes: number): Track {
+  if (!track || now.atMs <= track.last.atMs) return { last: now, samples: track?.samples ?? [] };
+  const { last } = track;
+  const seconds = (now.atMs - last.atMs) / 1000;
+  // A machine that was started anew counts from zero.
+  const perSecond = (key: Exclude<keyof Counters, 'atMs'>) => Math.max(0, now[key] - last[key]) / seconds;
+  const sample: Sample = {
+    cpu: perSecond('cpuNs') / 1e7,
+    memoryBytes,
+    diskRead: perSecond('diskRead'),
+    diskWritten: perSecond('diskWritten'),
+    netReceived: perSecond('netReceived'),
+    netSent: perSecond('netSent'),
+  };
+  return { last: now, samples: [...track.samples, sample].slice(-KEPT) };
+}
