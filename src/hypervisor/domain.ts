@@ -18,7 +18,7 @@ import { channelAt } from './event/table.ts';
 import { releaseGrants, setUpGrantTable } from './grant/table.ts';
 import type { Domain, Hypervisor, HypervisorOptions, Vcpu } from './hypervisor.ts';
 import { MemoryImages } from './memory-image.ts';
-import { dropReference, p2mType, pageIn, rawEntry } from './p2m.ts';
+import { dropReference, forgoPaged, p2mType, pageIn, rawEntry } from './p2m.ts';
 import { removeFromQueue } from './run-queue.ts';
 import { giveRunBack, mfnOf, takeFrame, takeRun } from './runs.ts';
 import * as layout from './state.ts';
@@ -37,7 +37,7 @@ export function createHypervisor(options: HypervisorOptions): Hypervisor {
     domains: new Map(),
     vcpus: new Map(),
     callbacks: new Map(),
-    images: new MemoryImages(options.memory),
+    images: new MemoryImages(options.memory, options.store),
     pendingCallbacks: [],
     pace: { nsPerFuel: 20, elapsedNs: 0, fuel: 0 },
   };
@@ -276,10 +276,9 @@ export function destroyDomain(domain: Domain): void {
   for (let gfn = 0; gfn < state.maxMappedGfn; gfn++) {
     const entry = rawEntry(domain, gfn);
     const type = p2mType(entry);
-    if (type === P2m.paged) hypervisor.frames.forgo(1);
+    if (forgoPaged(domain, gfn) || type === P2m.mmio || entry === 0) continue;
     if (type === P2m.frozen) pageIn(domain, gfn);
-    if (type === P2m.ram || type === P2m.readOnly || type === P2m.frozen)
-      dropReference(hypervisor, entry & P2m.mfnMask);
+    dropReference(hypervisor, entry & P2m.mfnMask);
   }
   for (const vcpu of domain.vcpus) {
     if (vcpu.state.vcpuInfoMfn !== 0) dropReference(hypervisor, vcpu.state.vcpuInfoMfn);

@@ -11,6 +11,7 @@ import type { Lock } from '../machine/lock.ts';
 import type { MachineMemory } from '../machine/memory.ts';
 import type { MemoryImages } from './memory-image.ts';
 import type { PageSource } from './p2m.ts';
+import type { StoredPages } from './sharing/stored-pages.ts';
 import type { DomainState, HypervisorState, VcpuState } from './state.ts';
 
 /** Time, injected. All three go at the same rate; `tsc` is what the guest's RDTSC reads. */
@@ -114,6 +115,8 @@ export interface Hypervisor {
   readonly parallel?: Parallel | undefined;
   /** What paged frames are filled from; set when a domain is restored. */
   pages?: PageSource | undefined;
+  /** Contents of shared pages. */
+  readonly store?: StoredPages | undefined;
   /** What clones of its domains are filled from. */
   readonly images: MemoryImages;
   readonly domains: Map<number, Domain>;
@@ -138,4 +141,5 @@ export interface HypervisorOptions {
   notices?: Notices;
   parallel?: Parallel | undefined;
   pages?: PageSource | undefined;
+  store?: StoredPages | undefined;
 }

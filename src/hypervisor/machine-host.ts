@@ -23,6 +23,7 @@ import type { Clock, Domain, Hypervisor, Notices } from './hypervisor.ts';
 import type { PageSource } from './p2m.ts';
 import { type PageFile, pageSource } from './page-file.ts';
 import { createGuestEntry, createParallel } from './parallel.ts';
+import type { StoredPages } from './sharing/stored-pages.ts';
 
 /** The guest's time-stamp counter runs at 1 GHz: a tick is a nanosecond. */
 export const TSC_KHZ = 1_000_000;
@@ -67,6 +68,8 @@ export interface MachineHostOptions {
   readonly startNs?: number;
   /** What paged frames of a restored domain are filled from. */
   readonly pages?: PageFile | PageSource | undefined;
+  /** Contents of shared pages. */
+  readonly store?: StoredPages | undefined;
 }
 
 export interface MachineHost {
@@ -144,6 +147,7 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
     notices: options.notices ?? {},
     parallel,
     pages: options.pages && ('read' in options.pages ? options.pages : pageSource(options.pages)),
+    store: options.store,
     interrupts: {
       upcall: (block, vector) => processors.services.upcall(block, vector),
       refresh: block => processors.services.refresh(block),

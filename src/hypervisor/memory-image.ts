@@ -8,15 +8,18 @@
 import { frameAddress, mfn, PAGE_SIZE } from '../base/brand.ts';
 import { invariant } from '../base/errors.ts';
 import type { MachineMemory } from '../machine/memory.ts';
-import type { PageSource } from './p2m.ts';
+import { type PageSource, STORED_PAGES } from './p2m.ts';
+import type { StoredPages } from './sharing/stored-pages.ts';
 
 /** Images of a machine that clones still need. */
 export class MemoryImages {
   readonly #memory: MachineMemory;
+  readonly #store: StoredPages | undefined;
   readonly #images = new Set<MemoryImage>();
 
-  constructor(memory: MachineMemory) {
+  constructor(memory: MachineMemory, store?: StoredPages) {
     this.#memory = memory;
+    this.#store = store;
   }
 
   get isEmpty(): boolean {
@@ -26,7 +29,7 @@ export class MemoryImages {
   /** @param below what the machine itself is filled from, and who keeps that open */
   add(below?: { readonly pages: PageSource; readonly owner: SharedPages }): MemoryImage {
     below?.owner.retain();
-    const image: MemoryImage = new MemoryImage(this.#memory, below?.pages, () => {
+    const image: MemoryImage = new MemoryImage(this.#memory, this.#store, below?.pages, () => {
       this.#images.delete(image);
       below?.owner.close();
     });
@@ -51,11 +54,12 @@ export interface SharedPages {
   close(): void;
 }
 
-/** A page of an image is at a frame, or (below zero) is a page of what its machine itself is filled from. */
+/** A page of an image is at a frame or, below zero, has a number elsewhere (`readElsewhere`). */
 type Place = number;
 
 export class MemoryImage implements PageSource, SharedPages {
   readonly #memory: MachineMemory;
+  readonly #store: StoredPages | undefined;
   readonly #below: PageSource | undefined;
   readonly #release: () => void;
   readonly #copies = new Map<number, Uint8Array>();
@@ -64,8 +68,14 @@ export class MemoryImage implements PageSource, SharedPages {
   #nrUsers = 1;
 
   /** Use `MemoryImages.add`. */
-  constructor(memory: MachineMemory, below: PageSource | undefined, release: () => void) {
+  constructor(
+    memory: MachineMemory,
+    store: StoredPages | undefined,
+    below: PageSource | undefined,
+    release: () => void,
+  ) {
     this.#memory = memory;
+    this.#store = store;
     this.#below = below;
     this.#release = release;
   }
@@ -85,6 +95,7 @@ export class MemoryImage implements PageSource, SharedPages {
       places.set(this.#places);
       this.#places = places;
     }
+    if (-place >= STORED_PAGES) this.#store?.retain(-place % STORED_PAGES);
     this.#places[this.#count] = place;
     this.#count += 1;
     return this.#count;
@@ -110,8 +121,9 @@ export class MemoryImage implements PageSource, SharedPages {
     const place = this.#places[page - 1];
     invariant(place !== undefined && page <= this.#count && this.#nrUsers > 0, 'a page of an image');
     if (place < 0) {
-      invariant(this.#below, 'there is nothing below an image');
-      this.#below.read(-place, into);
+      const source = -place < STORED_PAGES ? this.#below : this.#store;
+      invariant(source, 'there is nothing below an image');
+      source.read(-place % STORED_PAGES, into);
       return;
     }
     const copy = this.#copies.get(place);
@@ -126,6 +138,8 @@ export class MemoryImage implements PageSource, SharedPages {
     this.#nrUsers -= 1;
     if (this.#nrUsers > 0) return;
     this.#copies.clear();
+    for (const place of this.#places.subarray(0, this.#count))
+      if (-place >= STORED_PAGES) this.#store?.release(-place % STORED_PAGES);
     this.#release();
   }
 }

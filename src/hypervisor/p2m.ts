@@ -28,10 +28,10 @@ export function rawEntry(domain: Domain, gfn: number): number {
   return domain.hypervisor.memory.u32[p2m / 4 + gfn]!;
 }
 
-/** The same, where RAM without a frame gets one first, and frozen RAM may be written to afterwards. */
+/** The same, where RAM without a frame gets one first, and any RAM may be written to afterwards. */
 export function p2mEntry(domain: Domain, gfn: number): number {
   const entry = rawEntry(domain, gfn);
-  return p2mType(entry) >= P2m.paged ? pageIn(domain, gfn) : entry;
+  return p2mType(entry) >= P2m.frozen ? pageIn(domain, gfn) : entry;
 }
 
 /** Where the contents of paged frames lie. */
@@ -40,21 +40,48 @@ export interface PageSource {
   read(page: number, into: Uint8Array): void;
 }
 
-/** Give a paged frame its memory and its contents, and images their copy of a frozen one; nothing to do for others. Returns the entry. */
+/** Pages of the store have these numbers among those that are elsewhere; lower ones are in what the machine is filled from. */
+export const STORED_PAGES = P2m.mfnMask + 1;
+
+/** Fill `into` with a page that is elsewhere. @throws DomusError when it cannot be read any more */
+export function readElsewhere({ pages, store }: Hypervisor, number: number, into: Uint8Array): void {
+  const source = number < STORED_PAGES ? pages : store;
+  invariant(source, 'there is nothing to read pages from');
+  source.read(number % STORED_PAGES, into);
+}
+
+/** Make ordinary RAM of what is RAM: with a frame, its contents, and nobody else's look at it. Returns the entry. */
 export function pageIn(domain: Domain, gfn: number): number {
   const { hypervisor } = domain;
   const entry = rawEntry(domain, gfn);
-  if (p2mType(entry) === P2m.frozen) return thaw(domain, gfn, entry & P2m.mfnMask);
-  // Another vCPU may have come first.
-  if (p2mType(entry) !== P2m.paged) return entry;
-  const frame = hypervisor.frames.redeem(domain.id);
-  const page = entry & P2m.mfnMask;
-  if (page !== 0) {
-    invariant(hypervisor.pages, 'there is nothing to read paged frames from');
-    const address = frameAddress(frame);
-    hypervisor.pages.read(page, hypervisor.memory.u8.subarray(address, address + PAGE_SIZE));
+  const number = entry & P2m.mfnMask;
+  switch (p2mType(entry)) {
+    case P2m.frozen:
+      hypervisor.images.keep(number);
+      return setRam(domain, gfn, number);
+    case P2m.idle:
+    case P2m.offered:
+      return setRam(domain, gfn, number);
+    case P2m.paged:
+      return setRam(domain, gfn, frameFor(domain, number));
+    case P2m.shared: {
+      const frame = frameFor(domain, number === 0 ? 0 : STORED_PAGES + number);
+      if (number !== 0) hypervisor.store?.release(number);
+      return setRam(domain, gfn, frame);
+    }
+    default:
+      // Another vCPU may have come first.
+      return entry;
   }
-  return setRam(domain, gfn, frame);
+}
+
+/** The frame that a page was promised, with its contents: page `number` that is elsewhere, 0 for zeros. */
+function frameFor({ hypervisor, id }: Domain, number: number): Mfn {
+  const frame = hypervisor.frames.redeem(id);
+  const address = frameAddress(frame);
+  if (number !== 0)
+    readElsewhere(hypervisor, number, hypervisor.memory.u8.subarray(address, address + PAGE_SIZE));
+  return frame;
 }
 
 function setRam({ hypervisor, state }: Domain, gfn: number, frame: number): number {
@@ -63,10 +90,8 @@ function setRam({ hypervisor, state }: Domain, gfn: number, frame: number): numb
   return present;
 }
 
-function thaw(domain: Domain, gfn: number, frame: number): number {
-  domain.hypervisor.images.keep(frame);
-  return setRam(domain, gfn, frame);
-}
+/** Types of RAM that has a frame. */
+const FREEZABLE: ReadonlySet<number> = new Set([P2m.ram, P2m.idle, P2m.offered]);
 
 /** Have every write to RAM of the domain's own seen from now on, but for frames whose addresses the hypervisor keeps. No vCPU may run. */
 export function freeze(domain: Domain, kept: ReadonlySet<number>): void {
@@ -74,12 +99,12 @@ export function freeze(domain: Domain, kept: ReadonlySet<number>): void {
   const { u32 } = hypervisor.memory;
   const first = state.p2m / 4;
   forEachEntry(domain, (gfn, entry) => {
-    if (p2mType(entry) !== P2m.ram) return;
+    if (!FREEZABLE.has(p2mType(entry))) return;
     const frame = entry & P2m.mfnMask;
     if (frameOwner(hypervisor, frame) !== id || kept.has(frame)) return;
     u32[first + gfn] = (frame | (P2m.frozen << P2m.typeShift)) >>> 0;
   });
-  changed(domain);
+  mapChanged(domain);
 }
 
 const ENTRIES_PER_PAGE = PAGE_SIZE / 4;
@@ -147,6 +172,10 @@ export function addressOfGfn(domain: Domain, gfn: number): number {
   return frame === 0 ? 0 : frameAddress(mfn(frame));
 }
 
+/** How many refer to the frame: each p2m entry, and whoever keeps its address. */
+export const referencesTo = (hypervisor: Hypervisor, frame: number): number =>
+  hypervisor.memory.u32[(entryAddress(frame) + FrameEntry.offsets.count) >>> 2]!;
+
 export const takeReference = (hypervisor: Hypervisor, frame: number): void => {
   hypervisor.memory.u32[(entryAddress(frame) + FrameEntry.offsets.count) >>> 2]! += 1;
 };
@@ -156,7 +185,7 @@ export const dropReference = (hypervisor: Hypervisor, frame: number): void => {
 };
 
 /** TLBs are flushed before the domain's next entry, once for any number of changes. */
-const changed = (domain: Domain): void => {
+export const mapChanged = (domain: Domain): void => {
   domain.state.p2mStale = 1;
 };
 
@@ -182,10 +211,14 @@ export function mapMmio(domain: Domain, gfn: Gfn): void {
   domain.hypervisor.memory.u32[domain.state.p2m / 4 + gfn] = P2m.mmio << P2m.typeShift;
 }
 
-/** RAM that nobody has looked at goes without having been there. Returns false for a gfn that holds something else. */
+/** RAM without a frame goes without having been there. Returns false for a gfn that holds something else. */
 export function forgoPaged(domain: Domain, gfn: number): boolean {
-  if (p2mType(rawEntry(domain, gfn)) !== P2m.paged) return false;
   const { state, hypervisor } = domain;
+  const entry = rawEntry(domain, gfn);
+  const type = p2mType(entry);
+  if (type !== P2m.paged && type !== P2m.shared) return false;
+  const number = entry & P2m.mfnMask;
+  if (type === P2m.shared && number !== 0) hypervisor.store?.release(number);
   hypervisor.memory.u32[state.p2m / 4 + gfn] = 0;
   hypervisor.frames.forgo(1);
   state.totPages -= 1;
@@ -199,7 +232,7 @@ export function unmapGfn(domain: Domain, gfn: number): number {
   const frame = mfnOfGfn(domain, gfn);
   if (p2mEntry(domain, gfn) === 0) return 0;
   hypervisor.memory.u32[state.p2m / 4 + gfn] = 0;
-  changed(domain);
+  mapChanged(domain);
   if (frame !== 0) {
     if (frameOwner(hypervisor, frame) === domain.id) state.totPages -= 1;
     dropReference(hypervisor, frame);

@@ -7,6 +7,7 @@ import { createMachineHost } from './machine-host.ts';
 import { isStopRequested } from './parallel.ts';
 import type { PcpuMessage, PcpuStart } from './pcpus.ts';
 import { runOne } from './scheduler.ts';
+import { StoredPages } from './sharing/stored-pages.ts';
 
 const start = threadData() as PcpuStart;
 const send = (message: PcpuMessage): void => post(message);
@@ -28,6 +29,7 @@ const { hypervisor, engine } = createMachineHost({
   vcpus: 0,
   policy: start.policy,
   pages: start.pages,
+  store: start.store && new StoredPages(start.store),
   notices: { shutdown: () => hypervisor.parallel?.callControl() },
   earlyConsole: (domain, character) => send({ kind: 'early', domain: domain.id, character }),
   parallel: {

@@ -20,6 +20,7 @@ import type { Domain } from './hypervisor.ts';
 import type { MachineHost } from './machine-host.ts';
 import type { PageFile } from './page-file.ts';
 import { answerCall, freeLocks, requestStop } from './parallel.ts';
+import type { StoredPagesMemory } from './sharing/stored-pages.ts';
 import { VcpuState } from './state.ts';
 
 /** What a pCPU's thread is started with. */
@@ -33,6 +34,7 @@ export interface PcpuStart {
   readonly clockOffsetNs: number;
   /** What paged frames are filled from. */
   readonly pages: PageFile | undefined;
+  readonly store: StoredPagesMemory | undefined;
   /** Who makes regions of hot code; without it the thread interprets. */
   readonly maker: LinkEnd | undefined;
 }
@@ -104,6 +106,7 @@ export function startPcpus(options: PcpusOptions): Pcpus {
       wallStartNs: host.wallStartNs,
       clockOffsetNs: host.clockOffsetNs,
       pages: options.pages,
+      store: hypervisor.store?.memory,
       maker: options.makers[i],
     };
     const events: ThreadEvents = {

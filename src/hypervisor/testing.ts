@@ -12,6 +12,7 @@ import { hypercall } from './hypercall/dispatch.ts';
 import type { Domain, Hypervisor, Notices, Vcpu } from './hypervisor.ts';
 import { unpauseDomain } from './life.ts';
 import { p2mEntry, p2mType, populateGfn } from './p2m.ts';
+import type { StoredPages } from './sharing/stored-pages.ts';
 
 export interface TestMachine {
   hypervisor: Hypervisor;
@@ -25,7 +26,7 @@ export interface TestMachine {
 
 export const TEST_TSC_KHZ = 2_000_000;
 
-export function testMachine(notices: Notices = {}, megabytes = 32): TestMachine {
+export function testMachine(notices: Notices = {}, megabytes = 32, store?: StoredPages): TestMachine {
   const memory = createMachineMemory(megabytes * 2 ** 20);
   const clock = { nowNs: 1000 };
   const upcalls: [number, number][] = [];
@@ -44,6 +45,7 @@ export function testMachine(notices: Notices = {}, megabytes = 32): TestMachine 
       translate: (block, gva, write) => translateFlat(hypervisor, block, gva, write),
     },
     notices,
+    store,
   });
   return { hypervisor, clock, upcalls, script };
 }

@@ -6,7 +6,7 @@ import { DomusError } from '../base/errors.ts';
 import { P2m } from '../cpu/vcpu/layout.ts';
 import { grantTable } from '../hypervisor/grant/table.ts';
 import type { Domain } from '../hypervisor/hypervisor.ts';
-import { forEachEntry, frameOwner, p2mType } from '../hypervisor/p2m.ts';
+import { forEachEntry, frameOwner, p2mType, readElsewhere, STORED_PAGES } from '../hypervisor/p2m.ts';
 import { crc32 } from '../platform/node/checksum.ts';
 import { LOOSE_FRAME, MapKind, MapRun, NO_FRAME } from './layout.ts';
 
@@ -30,8 +30,8 @@ interface Run {
 }
 
 /**
- * Collects pages. One is at a frame or, below zero, has a number in what the domain itself was restored from. Returns the number of the
- * page, from 1, or 0 when it is known to hold nothing but zeros.
+ * Collects pages. One is at a frame or, below zero, has a number elsewhere (`readElsewhere`). Returns the number of the page, from 1, or
+ * 0 when it is known to hold nothing but zeros.
  */
 export interface PageCollector {
   add(place: number): number;
@@ -56,11 +56,11 @@ export class PageList implements SavedPages, PageCollector {
   }
 
   get(index: number): Uint8Array {
-    const { memory, pages } = this.#domain.hypervisor;
+    const { hypervisor } = this.#domain;
     const place = this.#places[index] as number;
     const address = frameAddress(mfn(place));
-    if (place > 0) return memory.u8.subarray(address, address + PAGE_SIZE);
-    pages?.read(-place, this.#copy);
+    if (place > 0) return hypervisor.memory.u8.subarray(address, address + PAGE_SIZE);
+    readElsewhere(hypervisor, -place, this.#copy);
     return this.#copy;
   }
 
@@ -120,6 +120,7 @@ export function saveMap(domain: Domain, frames: ReadonlySet<number>, pages: Page
     const number = entry & P2m.mfnMask;
     if (type === P2m.mmio) add(gfn, MapKind.mmio, 0);
     else if (type === P2m.paged) addPage(gfn, number === 0 ? 0 : pages.add(-number));
+    else if (type === P2m.shared) addPage(gfn, number === 0 ? 0 : pages.add(-(STORED_PAGES + number)));
     else if (frameOwner(domain.hypervisor, number) === domain.id) {
       if (frames.has(number)) names.set(number, gfn);
       addPage(gfn, pages.add(number));

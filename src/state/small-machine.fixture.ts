@@ -15,6 +15,7 @@ import { createMachineHost, TSC_KHZ } from '../hypervisor/machine-host.ts';
 import type { MemoryImage, SharedPages } from '../hypervisor/memory-image.ts';
 import { addressOfGfn, mapSpecial, mfnOfGfn, populateRange, takeReference } from '../hypervisor/p2m.ts';
 import { runOne } from '../hypervisor/scheduler.ts';
+import type { StoredPages } from '../hypervisor/sharing/stored-pages.ts';
 import { GFN_NONE } from '../hypervisor/state.ts';
 import { setSingleshot } from '../hypervisor/time.ts';
 import { readAsset } from '../platform/node/files.ts';
@@ -33,7 +34,7 @@ const SLICE = 1000;
 
 let modules: { runtime: WebAssembly.Module; interpreter: WebAssembly.Module } | undefined;
 
-function createHost(startNs: number, pages?: SavedState['pages']) {
+function createHost(startNs: number, pages?: SavedState['pages'], store?: StoredPages) {
   modules ??= {
     runtime: new WebAssembly.Module(readAsset('runtime.wasm')),
     interpreter: new WebAssembly.Module(readAsset('interpreter.wasm')),
@@ -49,6 +50,7 @@ function createHost(startNs: number, pages?: SavedState['pages']) {
     vcpus: 2,
     translates: false,
     pages,
+    store,
   });
 }
 
@@ -79,7 +81,8 @@ function machineOf(
     save: () => saveDomain(domain, host.engine.runtime, services),
     fork() {
       const { records, image } = forkDomain(domain, host.engine.runtime, services, owner);
-      return { clone: restore(recordsByType(records), image.count, image, image), image };
+      const clone = restore(recordsByType(records), image.count, image, image, host.hypervisor.store);
+      return { clone, image };
     },
     state: () => ({
       eax: vcpu.block.gpr.get(0),
@@ -90,8 +93,9 @@ function machineOf(
   };
 }
 
-export function createSmallMachine(): SmallMachine {
-  const host = createHost(5_000_000);
+/** @param store where shared pages of it are */
+export function createSmallMachine(store?: StoredPages): SmallMachine {
+  const host = createHost(5_000_000, undefined, store);
   const { hypervisor, processors, engine } = host;
   const domain = createDomain(hypervisor, { p2mCount: 1 << 12, maxPages: 64, vcpus: 2, tscKhz: TSC_KHZ });
   populateRange(domain, gfn(0), PAGES);
@@ -127,8 +131,9 @@ function restore(
   nrPages: number,
   pages: SavedState['pages'],
   owner: SharedPages,
+  store?: StoredPages,
 ): SmallMachine {
-  const host = createHost(readDomainRecord(records).systemTimeNs, pages);
+  const host = createHost(readDomainRecord(records).systemTimeNs, pages, store);
   const { hypervisor, processors, engine } = host;
   const restored = restoreDomain(hypervisor, processors, engine.runtime, records, nrPages);
   restored.begin();

@@ -255,9 +255,8 @@ export const JUMP_TARGETS_OFFSET = HEAT_OFFSET + HEAT_ENTRIES * 2;
 export const VCPU_BLOCK_BYTES = JUMP_TARGETS_OFFSET + JUMP_TARGETS * JumpTarget.size;
 
 /**
- * p2m entry: mfn in the low 20 bits, type above. An entry of 0 is not mapped (reads as all ones, writes vanish). A `paged` one is
- * RAM that has no frame yet: instead of the mfn it has the number of the page that it is filled with, 0 for zeros. A `frozen` one is
- * RAM whose contents clones look at: before it is written to, the hypervisor keeps a copy for them.
+ * p2m entry: mfn in the low 20 bits, type above. An entry of 0 is not mapped (reads as all ones, writes vanish). From `frozen` on the
+ * hypervisor sees who writes to the page, from `paged` on who looks at it: it makes RAM of it first. So those are in no TLB.
  */
 export const P2m = {
   mfnMask: 0xfffff,
@@ -266,8 +265,16 @@ export const P2m = {
   ram: 1,
   readOnly: 2,
   mmio: 3,
-  paged: 4,
-  frozen: 5,
+  /** RAM whose contents clones look at: before it is written to, they get a copy. */
+  frozen: 4,
+  /** RAM that has no frame yet: instead of the mfn it has the number of the page that it is filled with, 0 for zeros. */
+  paged: 5,
+  /** RAM that nobody has looked at for some time, as it seems. */
+  idle: 6,
+  /** The same, and the scan for identical pages knows its contents. */
+  offered: 7,
+  /** RAM without a frame: its contents are in the host's store of pages, where the number is its place; 0 for zeros. */
+  shared: 8,
 } as const;
 
 /** Width of guest-physical addresses (MAXPHYADDR); higher bits are reserved in page tables and CR3. */

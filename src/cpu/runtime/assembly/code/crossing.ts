@@ -17,7 +17,7 @@ import { addendOf, hits, slot } from '../mmu/tlb';
 import { isLong } from '../state';
 import { forget } from './invalidate';
 import { lockCode, unlockCode } from './lock';
-import { enterCodePage, watch } from './lookup';
+import { enterCodePage, touchCode, watch } from './lookup';
 
 /** Results of `checkCrossing`. */
 const GOES_ON: i32 = 0;
@@ -50,6 +50,7 @@ export function codeBehind(cpu: usize, page: usize): usize {
 /** Does the instruction behind this record still reach into the page that it did? */
 export function checkCrossing(cpu: usize, record: usize): i32 {
   const header = MACHINE_HEADER as usize;
+  touchCode(cpu, load<u64>(cpu, VCPU_codePage));
   lockCode();
   const generation = load<u32>(header, MACHINE_HEADER_codeGeneration);
   const table = tableBehind(cpu);

@@ -69,10 +69,25 @@ export function lookup(cpu: usize): usize {
       return record;
     }
   }
+  touchCode(cpu, va);
   lockCode();
   const record = find(cpu, va);
   unlockCode();
   return record;
+}
+
+/**
+ * Have the pages that instructions at `va` lie in, and those that the walk to them reads, paged in before the code cache is locked:
+ * who pages in waits for the hypervisor, which in turn waits for the code cache when it has written to code.
+ */
+export function touchCode(cpu: usize, va: u64): void {
+  if (load<u32>(cpu, VCPU_parallel) === 0) return;
+  touchPage(cpu, va);
+  touchPage(cpu, isCode64(cpu) ? va + 4096 : (va + 4096) & 0xffff_ffff);
+}
+function touchPage(cpu: usize, va: u64): void {
+  const tlbClass = cplOf(cpu) === 3 ? TLB_CLASS_user : TLB_CLASS_supervisor;
+  if (walk(cpu, va, FETCH, tlbClass, false) === 0) resolve(cpu, walkPhysical);
 }
 
 /** The record at linear address `va`, with the code cache locked; 0 = exception pending. */

@@ -1,7 +1,7 @@
 /**
  * Guest-physical memory: the p2m table of the domain turns a guest frame into a machine frame. A frame that is
- * not mapped reads as all ones and forgets what is written, a read-only one forgets too, a device's calls the host. RAM without a
- * frame gets one from the host when it is first looked at; frozen RAM is shown to the host before it is written to.
+ * not mapped reads as all ones and forgets what is written, a read-only one forgets too, a device's calls the host. RAM of the types
+ * from `paged` on is made ordinary by the host before it is looked at; frozen RAM before it is written to.
  */
 import {
   FRAME_ENTRY_BYTES,
@@ -9,9 +9,12 @@ import {
   FRAME_FLAG_code,
   FRAME_TABLE_BASE,
   P2M_frozen,
+  P2M_idle,
   P2M_mfnMask,
   P2M_mmio,
+  P2M_offered,
   P2M_paged,
+  P2M_ram,
   P2M_readOnly,
   P2M_typeShift,
   VCPU_p2m,
@@ -31,13 +34,23 @@ export function resolve(cpu: usize, gpa: u64): void {
   if (gfn >= load<u32>(cpu, VCPU_p2mCount)) return;
   const at: usize = load<u32>(cpu, VCPU_p2m) + ((gfn as usize) << 2);
   let entry = load<u32>(at);
-  if (entry >> P2M_typeShift === P2M_paged) {
-    pageIn(cpu, gfn as u32);
+  while (entry >> P2M_typeShift >= (P2M_paged as u32)) {
+    makeOrdinary(cpu, gfn as u32, at, entry);
     entry = load<u32>(at);
   }
   resolvedType = entry >> P2M_typeShift;
   if (resolvedType === 0 || resolvedType === P2M_mmio) return;
   resolvedPage = (entry & P2M_mfnMask) << 12;
+}
+
+/** What needs no more than a note that somebody has looked is done here. Another thread may come first. */
+function makeOrdinary(cpu: usize, gfn: u32, at: usize, entry: u32): void {
+  const type = entry >> P2M_typeShift;
+  if (type === P2M_idle || type === P2M_offered) {
+    atomic.cmpxchg<u32>(at, entry, (entry & P2M_mfnMask) | (P2M_ram << P2M_typeShift));
+  } else {
+    pageIn(cpu, gfn);
+  }
 }
 
 /** Look it up for a write. */
