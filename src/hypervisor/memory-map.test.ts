@@ -32,6 +32,13 @@ test('a page of each kind is told apart', () => {
   populateRange(domain, gfn(48), 2, 7);
   mapMmio(domain, gfn(50));
   assert.deepEqual([kindAt(40), kindAt(48), kindAt(50)], ['untouched', 'image', 'device']);
+  const { u32: words } = domain.hypervisor.memory;
+  for (const [page, number] of [
+    [52, 3],
+    [53, 0],
+  ] as const)
+    words[domain.state.p2m / 4 + page] = number | (P2m.shared << P2m.typeShift);
+  assert.deepEqual([kindAt(52), kindAt(53)], ['shared', 'zero']);
   const frameOf = (page: number) => rawEntry(domain, page) & P2m.mfnMask;
   const { hypervisor } = machine;
   takeReference(hypervisor, frameOf(2));

@@ -15,12 +15,13 @@ import { p2mType } from './p2m.ts';
 /**
  * private: a frame of the domain's own. code: the same, with decoded instructions. granted: the same, and somebody else has it mapped, too.
  * frozen: an image that clones are filled from has it, too, and it is copied when it is written to. image: it still lies in the saved
- * machine or the parent that the domain came from. untouched: zeros that nobody has looked at, without a frame. xen: a frame of the
- * hypervisor's own, such as the shared information. foreign: a frame of another domain. device: no memory. ballooned: nothing, as it was
+ * machine or the parent that the domain came from. shared: it lies in the host's store of pages, where others may have it, too. zero: it
+ * held zeros, and its frame was taken back. untouched: zeros that nobody has looked at, without a frame. xen: a frame of the hypervisor's
+ * own, such as the shared information. foreign: a frame of another domain. device: no memory. ballooned: nothing, as it was
  * given back or never handed out.
  */
 export const PAGE_KINDS = [
-  ...(['private', 'code', 'granted', 'frozen', 'image', 'untouched'] as const),
+  ...(['private', 'code', 'granted', 'frozen', 'image', 'shared', 'zero', 'untouched'] as const),
   ...(['xen', 'foreign', 'device', 'ballooned'] as const),
 ] as const;
 export type PageKind = (typeof PAGE_KINDS)[number];
@@ -43,6 +44,7 @@ export interface DomainMemoryMap {
 function kindOf({ hypervisor, id }: Domain, entry: number): number {
   const type = p2mType(entry);
   if (type === P2m.paged) return (entry & P2m.mfnMask) === 0 ? KIND.untouched : KIND.image;
+  if (type === P2m.shared) return (entry & P2m.mfnMask) === 0 ? KIND.zero : KIND.shared;
   if (type === P2m.mmio) return KIND.device;
   if (type === P2m.invalid) return KIND.ballooned;
   const { u8, u16, u32 } = hypervisor.memory;

@@ -116,6 +116,7 @@ function createFakeMachine(
     hold: () => Promise.reject(new Error('a fake guest has no state')),
     fork: () => Promise.reject(new Error('a fake guest has no state')),
     heldMs: 0,
+    sharing: undefined,
     attachDisk: () => ({ resized() {}, detach: async () => {}, breathe: async () => {} }),
     start: onStart,
     async pause() {

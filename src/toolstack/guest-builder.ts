@@ -28,6 +28,7 @@ import { NETWORK_MODULES, type SwitchRoom, VirtualNetwork } from './network.ts';
 import type { Parts } from './parts.ts';
 import { newRoot, openThrowawayRoot, ROOT_DEVICE, ROOT_MODULES, type RootDisk } from './root-disk.ts';
 import type { RunTurns, ScheduledTurn } from './run-turns.ts';
+import type { Sharer } from './sharer.ts';
 import { type Incarnation, type RestartState, VirtualMachine } from './virtual-machine.ts';
 
 /** What all guests of a host share. */
@@ -38,6 +39,7 @@ export interface GuestWorld {
   readonly switches: SwitchRoom;
   readonly images: Images;
   readonly turns: RunTurns;
+  readonly sharer: Sharer;
   onPhase(phase: Phase): void;
 }
 
@@ -279,6 +281,7 @@ export class GuestBuilder {
       folders,
       regionsFolder: regionsFolder(),
       platform: this.#platform,
+      sharer: this.#world.sharer,
       ...(this.#turn && { turn: this.#turn }),
       ...(this.#checked.engine === 'lockstep' && { twin: this.#twin(deterministic?.seed ?? 0) }),
       trace,

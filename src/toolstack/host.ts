@@ -28,6 +28,7 @@ import type { Parts } from './parts.ts';
 import { dropPrepared, makeRoomFor, usePrepared } from './prepared.ts';
 import { type RestoreOptions, restoreGuest } from './restored-guest.ts';
 import { RunTurns } from './run-turns.ts';
+import { Sharer, type SharerStatus, type SharingOptions } from './sharer.ts';
 import type { ExecOptions, ExecResult, VirtualMachine } from './virtual-machine.ts';
 
 export interface HostOptions {
@@ -36,6 +37,8 @@ export interface HostOptions {
   readonly platform?: Platform;
   /** The outside of the guests' networks; default: the host's own sockets. */
   readonly sockets?: Sockets;
+  /** How identical pages of guests are found and shared. */
+  readonly sharing?: SharingOptions;
   /** Hears what is being done for every guest of this host. */
   readonly onPhase?: (phase: Phase) => void;
 }
@@ -90,6 +93,7 @@ export class Host implements AsyncDisposable {
       switches: this.switches,
       images: this.images,
       turns: new RunTurns(platform),
+      sharer: new Sharer(platform, options.sharing),
       onPhase: options.onPhase ?? (() => {}),
     };
   }
@@ -256,6 +260,15 @@ export class Host implements AsyncDisposable {
     });
     this.#machines.add(vm);
     return vm;
+  }
+
+  /** What the scan for identical pages does; `VirtualMachine.sharing` says what a guest has of it. */
+  get sharing(): SharerStatus {
+    return this.#world.sharer.status;
+  }
+  /** Let the scan use so much of a processor, in percent; 0 ends it. @throws DomusError E_SHARING */
+  setSharingCpu(percent: number): void {
+    this.#world.sharer.setCpuPercent(percent);
   }
 
   /** Boot a guest that stays until it is destroyed. */

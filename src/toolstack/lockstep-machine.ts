@@ -85,6 +85,7 @@ function lockstep(leader: XenMachine, second: XenMachine, keepTime: () => void):
       doubled(stream, second.consoles[i] as ConsoleStream, keepTime),
     ),
     disks: [],
+    sharing: undefined,
     start() {
       unpauseDomain(second.domain);
       leader.start();

@@ -8,6 +8,7 @@ import type { RateLimits } from '../backend/block/limits.ts';
 import type { SharedFolder } from '../backend/p9/shared-folder.ts';
 import type { Disk } from '../disk/disk.ts';
 import type { KernelImage } from '../hypervisor/builder/domain-builder.ts';
+import type { SharingFacts } from '../hypervisor/sharing/sharing-facts.ts';
 import type { Station } from '../net/frame.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { SavedState } from '../state/file.ts';
@@ -15,6 +16,7 @@ import type { ForkedDomain, SavedDomain } from '../state/save-domain.ts';
 import type { Engine } from './config.ts';
 import type { DomainControl } from './domain-control.ts';
 import type { RunTurn } from './run-turns.ts';
+import type { Sharer } from './sharer.ts';
 
 /** A listener that returns a promise holds its stream back until the promise settles. */
 export type ByteListener = (chunk: Uint8Array) => void | Promise<void>;
@@ -91,6 +93,8 @@ export interface GuestMachine {
    * given it closes. @throws DomusError E_SAVE_UNSUPPORTED, E_DESTROYED
    */
   fork<T>(task: (state: ForkedDomain) => T, prepare?: () => Promise<void>): Promise<T>;
+  /** Pages of its memory and what sharing saves of them; undefined where it takes no part. */
+  readonly sharing: SharingFacts | undefined;
   /** Milliseconds that it was held for the last time. */
   readonly heldMs: number;
   /** Plug a disk into the running guest. */
@@ -185,6 +189,8 @@ export interface MachineConfig {
   /** Folder for translated code that is kept for later runs. */
   readonly regionsFolder?: string;
   readonly platform: Platform;
+  /** Who shares identical pages of guests; not those of one whose every step is to be seen or to be the same again. */
+  readonly sharer?: Sharer;
   /** The run loop's part of the thread, which it may share with others. */
   readonly turn?: RunTurn;
   /** With engine `lockstep`: another platform that begins as `platform` does, for the second machine. */

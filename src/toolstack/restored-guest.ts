@@ -99,6 +99,7 @@ export async function goOn(
       regionsFolder: regionsFolder(),
       generationId: randomOf(platform, 16),
       platform,
+      sharer: world.sharer,
       ...(turn && { turn }),
       trace,
       gdbPort,

@@ -7,6 +7,7 @@
 import { DomusError } from '../base/errors.ts';
 import type { Share } from '../hypervisor/credit.ts';
 import type { DomainMemoryMap } from '../hypervisor/memory-map.ts';
+import type { SharingFacts } from '../hypervisor/sharing/sharing-facts.ts';
 import type { ImageConfig } from '../image/config.ts';
 import { encodeAgentState } from '../image/guest-agent/agent-state.ts';
 import { joinPath } from '../platform/node/cache-folder.ts';
@@ -304,6 +305,10 @@ export class VirtualMachine implements AsyncDisposable {
   /** What its memory is made of, in at most `nrCells` cells. @throws DomusError E_DESTROYED */
   memoryMap(nrCells: number): DomainMemoryMap {
     return this.#control.memoryMap(nrCells);
+  }
+  /** Pages of its memory and what sharing saves of them; undefined where it takes no part. */
+  get sharing(): SharingFacts | undefined {
+    return this.#end ? undefined : this.#machine.sharing;
   }
   /** What can be asked of the running domain. @throws DomusError E_DESTROYED when it runs no more */
   get #control(): DomainControl {

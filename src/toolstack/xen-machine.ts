@@ -35,6 +35,7 @@ import { mfnOfGfn, takeReference } from '../hypervisor/p2m.ts';
 import type { PageFile } from '../hypervisor/page-file.ts';
 import { type Pcpus, startPcpus } from '../hypervisor/pcpus.ts';
 import { runOne } from '../hypervisor/scheduler.ts';
+import type { SharingFacts } from '../hypervisor/sharing/sharing-facts.ts';
 import { kept, type Station } from '../net/frame.ts';
 import { damaged, RecordType, type SavedRecord } from '../state/format.ts';
 import { type Records, readDomainRecord, recordOf, restoreDomain } from '../state/restore-domain.ts';
@@ -64,6 +65,7 @@ import type {
 } from './machine.ts';
 import { hashMachine } from './machine-hash.ts';
 import { loneTurn, type RunTurn } from './run-turns.ts';
+import type { Sharer, SharingMember } from './sharer.ts';
 import { traceEngine, traceNotices } from './trace-machine.ts';
 import { kernelSymbols, vcpuStatus } from './trace-status.ts';
 import { newUuid, uuidBytes, uuidText } from './uuid.ts';
@@ -94,12 +96,10 @@ const REASONS: Record<number, Shutdown['reason']> = {
  * Do several threads run the vCPUs? Not where every step is to be seen or to be the same again: a debugger, a trace, virtual time.
  */
 const isParallel = (config: MachineConfig): boolean =>
-  config.pcpus > 1 &&
-  config.vcpus > 1 &&
-  !config.platform.isDeterministic &&
-  config.gdbPort === undefined &&
-  config.trace === undefined &&
-  pagesFileOf(config) !== 'memory';
+  config.pcpus > 1 && config.vcpus > 1 && !isWatched(config) && pagesFileOf(config) !== 'memory';
+
+const isWatched = ({ platform, gdbPort, trace }: MachineConfig): boolean =>
+  platform.isDeterministic || gdbPort !== undefined || trace !== undefined;
 
 /** What threads fill the memory of a restored domain from; an image in this thread's memory is of no use to others. */
 const pagesFileOf = ({ saved }: MachineConfig): PageFile | 'memory' | undefined =>
@@ -209,6 +209,9 @@ export class XenMachine implements GuestMachine {
   readonly #turn: RunTurn;
   readonly #debug: DebuggedDomain;
   #gdb: GdbServer | undefined;
+  readonly #sharer: Sharer | undefined;
+  /** From the start on. */
+  #sharing: SharingMember | undefined;
   /** Settles when the loop has come to rest. */
   #loop: Promise<void> = Promise.resolve();
 
@@ -218,6 +221,7 @@ export class XenMachine implements GuestMachine {
     this.#turn = config.turn ?? loneTurn(platform.pacer);
     const record = saved && readDomainRecord(saved.records);
     const isShared = isParallel(config);
+    this.#sharer = isWatched(config) ? undefined : config.sharer;
     if (config.engine === 'translator' && !config.translatesInPlace) {
       const nrThreads = isShared ? config.pcpus : 1;
       this.#making = startMaking({
@@ -239,6 +243,7 @@ export class XenMachine implements GuestMachine {
       policy: this.#policy,
       ...(saved && record && { startNs: record.systemTimeNs, pages: saved.pages }),
       ...(isShared && { parallel: { pcpu: 0 } }),
+      store: this.#sharer?.store,
       notices: {
         ...traceNotices(config.trace),
         shutdown: (domain, code) => this.#stopped(domain, code),
@@ -516,6 +521,7 @@ export class XenMachine implements GuestMachine {
         failed: error => this.#fail(error),
       });
     }
+    this.#sharing = this.#sharer?.join(this.#domain);
     // A restored domain's devices connect before it runs.
     if (this.#config.saved) locked(this.#host.hypervisor, () => this.#serveBackends());
     // With a debugger the first instruction is its to allow.
@@ -762,6 +768,10 @@ export class XenMachine implements GuestMachine {
     }
   }
 
+  get sharing(): SharingFacts | undefined {
+    return this.#sharing?.facts;
+  }
+
   onShutdown(listener: (shutdown: Shutdown) => void): void {
     this.#onShutdown = listener;
   }
@@ -800,6 +810,7 @@ export class XenMachine implements GuestMachine {
     this.#config.platform.pacer.wake();
     await this.#loop;
     await this.#stopPcpus();
+    this.#sharing?.leave();
     await this.#making?.end();
     await this.#gdb?.close();
     const failures: unknown[] = [];

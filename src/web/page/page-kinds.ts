@@ -13,6 +13,8 @@ export const KINDS: Readonly<Record<string, KindText>> = {
   granted: { label: 'Granted', meaning: 'its own, lent to a device of the host' },
   frozen: { label: 'Shared with clones', meaning: 'copied when it is written to' },
   image: { label: 'In the image', meaning: 'not read yet from the snapshot or parent that it comes from' },
+  shared: { label: 'Shared', meaning: 'kept once for all guests that have the same, until it is looked at' },
+  zero: { label: 'Zeros', meaning: 'held nothing, and was taken back until it is looked at' },
   untouched: { label: 'Untouched', meaning: 'zeros that cost nothing, as nobody has looked' },
   ballooned: { label: 'Ballooned out', meaning: 'given back, or not handed out' },
   xen: { label: 'Xen’s own', meaning: 'shared information, grant table' },
