@@ -12,7 +12,7 @@ import { openImageCache } from '../src/image/cache.ts';
 import { obtainModules } from '../src/image/debian.ts';
 import { shellQuote } from '../src/image/shell-quote.ts';
 import { hasProgram } from './compiler.ts';
-import { kernelFile, writeInitramfs } from './guest-image.ts';
+import { type BootFiles, kernelFile, writeInitramfs } from './guest-image.ts';
 import type { IperfGuests } from './iperf-guests.ts';
 import type { BenchOptions } from './options.ts';
 import { obtainPackages } from './packages.ts';
@@ -22,11 +22,11 @@ import { type Outcome, runTournament, type Task } from './tournament.ts';
 
 export const NETWORK_SUITE = 'network';
 const GUESTS = fileURLToPath(new URL('./iperf-guests.ts', import.meta.url));
-const MIB = 512;
+export const MIB = 512;
 /** Of the packages that iperf3's depend on. */
 const IS_NEEDED = /^(bin\/iperf3|(usr\/)?lib(64)?(\/.*)?|usr)$/;
 /** The host as a guest behind a NAT sees it, and the first guest of two: the same for both engines. */
-const HOST = '10.0.2.2';
+export const HOST = '10.0.2.2';
 const SERVER = '10.0.3.1';
 const CLIENT = '10.0.3.2';
 
@@ -44,13 +44,19 @@ function commandOf({ words, isPair }: Program, port: number, scale: number): str
     'echo @begin',
     `iperf3 ${to} ${words} -n ${mib}M --json >/tmp/result`,
     'echo @end',
-    `bytes=$(sed -n '/"sum_sent"/,/}/s/.*"bytes":[^0-9]*\\([0-9]*\\).*/\\1/p' /tmp/result)`,
-    `[ "\${bytes:-0}" -ge ${mib * 2 ** 20} ] || { tail -n 3 /tmp/result; false; }`,
+    checkSent('/tmp/result', mib),
     `echo @check ${mib}`,
   ].join(' && ');
 }
 
-interface Network {
+/** Has iperf3 sent all, by its own account? */
+export const checkSent = (result: string, mib: number): string =>
+  [
+    `bytes=$(sed -n '/"sum_sent"/,/}/s/.*"bytes":[^0-9]*\\([0-9]*\\).*/\\1/p' ${result})`,
+    `{ [ "\${bytes:-0}" -ge ${mib * 2 ** 20} ] || { tail -n 3 ${result}; false; }; }`,
+  ].join(' && ');
+
+export interface Network {
   /** An archive with iperf3. */
   readonly files: string;
   readonly kernel: string | undefined;
@@ -59,7 +65,7 @@ interface Network {
 }
 
 /** The rival with a network, and with a second guest. */
-function networked(rival: Rival, { files, kernel, isPair, wirePort }: Network): Rival {
+export function networked(rival: Rival, { files, kernel, isPair, wirePort }: Network): Rival {
   const { commandLine } = rival;
   if (rival.kind === 'domus') {
     return {
@@ -97,7 +103,7 @@ function networked(rival: Rival, { files, kernel, isPair, wirePort }: Network): 
 }
 
 /** A port that nobody has now. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
@@ -105,26 +111,19 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-export async function measureNetworks(
+/** What both sides need, or why it cannot be had. */
+export async function prepareIperf(
   folder: string,
-  rivals: readonly Rival[],
   options: BenchOptions,
   say: (text: string) => void,
-): Promise<Outcome> {
-  const programs = NETWORK_PROGRAMS.filter(({ name }) => options.programs?.includes(name) ?? true);
-  const guests = rivals.filter(rival => isUsual(rival) && rival.kind !== 'native');
-  if (programs.length === 0) return { measurements: [], problems: [] };
-  const refuse = (why: string): Outcome => {
-    const problem = { suite: NETWORK_SUITE, program: ALL, engine: ALL, why, isFailure: false };
-    return { measurements: [], problems: [problem] };
-  };
-  if (!hasProgram('iperf3')) return refuse('there is no iperf3 (Debian package iperf3)');
+): Promise<{ boot: BootFiles; files: string } | { why: string }> {
+  if (!hasProgram('iperf3')) return { why: 'there is no iperf3 (Debian package iperf3)' };
   let packages: Awaited<ReturnType<typeof obtainPackages>>;
   try {
     const all = await obtainPackages(['iperf3'], say);
     packages = all.filter(({ name }) => IS_NEEDED.test(name) && !/perl/.test(name));
   } catch (error) {
-    return refuse((error as Error).message);
+    return { why: (error as Error).message };
   }
   const modules = await obtainModules({ cache: openImageCache() }, ['virtio-pci', 'virtio-net']);
   const files = join(folder, 'iperf3.cpio');
@@ -136,10 +135,43 @@ export async function measureNetworks(
     initramfs: await writeInitramfs(join(folder, 'network-initramfs'), [], packages, modules),
     nativeFolder: '',
   };
-  const port = await freePort();
-  const server: ChildProcess = spawn('iperf3', ['-s', '-B', '127.0.0.1', '-p', String(port)], {
-    stdio: 'ignore',
-  });
+  return { boot, files };
+}
+
+/** iperf3 as processes of the host; each serves one client at a time. */
+export async function startServers(count: number): Promise<{ ports: readonly number[]; stop(): void }> {
+  const ports: number[] = [];
+  const servers: ChildProcess[] = [];
+  for (let i = 0; i < count; i++) {
+    const port = await freePort();
+    ports.push(port);
+    servers.push(spawn('iperf3', ['-s', '-B', '127.0.0.1', '-p', String(port)], { stdio: 'ignore' }));
+  }
+  return {
+    ports,
+    stop: () => {
+      for (const server of servers) server.kill();
+    },
+  };
+}
+
+export async function measureNetworks(
+  folder: string,
+  rivals: readonly Rival[],
+  options: BenchOptions,
+  say: (text: string) => void,
+): Promise<Outcome> {
+  const programs = NETWORK_PROGRAMS.filter(({ name }) => options.programs?.includes(name) ?? true);
+  const guests = rivals.filter(rival => isUsual(rival) && rival.kind !== 'native');
+  if (programs.length === 0) return { measurements: [], problems: [] };
+  const prepared = await prepareIperf(folder, options, say);
+  if ('why' in prepared) {
+    const problem = { suite: NETWORK_SUITE, program: ALL, engine: ALL, why: prepared.why, isFailure: false };
+    return { measurements: [], problems: [problem] };
+  }
+  const { boot, files } = prepared;
+  const servers = await startServers(1);
+  const [port] = servers.ports as [number];
   try {
     const outcomes: Outcome[] = [];
     for (const isPair of [false, true]) {
@@ -165,6 +197,6 @@ export async function measureNetworks(
       problems: outcomes.flatMap(({ problems }) => problems),
     };
   } finally {
-    server.kill();
+    servers.stop();
   }
 }

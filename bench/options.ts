@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { DISK_PROGRAMS, DISK_SUITE } from './fio.ts';
 import { NETWORK_PROGRAMS, NETWORK_SUITE } from './iperf.ts';
 import { PROGRAMS, SUITES } from './program-list.ts';
+import { QUEUES_PROGRAMS, QUEUES_SUITE } from './queues.ts';
 import { REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
 import type { Clock } from './result.ts';
 import { RIVALS, type Rival } from './rivals.ts';
@@ -11,7 +12,7 @@ import { SMP_SUITE } from './smp.ts';
 
 const DEFAULT_RESULT = fileURLToPath(new URL('./result.json', import.meta.url));
 /** Suites that are not lists of small C programs. */
-const OTHER_SUITES = [REAL_SUITE, SMP_SUITE, DISK_SUITE, NETWORK_SUITE, 'boot'];
+const OTHER_SUITES = [REAL_SUITE, SMP_SUITE, DISK_SUITE, NETWORK_SUITE, QUEUES_SUITE, 'boot'];
 const QUICK_SCALE = 1 / 8;
 
 export const HELP = `Usage: npm run bench -- [options]
@@ -106,7 +107,9 @@ export function parseOptions(args: readonly string[]): BenchOptions {
   const programs = chosen(
     '--program',
     values.program,
-    [...PROGRAMS, ...REAL_PROGRAMS, ...DISK_PROGRAMS, ...NETWORK_PROGRAMS].map(program => program.name),
+    [...PROGRAMS, ...REAL_PROGRAMS, ...DISK_PROGRAMS, ...NETWORK_PROGRAMS, ...QUEUES_PROGRAMS].map(
+      program => program.name,
+    ),
   );
   const engines = chosen(
     '--engine',

@@ -2,6 +2,7 @@
 
 import { DISK_PROGRAMS, DISK_SUITE } from './fio.ts';
 import { COREMARK_SUITE, PAGE_COST_SUITE, PROGRAMS, SUITES } from './program-list.ts';
+import { QUEUES_SUITE } from './queues.ts';
 import { REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
 import { ALL, type Measurement, type Problem, type Result } from './result.ts';
 import { SMP_SUITE } from './smp.ts';
@@ -26,6 +27,7 @@ const TITLES = new Map([
   [REAL_SUITE, "Programs of Debian's packages"],
   [PAGE_COST_SUITE, "Cost of data in the code's page"],
   [SMP_SUITE, 'Two programs at once: 2 vCPUs against 1'],
+  [QUEUES_SUITE, 'Four connections with 2 vCPUs: 4 queues against 1'],
   [DISK_SUITE, 'Disks: fio on blkfront, against QEMU on virtio-blk'],
   ['boot', 'Boot to a command'],
   ['boot-memory', 'Memory of a boot'],

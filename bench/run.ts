@@ -13,6 +13,7 @@ import { measureNetworks, NETWORK_PROGRAMS, NETWORK_SUITE } from './iperf.ts';
 import { type BenchOptions, HELP, parseOptions } from './options.ts';
 import { plot, plotRows } from './plot.ts';
 import { aboutProgram, PROGRAMS } from './program-list.ts';
+import { measureQueues, QUEUES_PROGRAMS, QUEUES_SUITE } from './queues.ts';
 import { measureReal, REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
 import { describeRun, problemLines, suiteTables, summaryTable } from './report.ts';
 import { ALL, describeHost, type Measurement, type Problem, parseResult, type Result } from './result.ts';
@@ -45,6 +46,8 @@ async function measure(options: BenchOptions): Promise<Result> {
     add(await measureDisks(folder, rivals, options, say));
   if (options.suites.includes(NETWORK_SUITE) && !options.isBare)
     add(await measureNetworks(folder, rivals, options, say));
+  if (options.suites.includes(QUEUES_SUITE) && !options.isBare)
+    add(await measureQueues(folder, rivals, options, say));
   if (options.suites.includes(SMP_SUITE) && !options.isBare)
     add(await measureSmp(folder, rivals, options, say));
   const isWanted = options.suites.includes('boot') && options.programs === undefined && !options.isBare;
@@ -72,6 +75,7 @@ async function main(): Promise<number> {
     for (const { name, about } of REAL_PROGRAMS) line(REAL_SUITE, name, about);
     for (const { name, about } of DISK_PROGRAMS) line(DISK_SUITE, name, about);
     for (const { name, about } of NETWORK_PROGRAMS) line(NETWORK_SUITE, name, about);
+    for (const { name, about } of QUEUES_PROGRAMS) line(QUEUES_SUITE, name, about);
     return 0;
   }
   const read = (file: string) => parseResult(readFileSync(file, 'utf8'));

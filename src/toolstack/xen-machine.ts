@@ -541,9 +541,9 @@ export class XenMachine implements GuestMachine {
       if (!this.#isRunning) return;
       locked(hypervisor, () => this.#unpause());
       while (this.#isRunning && !this.#isPaused) {
+        locked(hypervisor, () => pcpus.answer());
+        this.#serveBackends();
         locked(hypervisor, () => {
-          pcpus.answer();
-          this.#serveBackends();
           const code = shutdownCode(this.#domain);
           if (code !== undefined) this.#stopped(this.#domain, code);
         });

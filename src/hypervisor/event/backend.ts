@@ -50,17 +50,25 @@ export function unbind(hypervisor: Hypervisor, port: number): void {
   locked(hypervisor, () => closePort(controlDomain(hypervisor), port));
 }
 
-/** Run the callbacks of all notified ports. Notifications that these cause are delivered too, up to a bound. */
+/** Take back that a port was notified. False if it was not, or is free. */
+function takePending(hypervisor: Hypervisor, port: number): boolean {
+  return locked(hypervisor, () => {
+    const channel = channelOf(controlDomain(hypervisor), port);
+    if (channel === undefined || channel.pending === 0) return false;
+    channel.pending = 0;
+    return channel.state !== Channel.free;
+  });
+}
+
+/**
+ * Run the callbacks of all notified ports, without the lock: what a backend does may take long, and vCPUs do not wait for it.
+ * Notifications that these cause are delivered too, up to a bound.
+ */
 export function deliverEvents(hypervisor: Hypervisor): void {
   const { pendingCallbacks, callbacks } = hypervisor;
-  if (pendingCallbacks.length === 0) return;
-  const control = controlDomain(hypervisor);
   for (let budget = 1024; budget > 0; budget--) {
     const port = pendingCallbacks.shift();
     if (port === undefined) return;
-    const channel = channelOf(control, port);
-    if (channel === undefined || channel.pending === 0) continue;
-    channel.pending = 0;
-    if (channel.state !== Channel.free) callbacks.get(port)?.();
+    if (takePending(hypervisor, port)) callbacks.get(port)?.();
   }
 }
