@@ -116,7 +116,7 @@ function createFakeMachine(
     hold: () => Promise.reject(new Error('a fake guest has no state')),
     fork: () => Promise.reject(new Error('a fake guest has no state')),
     heldMs: 0,
-    sharing: undefined,
+    sharing: { own: 100, idle: 90, shared: 40, zero: 7, untouched: 900, saved: 27 },
     attachDisk: () => ({ resized() {}, detach: async () => {}, breathe: async () => {} }),
     start: onStart,
     async pause() {

@@ -2,6 +2,7 @@
 
 export { DomusError } from '../base/errors.ts';
 export type { Share } from '../hypervisor/credit.ts';
+export type { SharingFacts } from '../hypervisor/sharing/sharing-facts.ts';
 export type { Phase, TerminalSize } from './boot.ts';
 export type { InputSource, OutputTarget } from './byte-io.ts';
 export { type CrashReport, formatCrashReport, GuestFailure } from './crash-report.ts';
@@ -12,6 +13,7 @@ export type { LogRecord } from './daemon/guest-log.ts';
 export type { GuestRecord, GuestView } from './daemon/guest-record.ts';
 export type { GuestRequest } from './daemon/guest-request.ts';
 export type { HostInfo } from './daemon/host-info.ts';
+export type { SharingReport } from './daemon/sharing-report.ts';
 export type { DiskSpec } from './disk-spec.ts';
 export type { DomainStatus, ShutdownRequest, VcpuFacts } from './domain-control.ts';
 export type { FolderSpec } from './folder-spec.ts';
@@ -27,4 +29,5 @@ export type {
 } from './machine.ts';
 export type { MachineOptions } from './machine-options.ts';
 export { type NetworkOptions, type SwitchRoom, VirtualNetwork } from './network.ts';
+export type { SharerStatus, SharingOptions } from './sharer.ts';
 export { type ExecOptions, type ExecResult, VirtualMachine } from './virtual-machine.ts';

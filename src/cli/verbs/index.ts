@@ -20,6 +20,7 @@ import { restore } from './restore.ts';
 import { run } from './run.ts';
 import { save } from './save.ts';
 import { schedCredit } from './sched-credit.ts';
+import { sharing } from './sharing.ts';
 import { snapshot } from './snapshot.ts';
 import { top } from './top.ts';
 import { vcpuList, vcpuPin, vcpuSet } from './vcpus.ts';
@@ -32,7 +33,7 @@ export const VERBS: readonly Verb[] = [
   ...[run, create, exec, cp, logs, list, console, wait, destroy],
   ...[pause, unpause, shutdown, reboot, rename, sysrq],
   ...[vcpuList, vcpuSet, vcpuPin, schedCredit, memSet, memMax],
-  ...[info, top, web, uptime, domid, domname, events, dmesg],
+  ...[info, top, sharing, web, uptime, domid, domname, events, dmesg],
   ...[save, restore, snapshot, clone],
   ...[image, vhd, doctor, cache, version, daemon],
 ];

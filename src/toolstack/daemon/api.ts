@@ -17,6 +17,7 @@ import { isStringArray, isStringRecord, parseGuestRequest } from './guest-reques
 import type { Guest, Guests } from './guests.ts';
 import { hostInfo } from './host-info.ts';
 import { type RelayTarget, relayCommand } from './relay.ts';
+import { parseSharingChange } from './sharing-report.ts';
 
 /** The protocol of an upgraded connection (image/guest-agent/frames.ts). */
 export const FRAMES_PROTOCOL = 'domus-frames/1';
@@ -293,6 +294,16 @@ export const ROUTES: readonly Route[] = [
     method: 'GET',
     path: '/v1/info',
     answer: async ({ options }) => json({ version: options.version, ...hostInfo(options.guests) }),
+  },
+  { method: 'GET', path: '/v1/sharing', answer: async ({ options }) => json(options.guests.sharing) },
+  {
+    method: 'PATCH',
+    path: '/v1/sharing',
+    async answer(call) {
+      const { guests } = call.options;
+      guests.setSharingCpu(parseSharingChange(await bodyOf(call)).cpuPercent);
+      return json(guests.sharing);
+    },
   },
   {
     method: 'GET',

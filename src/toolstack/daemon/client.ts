@@ -29,6 +29,7 @@ import type { GuestView } from './guest-record.ts';
 import type { GuestRequest } from './guest-request.ts';
 import type { HostInfo } from './host-info.ts';
 import { openStateFolder, type StatePaths } from './paths.ts';
+import type { SharingReport } from './sharing-report.ts';
 
 export interface DaemonClientOptions {
   /** Default: DOMUS_STATE, or `domus` in the user's state folder. */
@@ -253,6 +254,14 @@ export class Daemon {
   async info(): Promise<HostInfo & { readonly version: string }> {
     const answer = await this.#ask('GET', '/v1/info');
     return JSON.parse(await textOf(answer)) as HostInfo & { version: string };
+  }
+  /** What page sharing does for the guests. */
+  async sharing(): Promise<SharingReport> {
+    return JSON.parse(await textOf(await this.#ask('GET', '/v1/sharing'))) as SharingReport;
+  }
+  /** Let the scan use so much of a processor from now on; 0 ends it. */
+  async setSharing(change: { readonly cpuPercent: number }): Promise<SharingReport> {
+    return JSON.parse(await textOf(await this.#ask('PATCH', '/v1/sharing', change))) as SharingReport;
   }
   /** What has happened to guests of this host process; with `follow` until the signal. */
   async *events({

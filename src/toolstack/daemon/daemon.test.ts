@@ -381,3 +381,28 @@ test('what is asked of a running guest: done, shown, told as events', async () =
   await daemon.clearEvents();
   for await (const event of daemon.events()) assert.fail(JSON.stringify(event));
 });
+
+test('what sharing saves is told guest by guest, and its budget is changed', async () => {
+  await using running = await startDaemon();
+  const { daemon } = running;
+  await daemon.create({ name: 'web', isOwn: true });
+  await daemon.create({ name: 'other', isOwn: true });
+  const { guests, cpuPercent, pageBytes } = await daemon.sharing();
+  assert.deepEqual(
+    guests.map(({ name, pages }) => [name, pages?.shared, pages?.saved]),
+    [
+      ['web', 40, 27],
+      ['other', 40, 27],
+    ],
+  );
+  assert.deepEqual([cpuPercent, pageBytes], [2, 4096]);
+  assert.equal((await daemon.setSharing({ cpuPercent: 0.5 })).cpuPercent, 0.5);
+  await daemon.destroy('other');
+  assert.equal((await daemon.sharing()).guests.length, 1);
+  for (const wrong of [101, '2', undefined]) {
+    await assert.rejects(
+      daemon.setSharing({ cpuPercent: wrong as number }),
+      (error: Error & { code?: string }) => error.code === (wrong === 101 ? 'E_SHARING' : 'E_API_REQUEST'),
+    );
+  }
+});

@@ -14,6 +14,7 @@ import { applyChange, changeText, type GuestAction, type GuestChange, parsePcpus
 import { GuestLog } from './guest-log.ts';
 import { type GuestRecord, type GuestView, readGuestFile, writeGuestFile } from './guest-record.ts';
 import { type GuestRequest, machineOptions } from './guest-request.ts';
+import { type SharingReport, sharingReport } from './sharing-report.ts';
 
 export class Guest {
   readonly folder: string;
@@ -101,6 +102,15 @@ export class Guests {
 
   get nrAlive(): number {
     return this.list().filter(guest => guest.isAlive).length;
+  }
+
+  /** What page sharing does for them. */
+  get sharing(): SharingReport {
+    return sharingReport(this.#options.host, this.list());
+  }
+  /** @throws DomusError E_SHARING */
+  setSharingCpu(percent: number): void {
+    this.#options.host.setSharingCpu(percent);
   }
 
   /** By name or number. @throws DomusError E_GUEST_NOT_FOUND */
