@@ -77,6 +77,11 @@ export class FrameTable {
     return this.#state.nrFree - this.#state.nrPromised;
   }
 
+  /** Frames that are promised and do not exist yet. */
+  get nrPromised(): number {
+    return this.#state.nrPromised;
+  }
+
   /** Keep frames for later: each is allocated by `redeem`. @throws DomusError E_MACHINE_FULL */
   promise(count: number): void {
     if (count > this.nrFree) throw machineFull(count, this.nrFree);

@@ -34,6 +34,8 @@ export interface DomainStatus {
   readonly cpuTimeNs: number;
   /** What the domain has now, what it is asked to have, and the most that it may be asked to have. */
   readonly memoryBytes: number;
+  /** What of it has a frame: the rest has not been looked at yet. */
+  readonly residentBytes: number;
   readonly memoryTargetBytes: number;
   readonly memoryMaxBytes: number;
   readonly vcpus: readonly VcpuFacts[];
@@ -104,6 +106,7 @@ export function createDomainControl(options: ControlledDomain): DomainControl {
         state: info.state,
         cpuTimeNs: info.cpuTimeNs,
         memoryBytes: info.memoryPages * PAGE,
+        residentBytes: (info.memoryPages - domain.hypervisor.frames.nrPromised) * PAGE,
         memoryTargetBytes: target,
         memoryMaxBytes: most,
         pcpus: options.pcpus,

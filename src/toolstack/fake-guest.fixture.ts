@@ -169,6 +169,7 @@ function createFakeControl(guest: FakeGuest): DomainControl {
       state: guest.isPaused ? '--p---' : '-b----',
       cpuTimeNs: 1.5e9,
       memoryBytes: memoryTargetBytes,
+      residentBytes: memoryTargetBytes / 2,
       memoryTargetBytes,
       memoryMaxBytes,
       pcpus: config.pcpus,

@@ -21,7 +21,10 @@ export function App() {
     const place = route.machine ?? 'All machines';
     document.title = `${place} – Domus`;
     // Who follows a link expects to read on there, a screen reader too. The first view leaves the focus where it is.
-    if (!isFirst.current) main.current?.focus();
+    if (!isFirst.current) {
+      main.current?.focus({ preventScroll: true });
+      scrollTo(0, 0);
+    }
     isFirst.current = false;
   }, [route.machine]);
 

@@ -9,6 +9,8 @@ export interface Sample {
   /** Of one processor, in percent. */
   readonly cpu: number;
   readonly memoryBytes: number;
+  /** What of it has frames. */
+  readonly residentBytes: number;
   /** Bytes a second. */
   readonly diskRead: number;
   readonly diskWritten: number;
@@ -53,18 +55,23 @@ export class History {
         netReceived: traffic.netReceivedBytes,
         netSent: traffic.netSentBytes,
       };
-      this.#tracks.set(id, extended(this.#tracks.get(id), now, domain.memoryBytes));
+      this.#tracks.set(id, extended(this.#tracks.get(id), now, domain));
     }
     for (const id of this.#tracks.keys()) {
       if (!guests.some(guest => guest.id === id)) this.#tracks.delete(id);
     }
     const none = { diskRead: 0, diskWritten: 0, netReceived: 0, netSent: 0 };
     const host = { atMs, cpuNs: info.processTimeNs, ...none };
-    this.#host = extended(this.#host, host, info.processMemoryBytes);
+    this.#host = extended(this.#host, host, {
+      memoryBytes: info.memoryBytes,
+      residentBytes: info.processMemoryBytes,
+    });
   }
 }
 
-function extended(track: Track | undefined, now: Counters, memoryBytes: number): Track {
+type Memory = Pick<Sample, 'memoryBytes' | 'residentBytes'>;
+
+function extended(track: Track | undefined, now: Counters, { memoryBytes, residentBytes }: Memory): Track {
   if (!track || now.atMs <= track.last.atMs) return { last: now, samples: track?.samples ?? [] };
   const { last } = track;
   const seconds = (now.atMs - last.atMs) / 1000;
@@ -73,6 +80,7 @@ function extended(track: Track | undefined, now: Counters, memoryBytes: number):
   const sample: Sample = {
     cpu: perSecond('cpuNs') / 1e7,
     memoryBytes,
+    residentBytes,
     diskRead: perSecond('diskRead'),
     diskWritten: perSecond('diskWritten'),
     netReceived: perSecond('netReceived'),

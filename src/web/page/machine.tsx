@@ -85,7 +85,10 @@ function Facts({ guest }: { readonly guest: GuestView }) {
           <Chart title="CPU" curves={[{ name: '', values: of('cpu') }]} least={100} format={percent} />
           <Chart
             title="Memory"
-            curves={[{ name: '', values: of('memoryBytes') }]}
+            curves={[
+              { name: 'used', values: of('residentBytes') },
+              { name: 'of', values: of('memoryBytes') },
+            ]}
             least={2 ** 20}
             format={bytes}
           />

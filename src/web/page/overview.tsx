@@ -85,7 +85,10 @@ function MachineTable({ guests }: { readonly guests: readonly GuestView[] }) {
                     </>
                   )}
                 </td>
-                <td class="number">{bytes(guest.domain?.memoryBytes ?? guest.memoryBytes)}</td>
+                <td class="number">
+                  {guest.domain && <>{bytes(guest.domain.residentBytes)} of </>}
+                  {bytes(guest.domain?.memoryBytes ?? guest.memoryBytes)}
+                </td>
                 <td class="number">{guest.vcpus}</td>
                 <td>{guest.domain && guest.startedAt ? uptime(guest.startedAt) : '–'}</td>
                 <td class="runs">{guest.image ?? guest.command?.join(' ') ?? guest.reason ?? '–'}</td>

@@ -17,7 +17,7 @@ export const KINDS: Readonly<Record<string, KindText>> = {
   zero: { label: 'Zeros', meaning: 'held nothing, and was taken back until it is looked at' },
   untouched: { label: 'Untouched', meaning: 'zeros that cost nothing, as nobody has looked' },
   ballooned: { label: 'Ballooned out', meaning: 'given back, or not handed out' },
-  xen: { label: 'Xen’s own', meaning: 'shared information, grant table' },
+  xen: { label: 'Hypervisor’s own', meaning: 'shared information, grant table' },
   foreign: { label: 'Foreign', meaning: 'frames of another owner that are mapped' },
   device: { label: 'Device', meaning: 'no memory' },
 };

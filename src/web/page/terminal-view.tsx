@@ -89,7 +89,11 @@ function Screen({ name, what, isForReader, onStatus, onLeave }: ScreenProps) {
       hasInput: true,
       ...(what === 'exec' && { terminal: { columns: terminal.cols, rows: terminal.rows } }),
     });
-    const say = (text: string) => tell.current.onStatus(text);
+    let isOver = false;
+    // What ends because another one takes its place has nothing to say.
+    const say = (text: string) => {
+      if (!isOver) tell.current.onStatus(text);
+    };
     say(what === 'exec' ? `a shell in ${name}` : `the console of ${name}`);
     const write = (bytes: Uint8Array) => new Promise<void>(resolve => terminal.write(bytes, resolve));
     running.onStdout(write);
@@ -114,6 +118,7 @@ function Screen({ name, what, isForReader, onStatus, onLeave }: ScreenProps) {
     // Who came here with arrow keys, from tab to tab, wants to be able to go on.
     if (!document.activeElement?.matches('[role=tab]:focus-visible')) terminal.focus();
     return () => {
+      isOver = true;
       typed.dispose();
       sized.dispose();
       running?.[Symbol.dispose]();
