@@ -146,7 +146,12 @@ export class RegionMaker {
       this.#deliver({ released: [...released, ...this.#makeRoom()] });
       return;
     }
-    const candidates = [...fits.map(fit => this.#taken(fit)), ...this.#compile(drafts)];
+    // What is there already does not wait for what is to be compiled.
+    this.#hand(fits.map(fit => this.#taken(fit)), slots.splice(0, fits.length), released);
+    this.#hand(this.#compile(drafts), slots, []);
+  }
+  /** To the threads that run guest code: a region for each slot. */
+  #hand(candidates: readonly Candidate[], slots: readonly number[], released: readonly number[]): void {
     const placed = candidates.flatMap((candidate, i) => this.#place(candidate, slots[i] as number) ?? []);
     const inUse = new Set(placed.map(({ slot }) => slot));
     const unused = slots.filter(slot => !inUse.has(slot));

@@ -12,7 +12,7 @@ import { Library } from './library/library.ts';
 import { libraryVersion } from './library/version.ts';
 import { RegionMaker } from './maker.ts';
 import type { MakerMessage, MakerReport, MakerStart } from './maker-thread.ts';
-import { type HotPlace, RequestRing } from './requests.ts';
+import { type HotPlace, Reason, RequestRing } from './requests.ts';
 
 /** Places that are made into one module: more take longer until the first of them is there. */
 const BATCH = 24;
@@ -26,6 +26,9 @@ interface Customer {
   readonly id: number;
   readonly requests: RequestRing;
   readonly maker: RegionMaker;
+  /** Hot places that wait for more of them, and until when. */
+  readonly hot: HotPlace[];
+  until: number;
 }
 
 prepareCompilers();
@@ -34,7 +37,6 @@ giveWay();
 const { doorbell, control, known, libraryFolder } = threadData() as MakerStart;
 const library =
   known && libraryFolder ? new Library(`${libraryFolder}/${libraryVersion()}`, known) : undefined;
-const pause = new Int32Array(new SharedArrayBuffer(4));
 let customers: Customer[] = [];
 
 function take(message: MakerMessage): void {
@@ -63,19 +65,25 @@ function take(message: MakerMessage): void {
       for (const port of installers) send(port, delivery);
     },
   });
-  customers.push({ id, maker, requests: new RequestRing(memory, machineHeader(memory).translator) });
+  const requests = new RequestRing(memory, machineHeader(memory).translator);
+  customers.push({ id, maker, requests, hot: [], until: 0 });
 }
 
-/** Returns whether there was something to do. */
-function serve({ requests, maker }: Customer): boolean {
-  const places: HotPlace[] = [];
-  while (places.length < BATCH) {
+/** Returns whether there was something to do. What an earlier run has made is looked for at once, whatever else waits. */
+function serve(customer: Customer): boolean {
+  const { requests, maker, hot } = customer;
+  const known: HotPlace[] = [];
+  while (known.length < BATCH && hot.length < BATCH) {
     const place = requests.take();
     if (!place) break;
-    places.push(place);
+    if (place.reason !== Reason.hot) known.push(place);
+    else if (hot.push(place) === 1) customer.until = performance.now() + COLLECT_MS;
   }
-  if (places.length > 0) maker.make(places);
-  return places.length > 0;
+  if (known.length > 0) maker.make(known);
+  else if (hot.length === BATCH || (hot.length > 0 && performance.now() >= customer.until)) {
+    maker.make(hot.splice(0));
+  } else return false;
+  return true;
 }
 
 for (;;) {
@@ -86,8 +94,8 @@ for (;;) {
   let isBusy = false;
   for (const customer of customers) isBusy = serve(customer) || isBusy;
   if (isBusy) continue;
-  if (customers.some(({ maker }) => maker.rest())) continue;
-  Atomics.wait(doorbell, 0, rings);
   // One module of several regions is cheaper than several modules.
-  Atomics.wait(pause, 0, 0, COLLECT_MS);
+  const waiting = customers.filter(({ hot }) => hot.length > 0).map(({ until }) => until);
+  if (waiting.length > 0) Atomics.wait(doorbell, 0, rings, Math.max(0, Math.min(...waiting) - performance.now()));
+  else if (!customers.some(({ maker }) => maker.rest())) Atomics.wait(doorbell, 0, rings);
 }

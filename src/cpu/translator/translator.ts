@@ -29,6 +29,8 @@ const S = TranslatorState.offsets;
 
 /** How often a place must be hot again until the maker is asked again. */
 const ASK_AGAIN = 64;
+/** For so many looks after something was asked for or has arrived it is worth looking for more. */
+const LOOKS = 100;
 /** Records remembered: more than the ring of requests holds. */
 const ASKED_MAX = 4096;
 
@@ -72,6 +74,8 @@ export class Translator {
   /** The maker was asked for something and not woken yet: that is a system call, so it is done once for many. */
   #hasNews = false;
   #areHot = false;
+  /** Looks for deliveries that are still to be made soon, since the maker has something to do. */
+  #nrLooks = 0;
   /** Of modules that more may come of, by number. */
   readonly #instances = new Map<number, WebAssembly.Exports>();
   /** By record: how often it was hot since the maker was asked. */
@@ -115,6 +119,7 @@ export class Translator {
       this.#hasNews = true;
       this.#areHot = true;
     }
+    this.receive();
   }
   /** Hot places go on being hot while the maker is busy; it is asked again only when it seems to have been in vain. */
   #isNews({ record }: HotPlace): boolean {
@@ -166,7 +171,10 @@ export class Translator {
     return (u32[(entry + TlbEntry.offsets.addend) >>> 2] as number) - P.table;
   }
 
-  /** Wake the maker for what it was asked, and put in what has arrived. To be called now and then between two slices of guest code. */
+  /**
+   * Wake the maker for what it was asked, and put in what has arrived. To be called now and then between two instructions of guest
+   * code.
+   */
   receive(): void {
     const link = this.#link;
     if (!link) return;
@@ -174,13 +182,20 @@ export class Translator {
       link.wake(this.#areHot);
       this.#hasNews = false;
       this.#areHot = false;
-    }
+      this.#nrLooks = LOOKS;
+    } else if (this.#nrLooks > 0) this.#nrLooks -= 1;
     const posted = Atomics.load(this.#memory.u32, (this.#state + S.nrPosted) >>> 2);
     while (this.#nrInstalled !== posted) {
       const delivery = link.receive();
       if (!delivery) return;
       this.#install(delivery);
+      this.#nrLooks = LOOKS;
     }
+  }
+
+  /** Something may arrive soon: `receive` should be called before a long slice is over. */
+  get isExpecting(): boolean {
+    return this.#nrLooks > 0;
   }
 
   #install({ tableLength, released, forgotten, arrivals, opens }: Delivery): void {

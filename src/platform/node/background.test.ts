@@ -40,5 +40,5 @@ test('threads that work for later give way, and the main thread does not', { ski
   assert.ok(own > main, stdout);
   const compilers = threads.filter(({ name }) => name.includes('V8'));
   assert.ok(compilers.length > 0, stdout);
-  for (const { nice } of compilers) assert.equal(nice, own, stdout);
+  for (const { nice } of compilers) assert.ok(nice > own, stdout);
 });
