@@ -18,7 +18,7 @@ import { launchChromium } from './chromium.fixture.ts';
 import { accessibilityTree, checkNames, excessWidth, faintThings } from './examine.fixture.ts';
 
 /** For what a busy machine takes its time for. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 180_000;
 const MEMORY = 128 << 20;
 const VIEWS = ['', '/terminal', '/memory', '/log'];
 
@@ -61,7 +61,10 @@ async function visit(page: Page, hash: string): Promise<void> {
 }
 const heading = (page: Page, name: string) => page.getByRole('heading', { level: 1, name, exact: true });
 const machineLink = (page: Page) =>
-  page.getByRole('rowheader').getByRole('link', { name: 'web', exact: true });
+  page
+    .getByRole('table', { name: /^Machines/ })
+    .getByRole('rowheader')
+    .getByRole('link', { name: 'web', exact: true });
 const machineButton = (page: Page, action: string) =>
   page.getByRole('main').getByRole('button', { name: action, exact: true });
 
@@ -310,6 +313,17 @@ describe('the page of domus web', () => {
     await page.context().close();
   });
 
+  inBrowser('page sharing: its budget is the host process’s, and each machine has its line', async () => {
+    const page = await openPage();
+    const card = page.getByRole('region', { name: 'Page sharing' });
+    await card.getByRole('rowheader', { name: 'web' }).waitFor();
+    await card.getByLabel('Processor for the scan, percent').fill('3');
+    await card.getByRole('button', { name: 'Set' }).click();
+    await page.getByRole('status').getByText('the scan may use 3 % of a processor').waitFor();
+    assert.equal((await daemon.sharing()).cpuPercent, 3);
+    await page.context().close();
+  });
+
   inBrowser('memory is asked for, and given back', async () => {
     const page = await openPage();
     await visit(page, '#/machines/web/memory');
@@ -321,6 +335,39 @@ describe('the page of domus web', () => {
     await page.getByLabel('Asked to have, MiB').fill('128');
     await page.getByRole('button', { name: 'Set' }).click();
     await page.getByRole('status').getByText('web is asked to have 128 MiB').waitFor();
+    await page.context().close();
+  });
+
+  inBrowser('what is typed stays while the page is drawn again', async () => {
+    const page = await openPage();
+    await visit(page, '#/machines/web');
+    const dialog = page.getByRole('dialog');
+    const twoLooks = async () => {
+      for (let i = 0; i < 2; i++) await page.waitForResponse(answer => answer.url().endsWith('/v1/info'));
+      await page.evaluate(() => new Promise(resolve => requestAnimationFrame(resolve)));
+    };
+    const fields = {
+      Snapshot: { 'Name of the snapshot': 'other' },
+      Clone: { 'How many': '3', Name: 'other' },
+    };
+    for (const [action, values] of Object.entries(fields)) {
+      await machineButton(page, action).click();
+      for (const [label, value] of Object.entries(values)) await dialog.getByLabel(label).fill(value);
+      await twoLooks();
+      for (const [label, value] of Object.entries(values))
+        assert.equal(await dialog.getByLabel(label).inputValue(), value, label);
+      await page.keyboard.press('Escape');
+      await dialog.waitFor({ state: 'detached' });
+    }
+    await page.getByRole('button', { name: 'New machine' }).click();
+    await dialog.getByRole('radio', { name: 'An image' }).check();
+    const own = { Name: 'other', Image: 'dir:/x', Command: 'x', 'Memory, MiB': '77', vCPUs: '2' };
+    for (const [label, value] of Object.entries(own))
+      await dialog.getByLabel(label, { exact: true }).fill(value);
+    await dialog.getByLabel('Network').selectOption('nat');
+    await twoLooks();
+    for (const [label, value] of Object.entries({ ...own, Network: 'nat' }))
+      assert.equal(await dialog.getByLabel(label, { exact: true }).inputValue(), value, label);
     await page.context().close();
   });
 

@@ -12,6 +12,7 @@ import type { LogRecord } from '../../toolstack/daemon/guest-log.ts';
 import type { GuestView } from '../../toolstack/daemon/guest-record.ts';
 import type { GuestRequest } from '../../toolstack/daemon/guest-request.ts';
 import type { HostInfo } from '../../toolstack/daemon/host-info.ts';
+import type { SharingReport } from '../../toolstack/daemon/sharing-report.ts';
 import type { Snapshot } from '../../toolstack/snapshots.ts';
 import { socketStream } from './socket-stream.ts';
 
@@ -80,6 +81,12 @@ export class Api {
   }
   async snapshots(): Promise<readonly Snapshot[]> {
     return (await this.#json<{ snapshots: Snapshot[] }>('GET', '/v1/snapshots')).snapshots;
+  }
+  sharing(): Promise<SharingReport> {
+    return this.#json('GET', '/v1/sharing');
+  }
+  setSharing(cpuPercent: number): Promise<SharingReport> {
+    return this.#json('PATCH', '/v1/sharing', { cpuPercent });
   }
   memory(name: string, cells: number): Promise<DomainMemoryMap> {
     return this.#json('GET', guestPath(name, `/memory?cells=${cells}`));

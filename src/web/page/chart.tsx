@@ -1,5 +1,5 @@
 /** Curves of the last two minutes. What a curve shows is also in its label, in words and numbers. */
-import { KEPT } from './history.ts';
+import { type Sample, SPAN_MS } from './history.ts';
 
 const WIDTH = 240;
 const HEIGHT = 72;
@@ -11,6 +11,8 @@ export interface Curve {
 
 interface Props {
   readonly title: string;
+  /** When the values were, in milliseconds. */
+  readonly times: readonly number[];
   readonly curves: readonly Curve[];
   /** The top is not lower than this. */
   readonly least: number;
@@ -26,23 +28,21 @@ function roundedUp(value: number, base: number): number {
   }
 }
 
-function points(values: readonly number[], max: number): string {
-  const step = WIDTH / (KEPT - 1);
-  const first = WIDTH - (values.length - 1) * step;
-  return values
-    .map(
-      (value, i) =>
-        `${(first + i * step).toFixed(1)},${(HEIGHT - (value / max) * (HEIGHT - 2) - 1).toFixed(1)}`,
-    )
-    .join(' ');
+const x = (atMs: number, nowMs: number): string => (WIDTH - ((nowMs - atMs) / SPAN_MS) * WIDTH).toFixed(1);
+
+/** @param times of the values, in milliseconds */
+function points(values: readonly number[], times: readonly number[], max: number): string {
+  const nowMs = times.at(-1) ?? 0;
+  const y = (value: number) => (HEIGHT - (value / max) * (HEIGHT - 2) - 1).toFixed(1);
+  return values.map((value, i) => `${x(times[i] ?? nowMs, nowMs)},${y(value)}`).join(' ');
 }
 
-function area(values: readonly number[], max: number): string {
-  const left = WIDTH - (values.length - 1) * (WIDTH / (KEPT - 1));
-  return `${left.toFixed(1)},${HEIGHT} ${points(values, max)} ${WIDTH},${HEIGHT}`;
+function area(values: readonly number[], times: readonly number[], max: number): string {
+  const left = x(times[0] ?? 0, times.at(-1) ?? 0);
+  return `${left},${HEIGHT} ${points(values, times, max)} ${WIDTH},${HEIGHT}`;
 }
 
-export function Chart({ title, curves, least, format }: Props) {
+export function Chart({ title, times, curves, least, format }: Props) {
   const highest = Math.max(0, ...curves.flatMap(({ values }) => values));
   const max = roundedUp(Math.max(least, highest), format(1024).endsWith('%') ? 10 : 1024);
   const now = curves.map(({ name, values }) => `${name} ${format(values.at(-1) ?? 0)}`.trim()).join(', ');
@@ -69,8 +69,8 @@ export function Chart({ title, curves, least, format }: Props) {
         ))}
         {curves.map(({ name, values }, i) => (
           <g key={name} class={`curve-${i}`}>
-            <polygon class="area" points={area(values, max)} />
-            <polyline class="line" points={points(values, max)} />
+            <polygon class="area" points={area(values, times, max)} />
+            <polyline class="line" points={points(values, times, max)} />
           </g>
         ))}
       </svg>
@@ -83,9 +83,11 @@ export function Chart({ title, curves, least, format }: Props) {
   );
 }
 
-/** A curve beside a number that says the same. */
-export function Sparkline({ values, max }: { readonly values: readonly number[]; readonly max: number }) {
-  const top = Math.max(max, ...values);
+/** The processor's curve beside a number that says the same. */
+export function Sparkline({ samples }: { readonly samples: readonly Sample[] }) {
+  const values = samples.map(({ cpu }) => cpu);
+  const times = samples.map(({ atMs }) => atMs);
+  const top = Math.max(100, ...values);
   return (
     <svg
       class="sparkline curve-0"
@@ -94,8 +96,8 @@ export function Sparkline({ values, max }: { readonly values: readonly number[];
       aria-hidden="true"
       focusable="false"
     >
-      <polygon class="area" points={area(values, top)} />
-      <polyline class="line" points={points(values, top)} />
+      <polygon class="area" points={area(values, times, top)} />
+      <polyline class="line" points={points(values, times, top)} />
     </svg>
   );
 }

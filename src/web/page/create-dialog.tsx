@@ -106,7 +106,7 @@ export function CreateDialog({ preset, onClose }: Props) {
               id={id}
               name="image"
               required
-              value="debian:12"
+              defaultValue="debian:12"
               aria-describedby={hint}
               autoComplete="off"
             />
@@ -141,7 +141,7 @@ export function CreateDialog({ preset, onClose }: Props) {
             name="command"
             class="code"
             required={source === 'plain'}
-            value={source === 'plain' ? IDLE_COMMAND : ''}
+            defaultValue={source === 'plain' ? IDLE_COMMAND : ''}
             aria-describedby={hint}
             autoComplete="off"
             spellcheck={false}
@@ -158,13 +158,13 @@ export function CreateDialog({ preset, onClose }: Props) {
                 type="number"
                 min={32}
                 max={3584}
-                value={MEMORY_DEFAULT_MIB}
+                defaultValue={String(MEMORY_DEFAULT_MIB)}
                 required
               />
             )}
           </Field>
           <Field label="vCPUs">
-            {id => <input id={id} name="vcpus" type="number" min={1} max={16} value={1} required />}
+            {id => <input id={id} name="vcpus" type="number" min={1} max={16} defaultValue="1" required />}
           </Field>
           <Field label="Network">
             {id => (

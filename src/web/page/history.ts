@@ -2,10 +2,12 @@
 import type { GuestView } from '../../toolstack/daemon/guest-record.ts';
 import type { HostInfo } from '../../toolstack/daemon/host-info.ts';
 
-/** Looks that are kept; one a second. */
-export const KEPT = 120;
+/** So long samples are kept. */
+export const SPAN_MS = 120_000;
 
 export interface Sample {
+  /** On the page's own clock. */
+  readonly atMs: number;
   /** Of one processor, in percent. */
   readonly cpu: number;
   readonly memoryBytes: number;
@@ -77,7 +79,9 @@ function extended(track: Track | undefined, now: Counters, { memoryBytes, reside
   const seconds = (now.atMs - last.atMs) / 1000;
   // A machine that was started anew counts from zero.
   const perSecond = (key: Exclude<keyof Counters, 'atMs'>) => Math.max(0, now[key] - last[key]) / seconds;
+  const { atMs } = now;
   const sample: Sample = {
+    atMs,
     cpu: perSecond('cpuNs') / 1e7,
     memoryBytes,
     residentBytes,
@@ -86,5 +90,6 @@ function extended(track: Track | undefined, now: Counters, { memoryBytes, reside
     netReceived: perSecond('netReceived'),
     netSent: perSecond('netSent'),
   };
-  return { last: now, samples: [...track.samples, sample].slice(-KEPT) };
+  const kept = track.samples.filter(each => each.atMs >= atMs - SPAN_MS);
+  return { last: now, samples: [...kept, sample] };
 }

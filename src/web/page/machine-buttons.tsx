@@ -81,7 +81,7 @@ function SnapshotDialog({ name, onClose }: DialogProps) {
     <Dialog title={`Snapshot of ${name}`} action="Take snapshot" submit={submit} onClose={onClose}>
       <p>The state of memory and disks is kept as it is now. The machine goes on.</p>
       <Field label="Name of the snapshot">
-        {id => <input id={id} name="name" required value={`${name}-snapshot`} autoComplete="off" />}
+        {id => <input id={id} name="name" required defaultValue={`${name}-snapshot`} autoComplete="off" />}
       </Field>
     </Dialog>
   );
@@ -99,7 +99,7 @@ function CloneDialog({ name, onClose }: DialogProps) {
     <Dialog title={`Clone ${name}`} action="Clone" submit={submit} onClose={onClose}>
       <p>Copies of the running machine as it is now. Memory is shared until somebody writes to it.</p>
       <Field label="How many">
-        {id => <input id={id} name="count" type="number" min={1} max={1000} value={1} required />}
+        {id => <input id={id} name="count" type="number" min={1} max={1000} defaultValue="1" required />}
       </Field>
       <Field label="Name" hint="Several get numbers. Left empty, they are named after the machine.">
         {(id, hint) => <input id={id} name="name" aria-describedby={hint} autoComplete="off" />}

@@ -37,7 +37,7 @@ export function MachineList({ current, onCreate }: Props) {
               >
                 <span class="side-name">{guest.name}</span>
                 <State guest={guest} />
-                {guest.domain && <Sparkline values={samples.map(({ cpu }) => cpu)} max={100} />}
+                {guest.domain && <Sparkline samples={samples} />}
                 {cpu !== undefined && (
                   <span class="side-cpu">
                     <span class="hidden">CPU </span>

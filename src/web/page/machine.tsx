@@ -82,8 +82,15 @@ function Facts({ guest }: { readonly guest: GuestView }) {
     <>
       {domain && (
         <div class="charts">
-          <Chart title="CPU" curves={[{ name: '', values: of('cpu') }]} least={100} format={percent} />
           <Chart
+            times={of('atMs')}
+            title="CPU"
+            curves={[{ name: '', values: of('cpu') }]}
+            least={100}
+            format={percent}
+          />
+          <Chart
+            times={of('atMs')}
             title="Memory"
             curves={[
               { name: 'used', values: of('residentBytes') },
@@ -93,6 +100,7 @@ function Facts({ guest }: { readonly guest: GuestView }) {
             format={bytes}
           />
           <Chart
+            times={of('atMs')}
             title="Disk"
             curves={[
               { name: 'read', values: of('diskRead') },
@@ -102,6 +110,7 @@ function Facts({ guest }: { readonly guest: GuestView }) {
             format={rate}
           />
           <Chart
+            times={of('atMs')}
             title="Network"
             curves={[
               { name: 'in', values: of('netReceived') },

@@ -5,6 +5,7 @@ import { Events } from './events.tsx';
 import { bytes, duration, percent } from './format.ts';
 import { MachineButtons } from './machine-buttons.tsx';
 import { machinePath } from './route.ts';
+import { Sharing } from './sharing.tsx';
 import { Snapshots } from './snapshots.tsx';
 import { State } from './state.tsx';
 import { useStore } from './store.ts';
@@ -34,7 +35,10 @@ export function Overview({ onCreate, onStart }: Props) {
       {guests.length > 0 && <MachineTable guests={guests} />}
       <div class="columns">
         <Events shown={200} />
-        <Snapshots onStart={onStart} />
+        <div class="stack">
+          <Snapshots onStart={onStart} />
+          <Sharing />
+        </div>
       </div>
     </>
   );
@@ -80,7 +84,7 @@ function MachineTable({ guests }: { readonly guests: readonly GuestView[] }) {
                 <td class="cpu">
                   {cpu !== undefined && (
                     <>
-                      <Sparkline values={samples.map(each => each.cpu)} max={100} />
+                      <Sparkline samples={samples} />
                       <span>{percent(cpu)}</span>
                     </>
                   )}

@@ -32,6 +32,7 @@ export class Store {
   failure: DomusError | undefined;
   notices: readonly Notice[] = [];
   #nrNotices = 0;
+  #hasNewSnapshot = false;
   readonly #listeners = new Set<() => void>();
 
   constructor(api: Api) {
@@ -71,6 +72,10 @@ export class Store {
       this.info = info;
       this.history.look(guests, info, performance.now());
       this.failure = undefined;
+      if (this.#hasNewSnapshot) {
+        this.#hasNewSnapshot = false;
+        this.snapshots = await this.api.snapshots();
+      }
     } catch (error) {
       this.failure = asDomusError(error);
     }
@@ -82,24 +87,33 @@ export class Store {
     this.#changed();
   }
 
+  /** A page that nobody sees holds no connection: browsers open six to a server. */
   async #listen(): Promise<void> {
     for (;;) {
+      const stop = new AbortController();
+      const follow = () => {
+        if (document.hidden) stop.abort();
+      };
+      document.addEventListener('visibilitychange', follow);
       try {
-        // Those of an earlier connection come again.
-        const seen = new Set(this.events.map(({ number, at }) => `${number} ${at}`));
-        for await (const event of this.api.events(new AbortController().signal)) {
-          if (!seen.has(`${event.number} ${event.at}`)) this.#heard(event);
-        }
+        if (!document.hidden) for await (const event of this.api.events(stop.signal)) this.#heard(event);
       } catch {
         // The next look says why.
       }
-      await pause(AGAIN_MS);
+      document.removeEventListener('visibilitychange', follow);
+      await (document.hidden ? untilSeen() : pause(AGAIN_MS));
     }
   }
 
   #heard(event: GuestEvent): void {
+    const [newest] = this.events;
+    // Those of an earlier connection come again.
+    const isKnown =
+      newest !== undefined &&
+      (event.at < newest.at || (event.at === newest.at && event.number <= newest.number));
+    if (isKnown) return;
     this.events = [event, ...this.events].slice(0, EVENTS_MAX);
-    if (event.event === 'saved') void this.lookAtSnapshots().catch(() => {});
+    if (event.event === 'saved') this.#hasNewSnapshot = true;
     this.#changed();
   }
 
@@ -129,6 +143,9 @@ export class Store {
 }
 
 const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
+
+const untilSeen = (): Promise<void> =>
+  new Promise(resolve => document.addEventListener('visibilitychange', () => resolve(), { once: true }));
 
 const asDomusError = (error: unknown): DomusError =>
   error instanceof DomusError ? error : new DomusError('E_WEB_PAGE', `the page failed: ${error}`);
