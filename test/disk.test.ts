@@ -4,7 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
@@ -192,6 +200,93 @@ guest('the host is killed while a guest writes: what it was told is durable is t
   }
   assert.ok(readFileSync(path('killed-0.vhd')).length > 0);
 });
+
+/** Numbered files, each told when it is durable: the last number stands in /tmp/told. */
+const WRITER =
+  'mkdir -p /mnt && mount -t ext4 /dev/xvda /mnt && echo 0 >/tmp/told && { ( i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); ' +
+  'dd if=/dev/urandom of=/mnt/big$((i%7)) bs=64k count=8 2>/dev/null; echo content $i | dd of=/mnt/$i conv=fsync 2>/dev/null && echo $i >/tmp/told || break; done; ' +
+  'echo over >/tmp/over ) >/dev/null 2>&1 & }';
+
+for (const [name, options] of [
+  ['one thread', {}],
+  ['two threads', { vcpus: 2, pcpus: 2 }],
+] as const) {
+  guest(
+    `the backend is restarted under a guest that writes, ${name}: it waits, and misses nothing`,
+    async () => {
+      const image = await formatted(`again-${'pcpus' in options}.vhd`, 32 * MIB);
+      const vm = await host.create({ disks: [image], ...options });
+      const told = async () => Number(text((await vm.exec('cat /tmp/told')).stdout));
+      const untilTold = async (number: number) => {
+        for (let seen = await told(); seen < number; seen = await told());
+      };
+      assert.equal((await vm.exec(WRITER)).exitCode, 0);
+      const disk = vm.disks.get('xvda');
+      const rounds = process.env.DOMUS_TEST_FULL ? 40 : 4;
+      for (let round = 0; round < rounds; round++) {
+        await untilTold((await told()) + 1);
+        await disk?.restart();
+      }
+      // The image is out of reach for a while.
+      renameSync(image, `${image}.away`);
+      await assert.rejects(disk!.restart(), { code: 'E_DISK_NOT_FOUND' });
+      const before = await told();
+      renameSync(`${image}.away`, image);
+      await disk!.restart();
+      await untilTold(before + 2);
+      await disk!.snapshot(path(`again-${'pcpus' in options}.kept.vhd`));
+      await vm.exec('touch /tmp/stop; until [ -e /tmp/over ]; do usleep 10000; done');
+      const last = await told();
+      assert.equal(text((await vm.exec('dmesg | grep -i "i/o error\\|ext4-fs error"')).stdout), '');
+      const bad = `i=0; while [ $i -lt ${last} ]; do i=$((i+1)); [ "$(cat /mnt/$i)" = "content $i" ] || echo $i; done`;
+      assert.equal(text((await vm.exec(`umount /mnt; mount -t ext4 /dev/xvda /mnt; ${bad}`)).stdout), '');
+      assert.equal((await vm.exec('umount /mnt')).exitCode, 0);
+      await vm.destroy();
+      await examine(image);
+    },
+  );
+}
+
+guest(
+  'a disk that is taken away while it is mounted: errors in the guest, and nothing that was flushed is lost',
+  async () => {
+    const image = await formatted('torn.vhd', 32 * MIB);
+    await using vm = await host.create({ disks: [image] });
+    assert.equal((await vm.exec(WRITER)).exitCode, 0);
+    await vm.exec('until [ $(cat /tmp/told) -ge 3 ]; do usleep 10000; done');
+    await vm.detachDisk('xvda');
+    await vm.exec('until [ -e /tmp/over ]; do usleep 10000; done');
+    const last = Number(text((await vm.exec('cat /tmp/told')).stdout));
+    assert.ok(last >= 3);
+    await vm.attachDisk(`${image},dev=xvdb`);
+    const bad = `i=0; while [ $i -lt ${last} ]; do i=$((i+1)); [ "$(cat /new/$i)" = "content $i" ] || echo $i; done`;
+    const script = `until [ -b /dev/xvdb ]; do usleep 10000; done; mkdir /new && mount -t ext4 /dev/xvdb /new && ${bad}; umount /new`;
+    const { stdout, stderr } = await vm.exec(script);
+    assert.deepEqual([text(stdout), text(stderr)], ['', '']);
+    await vm.detachDisk('xvdb');
+    await examine(image);
+  },
+);
+
+guest(
+  'a part of an image that cannot be read: an error for who reads it, the rest is there, and later all of it',
+  async () => {
+    const image = path('holed.raw');
+    writeFileSync(image, Buffer.alloc(8 * MIB, 'x'));
+    await using vm = await host.create({ disks: [image] });
+    const read = async (mib: number) =>
+      vm.exec(`dd if=/dev/xvda of=/tmp/read bs=1M skip=${mib} count=1 iflag=direct && md5sum </tmp/read`);
+    const sound = text((await read(6)).stdout);
+    // The end of the file is gone, as a bad sector's contents are.
+    truncateSync(image, 4 * MIB);
+    const failed = await read(6);
+    assert.equal(failed.exitCode, 1);
+    assert.match(text(failed.stderr), /error/);
+    assert.equal(text((await read(1)).stdout), sound);
+    writeFileSync(image, Buffer.alloc(8 * MIB, 'x'));
+    assert.equal(text((await read(6)).stdout), sound);
+  },
+);
 
 guest(
   'a full disk of the host: errors in the guest, nothing that was flushed is lost, and it goes on when there is room',

@@ -14,6 +14,8 @@ export interface Device {
   readonly isConnected: boolean;
   /** The frontend has described its rings; called again while it stays so. */
   connect(frontendState: number): void;
+  /** The domain closes its half: settles when all that it asked for before has been answered; undefined if that is so already. */
+  lastAnswers?(): Promise<void> | undefined;
   /** Let go of all that belongs to the domain. Not connected: nothing to do. */
   disconnect(): void;
   /** The device is gone. */
@@ -116,18 +118,40 @@ export class BackendHalf {
         if (!this.#isRemoving) this.#device.connect(state);
         return;
       case XenbusState.closing:
-        this.#device.disconnect();
-        this.switch(XenbusState.closing);
-        return;
       case XenbusState.closed:
       case XenbusState.unknown:
-        this.#device.disconnect();
-        this.switch(XenbusState.closed);
-        if (this.#isRemoving) this.#finish();
+        this.#afterLastAnswers(state);
         return;
       default:
         return;
     }
+  }
+
+  /** A kernel whose requests are never answered waits for them for ever, also when it has closed the device. */
+  #afterLastAnswers(state: number): void {
+    const answers = state === XenbusState.unknown ? undefined : this.#device.lastAnswers?.();
+    if (!answers) {
+      this.#domainClosed(state);
+      return;
+    }
+    void answers.then(() =>
+      this.#options.defer(() => {
+        // Unless it has thought better of it, or is gone.
+        if (!this.#isRemoved && parseState(this.read('state')) === state) this.#domainClosed(state);
+      }),
+    );
+  }
+  #domainClosed(state: number): void {
+    this.#device.disconnect();
+    this.switch(state === XenbusState.closing ? state : XenbusState.closed);
+    if (this.#isRemoving && state !== XenbusState.closing) this.#finish();
+  }
+
+  /** Let go without a word to the domain: another backend goes on with the keys, as after a restore. */
+  abandon(): void {
+    this.#isRemoved = true;
+    this.#unwatch();
+    this.#device.disconnect();
   }
 
   /** Take the device away: ask the domain to close it, or (`force`) without asking, as when the domain is gone. */

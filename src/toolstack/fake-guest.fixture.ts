@@ -4,7 +4,15 @@
  */
 import type { CommandSpec, GuestAgent, RunningCommand, TerminalSize } from './boot.ts';
 import type { DomainControl } from './domain-control.ts';
-import type { ByteListener, ConsoleStream, GuestMachine, MachineConfig, Shutdown } from './machine.ts';
+import type {
+  AttachedDisk,
+  ByteListener,
+  ConsoleStream,
+  GuestMachine,
+  MachineConfig,
+  MachineDisk,
+  Shutdown,
+} from './machine.ts';
 import type { Parts } from './parts.ts';
 
 export interface FakeProcess {
@@ -106,18 +114,20 @@ function createFakeMachine(
       guest.typed += '<end>';
     },
   };
+  const attached = ({ disk }: MachineDisk): AttachedDisk => ({
+    resized() {},
+    restart: async () => disk,
+    detach: async () => {},
+    breathe: async () => {},
+  });
   const machine: GuestMachine = {
     consoles: Array.from({ length: config.nrConsoles }, () => console),
-    disks: (config.disks ?? []).map(() => ({
-      resized() {},
-      detach: async () => {},
-      breathe: async () => {},
-    })),
+    disks: (config.disks ?? []).map(disk => attached(disk)),
     hold: () => Promise.reject(new Error('a fake guest has no state')),
     fork: () => Promise.reject(new Error('a fake guest has no state')),
     heldMs: 0,
     sharing: { own: 100, idle: 90, shared: 40, zero: 7, untouched: 900, saved: 27 },
-    attachDisk: () => ({ resized() {}, detach: async () => {}, breathe: async () => {} }),
+    attachDisk: disk => attached(disk),
     start: onStart,
     async pause() {
       guest.isPaused = true;

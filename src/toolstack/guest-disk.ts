@@ -62,9 +62,9 @@ export class GuestDisk {
   /** As the guest calls it: `xvda`. */
   readonly name: string;
   readonly #host: DiskHost;
-  readonly #disk: Disk;
+  #disk: Disk;
   readonly #attached: AttachedDisk;
-  readonly #machineDisk: MachineDisk;
+  #machineDisk: MachineDisk;
 
   constructor(host: DiskHost, machineDisk: MachineDisk, attached: AttachedDisk) {
     const { name, disk } = machineDisk;
@@ -128,6 +128,17 @@ export class GuestDisk {
   async resize(size: number | string): Promise<void> {
     await resizeDisk(this.#disk, typeof size === 'string' ? parseSize(size) : size);
     this.#attached.resized();
+  }
+
+  /**
+   * Close the image with its backend and open both anew, under a guest that goes on: its requests wait, and what has been answered is in the
+   * image. When the image cannot be opened the guest waits until a later try succeeds. @throws DomusError E_DISK_*
+   */
+  async restart(): Promise<void> {
+    const { path, format, isReadOnly } = this.#disk;
+    const disk = await this.#attached.restart(() => openDisk(this.#host, path, { format, isReadOnly }));
+    this.#disk = disk;
+    this.#machineDisk = { ...this.#machineDisk, disk };
   }
 
   /** Ask the guest to give the disk back, and close it when it has. */

@@ -139,6 +139,11 @@ export interface MachineDisk {
 export interface AttachedDisk {
   /** The disk has another size: tell the guest. */
   resized(): void;
+  /**
+   * Close the disk and give the guest what `open` opens in its place. The guest's requests wait meanwhile, and when it fails until the
+   * next try. @throws what `open` throws, E_DESTROYED
+   */
+  restart(open: () => Promise<Disk>): Promise<Disk>;
   /** Settles when the guest has given the disk back and it is closed. */
   detach(): Promise<void>;
   /** Lets the guest run on. */

@@ -19,7 +19,7 @@ import type { CpuEngine } from '../cpu/engine.ts';
 import { type Making, makerLink, startMaking } from '../cpu/translator/maker-thread.ts';
 import type { MakerLink } from '../cpu/translator/translator.ts';
 import { Exit } from '../cpu/vcpu/exit.ts';
-import type { DiskCounters } from '../disk/disk.ts';
+import type { Disk, DiskCounters } from '../disk/disk.ts';
 import { buildPvhDomain } from '../hypervisor/builder/domain-builder.ts';
 import { setPvhEntryState } from '../hypervisor/builder/entry-state.ts';
 import { SpecialPage } from '../hypervisor/builder/layout.ts';
@@ -298,35 +298,52 @@ export class XenMachine implements GuestMachine {
     return this.#attachDisk(disk, false);
   }
   /** @param isKnown the domain was restored with it */
-  #attachDisk({ disk, name, devid, queueDepth, limits }: MachineDisk, isKnown: boolean): AttachedDisk {
+  #attachDisk(machineDisk: MachineDisk, isKnown: boolean): AttachedDisk {
     const { platform } = this.#config;
     const { promise: gone, resolve } = Promise.withResolvers<void>();
     // Who detaches it hears of a failure, and so does who destroys the machine.
     gone.catch(() => {});
-    const device = createBlockDevice({
-      xs: this.#xenstored.client(),
-      host: createBackendHost(this.#host.hypervisor),
-      defer: this.#defer,
-      domid: this.#domain.id,
-      devid,
-      isRestored: isKnown,
-      disk,
-      name,
-      queueDepth,
-      limits,
-      isSerial: platform.isDeterministic,
-      maxQueues: this.#config.vcpus,
-      clock: platform.clock,
-      timers: platform.timers,
-      onRemoved: () => {
-        this.#blockDevices.delete(device);
-        resolve(disk.close());
-      },
-    });
-    this.#blockDevices.add(device);
-    this.#diskCounters.push(disk.counters);
-    platform.pacer.wake();
+    const begin = (disk: Disk, goesOn: boolean): BlockDevice => {
+      const begun = createBlockDevice({
+        ...machineDisk,
+        disk,
+        xs: this.#xenstored.client(),
+        host: createBackendHost(this.#host.hypervisor),
+        defer: this.#defer,
+        domid: this.#domain.id,
+        isRestored: goesOn,
+        isSerial: platform.isDeterministic,
+        maxQueues: this.#config.vcpus,
+        clock: platform.clock,
+        timers: platform.timers,
+        onRemoved: () => {
+          this.#blockDevices.delete(begun);
+          resolve(disk.close());
+        },
+      });
+      this.#blockDevices.add(begun);
+      this.#diskCounters.push(disk.counters);
+      platform.pacer.wake();
+      return begun;
+    };
+    let device = begin(machineDisk.disk, isKnown);
     return {
+      restart: async open => {
+        device.hold();
+        await this.#drain(device);
+        device.abandon();
+        await device.disk.close();
+        const disk = await open();
+        if (this.#isDestroyed) {
+          await disk.close();
+          throw new DomusError('E_DESTROYED', 'the guest has stopped', 'start another one');
+        }
+        this.#blockDevices.delete(device);
+        const { sizeBytes } = device.disk;
+        device = begin(disk, true);
+        if (disk.sizeBytes !== sizeBytes) device.resized();
+        return disk;
+      },
       resized: () => {
         device.resized();
         platform.pacer.wake();
@@ -338,6 +355,14 @@ export class XenMachine implements GuestMachine {
       },
       breathe: () => platform.pacer.breathe(),
     };
+  }
+
+  /** Until the device has answered what was on its way, also where no loop runs. */
+  async #drain(device: BlockDevice): Promise<void> {
+    while (device.running > 0 && !this.#isDestroyed) {
+      this.#serveBackends();
+      await (device.pending ?? this.#config.platform.pacer.breathe());
+    }
   }
 
   /** In virtual time the guest does not run on while its disk works: every run is the same. */

@@ -416,16 +416,60 @@ test('nonsense in the keys closes the device and says why', async () => {
   }
 });
 
-test('a kernel may close and come back with other rings; what was on its way is dropped', async () => {
+test('a kernel that closes has its answers first, and may come back', async () => {
   const { disk } = await setUpDisk({ isSlow: true });
   const world = setUpFrontend({ disk });
   const [ring] = world.connect();
   assert.ok(ring);
   for (let i = 0; i < 8; i++) ring.put(directRequest(i, READ, 0, [{ ref: DATA }]));
   ring.push();
+  // More that the backend was not told of.
+  for (let i = 8; i < 16; i++) ring.put(directRequest(i, READ, 0, [{ ref: DATA }]));
+  ring.word('req_prod', ring.produced);
   world.setState(5);
+  assert.equal(world.device.state, 4);
+  await world.settle();
+  assert.equal(world.device.state, 5);
+  assert.equal(ring.responses().filter(({ status }) => status === 0).length, 16);
   world.setState(6);
+  assert.equal(world.device.state, 6);
+  world.setState(1);
+  world.connect();
+  assert.equal(world.device.state, 4);
+});
+
+test('another backend goes on with the rings where one was abandoned, and nothing is lost or done twice', async () => {
+  const { disk } = await setUpDisk({ isSlow: true });
+  const world = setUpFrontend({ disk });
+  const [ring] = world.connect();
+  assert.ok(ring);
+  for (let i = 0; i < 8; i++) ring.put(directRequest(i, READ, 0, [{ ref: DATA }]));
+  ring.push();
+  world.device.hold();
+  for (let i = 8; i < 12; i++) ring.put(directRequest(i, READ, 0, [{ ref: DATA }]));
+  ring.push();
+  await world.settle();
+  assert.equal(ring.responses().length, 8, 'those that were on their way');
+  world.device.abandon();
+  assert.ok([...world.mapped.values()].every(count => count === 0));
+  const next = world.succeed();
+  await world.settle();
+  assert.equal(next.state, 4);
+  assert.deepEqual(
+    ring.responses().map(({ id }) => id),
+    [8, 9, 10, 11],
+  );
+});
+
+test('a kernel that begins anew without having closed: what was on its way is dropped', async () => {
+  const { disk } = await setUpDisk({ isSlow: true });
+  const world = setUpFrontend({ disk });
+  const [ring] = world.connect();
+  assert.ok(ring);
+  for (let i = 0; i < 8; i++) ring.put(directRequest(i, READ, 0, [{ ref: DATA }]));
+  ring.push();
   const before = world.memory.u8.slice();
+  world.setState(1);
   await world.settle();
   assert.deepEqual(world.memory.u8.subarray(FIRST_PAGE * PAGE_SIZE), before.subarray(FIRST_PAGE * PAGE_SIZE));
   world.setState(1);

@@ -79,6 +79,7 @@ export class BlockDevice {
         return device.#link !== undefined;
       },
       connect: state => this.#connect(state),
+      lastAnswers: () => this.#server.lastAnswers(),
       disconnect: () => this.#disconnect(),
       removed: () => {
         this.#server.close();
@@ -214,6 +215,17 @@ export class BlockDevice {
     const { xs, domid, backendDomid = 0, disk } = this.#options;
     writeDiskFacts(xs, this.#half.path, domid, backendDomid, disk);
     this.#half.announce();
+  }
+
+  /** Take no more requests. Those that are on their way are answered: `running` says when. */
+  hold(): void {
+    this.#server.hold();
+  }
+
+  /** After that: the domain's requests wait in its rings for another backend (`isRestored`). */
+  abandon(): void {
+    this.#half.abandon();
+    this.#server.close();
   }
 
   /** See BackendHalf.remove. */

@@ -9,7 +9,7 @@ import { TaskQueue } from '../../xenstore/queue.ts';
 import { createXenstored } from '../../xenstore/xenstored.ts';
 import { partByPart } from '../grant-parts.fixture.ts';
 import type { CopyingHost } from '../host.ts';
-import { type BlockDevice, createBlockDevice } from './device.ts';
+import { type BlockDeviceOptions, createBlockDevice } from './device.ts';
 import type { RateLimits } from './limits.ts';
 import { SLOT_BYTES, slotsOf } from './ring.ts';
 import type { BlockTransfer } from './server.ts';
@@ -217,7 +217,7 @@ export function setUpFrontend({ disk, fault = () => 'none', ...rest }: FrontendO
   const time = { nowNs: 0 };
   const alarms: (() => void)[] = [];
   let removed = 0;
-  const device: BlockDevice = createBlockDevice({
+  const options: BlockDeviceOptions = {
     xs,
     host,
     disk,
@@ -236,7 +236,10 @@ export function setUpFrontend({ disk, fault = () => 'none', ...rest }: FrontendO
       removed += 1;
     },
     ...rest,
-  });
+  };
+  const device = createBlockDevice(options);
+  /** A backend that goes on with what `device` has abandoned. */
+  const succeed = () => createBlockDevice({ ...options, isRestored: true });
   const guest = new TestGuest(xenstored, 5, memory, PAGE_SIZE);
   const pump = () => {
     xenstored.pump();
@@ -292,6 +295,7 @@ export function setUpFrontend({ disk, fault = () => 'none', ...rest }: FrontendO
     xenstored,
     xs,
     device,
+    succeed,
     guest,
     host,
     connect,

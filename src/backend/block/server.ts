@@ -77,6 +77,8 @@ export class BlockServer {
   /** From transfers that are over, for the next ones. */
   readonly #spares: ArrayBuffer[] = [];
   #running = 0;
+  #isHeld = false;
+  readonly #awaitIdle: (() => void)[] = [];
   #runningBytes = 0;
   /** A barrier: it waits for what was begun before it, and nothing is begun before it has ended. */
   #barrier: { readonly request: BlockRequest; readonly begin: () => void; hasBegun: boolean } | undefined;
@@ -102,6 +104,25 @@ export class BlockServer {
     this.#queues.delete(queue);
   }
 
+  /** Settles when nothing waits in the rings and nothing is on its way; undefined if that is so now. */
+  lastAnswers(): Promise<void> | undefined {
+    this.#serveAll();
+    if (this.#isIdle) return undefined;
+    return new Promise(resolve => this.#awaitIdle.push(resolve));
+  }
+  get #isIdle(): boolean {
+    return this.#running === 0 && [...this.#queues].every(({ ring }) => ring.waiting() === 0);
+  }
+  #tellIdle(): void {
+    if (this.#awaitIdle.length === 0 || !this.#isIdle) return;
+    for (const resolve of this.#awaitIdle.splice(0)) resolve();
+  }
+
+  /** Begin nothing any more. */
+  hold(): void {
+    this.#isHeld = true;
+  }
+
   close(): void {
     for (const queue of this.#queues) this.remove(queue);
     this.#cancelTimer?.();
@@ -120,6 +141,7 @@ export class BlockServer {
       this.#takeOne(queue);
     }
     this.#publish(queue);
+    this.#tellIdle();
   }
 
   /** There is room again: whoever waited goes on. */
@@ -131,7 +153,8 @@ export class BlockServer {
   }
 
   #mayBegin(): boolean {
-    if (this.#barrier || this.#running >= this.#depth || this.#runningBytes >= BYTES_MAX) return false;
+    if (this.#isHeld || this.#barrier || this.#running >= this.#depth || this.#runningBytes >= BYTES_MAX)
+      return false;
     if (!this.#limiter) return true;
     const waitNs = this.#limiter.waitNs(this.#options.clock.monotonicNs());
     if (waitNs === 0) return true;
