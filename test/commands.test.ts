@@ -66,10 +66,19 @@ async function page(port: number, isAwaited: () => boolean): Promise<string> {
   assert.fail('the command ended before it answered');
 }
 
-full('a package is installed and runs', async () => {
-  const script = 'apt-get update && apt-get install -y -q hello && hello';
-  assert.match(await ok('run', 'debian:12', '--', 'sh', '-c', script), /\nHello, world!\n$/);
-});
+for (const release of ['12', '13']) {
+  full(`a package is installed and runs, Debian ${release}`, async () => {
+    const script = 'cat /etc/debian_version && apt-get update && apt-get install -y -q hello && hello';
+    const said = await ok('run', `debian:${release}`, '--', 'sh', '-c', script);
+    assert.match(said, new RegExp(`^${release}\\.[\\s\\S]*\nHello, world!\n$`));
+    // Nothing is half configured, and folders are merged as the release has them.
+    const state = 'dpkg --audit; dpkg -l | grep -vc "^ii"; readlink /bin /sbin /lib';
+    assert.match(
+      await ok('run', `debian:${release}`, '--', 'sh', '-c', state),
+      /^5\nusr\/bin\nusr\/sbin\nusr\/lib\n$/,
+    );
+  });
+}
 
 full('a folder of the host behind a port of the host', async () => {
   const port = await freePort();
