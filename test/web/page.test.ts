@@ -3,7 +3,7 @@
  * Without a Chromium or a Debian kernel to be had it is skipped (chromium.fixture.ts).
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -310,6 +310,31 @@ describe('the page of domus web', () => {
       await heading(page, 'All machines').waitFor();
     }
     assert.deepEqual(await guestNames(), ['web']);
+    await page.context().close();
+  });
+
+  inBrowser('curves of disk and network show what a machine reads, writes and sends', async () => {
+    const disk = join(stateFolder, 'disk.raw');
+    writeFileSync(disk, '');
+    truncateSync(disk, 4 << 20);
+    const work =
+      'dd if=/dev/urandom of=/dev/xvda bs=64k count=16 conv=fsync; echo x | nc -u -w 1 192.0.2.1 9';
+    await daemon.create({
+      name: 'busy',
+      memory: MEMORY,
+      command: ['sh', '-c', `while true; do ${work}; sleep 1; done`],
+      disks: [{ path: disk }],
+      network: 'nat',
+    });
+    const page = await openPage();
+    await visit(page, '#/machines/busy');
+    await page.getByRole('img', { name: /^Disk: .*; at most [\d.]+ [KM]iB\/s/ }).waitFor();
+    await page.getByRole('img', { name: /^Network: .*; at most [1-9]\d*(\.\d)? (Ki)?B\/s/ }).waitFor();
+    await eventually('the host process has counted it', async () => {
+      const { diskWrittenBytes = 0, netSentBytes = 0 } = (await daemon.guest('busy')).domain?.traffic ?? {};
+      return diskWrittenBytes >= 1 << 20 && netSentBytes > 0;
+    });
+    await daemon.destroy('busy');
     await page.context().close();
   });
 

@@ -54,7 +54,9 @@ function MachineTable({ guests }: { readonly guests: readonly GuestView[] }) {
           <tr>
             <th scope="col">Name</th>
             <th scope="col">State</th>
-            <th scope="col">CPU</th>
+            <th scope="col" class="number">
+              CPU
+            </th>
             <th scope="col" class="number">
               Memory
             </th>
@@ -81,7 +83,7 @@ function MachineTable({ guests }: { readonly guests: readonly GuestView[] }) {
                 <td>
                   <State guest={guest} />
                 </td>
-                <td class="cpu">
+                <td class="cpu number">
                   {cpu !== undefined && (
                     <>
                       <Sparkline samples={samples} />
