@@ -82,6 +82,11 @@ export class FrameTable {
     return this.#state.nrPromised;
   }
 
+  /** Frames that were ever in use, and reserved ones: what the host has given memory for at most. Never less than before. */
+  get nrTouched(): number {
+    return this.#state.frontier;
+  }
+
   /** Keep frames for later: each is allocated by `redeem`. @throws DomusError E_MACHINE_FULL */
   promise(count: number): void {
     if (count > this.nrFree) throw machineFull(count, this.nrFree);

@@ -126,6 +126,7 @@ function createFakeMachine(
     hold: () => Promise.reject(new Error('a fake guest has no state')),
     fork: () => Promise.reject(new Error('a fake guest has no state')),
     heldMs: 0,
+    touchedBytes: 0,
     sharing: { own: 100, idle: 90, shared: 40, zero: 7, untouched: 900, saved: 27 },
     attachDisk: disk => attached(disk),
     start: onStart,

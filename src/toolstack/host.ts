@@ -23,6 +23,7 @@ import { GuestBuilder, type GuestPurpose, type GuestWorld } from './guest-builde
 import { type ImageRequest, Images } from './images.ts';
 import type { Shutdown } from './machine.ts';
 import { checkOptions, type MachineOptions, wantedNetwork } from './machine-options.ts';
+import { MemoryGuard, type MemoryGuardOptions } from './memory-guard.ts';
 import { SwitchRoom } from './network.ts';
 import type { Parts } from './parts.ts';
 import { dropPrepared, makeRoomFor, usePrepared } from './prepared.ts';
@@ -37,6 +38,8 @@ export interface HostOptions {
   readonly platform?: Platform;
   /** The outside of the guests' networks; default: the host's own sockets. */
   readonly sockets?: Sockets;
+  /** How much of its memory the host keeps for itself. */
+  readonly memory?: MemoryGuardOptions;
   /** How identical pages of guests are found and shared. */
   readonly sharing?: SharingOptions;
   /** Hears what is being done for every guest of this host. */
@@ -77,6 +80,7 @@ const FINISHING_MEMORY_BYTES = 768 * 2 ** 20;
 export class Host implements AsyncDisposable {
   readonly #world: GuestWorld;
   readonly #machines = new Set<VirtualMachine>();
+  readonly #guard: MemoryGuard;
   /** The switches of this host's guests. */
   readonly switches: SwitchRoom;
   /** The images that guests can have for a root. */
@@ -84,6 +88,7 @@ export class Host implements AsyncDisposable {
 
   private constructor(parts: Parts, options: HostOptions) {
     const platform = options.platform ?? createNodePlatform();
+    this.#guard = new MemoryGuard(platform.timers, options.memory);
     this.switches = new SwitchRoom(platform.clock);
     this.images = new Images((rootPath, script, request) => this.#finishRoot(rootPath, script, request));
     this.#world = {
@@ -248,17 +253,19 @@ export class Host implements AsyncDisposable {
    * @throws DomusError E_SAVE_UNSUPPORTED, E_CLONE_COUNT, E_HOSTNAME, E_DISK_*
    */
   async clone(parent: VirtualMachine, options: CloneOptions = {}): Promise<Clones> {
-    const found = await cloneGuest(this.#world, parent, options, vm => this.#machines.delete(vm));
-    for (const vm of found.clones) this.#machines.add(vm);
+    this.#guard.admit();
+    const found = await cloneGuest(this.#world, parent, options, vm => this.#forget(vm));
+    for (const vm of found.clones) this.#remember(vm);
     return found;
   }
 
   async #restore(path: string, options: RestoreOptions, isThrowaway: boolean): Promise<VirtualMachine> {
+    this.#guard.admit();
     const vm = await restoreGuest(this.#world, path, options, {
       isThrowaway,
-      onDestroyed: vm => this.#machines.delete(vm),
+      onDestroyed: vm => this.#forget(vm),
     });
-    this.#machines.add(vm);
+    this.#remember(vm);
     return vm;
   }
 
@@ -285,7 +292,7 @@ export class Host implements AsyncDisposable {
   }
 
   async #destroy(vm: VirtualMachine): Promise<void> {
-    this.#machines.delete(vm);
+    this.#forget(vm);
     await vm.destroy();
   }
 
@@ -324,11 +331,21 @@ export class Host implements AsyncDisposable {
     purpose: Pick<GuestPurpose, 'needsAgent' | 'isThrowaway' | 'rootPath'>,
   ): Promise<VirtualMachine> {
     if (options.from !== undefined) return this.#restore(options.from, options, purpose.isThrowaway);
+    this.#guard.admit();
     const vm = await new GuestBuilder(this.#world, options, {
       ...purpose,
-      onDestroyed: vm => this.#machines.delete(vm),
+      onDestroyed: vm => this.#forget(vm),
     }).build();
-    this.#machines.add(vm);
+    this.#remember(vm);
     return vm;
+  }
+
+  #remember(vm: VirtualMachine): void {
+    this.#machines.add(vm);
+    this.#guard.join(vm);
+  }
+  #forget(vm: VirtualMachine): void {
+    this.#machines.delete(vm);
+    this.#guard.leave(vm);
   }
 }

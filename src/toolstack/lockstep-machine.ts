@@ -86,6 +86,9 @@ function lockstep(leader: XenMachine, second: XenMachine, keepTime: () => void):
     ),
     disks: [],
     sharing: undefined,
+    get touchedBytes() {
+      return leader.touchedBytes + second.touchedBytes;
+    },
     start() {
       unpauseDomain(second.domain);
       leader.start();

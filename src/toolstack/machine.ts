@@ -93,6 +93,8 @@ export interface GuestMachine {
    * given it closes. @throws DomusError E_SAVE_UNSUPPORTED, E_DESTROYED
    */
   fork<T>(task: (state: ForkedDomain) => T, prepare?: () => Promise<void>): Promise<T>;
+  /** Memory of the host that the machine has used so far, at most; never less than before. */
+  readonly touchedBytes: number;
   /** Pages of its memory and what sharing saves of them; undefined where it takes no part. */
   readonly sharing: SharingFacts | undefined;
   /** Milliseconds that it was held for the last time. */

@@ -35,6 +35,7 @@ import type {
   Shutdown,
 } from './machine.ts';
 import type { DiskFacts, MachineFacts, MachineShape } from './machine-facts.ts';
+import type { GuardedGuest } from './memory-guard.ts';
 import { networkFacts, type VirtualNetwork } from './network.ts';
 import type { ScheduledTurn } from './run-turns.ts';
 import { disksFolderOf, type ForkedDisk, newDisksFolder, removeDisksFolder } from './saved-disk.ts';
@@ -130,7 +131,7 @@ export interface ForkedGuest {
   readonly heldMs: number;
 }
 
-export class VirtualMachine implements AsyncDisposable {
+export class VirtualMachine implements AsyncDisposable, GuardedGuest {
   /** Undefined for a guest without one. */
   readonly network: VirtualNetwork | undefined;
   #machine!: GuestMachine;
@@ -145,6 +146,10 @@ export class VirtualMachine implements AsyncDisposable {
   readonly #image: ImageConfig | undefined;
   #end: End | undefined;
   #nrCommands = 0;
+  /** By its owner. */
+  #isPaused = false;
+  /** For want of memory. */
+  #isHeld = false;
   #startedNs = 0;
   /** Changes that were asked for, and last beyond a reboot. */
   #name: string | undefined;
@@ -214,6 +219,7 @@ export class VirtualMachine implements AsyncDisposable {
       }
       this.#adopt(incarnation);
       this.start();
+      if (this.#isHeld) await this.#machine.pause();
     } catch (error) {
       this.#finish({ kind: 'failure', error });
     }
@@ -288,12 +294,29 @@ export class VirtualMachine implements AsyncDisposable {
 
   /** Hold all its vCPUs where they are. What comes for the guest waits. */
   async pause(): Promise<void> {
+    this.#isPaused = true;
     await this.#restarting;
     await this.#machine.pause();
   }
-  /** Let a paused guest go on, or run it for the first time. */
+  /** Let a paused guest go on, or run it for the first time. One that is held for want of memory goes on when there is some. */
   resume(): void {
-    this.#machine.resume();
+    this.#isPaused = false;
+    if (!this.#isHeld) this.#machine.resume();
+  }
+
+  /** For the guard of the host's memory: see memory-guard.ts. */
+  get touchedBytes(): number {
+    return this.#machine.touchedBytes;
+  }
+  holdForMemory(reason: string): void {
+    this.#isHeld = true;
+    this.#onPhase({ name: 'held', detail: `${reason}: the guest is held until there is more` });
+    this.#machine.pause().catch(() => {});
+  }
+  letGo(): void {
+    this.#isHeld = false;
+    this.#onPhase({ name: 'resumed', detail: 'the host has memory again' });
+    if (!this.#isPaused) this.#machine.resume();
   }
 
   /** What the domain is at this moment, as the hypervisor sees it. */

@@ -793,6 +793,9 @@ export class XenMachine implements GuestMachine {
     }
   }
 
+  get touchedBytes(): number {
+    return this.#host.hypervisor.frames.nrTouched * PAGE;
+  }
   get sharing(): SharingFacts | undefined {
     return this.#sharing?.facts;
   }

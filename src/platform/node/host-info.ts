@@ -43,6 +43,14 @@ export function processTimeNs(): number {
   return (user + system) * 1000;
 }
 
+/** Memory that this process can still have: of a container with a limit, what that leaves. */
+export function availableMemoryBytes(): number {
+  const limit = process.constrainedMemory?.() ?? 0;
+  const available = availableMemory();
+  if (limit === 0 || limit >= totalmem()) return available;
+  return Math.max(0, Math.min(available, limit - processMemoryBytes()));
+}
+
 /** Linux counts reclaimable caches as available; os.freemem() does not. */
 function availableMemory(): number {
   try {

@@ -176,7 +176,7 @@ export class Guests {
         ...machineOptions(request),
         name: guest.record.name,
         onPhase: phase => {
-          if (phase.name === 'reboot') this.events.add('rebooted', guest.record);
+          this.#heard(guest, phase);
           onPhase(phase);
         },
         signal,
@@ -193,6 +193,13 @@ export class Guests {
       await this.#forget(guest);
       throw error;
     }
+  }
+
+  /** What happens to a guest without anybody having asked for it. */
+  #heard({ record }: Guest, { name, detail }: Phase): void {
+    if (name === 'reboot') this.events.add('rebooted', record);
+    if (name === 'held') this.events.add('paused', record, detail);
+    if (name === 'resumed') this.events.add('unpaused', record, detail);
   }
 
   async #openFolder(guest: Guest): Promise<GuestLog> {
@@ -222,7 +229,10 @@ export class Guests {
       const { clones, heldMs } = await this.#options.host.clone(vm, {
         count: names.length,
         hostname: i => hostnameOf(request, i),
-        restore: i => ({ console: chunk => logs[i]?.write('console', chunk) }),
+        restore: i => ({
+          console: chunk => logs[i]?.write('console', chunk),
+          onPhase: phase => guests[i] && this.#heard(guests[i], phase),
+        }),
       });
       for (const [i, guest] of guests.entries()) guest.vm = clones[i];
       const change = { state: 'running', startedAt: this.#now(), parent: parentName } as const;
