@@ -119,3 +119,16 @@ test('a budget that is none is refused', () => {
     );
   }
 });
+
+test('a guest that rests is not looked at any more, and keeps what it shares until it leaves', () => {
+  const { sharer, join, pass, isWaiting } = scene({ cpuPercent: 50, idleMs: 100 });
+  const [first, second] = [join([1, 2]), join([1, 2])];
+  pass(1000);
+  second.member.rest();
+  writePhysical(second.domain, 3 * PAGE_SIZE, new Uint8Array(PAGE_SIZE).fill(1));
+  pass(60_000);
+  assert.ok(!isWaiting());
+  assert.deepEqual([first.member.facts.shared, second.member.facts.shared], [2, 2]);
+  second.member.leave();
+  assert.equal(sharer.store.usesOf(1) + sharer.store.usesOf(2), 2);
+});

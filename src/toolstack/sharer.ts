@@ -28,7 +28,9 @@ export interface SharerStatus {
 /** A domain among those that are scanned. */
 export interface SharingMember {
   readonly facts: SharingFacts;
-  /** Before its machine goes. */
+  /** It is not looked at any more: its threads are about to be ended. */
+  rest(): void;
+  /** Let go of what it shares, when it will not run again and before its machine goes. */
   leave(): void;
 }
 
@@ -105,12 +107,15 @@ export class Sharer {
     const turn: Turn = { scanned, next: 'mark', dueNs, restNs: this.#idleNs, before: 0 };
     this.#turns.add(turn);
     this.#plan();
-    const leave = () => {
+    const rest = () => {
       this.#turns.delete(turn);
-      this.#scan.leave(scanned);
     };
     return {
-      leave,
+      rest,
+      leave: () => {
+        rest();
+        this.#scan.leave(scanned);
+      },
       get facts() {
         return scanned.facts;
       },

@@ -837,6 +837,8 @@ export class XenMachine implements GuestMachine {
     this.#isRunning = false;
     this.#config.platform.pacer.wake();
     await this.#loop;
+    // While the threads end this one holds the hypervisor's lock.
+    this.#sharing?.rest();
     await this.#stopPcpus();
     this.#sharing?.leave();
     await this.#making?.end();
