@@ -9,7 +9,7 @@ import type { SharingFacts } from '../hypervisor/sharing/sharing-facts.ts';
 import type { Platform } from '../platform/platform.ts';
 
 export interface SharingOptions {
-  /** What the scan may use of one processor, in percent; 0: nothing more is shared. Default 2. */
+  /** What the scan may use of one processor, in percent; 0: nothing more is shared. Default 3. */
   readonly cpuPercent?: number;
   /** What a guest has not looked at for so long may be shared. Default ten seconds. */
   readonly idleMs?: number;
@@ -34,7 +34,7 @@ export interface SharingMember {
   leave(): void;
 }
 
-export const SHARING_CPU_DEFAULT = 2;
+export const SHARING_CPU_DEFAULT = 3;
 const IDLE_MS_DEFAULT = 10_000;
 /** A step takes about so long: guests wait meanwhile. */
 const STEP_NS = 1_000_000;

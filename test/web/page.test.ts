@@ -342,10 +342,10 @@ describe('the page of domus web', () => {
     const page = await openPage();
     const card = page.getByRole('region', { name: 'Page sharing' });
     await card.getByRole('rowheader', { name: 'web' }).waitFor();
-    await card.getByLabel('Processor for the scan, percent').fill('3');
+    await card.getByLabel('Processor for the scan, percent').fill('4');
     await card.getByRole('button', { name: 'Set' }).click();
-    await page.getByRole('status').getByText('the scan may use 3 % of a processor').waitFor();
-    assert.equal((await daemon.sharing()).cpuPercent, 3);
+    await page.getByRole('status').getByText('the scan may use 4 % of a processor').waitFor();
+    assert.equal((await daemon.sharing()).cpuPercent, 4);
     await page.context().close();
   });
 

@@ -9,9 +9,13 @@ const WORDS = PAGE_SIZE / 4;
  */
 export function hashPage(words: Uint32Array, address: number): number {
   const start = address >>> 2;
-  let [a, b, any] = [0x811c9dc5, 0x9747b28c, 0];
+  // Plain variables: it runs for a millisecond now and then, so for long as it was not compiled.
+  let a = 0x811c9dc5;
+  let b = 0x9747b28c;
+  let any = 0;
   for (let at = start; at < start + WORDS; at += 2) {
-    const [even, odd] = [words[at] as number, words[at + 1] as number];
+    const even = words[at] as number;
+    const odd = words[at + 1] as number;
     any |= even | odd;
     a = Math.imul(a ^ even, 0x01000193);
     b = Math.imul(b ^ odd, 0x85ebca6b) ^ (a >>> 15);

@@ -395,7 +395,7 @@ test('what sharing saves is told guest by guest, and its budget is changed', asy
       ['other', 40, 27],
     ],
   );
-  assert.deepEqual([cpuPercent, pageBytes], [2, 4096]);
+  assert.deepEqual([cpuPercent, pageBytes], [3, 4096]);
   assert.equal((await daemon.setSharing({ cpuPercent: 0.5 })).cpuPercent, 0.5);
   await daemon.destroy('other');
   assert.equal((await daemon.sharing()).guests.length, 1);
