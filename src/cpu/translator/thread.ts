@@ -5,6 +5,7 @@
 import { machineHeader } from '../../machine/header.ts';
 import { viewMachineMemory } from '../../machine/memory.ts';
 import { giveWay } from '../../platform/node/background.ts';
+import { createNodeClock } from '../../platform/node/clock.ts';
 import { post, receive, send, threadData } from '../../platform/node/threads.ts';
 import { prepareCompilers } from '../../platform/node/wasm-compiler.ts';
 import { createRuntime } from '../runtime/runtime.ts';
@@ -37,6 +38,8 @@ giveWay();
 const { doorbell, control, known, libraryFolder } = threadData() as MakerStart;
 const library =
   known && libraryFolder ? new Library(`${libraryFolder}/${libraryVersion()}`, known) : undefined;
+const clock = createNodeClock();
+const nowMs = (): number => clock.monotonicNs() / 1e6;
 let customers: Customer[] = [];
 
 function take(message: MakerMessage): void {
@@ -77,10 +80,10 @@ function serve(customer: Customer): boolean {
     const place = requests.take();
     if (!place) break;
     if (place.reason !== Reason.hot) known.push(place);
-    else if (hot.push(place) === 1) customer.until = performance.now() + COLLECT_MS;
+    else if (hot.push(place) === 1) customer.until = nowMs() + COLLECT_MS;
   }
   if (known.length > 0) maker.make(known);
-  else if (hot.length === BATCH || (hot.length > 0 && performance.now() >= customer.until)) {
+  else if (hot.length === BATCH || (hot.length > 0 && nowMs() >= customer.until)) {
     maker.make(hot.splice(0));
   } else return false;
   return true;
@@ -96,6 +99,6 @@ for (;;) {
   if (isBusy) continue;
   // One module of several regions is cheaper than several modules.
   const waiting = customers.filter(({ hot }) => hot.length > 0).map(({ until }) => until);
-  if (waiting.length > 0) Atomics.wait(doorbell, 0, rings, Math.max(0, Math.min(...waiting) - performance.now()));
+  if (waiting.length > 0) Atomics.wait(doorbell, 0, rings, Math.max(0, Math.min(...waiting) - nowMs()));
   else if (!customers.some(({ maker }) => maker.rest())) Atomics.wait(doorbell, 0, rings);
 }
