@@ -147,7 +147,11 @@ export class RegionMaker {
       return;
     }
     // What is there already does not wait for what is to be compiled.
-    this.#hand(fits.map(fit => this.#taken(fit)), slots.splice(0, fits.length), released);
+    this.#hand(
+      fits.map(fit => this.#taken(fit)),
+      slots.splice(0, fits.length),
+      released,
+    );
     this.#hand(this.#compile(drafts), slots, []);
   }
   /** To the threads that run guest code: a region for each slot. */
