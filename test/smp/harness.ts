@@ -13,6 +13,7 @@ import type { Domain } from '../../src/hypervisor/hypervisor.ts';
 import { crashReason, pauseDomain, shutdownCode, unpauseDomain } from '../../src/hypervisor/life.ts';
 import { createMachineHost, TSC_KHZ } from '../../src/hypervisor/machine-host.ts';
 import { type Pcpus, startPcpus } from '../../src/hypervisor/pcpus.ts';
+import type { StoredPages } from '../../src/hypervisor/sharing/stored-pages.ts';
 import { readElfKernel } from '../../src/image/elf/kernel.ts';
 import { machineHeader } from '../../src/machine/header.ts';
 import type { MachineMemory } from '../../src/machine/memory.ts';
@@ -42,13 +43,15 @@ export interface ParallelOptions {
   readonly translates?: boolean;
   /** Jumps to a place until it is translated. */
   readonly hotJumps?: number;
+  /** Contents of shared pages. */
+  readonly store?: StoredPages;
 }
 
 export async function startOnPcpus(
   kernelPath: string,
   vcpus: number,
   pcpus: number,
-  { pcpuModules, translates = true, hotJumps }: ParallelOptions = {},
+  { pcpuModules, translates = true, hotJumps, store }: ParallelOptions = {},
 ): Promise<ParallelRun> {
   const modules = { runtime: moduleOf('runtime'), interpreter: moduleOf('interpreter') };
   const platform = createNodePlatform();
@@ -68,6 +71,7 @@ export async function startOnPcpus(
     guestBytes: MEMORY_BYTES + (8 << 20),
     vcpus,
     parallel: { pcpu: 0 },
+    store,
   });
   const { hypervisor, processors, engine } = host;
   making?.begin(hypervisor.memory);

@@ -4,6 +4,7 @@ import { after, before, test } from 'node:test';
 import type { DomusError } from '../../src/base/errors.ts';
 import { translatorState } from '../../src/cpu/translator/layout.ts';
 import { pauseDomain, unpauseDomain } from '../../src/hypervisor/life.ts';
+import { PageScan } from '../../src/hypervisor/sharing/page-scan.ts';
 import { buildKernel, missingTools, type TestKernel } from '../system/harness.ts';
 import { runToEnd, startOnPcpus } from './harness.ts';
 
@@ -77,6 +78,28 @@ test('a pause stops all vCPUs, wherever they are, and they go on as if nothing h
     forbidden(lines).filter(line => !line.endsWith('forbidden=0')),
     [],
   );
+});
+
+test('pages are shared while vCPUs run on two pCPUs, again and again, and nobody sees anything of it', {
+  skip,
+}, async () => {
+  const scan = new PageScan();
+  const run = await startOnPcpus(kernel.path, 4, 2, { hotJumps: 100, store: scan.store });
+  const scanned = scan.join(run.domain);
+  let given = 0;
+  const { lines, problem } = await runToEnd(run, () => {
+    const { shared, zero } = scanned.facts;
+    given = Math.max(given, shared + zero);
+    scanned.mark();
+    scanned.compare(() => false);
+    scan.sweep();
+  });
+  assert.equal(problem, undefined, `${problem}, after ${lines.at(-1)}`);
+  assert.deepEqual(
+    forbidden(lines).filter(line => !line.endsWith('forbidden=0')),
+    [],
+  );
+  assert.ok(given > 0, 'nothing was shared');
 });
 
 test('a thread that fails is reported, and all are ended', { skip }, async () => {
