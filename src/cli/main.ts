@@ -8,6 +8,7 @@ import { hostEnvironment } from '../platform/node/host-info.ts';
 import { ownEntry } from '../platform/node/state-folder.ts';
 import { standardError, standardInput, standardOutput } from '../platform/node/streams.ts';
 import { createTerminal } from '../platform/node/terminal.ts';
+import { runNoOtherModules } from '../platform/node/wasm-compiler.ts';
 import { Host, type HostOptions } from '../toolstack/host.ts';
 import { ExitCode, exitCodeOf } from './exit-codes.ts';
 import { exitCodesHelp, generalHelp, verbHelp } from './help.ts';
@@ -19,6 +20,7 @@ import { VERBS } from './verbs/index.ts';
 import { NOT_THERE } from './verbs/not-there.ts';
 
 export function createContext(openHost: (options: HostOptions) => Promise<Host> = Host.open): CommandContext {
+  runNoOtherModules();
   const stdout = standardOutput();
   const stderr = standardError();
   const encoder = new TextEncoder();

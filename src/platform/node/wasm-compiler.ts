@@ -5,6 +5,7 @@
  * The latter is for Node 24, whose V8 gives it to its own tests. Others make the code again each time.
  */
 import { setFlagsFromString } from 'node:v8';
+import { getEnvironmentData, setEnvironmentData } from 'node:worker_threads';
 
 const FLAGS = [
   // Modules are compiled when they are made, by the thread that makes them and V8's own. Otherwise each function is compiled when it
@@ -16,6 +17,14 @@ const FLAGS = [
   '--wasm-tiering-budget=4000000',
 ];
 const NATIVES = '--allow-natives-syntax';
+/**
+ * Functions and loops begin with a look at whether the stack overflows, or somebody wants the thread. Our modules cannot overflow it, for
+ * no function of theirs calls itself, even by way of others (recursion.test.ts), and a thread leaves them after a slice. Without those
+ * looks the interpreter is an eighth faster.
+ */
+const STACK_CHECKS = 'wasm-stack-checks';
+/** Shared by all threads of the process that start later. */
+const IS_OURS = 'domus.runs-no-other-modules';
 
 interface Natives {
   serialize(module: WebAssembly.Module): ArrayBuffer;
@@ -34,6 +43,24 @@ export function prepareCompilers(): void {
   isPrepared = true;
   for (const flag of [...FLAGS, NATIVES]) setFlagsFromString(flag);
   natives = findNatives();
+}
+
+/**
+ * To be called before that, where the process runs no WebAssembly but ours. Otherwise only modules that are made whole by `compileFully`
+ * go without stack checks, so that those of others keep theirs.
+ */
+export function runNoOtherModules(): void {
+  setEnvironmentData(IS_OURS, true);
+  setFlagsFromString(`--no-${STACK_CHECKS}`);
+}
+function withoutStackChecks<T>(work: () => T): T {
+  if (getEnvironmentData(IS_OURS) === true) return work();
+  setFlagsFromString(`--no-${STACK_CHECKS}`);
+  try {
+    return work();
+  } finally {
+    setFlagsFromString(`--${STACK_CHECKS}`);
+  }
 }
 
 function findNatives(): Natives | undefined {
@@ -56,7 +83,7 @@ function findNatives(): Natives | undefined {
 export function compileFully(bytes: Uint8Array): WebAssembly.Module {
   setFlagsFromString('--no-liftoff');
   try {
-    return new WebAssembly.Module(bytes as BufferSource);
+    return withoutStackChecks(() => new WebAssembly.Module(bytes as BufferSource));
   } finally {
     setFlagsFromString('--liftoff');
   }
@@ -70,10 +97,12 @@ export function nrOptimised(exported: readonly unknown[]): number {
 
 /** The machine code of a module. Some of its functions must be optimised: of others there is nothing to keep. */
 export function machineCodeOf(module: WebAssembly.Module): Uint8Array | undefined {
-  return natives && new Uint8Array(natives.serialize(module));
+  const { serialize } = natives ?? {};
+  return serialize && withoutStackChecks(() => new Uint8Array(serialize(module)));
 }
 
 /** A module with the machine code that was kept; undefined when that is another V8's, or for another processor. */
 export function moduleWith(code: Uint8Array, bytes: Uint8Array): WebAssembly.Module | undefined {
-  return natives?.deserialize(code.slice().buffer as ArrayBuffer, bytes);
+  const { deserialize } = natives ?? {};
+  return deserialize && withoutStackChecks(() => deserialize(code.slice().buffer as ArrayBuffer, bytes));
 }

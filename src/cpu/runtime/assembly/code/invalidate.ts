@@ -93,12 +93,17 @@ function invalidateLocked(mfn: u32, offset: i32, size: i32): void {
 
 /** Forget the instructions of a code page that contain one of the bytes `start` .. `end - 1`. */
 export function forget(page: usize, start: i32, end: i32): void {
-  const table = page + CODE_PAGE_table;
   const crossedFrom: usize = load<u32>(page, CODE_PAGE_crossedFrom);
   if (crossedFrom !== 0 && start < LOOK_BACK) {
     store<u32>(page, 0, CODE_PAGE_crossedFrom);
-    forget(crossedFrom, 4095, 4096);
+    forgetWithin(crossedFrom, 4095, 4096);
   }
+  forgetWithin(page, start, end);
+}
+
+/** The same but for the instruction that reaches into the page from the one before. */
+function forgetWithin(page: usize, start: i32, end: i32): void {
+  const table = page + CODE_PAGE_table;
   let hasChanged = false;
   for (let at = max(start - LOOK_BACK, 0); at < end; at++) {
     const slot = table + ((at as usize) << 2);
