@@ -51,8 +51,8 @@ export interface InstructionObserver {
 const V = Vcpu.offsets;
 /** What it costs to translate a place is what the interpreter needs for some ten thousand jumps there: docs/design/0022. */
 const HOT_JUMPS = 48_000;
-/** An estimate: at 15 ns each they cost about as much as making a large region. */
-const HOT_ENTRIES = 50_000;
+/** V8's second compiler comes to a small region at 10,000 to 20,000: in vain, if a large one takes its place then. */
+const HOT_ENTRIES = 10_000;
 /** Instructions after which to look for regions that have been made: the interpreter needs a millisecond for them. */
 const SHORT_SLICE = 100_000;
 const FLAG_TF = 1 << 8;
