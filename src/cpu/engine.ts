@@ -53,8 +53,6 @@ const V = Vcpu.offsets;
 const HOT_JUMPS = 48_000;
 /** V8's second compiler comes to a small region at 10,000 to 20,000: in vain, if a large one takes its place then. */
 const HOT_ENTRIES = 10_000;
-/** Instructions after which to look for regions that have been made: the interpreter needs a millisecond for them. */
-const SHORT_SLICE = 100_000;
 const FLAG_TF = 1 << 8;
 const FLAG_IF = 1 << 9;
 
@@ -241,8 +239,7 @@ export class CpuEngine {
       // After STI or MOV SS at the end of a slice one instruction runs before interrupts are looked at.
       const shadowed = view.getUint32(cpu + V.interruptShadow, true) !== 0;
       if (shadowed) view.setUint32(cpu + V.interruptShadow, 0, true);
-      const most = this.translator?.isExpecting ? Math.min(left, SHORT_SLICE) : left;
-      const slice = stepping || shadowed || observer ? 1 : most;
+      const slice = stepping || shadowed || observer ? 1 : left;
       observer?.before(cpu);
       view.setInt32(cpu + V.fuel, slice, true);
       view.setInt32(cpu + V.sliceFuel, slice, true);
@@ -272,7 +269,6 @@ export class CpuEngine {
       }
       if (reason !== Exit.fuel) return reason;
       if (budget < slice || shadowed) return Exit.interruptWindow;
-      this.translator?.receive();
     }
     return Exit.fuel;
   }

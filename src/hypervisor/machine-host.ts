@@ -7,7 +7,7 @@
  */
 import { type MachineAddress, maddr } from '../base/brand.ts';
 import { createAlone } from '../cpu/alone.ts';
-import { CpuEngine, type EngineHost, type EngineModules } from '../cpu/engine.ts';
+import { CpuEngine, type EngineHost, type EngineModules, retiredNow } from '../cpu/engine.ts';
 import type { MakerLink } from '../cpu/translator/translator.ts';
 import { VCPU_BLOCK_BYTES, Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
 import { FrameTable } from '../machine/frames.ts';
@@ -93,9 +93,10 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
   const frames = new FrameTable(memory);
   const { view } = memory;
   let running = 0;
+  /** What the vCPU had retired when it was entered. */
+  let retiredBefore = 0;
   // Instructions of the entry that is under way, which the platform's clock has not been told of yet.
-  const untold = (): number =>
-    running === 0 ? 0 : view.getInt32(running + V.sliceFuel, true) - view.getInt32(running + V.fuel, true);
+  const untold = (): number => (running === 0 ? 0 : retiredNow(memory, running) - retiredBefore);
   const offset = adopt?.clockOffsetNs ?? offsetTo(options.startNs, platform);
   const now = platform.isDeterministic
     ? () => platform.clock.monotonicNs() + untold() * NS_PER_INSTRUCTION + offset
@@ -158,15 +159,15 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
       run(address, fuel) {
         if (enterGuest) return enterGuest(address, fuel);
         const block = maddr(address);
-        const before = view.getBigUint64(block + V.retired, true);
         const failed = acceptInterrupt(block);
         if (failed !== undefined) return failed;
+        retiredBefore = retiredNow(memory, block);
         running = block;
         try {
           return engine.run(block, fuel);
         } finally {
           running = 0;
-          platform.pacer.retired(Number(view.getBigUint64(block + V.retired, true) - before));
+          platform.pacer.retired(retiredNow(memory, block) - retiredBefore);
         }
       },
       translate: (block, gva, write) => engine.runtime.translate(block, gva, write ? 1 : 0, 1) >>> 0,

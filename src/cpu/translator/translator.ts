@@ -29,8 +29,6 @@ const S = TranslatorState.offsets;
 
 /** How often a place must be hot again until the maker is asked again. */
 const ASK_AGAIN = 64;
-/** For so many looks after something was asked for or has arrived it is worth looking for more. */
-const LOOKS = 100;
 /** Records remembered: more than the ring of requests holds. */
 const ASKED_MAX = 4096;
 
@@ -74,8 +72,6 @@ export class Translator {
   /** The maker was asked for something and not woken yet: that is a system call, so it is done once for many. */
   #hasNews = false;
   #areHot = false;
-  /** Looks for deliveries that are still to be made soon, since the maker has something to do. */
-  #nrLooks = 0;
   /** Of modules that more may come of, by number. */
   readonly #instances = new Map<number, WebAssembly.Exports>();
   /** By record: how often it was hot since the maker was asked. */
@@ -182,20 +178,13 @@ export class Translator {
       link.wake(this.#areHot);
       this.#hasNews = false;
       this.#areHot = false;
-      this.#nrLooks = LOOKS;
-    } else if (this.#nrLooks > 0) this.#nrLooks -= 1;
+    }
     const posted = Atomics.load(this.#memory.u32, (this.#state + S.nrPosted) >>> 2);
     while (this.#nrInstalled !== posted) {
       const delivery = link.receive();
       if (!delivery) return;
       this.#install(delivery);
-      this.#nrLooks = LOOKS;
     }
-  }
-
-  /** Something may arrive soon: `receive` should be called before a long slice is over. */
-  get isExpecting(): boolean {
-    return this.#nrLooks > 0;
   }
 
   #install({ tableLength, released, forgotten, arrivals, opens }: Delivery): void {
