@@ -29,8 +29,8 @@ const LOAD = `(i=0; while :; do i=$((i+1))
   head -c 65536 /dev/urandom >/tmp/data; md5sum </tmp/data >/tmp/sum
   dd if=/tmp/data of=/dev/xvda bs=64k seek=$((i%16)) conv=notrunc oflag=direct 2>/dev/null && echo $((i%16)) >/tmp/at
 done) & echo $! >/tmp/pid; while [ ! -s /tmp/at ]; do :; done`;
-/** Stopped wherever it is: the file before its checksum is written is the one case that differs. */
-const CHECK = `kill -STOP $(cat /tmp/pid); while pidof head md5sum dd >/dev/null; do usleep 10000; done; n=0
+/** Stopped wherever it is, when what it has begun is done: the file before its checksum is written is the one case that differs. */
+const CHECK = `kill -STOP $(cat /tmp/pid); while cat /proc/[0-9]*/stat 2>/dev/null | grep -q ") [RSD] $(cat /tmp/pid) "; do usleep 10000; done; n=0
   [ "$(md5sum </tmp/data)" = "$(cat /tmp/sum)" ] && { at=$(cat /tmp/at)
     for at in $at $(((at+1)%16)); do [ "$(dd if=/dev/xvda bs=64k skip=$at count=1 iflag=direct 2>/dev/null | md5sum)" = "$(cat /tmp/sum)" ] && n=1; done
     [ $n = 1 ] || echo "neither block is what was written"; }
