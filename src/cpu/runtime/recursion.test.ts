@@ -1,6 +1,6 @@
 /**
  * Our modules run without stack checks (platform/node/wasm-compiler.ts), so that nothing in them may recur: no function calls itself by way
- * of others, and who calls through a table is called by nobody.
+ * of others; a call through a table is one of all that is in it.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
