@@ -19,16 +19,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { DomusError } from '../src/base/errors.ts';
-import { Daemon, type RemoteCommand } from '../src/toolstack/daemon/client.ts';
+import type { Daemon, RemoteCommand } from '../src/toolstack/daemon/client.ts';
 import { recordBytes } from '../src/toolstack/daemon/guest-log.ts';
-import { runDaemon } from '../src/toolstack/daemon/server.ts';
-import { Host } from '../src/toolstack/host.ts';
 import {
   archiveFromGuest,
   archiveToGuest,
   copyFromGuest,
   copyToGuest,
 } from '../src/toolstack/transfer/copy.ts';
+import { startDaemon } from './daemon.fixture.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'domus-guest-'));
 
@@ -40,15 +39,7 @@ describe('a guest that stays', () => {
 
   before(async () => {
     const stateFolder = join(scratch, 'state');
-    ended = runDaemon({ stateFolder, openHost: Host.open, idleMs: 600_000, signal: stop.signal });
-    for (;;) {
-      const found = await Daemon.connectIfAny({ stateFolder, entry: '' }).catch(() => undefined);
-      if (found) {
-        daemon = found;
-        break;
-      }
-      await new Promise(resolve => setTimeout(resolve, 20));
-    }
+    ({ daemon, ended } = await startDaemon(stateFolder, stop.signal));
     try {
       await daemon.create({
         name: 'web',

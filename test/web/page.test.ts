@@ -9,11 +9,10 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Browser, Page } from 'playwright-core';
 import { DomusError } from '../../src/base/errors.ts';
-import { Daemon } from '../../src/toolstack/daemon/client.ts';
-import { runDaemon } from '../../src/toolstack/daemon/server.ts';
-import { Host } from '../../src/toolstack/host.ts';
+import type { Daemon } from '../../src/toolstack/daemon/client.ts';
 import { linkHost } from '../../src/web/host-link.ts';
 import { startWeb, type WebConsole } from '../../src/web/server.ts';
+import { startDaemon } from '../daemon.fixture.ts';
 import { launchChromium } from './chromium.fixture.ts';
 import { accessibilityTree, checkNames, excessWidth, faintThings } from './examine.fixture.ts';
 
@@ -86,15 +85,7 @@ describe('the page of domus web', () => {
       return;
     }
     browser = launched;
-    ended = runDaemon({ stateFolder, openHost: Host.open, idleMs: 600_000, signal: stop.signal });
-    for (;;) {
-      const found = await Daemon.connectIfAny({ stateFolder, entry: '' }).catch(() => undefined);
-      if (found) {
-        daemon = found;
-        break;
-      }
-      await new Promise(resolve => setTimeout(resolve, 20));
-    }
+    ({ daemon, ended } = await startDaemon(stateFolder, stop.signal));
     try {
       await daemon.create({
         name: 'web',
