@@ -6,7 +6,7 @@ import { coremarkProgram } from './coremark.ts';
 import { kernelFile, writeInitramfs } from './guest-image.ts';
 import { EXIT_CANNOT } from './lines.ts';
 import type { BenchOptions } from './options.ts';
-import { PAGE_COST_SUITE, PROGRAMS, SUITES } from './program-list.ts';
+import { COREMARK_SUITE, PAGE_COST_SUITE, PROGRAMS, SUITES } from './program-list.ts';
 import type { Measurement } from './result.ts';
 import { prepareNative, QEMU_MAX, type Rival } from './rivals.ts';
 import { median } from './statistics.ts';
@@ -24,7 +24,8 @@ export async function measurePrograms(
     ({ suite, name }) =>
       options.suites.includes(suite) && (options.programs === undefined || options.programs.includes(name)),
   ).filter(({ suite }) => !options.isBare || !isLinux(suite));
-  if (options.coremark !== undefined) programs.push(coremarkProgram(options.coremark));
+  if (options.coremark !== undefined && options.programs?.includes(COREMARK_SUITE.name) !== false)
+    programs.push(coremarkProgram(options.coremark));
   if (programs.length === 0) return { measurements: [], problems: [] };
   if (!hasProgram('gcc')) throw new Error('the programs need gcc');
   say(`compiling ${programs.length} programs`);

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { DISK_PROGRAMS, DISK_SUITE } from './fio.ts';
 import { NETWORK_PROGRAMS, NETWORK_SUITE } from './iperf.ts';
-import { PROGRAMS, SUITES } from './program-list.ts';
+import { COREMARK_SUITE, PROGRAMS, SUITES } from './program-list.ts';
 import { QUEUES_PROGRAMS, QUEUES_SUITE } from './queues.ts';
 import { REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
 import type { Clock } from './result.ts';
@@ -107,9 +107,12 @@ export function parseOptions(args: readonly string[]): BenchOptions {
   const programs = chosen(
     '--program',
     values.program,
-    [...PROGRAMS, ...REAL_PROGRAMS, ...DISK_PROGRAMS, ...NETWORK_PROGRAMS, ...QUEUES_PROGRAMS].map(
-      program => program.name,
-    ),
+    [
+      ...[...PROGRAMS, ...REAL_PROGRAMS, ...DISK_PROGRAMS, ...NETWORK_PROGRAMS, ...QUEUES_PROGRAMS].map(
+        program => program.name,
+      ),
+      ...(values.coremark === undefined ? [] : [COREMARK_SUITE.name]),
+    ],
   );
   const engines = chosen(
     '--engine',
