@@ -71,6 +71,15 @@ guest('a signal, a missing program and one that cannot be executed', async () =>
   assert.equal((await run(['/etc'])).exitCode, 126);
 });
 
+guest('a guest that sleeps hardly wakes', async () => {
+  const SECONDS = 20;
+  const asleep = (seconds: number) => run(['sleep', String(seconds)], { deterministic: { seed: 3 } });
+  const [short, long] = [await asleep(1), await asleep(1 + SECONDS)];
+  const each = (long.instructions - short.instructions) / SECONDS;
+  // What its kernel does by itself: 72,000 a second where nothing is switched off.
+  assert.ok(each > 0 && each < 15_000, `${each} instructions a second`);
+});
+
 guest('the guest sees Xen 4.17 and the Domus processor', async () => {
   const result = await run(
     'grep -m1 "model name" /proc/cpuinfo; dmesg | grep -E "Hypervisor detected|Xen version|FIFO-based|Booting kernel on"',

@@ -89,7 +89,9 @@ export class CreditQueue {
     for (const account of this.#waiting) {
       if (account.isParked) continue;
       const itsClass = account.isBoosted ? 0 : account.creditNs >= 0 ? 1 : 2;
-      if (itsClass < bestClass) [best, bestClass] = [account, itsClass];
+      if (itsClass >= bestClass) continue;
+      best = account;
+      bestClass = itsClass;
     }
     if (best) {
       this.withdraw(best);

@@ -31,10 +31,13 @@ const NR_CONSOLES_WITH_AGENT = 2;
 /** Linux's block driver makes requests of 32 pages unless it is told otherwise; large ones are a third cheaper (docs/design/0011). */
 const BASE_COMMAND_LINE = `console=hvc0 xen_blkfront.max_indirect_segments=${INDIRECT_SEGMENTS_MAX}`;
 /**
- * For our own throwaway guests: without the kernel's self-tests of its cryptography, two thirds of all instructions of
- * a boot (docs/design/0006). A guest of the user's own boots with nothing but what the user says.
+ * For guests with the agent, of which a host may have hundreds; a guest of the user's own boots with nothing but what the user says.
+ * Without the kernel's self-tests of its cryptography, two thirds of all instructions of a boot (docs/design/0006), and without what
+ * keeps an idle kernel awake (docs/design/0024): comparing the TSC with other clocks, which are the same one here; the check for
+ * processors that hang, which one that waits for the host looks like; compacting memory ahead of need; averages of how long tasks wait.
  */
-const AGENT_COMMAND_LINE = 'cryptomgr.notests';
+const AGENT_COMMAND_LINE =
+  'cryptomgr.notests tsc=nowatchdog nowatchdog psi=0 sysctl.vm.compaction_proactiveness=0';
 
 /** @throws DomusError E_FILE_READ */
 async function readNamedFile(what: string, path: string): Promise<Uint8Array> {
