@@ -104,16 +104,12 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     },
   });
   const suites = [...SUITES.map(suite => suite.name), ...OTHER_SUITES];
-  const programs = chosen(
-    '--program',
-    values.program,
-    [
-      ...[...PROGRAMS, ...REAL_PROGRAMS, ...DISK_PROGRAMS, ...NETWORK_PROGRAMS, ...QUEUES_PROGRAMS].map(
-        program => program.name,
-      ),
-      ...(values.coremark === undefined ? [] : [COREMARK_SUITE.name]),
-    ],
-  );
+  const programs = chosen('--program', values.program, [
+    ...[...PROGRAMS, ...REAL_PROGRAMS, ...DISK_PROGRAMS, ...NETWORK_PROGRAMS, ...QUEUES_PROGRAMS].map(
+      program => program.name,
+    ),
+    ...(values.coremark === undefined ? [] : [COREMARK_SUITE.name]),
+  ]);
   const engines = chosen(
     '--engine',
     values.engine,
