@@ -113,7 +113,8 @@ export const HOST_DIFFERENCES: readonly HostDifference[] = [
   },
   {
     what: 'CMPS where neither operand can be read',
-    reason: 'which of the two is read first, and so faults, is not promised: newer AMD begins with the second',
+    reason:
+      'which of the two is read first, and so faults, is not promised: newer AMD begins with the second',
     treatment: 'skip',
     applies: (analysis, test) =>
       analysis.string &&

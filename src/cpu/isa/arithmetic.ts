@@ -157,9 +157,9 @@ const multiplySigned3: Semantics = (x, destination, source, factor) => {
     productFlags(x, 8, low, w.ne(high, w.shrS(low, w.i64(63))));
     return;
   }
-  const product = x.let(w.mul(signExtend64(size, a), signExtend64(size, b)));
-  const low = x.let(truncate(size, product));
+  const low = x.let(truncate(size, w.mul(a, b)));
   (destination as Operand).write(low);
+  const product = w.mul(signExtend64(size, a), signExtend64(size, b));
   productFlags(x, size, low, w.ne(signExtend64(size, low), product));
 };
 

@@ -17,7 +17,9 @@ import {
   Seg,
   Segment,
   STACK_ACCESS,
+  TLB_READ,
   TLB_WATCHED,
+  TLB_WRITE,
   TlbEntry,
   TlbFlag,
   Vcpu,
@@ -27,6 +29,8 @@ import * as w from '../wasm/code.ts';
 import type { FlagState } from './flags.ts';
 import { precisionOf } from './float-range.ts';
 import { tlbEntry } from './tlb.ts';
+
+const GRANULE_BYTES = 1 << GRANULE_SHIFT;
 
 export const RAX = 0;
 export const RCX = 1;
@@ -91,6 +95,19 @@ export interface Operand {
   location(): Value;
   /** Register number as a value, for segment, control, debug and x87 registers; for a vector of indices the scale. */
   number(): Value;
+}
+
+/** Accesses of a block at known distances from each other, which one look at the TLB finds. */
+export interface Neighbours {
+  /** From the first byte of them all to the access at hand, and how many bytes all of them span. */
+  readonly distance: number;
+  readonly bytes: number;
+  /** The table that is asked: TLB_READ or TLB_WRITE. */
+  readonly table: number;
+  /** Machine address of the first byte, 0 when the table did not know it. */
+  readonly host: w.Local;
+  /** The table has been asked, by an access before this one. */
+  readonly isOpen: boolean;
 }
 
 export abstract class Emitter {
@@ -267,21 +284,26 @@ export abstract class Emitter {
 
   // ---- memory: inline TLB, then the runtime ----
 
-  /** The table that accesses are looked up in now. */
-  protected tlbTable(name: 'tlbRead' | 'tlbWrite'): Value {
-    return this.field(name);
+  /** The tables that accesses are looked up in now. */
+  protected tlb(): Value {
+    return this.field('tlb');
   }
   /** Devices that a slow path may reach know the time by the fuel that is left: store it. */
   protected abstract synchroniseFuel(): void;
   /** A store has gone through `commit`: it may have changed code. */
   protected committed(): void {}
 
+  /** Accesses near the one at hand that share its look at the TLB: see translator/access-groups.ts. */
+  protected neighbours(_bytes: number, _flags: number): Neighbours | undefined {
+    return undefined;
+  }
+
   /** The last byte's page is compared, so that an access across a page never hits. */
-  #hits(entry: Value, address: Value, bytes: number, table = 0): Value {
+  #hits(entry: Value, address: Value, bytes: number, table: number): Value {
     const page = w.and(lastOf(address, bytes), w.i64(-4096));
     return w.eq(w.load('i64', 8, entry, table + TlbEntry.offsets.tag), page);
   }
-  #hostOf(entry: Value, address: Value, table = 0): Value {
+  #hostOf(entry: Value, address: Value, table: number): Value {
     return w.add(w.wrap(address), w.load('i32', 4, entry, table + TlbEntry.offsets.addend));
   }
   /**
@@ -301,14 +323,21 @@ export abstract class Emitter {
         const flags = w.load('i32', 4, entry, TLB_WATCHED + TlbEntry.offsets.flags);
         const codePage = w.and(flags, w.i32(~TlbFlag.mask));
         const granules = this.let(w.load('i64', 8, codePage, CodePage.offsets.granules));
-        const at = (byte: Value) => w.shrU(granules, w.shrU(byte, w.i64(GRANULE_SHIFT)));
-        const touched = bytes === 1 ? at(address) : w.or(at(address), at(lastOf(address, bytes)));
-        this.code.brIf(slowly, w.wrap(w.and(touched, w.i64(1))));
+        this.code.brIf(slowly, this.#touchesGranules(granules, address, bytes));
         beside(this.#hostOf(entry, address, TLB_WATCHED));
         this.code.br(done);
       });
       slow();
     });
+  }
+  #touchesGranules(granules: Value, address: Value, bytes: number): Value {
+    const from = (byte: Value) => w.shrU(granules, w.shrU(byte, w.i64(GRANULE_SHIFT)));
+    if (bytes === 1) return w.wrap(w.and(from(address), w.i64(1)));
+    if (bytes <= GRANULE_BYTES)
+      return w.wrap(w.and(w.or(from(address), from(lastOf(address, bytes))), w.i64(1)));
+    // The first one, and as many behind it as there may be.
+    const mask = (1 << (1 + Math.ceil((bytes - 1) / GRANULE_BYTES))) - 1;
+    return w.wrap(w.and(from(address), w.i64(mask)));
   }
   /** The runtime's slow path, which leaves with the fault if there is one. */
   #slow(name: string, host: w.Local, address: Value, bytes: number, flags: number): void {
@@ -324,39 +353,86 @@ export abstract class Emitter {
     });
   }
 
-  /** Machine address for an access, or leave with the fault. `fallback` is the runtime's slow path. */
-  #machineAddress(
-    table: 'tlbRead' | 'tlbWrite',
+  /**
+   * Find `bytes` bytes at linear `address` by a table of the TLB.
+   * @param table TLB_READ or TLB_WRITE
+   * @param found written for each way to find them: the machine address, and what is to be added to it
+   * @param slow for what the table does not know
+   */
+  #find(
+    table: number,
     address: Value,
     bytes: number,
-    fallback: string,
     flags: number,
-  ): w.Local {
-    const host = this.local('i32');
-    const entry = this.let(tlbEntry(this.tlbTable(table), address));
+    found: (host: Value, offset: number) => void,
+    slow: () => void,
+  ): void {
+    const group = this.neighbours(bytes, flags);
+    if (group?.isOpen) {
+      this.if(group.host, () => found(group.host, group.distance), slow, true);
+      return;
+    }
+    const from = group ? this.let(w.sub(address, w.i64(group.distance))) : address;
+    const size = group?.bytes ?? bytes;
+    const foundHere = (host: Value) => {
+      if (!group) return found(host, 0);
+      this.set(group.host, host);
+      found(group.host, group.distance);
+    };
+    const asked = group?.table ?? table;
+    const entry = this.let(tlbEntry(this.tlb(), from));
     this.if(
-      this.#hits(entry, address, bytes),
-      () => this.set(host, this.#hostOf(entry, address)),
+      this.#hits(entry, from, size, asked),
+      () => foundHere(this.#hostOf(entry, from, asked)),
       () => {
-        const slow = () => this.#slow(fallback, host, address, bytes, flags);
-        if (table === 'tlbRead') slow();
-        else this.#unlessBeside(entry, address, bytes, found => this.set(host, found), slow);
+        if (group) this.set(group.host, w.i32(0));
+        if (asked === TLB_READ) slow();
+        else this.#unlessBeside(entry, from, size, foundHere, slow);
       },
       true,
+    );
+  }
+
+  /** Machine address for an access, or leave with the fault. `fallback` is the runtime's slow path. */
+  #machineAddress(table: number, address: Value, bytes: number, fallback: string, flags: number): w.Local {
+    const host = this.local('i32');
+    this.#find(
+      table,
+      address,
+      bytes,
+      flags,
+      (found, offset) => this.set(host, w.add(found, w.i32(offset))),
+      () => this.#slow(fallback, host, address, bytes, flags),
     );
     return host;
   }
 
   /** Machine address where `bytes` bytes at linear `address` can be read (a copy if they have no single place). */
   readable(address: Value, bytes: number, flags = 0): Value {
-    return this.#machineAddress('tlbRead', this.let(address), bytes, 'readSlow', flags);
+    return this.#machineAddress(TLB_READ, this.let(address), bytes, 'readSlow', flags);
+  }
+  /**
+   * Let `take` load what it wants of `bytes` bytes at linear `address`. It is called twice: for what the TLB knows, and for the
+   * slow path.
+   */
+  reading(address: Value, bytes: number, take: (host: Value, offset: number) => void, flags = 0): void {
+    const at = this.let(address);
+    this.#find(TLB_READ, at, bytes, flags, take, () => {
+      const host = this.local('i32');
+      this.#slow('readSlow', host, at, bytes, flags);
+      take(host, 0);
+    });
   }
 
-  loadMemory(address: Value, bytes: number): Value {
-    return this.let(w.load(typeOf(bytes), bytes, this.readable(address, bytes)));
+  loadMemory(address: Value, bytes: number, flags = 0): Value {
+    const type = typeOf(bytes);
+    const value = this.local(type);
+    const take = (host: Value, offset: number) => this.set(value, w.load(type, bytes, host, offset));
+    this.reading(address, bytes, take, flags);
+    return value;
   }
   loadStack(address: Value, bytes: number): Value {
-    return this.let(w.load(typeOf(bytes), bytes, this.readable(address, bytes, STACK_ACCESS)));
+    return this.loadMemory(address, bytes, STACK_ACCESS);
   }
 
   /** Outside 64-bit mode linear addresses have 32 bits. */
@@ -370,27 +446,20 @@ export abstract class Emitter {
 
   /**
    * Let `fill` store `bytes` bytes at the machine address that it is given, which stands for linear `address`. It is
-   * called twice: for what the TLB knows, and for the slow path.
+   * called several times: for what the TLB knows, and for the slow path.
    */
-  writable(address: Value, bytes: number, fill: (host: Value) => void, flags = 0): void {
+  writable(address: Value, bytes: number, fill: (host: Value, offset: number) => void, flags = 0): void {
     const at = this.let(address);
-    const entry = this.let(tlbEntry(this.tlbTable('tlbWrite'), at));
-    this.if(
-      this.#hits(entry, at, bytes),
-      () => fill(this.#hostOf(entry, at)),
-      () =>
-        this.#unlessBeside(entry, at, bytes, fill, () => {
-          const host = this.local('i32');
-          this.#slow('writeSlow', host, at, bytes, flags);
-          fill(host);
-          this.#commitScratch(host);
-        }),
-      true,
-    );
+    this.#find(TLB_WRITE, at, bytes, flags, fill, () => {
+      const host = this.local('i32');
+      this.#slow('writeSlow', host, at, bytes, flags);
+      fill(host, 0);
+      this.#commitScratch(host);
+    });
   }
   storeMemory(address: Value, bytes: number, value: Value): void {
     const kept = this.let(value);
-    this.writable(address, bytes, host => this.code.store(bytes, host, kept));
+    this.writable(address, bytes, (host, offset) => this.code.store(bytes, host, kept, offset));
   }
   modifyMemory(address: Value, bytes: number, change: (old: Value) => Value): void {
     if (this.locked) {
@@ -404,7 +473,7 @@ export abstract class Emitter {
   }
   /** A compare-and-exchange loop where the operand has one place that is aligned, else the plain way while nobody else runs. */
   #modifyAtomically(address: Value, bytes: number, change: (old: Value) => Value): void {
-    const host = this.#machineAddress('tlbWrite', this.let(address), bytes, 'modifySlow', 0);
+    const host = this.#machineAddress(TLB_WRITE, this.let(address), bytes, 'modifySlow', 0);
     const scratch = w.add(this.cpu, w.i32(Vcpu.offsets.scratch));
     const isScratch = this.let(w.eq(host, scratch));
     const isSplit = bytes === 1 ? isScratch : this.let(w.or(w.and(host, w.i32(bytes - 1)), isScratch));
@@ -437,7 +506,7 @@ export abstract class Emitter {
   }
   /** Like `writable`, for a `fill` that reads the old bytes first and is called once. */
   modifiable(address: Value, bytes: number, fill: (host: Value) => void): void {
-    const host = this.#machineAddress('tlbWrite', this.let(address), bytes, 'modifySlow', 0);
+    const host = this.#machineAddress(TLB_WRITE, this.let(address), bytes, 'modifySlow', 0);
     fill(host);
     this.#commitScratch(host);
   }
@@ -458,9 +527,9 @@ export abstract class Emitter {
     }
     const rsp = this.register(RSP, 8);
     const top = this.let(w.sub(rsp.read(), w.i64(size)));
-    const store = (host: Value) => {
+    const store = (host: Value, offset: number) => {
       check();
-      this.code.store(size, host, kept);
+      this.code.store(size, host, kept, offset);
     };
     this.writable(top, size, store, STACK_ACCESS);
     rsp.write(top);

@@ -40,28 +40,36 @@ export function memoryOperand(
     return at;
   };
   const readVector = () => {
-    const host = x.readable(checked(), size);
-    if (size === 16) return x.let(w.loadV128(host));
-    if (size >= 4) return x.let(w.loadZeroExtended(size as 4 | 8, host));
-    return x.let(w.replaceLane('i16x8', ZERO, 0, w.load('i32', size, host)));
+    const value = x.local('v128');
+    x.reading(checked(), size, (host, offset) => {
+      if (size === 16) x.set(value, w.loadV128(host, offset));
+      else if (size >= 4) x.set(value, w.loadZeroExtended(size as 4 | 8, host, offset));
+      else x.set(value, w.replaceLane('i16x8', ZERO, 0, w.load('i32', size, host, offset)));
+    });
+    return value;
   };
   const writeVector = (value: Value) => {
     const kept = x.let(value);
-    x.writable(checked(), size, host => {
-      if (size === 16) x.code.store(16, host, kept);
-      else if (size === 8) x.code.store(8, host, w.extractLane('i64x2', kept, 0));
-      else x.code.store(size, host, w.extractLane('i32x4', kept, 0));
+    x.writable(checked(), size, (host, offset) => {
+      if (size === 16) x.code.store(16, host, kept, offset);
+      else if (size === 8) x.code.store(8, host, w.extractLane('i64x2', kept, 0), offset);
+      else x.code.store(size, host, w.extractLane('i32x4', kept, 0), offset);
     });
   };
   const readWide = () => {
-    const host = x.readable(checked(), 32);
-    return [x.let(w.loadV128(host)), x.let(w.loadV128(host, 16))];
+    const parts = [x.local('v128'), x.local('v128')];
+    x.reading(checked(), 32, (host, offset) =>
+      parts.forEach((part, i) => {
+        x.set(part, w.loadV128(host, offset + 16 * i));
+      }),
+    );
+    return parts;
   };
   const writeWide = (parts: readonly Value[]) => {
     const kept = parts.map(part => x.let(part));
-    x.writable(checked(), 32, host =>
+    x.writable(checked(), 32, (host, offset) =>
       kept.forEach((part, i) => {
-        x.code.store(16, host, part, 16 * i);
+        x.code.store(16, host, part, offset + 16 * i);
       }),
     );
   };

@@ -3,8 +3,11 @@
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { type Definition, define, type Semantics } from './definition.ts';
-import { bitsOf, type Emitter, type Operand, signExtend64, truncate } from './emitter.ts';
+import { bitsOf, type Emitter, type Operand, signExtend, signExtend64, truncate } from './emitter.ts';
 import * as flags from './flags.ts';
+
+/** What a count is to `shl` and its like for operands of `size` bytes. */
+const countOf = (size: number, count: Value): Value => (size === 8 ? count : w.wrap(count));
 
 /** Result, carry and overflow (0 or 1) of a shift of `a` by `count` (i64, masked, maybe 0). */
 interface Shifted {
@@ -20,22 +23,22 @@ const bit0 = (v: Value): Value => w.and(w.wrap(v), w.i32(1));
 const cut = (x: Emitter, size: number, v: Value): Value => x.let(truncate(size, v));
 
 const shiftLeft: Shift = (x, size, a, count) => {
-  const wide = x.let(w.shl(w.extendU(a), count));
-  const result = cut(x, size, wide);
-  const carry = x.let(
-    bit0(size === 8 ? w.shrU(a, w.sub(w.i64(64), count)) : w.shrU(wide, w.i64(bitsOf(size)))),
-  );
+  const result = cut(x, size, w.shl(a, countOf(size, count)));
+  // The bit behind the result: counts go beyond the size of small operands.
+  const out =
+    size === 8 ? w.shrU(a, w.sub(w.i64(64), count)) : w.shrU(w.shl(w.extendU(a), count), w.i64(bitsOf(size)));
+  const carry = x.let(bit0(out));
   return { result, carry, overflow: w.xor(carry, flags.signBit(size, result)) };
 };
 const shiftRight: Shift = (x, size, a, count) => {
   const wide = w.extendU(a);
-  const result = cut(x, size, w.shrU(wide, count));
+  const result = cut(x, size, w.shrU(a, countOf(size, count)));
   const carry = bit0(w.shrU(wide, w.sub(count, w.i64(1))));
   return { result, carry, overflow: flags.signBit(size, a) };
 };
 const shiftArithmetic: Shift = (x, size, a, count) => {
   const wide = signExtend64(size, a);
-  const result = cut(x, size, w.shrS(wide, count));
+  const result = cut(x, size, w.shrS(signExtend(size, a), countOf(size, count)));
   return { result, carry: bit0(w.shrS(wide, w.sub(count, w.i64(1)))), overflow: w.i32(0) };
 };
 

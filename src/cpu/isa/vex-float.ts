@@ -82,9 +82,9 @@ const toHalf: Semantics = (x, destination, source, immediate) => {
     target.writeParts([joined(convert())]);
     return;
   }
-  x.writable(target.address(), target.size, host => {
+  x.writable(target.address(), target.size, (host, offset) => {
     convert().forEach((part, i) => {
-      x.code.store(8, host, w.extractLane('i64x2', part, 0), 8 * i);
+      x.code.store(8, host, w.extractLane('i64x2', part, 0), offset + 8 * i);
     });
   });
 };

@@ -4,13 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  TLB_BYTES,
-  TLB_EXEC_OFFSET,
-  TLB_READ_OFFSET,
-  TLB_WRITE_OFFSET,
-  VCPU_BLOCK_BYTES,
-} from '../vcpu/layout.ts';
+import { TLB_BYTES, TLB_EXEC_OFFSET, TLB_READ_OFFSET, VCPU_BLOCK_BYTES } from '../vcpu/layout.ts';
 import { type RuntimeExports, runtimeExports } from './signatures.ts';
 import { createTestMachine, type TestMachine, U, W } from './test-machine.ts';
 
@@ -147,10 +141,9 @@ function checkInvariants(machine: TestMachine, what: string): void {
   const tlbClass = vcpu.cpl === 3 ? 1 : smap ? 0 : 2;
   const isOwn = (table: number) => table >= cpu && table < cpu + VCPU_BLOCK_BYTES;
   if (vcpu.cpl === 3 && flagAc && (vcpu.cr0 & (1n << 18n)) !== 0n) {
-    assert.ok(!isOwn(vcpu.tlbRead) && !isOwn(vcpu.tlbWrite), `${what}: alignment checks need misses`);
+    assert.ok(!isOwn(vcpu.tlb), `${what}: alignment checks need misses`);
   } else {
-    assert.equal(vcpu.tlbRead - cpu - TLB_READ_OFFSET, tlbClass * TLB_BYTES, `${what}: TLB class`);
-    assert.equal(vcpu.tlbWrite - cpu - TLB_WRITE_OFFSET, tlbClass * TLB_BYTES, `${what}: TLB class`);
+    assert.equal(vcpu.tlb - cpu - TLB_READ_OFFSET, tlbClass * TLB_BYTES, `${what}: TLB class`);
   }
   assert.equal(vcpu.tlbExec - cpu - TLB_EXEC_OFFSET, vcpu.cpl === 3 ? TLB_BYTES : 0, what);
   assert.equal((vcpu.flagSys & 2) !== 0, true, what);

@@ -3,13 +3,14 @@
  * instruction; what surrounds it (locals, ways out, state of the flags) is its `Site`.
  */
 import { type OperandSpec, sizeOf } from '../isa/definition.ts';
-import { Emitter, type Operand } from '../isa/emitter.ts';
+import { Emitter, type Neighbours, type Operand } from '../isa/emitter.ts';
 import type { FlagState } from '../isa/flags.ts';
 import { semanticSize } from '../isa/forms.ts';
 import { memoryOperand, refusingOperand } from '../isa/memory-operand.ts';
-import { Seg, Vcpu } from '../vcpu/layout.ts';
+import { Seg, STACK_ACCESS, Vcpu } from '../vcpu/layout.ts';
 import type { Callee, Code, Label, Local, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
+import type { Accesses, GroupedAccess } from './access-groups.ts';
 import type { Instruction } from './instruction.ts';
 import type { Registers } from './registers.ts';
 
@@ -27,7 +28,8 @@ export interface Site {
   /** Linear address of the page that the instruction starts in. */
   readonly page: Value;
   readonly registers: Registers;
-  readonly tables: { readonly tlbRead: Value; readonly tlbWrite: Value };
+  /** The TLB tables in use. */
+  readonly tlb: Value;
   /** A local with what MXCSR says about inexact results. */
   precision(): Local;
   /** The same 32 bits in all lanes. */
@@ -47,6 +49,8 @@ export interface Site {
   openInterruptWindow(delay: 0 | 1): void;
   /** The vCPU may have come to use other TLB tables. */
   reloadTables(): void;
+  /** What an access shares with others; undefined when it is to be found by itself. `mayOpen`: it is executed for certain. */
+  neighbours(access: GroupedAccess, mayOpen: boolean): Neighbours | undefined;
 }
 
 /** Runtime functions that touch nothing but memory and the pending exception, and one that selects the TLB. */
@@ -62,8 +66,11 @@ export class TranslatorEmitter extends Emitter {
   #lent = 0;
   /** Within this many conditions: flags must not change there. */
   #nesting = 0;
+  readonly #accesses: Accesses;
+  /** The next access is one to the whole memory operand. */
+  #isOfOperand = false;
 
-  constructor(code: Code, site: Site, instruction: Instruction) {
+  constructor(code: Code, site: Site, instruction: Instruction, accesses: Accesses = {}) {
     const { form } = instruction;
     super(code, semanticSize(form), form.mode64, form.addressSize);
     this.cpu = site.cpu;
@@ -71,6 +78,7 @@ export class TranslatorEmitter extends Emitter {
     this.locked = form.lock;
     this.#site = site;
     this.#instruction = instruction;
+    this.#accesses = accesses;
   }
 
   // ---- operands ----
@@ -183,7 +191,17 @@ export class TranslatorEmitter extends Emitter {
 
   #memory(size: number): Operand {
     const address = () => this.let(w.add(this.#effectiveAddress(), this.segmentBase()));
-    return memoryOperand(this, this.#instruction.form.definition, size, address, NO_ACCESS);
+    const accessed = () => {
+      this.#isOfOperand = true;
+      return address();
+    };
+    return { ...memoryOperand(this, this.#instruction.form.definition, size, accessed, NO_ACCESS), address };
+  }
+  protected override neighbours(bytes: number, flags: number): Neighbours | undefined {
+    const { stack, operand } = this.#accesses;
+    const access = flags & STACK_ACCESS ? stack : this.#isOfOperand ? operand : undefined;
+    this.#isOfOperand = false;
+    return access?.bytes === bytes ? this.#site.neighbours(access, this.#nesting === 0) : undefined;
   }
 
   /** base + index * scale + displacement. */
@@ -259,8 +277,8 @@ export class TranslatorEmitter extends Emitter {
   override lanes(word: number): Value {
     return this.#site.lanes(word);
   }
-  protected override tlbTable(name: 'tlbRead' | 'tlbWrite'): Value {
-    return this.#site.tables[name];
+  protected override tlb(): Value {
+    return this.#site.tlb;
   }
   protected synchroniseFuel(): void {
     this.#site.synchroniseFuel();

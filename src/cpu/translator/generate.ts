@@ -15,7 +15,7 @@ import { Outcome } from '../interpreter/emitter.ts';
 import { noteTarget } from '../interpreter/jump-targets.ts';
 import { probe } from '../interpreter/probe.ts';
 import { CHAINED } from '../interpreter/pseudo.ts';
-import { Vector } from '../isa/emitter.ts';
+import { type Neighbours, Vector } from '../isa/emitter.ts';
 import type { FlagState } from '../isa/flags.ts';
 import { precisionOf } from '../isa/float-range.ts';
 import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
@@ -24,6 +24,7 @@ import { SIMD_MASKS, Vcpu } from '../vcpu/layout.ts';
 import type { Callee, Label, Local, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { Code } from '../wasm/code.ts';
+import { type Accesses, type AccessGroup, type GroupedAccess, groupAccesses } from './access-groups.ts';
 import { flowOf } from './dispatcher.ts';
 import { emitSemantics, type Site, TranslatorEmitter } from './emitter.ts';
 import { FlagTracker, type Tracked } from './flag-tracker.ts';
@@ -54,6 +55,8 @@ const V = Vcpu.offsets;
 const FLAG_TF = 1 << 8;
 /** Taken from the fuel to make the next check fail when the region's own code has changed. */
 const CODE_CHANGED = 1 << 30;
+/** So many rounds of a loop in a small region count as much as one entry. */
+const ROUNDS_AN_ENTRY = 16;
 /** More targets than this are told apart by a table. */
 const COMPARED_TARGETS = 3;
 /** What a region returns where nothing is wrong: go on at `rip`. Never passed on as such by called handlers. */
@@ -94,7 +97,7 @@ class RegionGenerator implements Site {
   /** The region's record in machine memory: what differs from machine to machine is read from behind it. */
   readonly #record: Local;
   readonly registers: Registers;
-  readonly tables: { readonly tlbRead: Local; readonly tlbWrite: Local };
+  readonly tlb: Local;
   readonly #pages: RegionPages;
   readonly #fuel: Local;
   readonly #target: Local;
@@ -105,6 +108,9 @@ class RegionGenerator implements Site {
   #precision: Local | undefined;
   /** Vectors with the same 32 bits in all lanes: constants that take several machine instructions each time. */
   readonly #lanes = new Map<number, Local>();
+  readonly #accesses: readonly (readonly Accesses[])[];
+  /** Those that the TLB has been asked about on the way to the instruction being written. */
+  #openGroups: AccessGroup[] = [];
   /** Which of the dispatcher's targets comes next. */
   readonly #next: Local;
   #exit: Label = { depth: 0 };
@@ -120,6 +126,7 @@ class RegionGenerator implements Site {
     this.#region = region;
     this.#surroundings = surroundings;
     this.#structure = flowOf(region.blocks);
+    this.#accesses = groupAccesses(region.blocks, this.#structure.order, id => this.#soleWayTo(id));
     this.#paths = new FuelPaths(block => this.#isLoopHead(block));
     this.#needs = liveFlags(region, block => this.#isLoopHead(block));
     this.#labels = region.blocks.map(() => ({}));
@@ -133,7 +140,7 @@ class RegionGenerator implements Site {
     this.#next = code.local('i32');
     this.#target = code.local('i64');
     this.#outcome = code.local('i32');
-    this.tables = { tlbRead: code.local('i32'), tlbWrite: code.local('i32') };
+    this.tlb = code.local('i32');
     this.#flags = new FlagTracker(code, this.cpu, surroundings.computeAux);
     this.registers = new Registers(code);
     for (const { instructions } of region.blocks) {
@@ -192,7 +199,7 @@ class RegionGenerator implements Site {
       const isChained = w.and(code.parameter(1), w.i32(CHAINED));
       code.return(w.select(isChained, w.i32(Outcome.jump), w.i32(Outcome.next)));
     });
-    const entry = code.let(w.and(code.parameter(1), w.i32(~CHAINED)));
+    const entry = code.let(this.#entry);
     this.#countEntry(entry);
     code.set(this.#record, w.load('i32', 4, entry, ENTRY_REGION_OFFSET));
     const { first } = this.#pages;
@@ -205,6 +212,10 @@ class RegionGenerator implements Site {
     this.#loadState();
     this.registers.load(this.cpu, this.#touched.read | this.#touched.written);
     for (const [word, local] of this.#lanes) code.set(local, w.simd('i32x4.splat', w.i32(word)));
+  }
+  /** The record that led here. */
+  get #entry(): Value {
+    return w.and(this.#code.parameter(1), w.i32(~CHAINED));
   }
   /** Entering takes as long as many instructions do: what is entered often had better be part of something larger. */
   #countEntry(record: Value): void {
@@ -234,9 +245,8 @@ class RegionGenerator implements Site {
     if (this.#precision) this.#code.set(this.#precision, precisionOf(w.load('i32', 4, this.cpu, V.mxcsr)));
   }
   reloadTables(): void {
-    for (const name of ['tlbRead', 'tlbWrite'] as const) {
-      this.#code.set(this.tables[name], w.load('i32', 4, this.cpu, V[name]));
-    }
+    this.#closeGroups();
+    this.#code.set(this.tlb, w.load('i32', 4, this.cpu, V.tlb));
   }
 
   /** Everything to the vCPU block; on to another region if there is one at `target`. */
@@ -334,6 +344,11 @@ class RegionGenerator implements Site {
     return this.#structure.isLoopHead[block.id] === true;
   }
 
+  /** The block whose edge is the only one to a block, which is written there then. */
+  #soleWayTo(id: number): number | undefined {
+    const { isMerge, isLoopHead, dominator } = this.#structure;
+    return isMerge[id] || isLoopHead[id] ? undefined : dominator[id];
+  }
   /** A block, and all that it dominates. */
   #tree(id: number): void {
     const { children, isMerge, isLoopHead } = this.#structure;
@@ -365,6 +380,7 @@ class RegionGenerator implements Site {
       this.#within(block, merges.slice(0, -1));
     });
     this.#flags.now = this.#incoming[last] ?? { where: 'locals', kind: undefined };
+    this.#closeGroups();
     this.#tree(last);
   }
 
@@ -394,7 +410,13 @@ class RegionGenerator implements Site {
     } else if (isMerge[block.id]) {
       this.#meet(block.id);
       this.#code.br(labels.merge as Label);
-    } else this.#tree(block.id);
+    } else {
+      const open = this.#openGroups.map(group => [group, group.host] as const);
+      this.#tree(block.id);
+      this.#closeGroups();
+      for (const [group, host] of open) group.host = host;
+      this.#openGroups = open.map(([group]) => group);
+    }
   }
 
   /** Agree with the other edges to a merge about where the flags are. */
@@ -434,7 +456,10 @@ class RegionGenerator implements Site {
       if (reachesOver(instruction.offset, instruction.length))
         this.#requireMapped(block.place.page + 1, this.#place(), behind + 1);
       if (traitsOf(instruction.form).isInline)
-        emitSemantics(new TranslatorEmitter(code, this, instruction), instruction);
+        emitSemantics(
+          new TranslatorEmitter(code, this, instruction, this.#accesses[block.id]?.[index]),
+          instruction,
+        );
       else this.#callHandler(instruction, behind);
       // The very next instruction may be what a store has changed.
       if (behind > 0 && mayChangeCode(instruction)) {
@@ -445,17 +470,31 @@ class RegionGenerator implements Site {
           false,
         );
       }
-      code.releaseLocals(this.#mark, this.#flags.pinned());
+      this.#openGroups = this.#openGroups.filter(({ left }) => left > 0);
+      code.releaseLocals(this.#mark, this.#pinned());
     });
     if (block.next) this.#edge(block, block.next);
     code.releaseLocals(this.#mark);
     this.#mark = outerMark;
   }
+  /** Locals that what follows in the block has use for. */
+  #pinned(): ReadonlySet<number> {
+    const flags = this.#flags.pinned();
+    if (this.#openGroups.length === 0) return flags;
+    return new Set([...flags, ...this.#openGroups.map(({ host }) => (host as Local).immediate)]);
+  }
   #count(block: Block): void {
     const index = this.#counted.indexOf(block);
     if (index < 0) return;
+    const code = this.#code;
     const offset = countOffset(this.#pages.length, this.#called.length, index) + BlockCount.offsets.count;
-    this.#code.store(4, this.#record, w.add(w.load('i32', 4, this.#record, offset), w.i32(1)), offset);
+    const count = code.let(w.add(w.load('i32', 4, this.#record, offset), w.i32(1)));
+    code.store(4, this.#record, count, offset);
+    const { entriesToGrow } = this.#region;
+    if (entriesToGrow === undefined || !this.#isLoopHead(block)) return;
+    // A loop that is seldom entered and goes round often: the next entry is the one that counts.
+    const next = () => code.store(4, this.#entry, w.i32(entriesToGrow - 1), ENTRY_COUNT_OFFSET);
+    code.if(w.eq(count, w.i32(entriesToGrow * ROUNDS_AN_ENTRY)), next, undefined, false);
   }
   /** Leave for `place`, which is where `block` is about to go on, when the fuel does not last from there to the next look. */
   #requireFuel(block: Block, place: Place): void {
@@ -545,6 +584,21 @@ class RegionGenerator implements Site {
     const local = this.#lanes.get(word | 0);
     invariant(local, 'a constant that some instruction wants');
     return local;
+  }
+  neighbours({ group, at }: GroupedAccess, mayOpen: boolean): Neighbours | undefined {
+    group.left -= 1;
+    const isOpen = group.host !== undefined;
+    if (!isOpen) {
+      if (!mayOpen || group.left === 0) return undefined;
+      group.host = this.#code.local('i32');
+      this.#openGroups.push(group);
+    }
+    const { table, bytes, host } = group;
+    return { distance: at - group.lowest, bytes, table, host: host as Local, isOpen };
+  }
+  #closeGroups(): void {
+    for (const group of this.#openGroups) group.host = undefined;
+    this.#openGroups = [];
   }
   callee(name: string): Callee {
     return this.#surroundings.runtime(name);

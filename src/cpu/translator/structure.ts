@@ -9,6 +9,8 @@ export interface Structure {
   readonly order: readonly number[];
   /** Position in `order`, -1 for nodes that are not reached. */
   readonly position: Int32Array;
+  /** What dominates a node immediately; the entry dominates itself. */
+  readonly dominator: Int32Array;
   /** What a node dominates immediately, in reverse postorder. */
   readonly children: readonly (readonly number[])[];
   readonly isLoopHead: readonly boolean[];
@@ -51,7 +53,7 @@ export function structureOf(successors: readonly (readonly number[])[]): Structu
     }
     isMerge[node] = forward > 1;
   }
-  return { order, position, children, isLoopHead, isMerge, irreducible };
+  return { order, position, dominator, children, isLoopHead, isMerge, irreducible };
 }
 
 function reversePostorder(successors: readonly (readonly number[])[]): number[] {

@@ -73,7 +73,7 @@ function probe(form: Form): Traits {
     cpu: code.parameter(0),
     page: w.i64(0),
     registers,
-    tables: { tlbRead: w.i32(0), tlbWrite: w.i32(0) },
+    tlb: w.i32(0),
     precision() {
       seen.rounds = true;
       return code.local('i32');
@@ -103,6 +103,7 @@ function probe(form: Form): Traits {
       seen.mayLeave = true;
     },
     reloadTables() {},
+    neighbours: () => undefined,
   };
   try {
     emitSemantics(new TranslatorEmitter(code, site, sample), sample);

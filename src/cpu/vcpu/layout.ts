@@ -119,9 +119,11 @@ export const Vcpu = struct('vcpu', {
   sliceFuel: i32,
   id: u32,
 
-  /** The TLB tables in use for the current privilege; addresses. */
-  tlbRead: u32,
-  tlbWrite: u32,
+  /**
+   * The TLB tables in use for the current privilege, addresses: of that for reads, which the others for data are behind, and of that for
+   * execution.
+   */
+  tlb: u32,
   tlbExec: u32,
   /** Guest-physical to machine map: address of a u32 table indexed by gfn, and its length. */
   p2m: u32,
@@ -226,14 +228,17 @@ export const TlbClass = {
 export const STACK_ACCESS = 0x100;
 export const VCPU_STATE_BYTES = 0x1000;
 export const TLB_READ_OFFSET = VCPU_STATE_BYTES;
-export const TLB_WRITE_OFFSET = TLB_READ_OFFSET + 3 * TLB_BYTES;
+/** From the read table of a class to itself, and to its write table. */
+export const TLB_READ = 0;
+export const TLB_WRITE = 3 * TLB_BYTES;
+export const TLB_WRITE_OFFSET = TLB_READ_OFFSET + TLB_WRITE;
 /**
  * Pages with decoded code, which are in no write table, per class: bytes of theirs that no instruction touches take stores as
- * well. Each table lies `TLB_WATCHED` behind the write table of its class.
+ * well. Each table lies `TLB_WATCHED` behind the read table of its class.
  */
-export const TLB_WATCHED = 3 * TLB_BYTES;
+export const TLB_WATCHED = TLB_WRITE + 3 * TLB_BYTES;
 /** Two execute tables: class supervisor (0) and user (1). */
-export const TLB_EXEC_OFFSET = TLB_WRITE_OFFSET + TLB_WATCHED + 3 * TLB_BYTES;
+export const TLB_EXEC_OFFSET = TLB_READ_OFFSET + TLB_WATCHED + 3 * TLB_BYTES;
 /** Journal of TLB fills that a CR3 load must undo: u16 each, table number * TLB_ENTRIES + index. */
 export const TLB_JOURNAL_OFFSET = TLB_EXEC_OFFSET + 2 * TLB_BYTES;
 export const TLB_JOURNAL_ENTRIES = 2048;

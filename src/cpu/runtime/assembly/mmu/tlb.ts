@@ -27,6 +27,7 @@ import {
   TLB_JOURNAL_OFFSET,
   TLB_READ_OFFSET,
   TLB_WATCHED,
+  TLB_WRITE,
   TLB_WRITE_OFFSET,
   VCPU_cpl,
   VCPU_cr0,
@@ -34,12 +35,11 @@ import {
   VCPU_domain,
   VCPU_flagSys,
   VCPU_nextVcpu,
+  VCPU_tlb,
   VCPU_tlbExec,
   VCPU_tlbJournalCount,
   VCPU_tlbLargeGlobal,
   VCPU_tlbLargeLocal,
-  VCPU_tlbRead,
-  VCPU_tlbWrite,
 } from '../generated/layout';
 import { CR0_AM, CR4_SMAP, FLAG_AC } from '../x86';
 
@@ -53,11 +53,11 @@ export function readTable(cpu: usize, tlbClass: i32): usize {
   return cpu + ((TLB_READ_OFFSET + tlbClass * TLB_BYTES) as usize);
 }
 export function writeTable(cpu: usize, tlbClass: i32): usize {
-  return cpu + ((TLB_WRITE_OFFSET + tlbClass * TLB_BYTES) as usize);
+  return readTable(cpu, tlbClass) + (TLB_WRITE as usize);
 }
 /** Pages with code that may be written to beside it. */
 function watchedTable(cpu: usize, tlbClass: i32): usize {
-  return writeTable(cpu, tlbClass) + (TLB_WATCHED as usize);
+  return readTable(cpu, tlbClass) + (TLB_WATCHED as usize);
 }
 /** Execute tables: only whether the access is a user's matters. */
 export function execTable(cpu: usize, user: bool): usize {
@@ -90,7 +90,7 @@ export function checksAlignment(cpu: usize): bool {
   if ((load<u32>(cpu, VCPU_flagSys) & FLAG_AC) === 0) return false;
   return load<i32>(cpu, VCPU_cpl) === 3 && (load<u64>(cpu, VCPU_cr0) & CR0_AM) !== 0;
 }
-/** A table in which nothing is ever found, once it is filled with empty entries; the table of watched pages goes with it. */
+/** Tables in which nothing is ever found, once they are filled with empty entries: as far from each other as those of a class. */
 const NEVER_BYTES: i32 = TLB_WATCHED + TLB_BYTES;
 const NEVER = memory.data(NEVER_BYTES, 16);
 
@@ -107,11 +107,9 @@ export function selectTlb(cpu: usize): void {
   const tlbClass = currentClass(cpu);
   if (checksAlignment(cpu)) {
     if (load<u64>(NEVER, TLB_ENTRY_tag) !== TLB_EMPTY_TAG) emptyTable(NEVER);
-    store<u32>(cpu, NEVER as u32, VCPU_tlbRead);
-    store<u32>(cpu, NEVER as u32, VCPU_tlbWrite);
+    store<u32>(cpu, NEVER as u32, VCPU_tlb);
   } else {
-    store<u32>(cpu, readTable(cpu, tlbClass) as u32, VCPU_tlbRead);
-    store<u32>(cpu, writeTable(cpu, tlbClass) as u32, VCPU_tlbWrite);
+    store<u32>(cpu, readTable(cpu, tlbClass) as u32, VCPU_tlb);
   }
   store<u32>(cpu, execTable(cpu, tlbClass === TLB_CLASS_user) as u32, VCPU_tlbExec);
 }
@@ -243,7 +241,7 @@ export function flushFrame(mfn: u32): void {
   const page = mfn << 12;
   for (let cpu = firstVcpu(); cpu !== 0; cpu = nextVcpu(cpu)) {
     let entry = cpu + (TLB_WRITE_OFFSET as usize);
-    const end = entry + ((TLB_WATCHED + 3 * TLB_BYTES) as usize);
+    const end = cpu + (TLB_EXEC_OFFSET as usize);
     for (; entry < end; entry += 16) {
       const tag = load<u64>(entry, TLB_ENTRY_tag);
       if ((tag as u32) + load<u32>(entry, TLB_ENTRY_addend) === page) {
