@@ -90,3 +90,46 @@ test('a page that is mapped meanwhile stays mapped', () => {
   unmapGrant(guest, 8, true);
   assert.equal(activeGrant(guest, 8).writers, 0);
 });
+
+test('lent parts are the pages themselves, neighbours as one piece, and nothing is held afterwards', () => {
+  const machine = testMachine();
+  const guest = testDomain(machine);
+  const host = createBackendHost(machine.hypervisor);
+  for (const [i, gfn] of [20, 21, 10].entries()) seedGrant(guest, 8 + i, gfn, 0);
+  const parts = new GrantParts(4);
+  parts.add(gref(8), 512, PAGE - 512);
+  parts.add(gref(9), 0, PAGE);
+  parts.add(gref(10), 0, 1024);
+  const fill = (pieces: readonly Uint8Array[], value: number) => {
+    for (const piece of pieces) piece.fill(value);
+    return pieces.map(piece => piece.length);
+  };
+  assert.deepEqual(
+    host.lendParts(guest.id, parts, true, pieces => fill(pieces, 7)),
+    [2 * PAGE - 512, 1024],
+  );
+  const { u8 } = machine.hypervisor.memory;
+  assert.equal(u8[guestAddress(guest, 20 * PAGE + 511)], 0);
+  for (const at of [20 * PAGE + 512, 22 * PAGE - 1, 10 * PAGE + 1023])
+    assert.equal(u8[guestAddress(guest, at)], 7);
+  assert.equal(u8[guestAddress(guest, 10 * PAGE + 1024)], 0);
+  const held = () => [8, 9, 10].map(ref => activeGrant(guest, ref).readers + activeGrant(guest, ref).writers);
+  assert.deepEqual(host.lendParts(guest.id, parts, false, held), [1, 1, 1]);
+  assert.throws(() =>
+    host.lendParts(guest.id, parts, true, () => {
+      throw new Error('the disk is broken');
+    }),
+  );
+  assert.deepEqual(held(), [0, 0, 0]);
+  // A part that is not granted: nobody is called.
+  parts.add(gref(500), 0, PAGE);
+  assert.equal(
+    host.lendParts(guest.id, parts, true, () => assert.fail('not all parts are granted')),
+    undefined,
+  );
+  assert.deepEqual(held(), [0, 0, 0]);
+  assert.equal(
+    host.lendParts(domid(77), parts, true, () => 1),
+    undefined,
+  );
+});

@@ -16,7 +16,7 @@ import { acquireGrant, mapGrant, releaseGrant, unmapGrant } from '../hypervisor/
 import { wroteTo } from '../hypervisor/guest-memory.ts';
 import type { Hypervisor } from '../hypervisor/hypervisor.ts';
 import type { MachineMemory } from '../machine/memory.ts';
-import { copyParts, type GrantParts } from './grant-parts.ts';
+import { copyParts, type GrantParts, lendParts } from './grant-parts.ts';
 
 /** `undefined` means that the domain has given nothing valid. */
 export interface BackendHost {
@@ -40,6 +40,16 @@ export interface CopyingHost extends BackendHost {
   copyFromParts(domid: DomainId, parts: GrantParts, target: Uint8Array): boolean;
   /** The other way. */
   copyToParts(domid: DomainId, parts: GrantParts, source: Uint8Array): boolean;
+  /**
+   * Let `use` work on parts of granted pages where they are, as pieces of memory in their order; it writes to them only with `isWrite`.
+   * Returns what it returns; undefined, without a call of it, when a part is not granted.
+   */
+  lendParts<T>(
+    domid: DomainId,
+    parts: GrantParts,
+    isWrite: boolean,
+    use: (pieces: readonly Uint8Array[]) => T,
+  ): T | undefined;
 }
 
 export function createBackendHost(hypervisor: Hypervisor): CopyingHost {
@@ -97,5 +107,9 @@ export function createBackendHost(hypervisor: Hypervisor): CopyingHost {
       }),
     copyFromParts: (domid, parts, target) => withParts(domid, parts, target, false),
     copyToParts: (domid, parts, source) => withParts(domid, parts, source, true),
+    lendParts(domid, parts, isWrite, use) {
+      const domain = hypervisor.domains.get(domid);
+      return domain && lendParts(domain, parts, isWrite, use);
+    },
   };
 }

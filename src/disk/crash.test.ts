@@ -11,7 +11,7 @@ import type { Disk } from './disk.ts';
 import { openDisk } from './open.ts';
 import { resizeDisk } from './resize.ts';
 import { cloneDisk, snapshotDisk } from './snapshot.ts';
-import { chance, simulatedHost } from './testing.fixture.ts';
+import { chance, simulatedHost, writeAsBackend } from './testing.fixture.ts';
 
 const SIZE = 256 * 1024;
 const BLOCK = 16 * 1024;
@@ -85,7 +85,8 @@ async function workload(seed: number, failAt: number | undefined, steps: number)
         const filled = below(8) === 0 ? 0 : ++value;
         // It may reach the file before the call that is cut returns.
         model.write(first, count, filled);
-        await disk.write(first * 512, sectorsOf(first, count, filled));
+        const bytes = sectorsOf(first, count, filled);
+        await (step % 2 === 0 ? disk.write(first * 512, bytes) : writeAsBackend(disk, first * 512, bytes));
       } else if (what < 15) {
         const before = model.now.slice();
         await disk.flush();

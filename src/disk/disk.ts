@@ -167,6 +167,43 @@ export class Disk {
     );
   }
 
+  /**
+   * Fill pieces of memory, `sizeBytes` in all, before it returns. False when that cannot be: what has been done then is to be done again
+   * by way of `read`.
+   */
+  readNow(offset: number, pieces: readonly Uint8Array[], sizeBytes: number): boolean {
+    this.#check(offset, sizeBytes);
+    if (!this.#tryNow(() => this.#readHeldNow(offset, pieces, sizeBytes))) return false;
+    this.counters.reads += 1;
+    this.counters.readBytes += sizeBytes;
+    return true;
+  }
+
+  #readHeldNow(offset: number, pieces: readonly Uint8Array[], sizeBytes: number): boolean {
+    const map = this.#map;
+    if (!map)
+      return (
+        this.#top.holdsNow(offset, sizeBytes) && this.#top.readHeldNow?.(offset, pieces, sizeBytes) === true
+      );
+    const unit = Math.floor(offset / map.unitBytes);
+    if (offset + sizeBytes > (unit + 1) * map.unitBytes) return false;
+    // What is nobody's, or belongs to several, has no one place to be read from.
+    const owner = map.ownersOf(unit);
+    if (typeof owner !== 'number') return false;
+    return this.#links[owner]?.layer.readHeldNow?.(offset, pieces, sizeBytes) === true;
+  }
+
+  #tryNow(use: () => boolean): boolean {
+    if (this.#gate) return false;
+    invariant(!this.#isClosed, 'a request to a disk that is closed');
+    try {
+      return use();
+    } catch (error) {
+      this.counters.errors += 1;
+      throw error;
+    }
+  }
+
   #readChain(map: ChainMap, offset: number, into: Uint8Array): Awaitable<void> {
     const unit = Math.floor(offset / map.unitBytes);
     const inside = offset - unit * map.unitBytes;
@@ -234,6 +271,17 @@ export class Disk {
       if (written instanceof Promise) return written.then(() => noteWrite(map, offset, from.length));
       noteWrite(map, offset, from.length);
     });
+  }
+
+  /** As `readNow`, for `write`. @throws DomusError as `write` */
+  writeNow(offset: number, pieces: readonly Uint8Array[], sizeBytes: number): boolean {
+    this.#check(offset, sizeBytes);
+    this.#mustBeWritable();
+    if (!this.#tryNow(() => this.#top.writeNow(offset, pieces, sizeBytes))) return false;
+    this.counters.writes += 1;
+    this.counters.writtenBytes += sizeBytes;
+    if (this.#map) noteWrite(this.#map, offset, sizeBytes);
+    return true;
   }
 
   #mustBeWritable(): void {

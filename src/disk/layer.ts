@@ -29,6 +29,11 @@ export interface Layer {
   read(offset: number, into: Uint8Array): Awaitable<void>;
   /** As `read`, for sectors that `claim` has said the layer holds. */
   readHeld(offset: number, into: Uint8Array): Awaitable<void>;
+  /**
+   * As `readHeld`, into pieces of memory and before it returns. False, or absent, when that cannot be: what has been done then is
+   * to be done again by way of `readHeld`.
+   */
+  readHeldNow?(offset: number, pieces: readonly Uint8Array[], sizeBytes: number): boolean;
   close(): Promise<void>;
 }
 
@@ -36,6 +41,10 @@ export interface Layer {
 export interface WritableLayer extends Layer {
   /** `hasBacking`: below it lie layers, so that zeros must be written and nothing can be left out. */
   write(offset: number, from: Uint8Array, hasBacking: boolean): Awaitable<void>;
+  /** Write pieces of memory before it returns, where nothing but the bytes changes; false: by way of `write`. */
+  writeNow(offset: number, pieces: readonly Uint8Array[], sizeBytes: number): boolean;
+  /** Whether the whole range is held by this layer, so that `readHeldNow` may be asked; by what is known at once. */
+  holdsNow(offset: number, sizeBytes: number): boolean;
   /** Give space back for whole units of the range where that can be done; what is there then reads as zeros. */
   discard(offset: number, sizeBytes: number): Awaitable<void>;
   /** Everything written so far is durable. */

@@ -11,7 +11,7 @@ import type { DiskHost } from './host.ts';
 import { openDisk } from './open.ts';
 import { resizeDisk } from './resize.ts';
 import { cloneDisk, snapshotDisk } from './snapshot.ts';
-import { type Chance, chance, simulatedHost } from './testing.fixture.ts';
+import { type Chance, chance, readAsBackend, simulatedHost, writeAsBackend } from './testing.fixture.ts';
 
 const SIZE = 512 * 1024;
 const BLOCK = 16 * 1024;
@@ -27,7 +27,10 @@ function randomRange({ below }: Chance, sizeBytes: number): [offset: number, len
   return [512 * below((sizeBytes - length) / 512 + 1), length];
 }
 
-async function operate(seed: number, steps: number): Promise<{ longest: number; merges: number }> {
+async function operate(
+  seed: number,
+  steps: number,
+): Promise<{ longest: number; merges: number; atOnce: number }> {
   const rng = chance(seed);
   const { below } = rng;
   const host = simulatedHost(seed);
@@ -38,17 +41,21 @@ async function operate(seed: number, steps: number): Promise<{ longest: number; 
   const kept = new Map<string, Uint8Array>();
   let longest = 1;
   let merges = 0;
+  /** Transfers that needed no waiting. */
+  let atOnce = 0;
   for (let step = 0; step < steps; step++) {
     const what = below(100);
     if (what < 55) {
       const [offset, length] = randomRange(rng, model.length);
       const bytes = below(6) === 0 ? new Uint8Array(length) : rng.bytes(length);
       model.set(bytes, offset);
-      await disk.write(offset, bytes);
+      if (step % 2 === 0) await disk.write(offset, bytes);
+      else if (await writeAsBackend(disk, offset, bytes)) atOnce += 1;
     } else if (what < 85) {
       const [offset, length] = randomRange(rng, model.length);
       const bytes = rng.bytes(length);
-      await disk.read(offset, bytes);
+      if (step % 2 === 0) await disk.read(offset, bytes);
+      else if (await readAsBackend(disk, offset, bytes)) atOnce += 1;
       assert.deepEqual(bytes, model.subarray(offset, offset + length), `seed ${seed}, step ${step}`);
     } else if (what < 90) {
       await disk.flush();
@@ -109,19 +116,22 @@ async function operate(seed: number, steps: number): Promise<{ longest: number; 
       [],
     );
   }
-  return { longest, merges };
+  return { longest, merges, atOnce };
 }
 
 test('10,000 random operations agree with a plain buffer, snapshots and clones with what was then', async () => {
   let longest = 0;
   let merges = 0;
+  let atOnce = 0;
   for (let seed = 1; seed <= 20; seed++) {
     const result = await operate(seed, 500);
     longest = Math.max(longest, result.longest);
     merges += result.merges;
+    atOnce += result.atOnce;
   }
   assert.ok(longest >= 8, `chains of up to ${longest}`);
   assert.ok(merges >= 10, `${merges} merges`);
+  assert.ok(atOnce >= 100, `${atOnce} transfers at once`);
 });
 
 async function chainOf(

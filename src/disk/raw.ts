@@ -34,6 +34,10 @@ export function rawLayer(file: BlockFile, fileBytes: number): WritableLayer {
     },
     read,
     readHeld: read,
+    holdsNow: () => true,
+    readHeldNow: (offset, pieces, sizeBytes) => file.readNow(offset, pieces, sizeBytes),
+    writeNow: (offset, pieces, sizeBytes) =>
+      offset + sizeBytes <= endBytes && file.writeNow(offset, pieces, sizeBytes),
     write: (offset, from) => {
       const written = file.write(offset, from);
       const grow = () => {

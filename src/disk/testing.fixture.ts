@@ -1,6 +1,7 @@
 /** A host for disks in memory, and a seeded generator. */
 import { SimulatedFiles } from '../platform/sim/block-files.ts';
 import { createSeededEntropy } from '../platform/sim/entropy.ts';
+import type { Disk } from './disk.ts';
 import type { DiskHost } from './host.ts';
 
 export interface Chance {
@@ -28,4 +29,25 @@ export function chance(seed: number): Chance {
 
 export function simulatedHost(seed = 1, files = new SimulatedFiles()): DiskHost & { files: SimulatedFiles } {
   return { files, clock: { wallNs: () => 1_767_225_600_000_000_000n }, entropy: createSeededEntropy(seed) };
+}
+
+/** The bytes as pieces that do not lie behind one another: the first sector, and the rest. */
+function inPieces(bytes: Uint8Array): Uint8Array[] {
+  return [bytes.slice(0, 512), bytes.slice(512)].filter(piece => piece.length > 0);
+}
+
+/** Read as a backend does: at once if that can be. Returns whether it could. */
+export async function readAsBackend(disk: Disk, offset: number, into: Uint8Array): Promise<boolean> {
+  const pieces = inPieces(into);
+  const isDone = disk.readNow(offset, pieces, into.length);
+  if (!isDone) await disk.read(offset, into);
+  else for (const [i, piece] of pieces.entries()) into.set(piece, 512 * i);
+  return isDone;
+}
+
+/** Write as a backend does: at once if that can be. Returns whether it could. */
+export async function writeAsBackend(disk: Disk, offset: number, bytes: Uint8Array): Promise<boolean> {
+  const isDone = disk.writeNow(offset, inPieces(bytes), bytes.length);
+  if (!isDone) await disk.write(offset, bytes);
+  return isDone;
 }

@@ -11,6 +11,8 @@ const volatile = (file: BlockFile): BlockFile => ({
   size: () => file.size(),
   read: (position, into) => file.read(position, into),
   write: (position, from) => file.write(position, from),
+  readNow: (position, pieces, sizeBytes) => file.readNow(position, pieces, sizeBytes),
+  writeNow: (position, pieces, sizeBytes) => file.writeNow(position, pieces, sizeBytes),
   resize: sizeBytes => file.resize(sizeBytes),
   flush: () => NOTHING,
   close: () => file.close(),

@@ -18,6 +18,13 @@ export interface BlockFile {
   read(position: number, into: Uint8Array): Awaitable<number>;
   /** Write all of `from`; the file grows as needed, what lies between reads as zeros. */
   write(position: number, from: Uint8Array): Awaitable<void>;
+  /**
+   * Fill pieces of memory, `sizeBytes` in all, from `position`, before it returns. False when that had better not be waited for, or
+   * there are not so many bytes: then nothing, or a part, has been done, and the caller goes by way of `read`.
+   */
+  readNow(position: number, pieces: readonly Uint8Array[], sizeBytes: number): boolean;
+  /** Write pieces of memory one behind the other; else as `readNow`, and the caller goes by way of `write`. */
+  writeNow(position: number, pieces: readonly Uint8Array[], sizeBytes: number): boolean;
   resize(sizeBytes: number): Awaitable<void>;
   /** Everything written so far is durable when this settles. */
   flush(): Promise<void>;

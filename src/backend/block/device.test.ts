@@ -53,6 +53,8 @@ async function setUpDisk(options: { isSlow?: boolean; isReadOnly?: boolean } = {
           return later(() => file.write(position, kept));
         },
         flush: () => later(() => file.flush()),
+        readNow: () => false,
+        writeNow: () => false,
       };
     };
   }

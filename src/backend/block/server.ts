@@ -28,7 +28,7 @@ const BATCH_MAX = 256;
 
 export interface BlockServerOptions {
   readonly disk: Disk;
-  readonly host: Pick<CopyingHost, 'copyFromGrant' | 'copyFromParts' | 'copyToParts'>;
+  readonly host: Pick<CopyingHost, 'copyFromGrant' | 'copyFromParts' | 'copyToParts' | 'lendParts'>;
   readonly defer: Defer;
   readonly domid: number;
   readonly faults?: Faults<BlockTransfer> | undefined;
@@ -272,10 +272,14 @@ export class BlockServer {
   }
 
   #perform(queue: BlockQueue, request: BlockRequest): number | Promise<number> {
-    const { disk } = this.#options;
+    const { disk, host, domid } = this.#options;
     const { kind, offset, sizeBytes } = request;
     switch (kind) {
       case 'read': {
+        const isNow = host.lendParts(domid as DomainId, request.parts, true, pieces =>
+          disk.readNow(offset, pieces, sizeBytes),
+        );
+        if (isNow !== false) return isNow ? BLKIF_RSP_OKAY : BLKIF_RSP_ERROR;
         const bytes = this.#buffer(sizeBytes);
         const read = disk.read(offset, bytes);
         const finish = () => {
@@ -286,6 +290,10 @@ export class BlockServer {
         return read instanceof Promise ? read.then(finish) : finish();
       }
       case 'write': {
+        const isNow = host.lendParts(domid as DomainId, request.parts, false, pieces =>
+          disk.writeNow(offset, pieces, sizeBytes),
+        );
+        if (isNow !== false) return isNow ? BLKIF_RSP_OKAY : BLKIF_RSP_ERROR;
         const bytes = this.#gather(request);
         if (!bytes) return BLKIF_RSP_ERROR;
         const written = disk.write(offset, bytes);

@@ -100,12 +100,8 @@ export class VhdImage implements WritableLayer {
   }
 
   read(offset: number, into: Uint8Array): Awaitable<void> {
-    const { meta, bitmaps } = this;
-    if (!bitmaps) return this.#readFile(offset, into);
-    const block = Math.floor(offset / meta.blockBytes);
-    const inside = offset - block * meta.blockBytes;
     // Most requests lie in one block, and most blocks are full.
-    if (inside + into.length <= meta.blockBytes && bitmaps.isFull(block)) return this.readHeld(offset, into);
+    if (this.holdsNow(offset, into.length)) return this.readHeld(offset, into);
     return this.#readBlocks(offset, into);
   }
 
@@ -124,12 +120,30 @@ export class VhdImage implements WritableLayer {
 
   /** The range lies in one block. */
   readHeld(offset: number, into: Uint8Array): Awaitable<void> {
+    const position = this.#positionOf(offset, into.length);
+    return position === undefined ? this.#readBlocks(offset, into) : this.#readFile(position, into);
+  }
+
+  holdsNow(offset: number, sizeBytes: number): boolean {
+    const { meta, bitmaps } = this;
+    if (!bitmaps) return true;
+    const block = Math.floor(offset / meta.blockBytes);
+    return offset - block * meta.blockBytes + sizeBytes <= meta.blockBytes && bitmaps.isFull(block);
+  }
+
+  readHeldNow(offset: number, pieces: readonly Uint8Array[], sizeBytes: number): boolean {
+    const position = this.#positionOf(offset, sizeBytes);
+    return position !== undefined && this.file.readNow(position, pieces, sizeBytes);
+  }
+
+  /** Where in the file a range lies that the image holds; undefined when not all in one place. */
+  #positionOf(offset: number, sizeBytes: number): number | undefined {
     const { meta } = this;
-    if (!this.bitmaps) return this.#readFile(offset, into);
+    if (!this.bitmaps) return offset;
     const block = Math.floor(offset / meta.blockBytes);
     const inside = offset - block * meta.blockBytes;
-    if (inside + into.length > meta.blockBytes) return this.#readBlocks(offset, into);
-    return this.#readFile((meta.table[block] as number) * SECTOR_BYTES + meta.bitmapBytes + inside, into);
+    if (inside + sizeBytes > meta.blockBytes) return undefined;
+    return (meta.table[block] as number) * SECTOR_BYTES + meta.bitmapBytes + inside;
   }
 
   async #readBlock(block: number, inside: number, into: Uint8Array): Promise<void> {
@@ -168,14 +182,15 @@ export class VhdImage implements WritableLayer {
   // ---- writing ----
 
   write(offset: number, from: Uint8Array, hasBacking: boolean): Awaitable<void> {
-    const { meta, bitmaps, file } = this;
-    if (!bitmaps) return file.write(offset, from);
-    const block = Math.floor(offset / meta.blockBytes);
-    const inside = offset - block * meta.blockBytes;
-    if (inside + from.length <= meta.blockBytes && bitmaps.isFull(block)) {
-      return file.write((meta.table[block] as number) * SECTOR_BYTES + meta.bitmapBytes + inside, from);
-    }
-    return this.#writeBlocks(offset, from, hasBacking);
+    const position = this.holdsNow(offset, from.length) ? this.#positionOf(offset, from.length) : undefined;
+    return position === undefined
+      ? this.#writeBlocks(offset, from, hasBacking)
+      : this.file.write(position, from);
+  }
+
+  writeNow(offset: number, pieces: readonly Uint8Array[], sizeBytes: number): boolean {
+    const position = this.holdsNow(offset, sizeBytes) ? this.#positionOf(offset, sizeBytes) : undefined;
+    return position !== undefined && this.file.writeNow(position, pieces, sizeBytes);
   }
 
   async #writeBlocks(offset: number, from: Uint8Array, hasBacking: boolean): Promise<void> {

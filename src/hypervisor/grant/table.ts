@@ -17,6 +17,7 @@ import * as layout from '../state.ts';
 const ENTRY_BYTES = gnttab.GrantEntryV1.size;
 const T = layout.GrantTable.offsets;
 const A = layout.ActiveGrant.offsets;
+const D = layout.DomainState.offsets;
 const SWAP_TRIES = 16;
 
 export const grantTable = (domain: Domain) =>
@@ -45,19 +46,26 @@ export function growGrantTable(domain: Domain, count: number): boolean {
   return true;
 }
 
-export const nrGrants = (domain: Domain): number => domain.state.nrGrantFrames * layout.GRANTS_PER_FRAME;
+export const nrGrants = ({ hypervisor, state }: Domain): number =>
+  hypervisor.memory.u32[(state.address + D.nrGrantFrames) >>> 2]! * layout.GRANTS_PER_FRAME;
+
+/** The domain's `GrantTable`, past the accessor: see `acquireGrant`. */
+const tableAddress = ({ hypervisor, state }: Domain): number =>
+  hypervisor.memory.u32[(state.address + D.grants) >>> 2]!;
 
 /** Machine address of an entry; the reference must be below `nrGrants`. */
 function entryAddress(domain: Domain, ref: number): number {
   const { memory } = domain.hypervisor;
-  const frame = memory.u32[(domain.state.grants + T.shared) / 4 + Math.floor(ref / layout.GRANTS_PER_FRAME)]!;
+  const index = Math.floor(ref / layout.GRANTS_PER_FRAME);
+  const frame = memory.u32[((tableAddress(domain) + T.shared) >>> 2) + index]!;
   return frame + (ref % layout.GRANTS_PER_FRAME) * ENTRY_BYTES;
 }
 
 /** Machine address of the record of who uses an entry; the reference must be below `nrGrants`. */
 function activeAddress(domain: Domain, ref: number): number {
   const { memory } = domain.hypervisor;
-  const frame = memory.u32[(domain.state.grants + T.active) / 4 + Math.floor(ref / layout.ACTIVE_PER_FRAME)]!;
+  const index = Math.floor(ref / layout.ACTIVE_PER_FRAME);
+  const frame = memory.u32[((tableAddress(domain) + T.active) >>> 2) + index]!;
   return frame + (ref % layout.ACTIVE_PER_FRAME) * layout.ACTIVE_BYTES;
 }
 export const activeGrant = (domain: Domain, ref: number): Accessor<typeof layout.ActiveGrant> =>

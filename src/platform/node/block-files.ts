@@ -102,10 +102,10 @@ class NodeBlockFile implements BlockFile {
   }
 
   #mayInline(sizeBytes: number): boolean {
-    if (sizeBytes > INLINE_MAX_BYTES) return false;
-    if (this.#pooled === 0) return true;
-    this.#pooled -= 1;
-    return false;
+    return sizeBytes <= INLINE_MAX_BYTES && this.#pooled === 0;
+  }
+  #notePooled(): void {
+    if (this.#pooled > 0) this.#pooled -= 1;
   }
 
   #noteTime(startMs: number): void {
@@ -132,6 +132,7 @@ class NodeBlockFile implements BlockFile {
   }
 
   async #readPooled(position: number, into: Uint8Array): Promise<number> {
+    this.#notePooled();
     let done = 0;
     while (done < into.length) {
       const count = await new Promise<number>((resolve, reject) =>
@@ -160,6 +161,7 @@ class NodeBlockFile implements BlockFile {
   }
 
   async #writePooled(position: number, from: Uint8Array): Promise<void> {
+    this.#notePooled();
     let done = 0;
     while (done < from.length) {
       done += await new Promise<number>((resolve, reject) =>
@@ -167,6 +169,38 @@ class NodeBlockFile implements BlockFile {
           error ? reject(explain(error, 'write', this.path)) : resolve(n),
         ),
       );
+    }
+  }
+
+  readNow(position: number, pieces: readonly Uint8Array[], sizeBytes: number): boolean {
+    if (!this.#mayInline(sizeBytes)) return false;
+    const startMs = performance.now();
+    try {
+      const [first] = pieces;
+      const count =
+        pieces.length === 1 && first
+          ? fs.readSync(this.#fd, first, 0, sizeBytes, position)
+          : fs.readvSync(this.#fd, pieces, position);
+      this.#noteTime(startMs);
+      return count === sizeBytes;
+    } catch (error) {
+      throw explain(error, 'read', this.path);
+    }
+  }
+
+  writeNow(position: number, pieces: readonly Uint8Array[], sizeBytes: number): boolean {
+    if (!this.#mayInline(sizeBytes)) return false;
+    const startMs = performance.now();
+    try {
+      const [first] = pieces;
+      const count =
+        pieces.length === 1 && first
+          ? fs.writeSync(this.#fd, first, 0, sizeBytes, position)
+          : fs.writevSync(this.#fd, pieces, position);
+      this.#noteTime(startMs);
+      return count === sizeBytes;
+    } catch (error) {
+      throw explain(error, 'write', this.path);
     }
   }
 

@@ -149,10 +149,30 @@ export class SimulatedFiles implements BlockFiles {
       contents.sizeBytes = sizeBytes;
       if (contents.sizes.at(-1) !== sizeBytes) contents.sizes.push(sizeBytes);
     };
-    return {
+    const handle: BlockFile = {
       path,
       isReadOnly,
       size: () => contents.sizeBytes,
+      readNow: (position, pieces, sizeBytes) => {
+        const bytes = new Uint8Array(sizeBytes);
+        if (handle.read(position, bytes) !== sizeBytes) return false;
+        let done = 0;
+        for (const piece of pieces) {
+          piece.set(bytes.subarray(done, done + piece.length));
+          done += piece.length;
+        }
+        return true;
+      },
+      writeNow: (position, pieces, sizeBytes) => {
+        const bytes = new Uint8Array(sizeBytes);
+        let done = 0;
+        for (const piece of pieces) {
+          bytes.set(piece, done);
+          done += piece.length;
+        }
+        handle.write(position, bytes);
+        return true;
+      },
       read: (position, into) => {
         this.nrReads += 1;
         this.onTransfer?.('read', path, position);
@@ -200,6 +220,7 @@ export class SimulatedFiles implements BlockFiles {
       },
       close: async () => {},
     };
+    return handle;
   }
 
   async exists(path: string): Promise<boolean> {
