@@ -3,16 +3,14 @@
  * the host, a guest that stays. The whole takes minutes: only in `npm run test:full`.
  */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
+import { commandLine } from './command-line.fixture.ts';
 
-const DOMUS = fileURLToPath(new URL('../bin/domus.js', import.meta.url));
 const TIMEOUT_MS = 1_200_000;
 const folder = mkdtempSync(join(tmpdir(), 'domus-commands-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -22,28 +20,7 @@ writeFileSync(join(folder, 'site', 'index.html'), 'a page of the host\n');
 const full = (name: string, run: () => Promise<void>) =>
   test(name, { timeout: TIMEOUT_MS, skip: !process.env.DOMUS_TEST_FULL && 'only in npm run test:full' }, run);
 
-interface Command {
-  readonly child: ChildProcess;
-  readonly end: Promise<{ code: number | null; stdout: string; stderr: string }>;
-}
-
-function domus(...args: string[]): Command {
-  const env = { ...process.env, DOMUS_STATE: join(folder, 'state') };
-  const child = spawn(process.execPath, [DOMUS, ...args], { cwd: folder, env });
-  const text = { stdout: '', stderr: '' };
-  for (const name of ['stdout', 'stderr'] as const)
-    child[name].setEncoding('utf8').on('data', chunk => {
-      text[name] += chunk;
-    });
-  child.stdin.end();
-  return { child, end: new Promise(resolve => child.on('close', code => resolve({ code, ...text }))) };
-}
-
-async function ok(...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await domus(...args).end;
-  assert.equal(code, 0, `${args.join(' ')}: ${stderr}`);
-  return stdout;
-}
+const { start: domus, ok } = commandLine(folder, join(folder, 'state'));
 
 /** One that was free a moment ago. */
 function freePort(): Promise<number> {
