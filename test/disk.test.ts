@@ -19,12 +19,12 @@ import { after, before, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { DomusError } from '../src/base/errors.ts';
 import { checkImage } from '../src/disk/check.ts';
-import { convertDisk } from '../src/disk/convert.ts';
 import { createImage } from '../src/disk/create.ts';
 import { openDisk } from '../src/disk/open.ts';
 import { nodeDiskHost } from '../src/toolstack/disk-host.ts';
 import { Host, type RunOptions } from '../src/toolstack/index.ts';
 import { examine } from './examine.fixture.ts';
+import { formattedDisk } from './formatted-disk.fixture.ts';
 
 const DOMUS = fileURLToPath(new URL('../bin/domus.js', import.meta.url));
 const TIMEOUT_MS = 300_000;
@@ -60,18 +60,7 @@ const guest = (name: string, run: (t: TestContext) => Promise<void>) =>
 const run = (command: string, options: RunOptions = {}) =>
   host.run({ command, timeoutMs: TIMEOUT_MS, ...options });
 
-/** A VHD with an empty file system. */
-async function formatted(name: string, sizeBytes: number, type = 'ext4'): Promise<string> {
-  const raw = path(`${name}.fs.raw`);
-  writeFileSync(raw, '');
-  truncateSync(raw, sizeBytes);
-  execFileSync('mke2fs', ['-q', '-t', type, '-L', name, raw]);
-  const source = await openDisk(disks, raw);
-  await convertDisk(disks, source, path(name), { format: 'vhd' });
-  await source.close();
-  rmSync(raw);
-  return path(name);
-}
+const formatted = (name: string, sizeBytes: number) => formattedDisk(path(name), sizeBytes);
 
 guest('a guest mounts, writes, flushes, reads; the image is sound and its file system clean', async () => {
   const image = await formatted('one.vhd', 64 * MIB);

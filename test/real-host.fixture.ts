@@ -1,5 +1,5 @@
 /** A host for tests with a real kernel; tests that need one are left out where none is to be had. */
-import { after, before, test } from 'node:test';
+import { after, before, type TestContext, test } from 'node:test';
 import { DomusError } from '../src/base/errors.ts';
 import { Host, type HostOptions } from '../src/toolstack/index.ts';
 
@@ -22,10 +22,10 @@ export function realHost(options: HostOptions = {}, timeoutMs?: number) {
     get host(): Host {
       return host;
     },
-    guest: (name: string, run: () => Promise<void>) =>
+    guest: (name: string, run: (t: TestContext) => Promise<void>) =>
       test(name, async t => {
         if (unavailable !== undefined) t.skip(unavailable);
-        else await run();
+        else await run(t);
       }),
   };
 }

@@ -3,6 +3,7 @@
  *
  *     NAME                                the saved machine
  *     NAME.disks-CHANCE/base-CHANCE.vhd   a disk at that moment, and what it builds on as far as it comes from the guest
+ *     NAME.disks-CHANCE/saving-PID        that process has not written NAME yet
  *
  * Whoever goes on from there has a child of it, which is thrown away with him. All bases of a disk lie in one folder, under the names that
  * they had in the guest's own, so that each finds its parent there; they are second names of the same files.
@@ -177,12 +178,12 @@ export async function closeKeptDisks(opened: readonly OpenedDisk[]): Promise<voi
   }
 }
 
-/** The folder of the disks of the saved machine at `path`; undefined where it has none, or is none that can be read. */
-export function disksFolderOf(path: string): string | undefined {
+/** What the saved machine at `path` is; undefined where there is none that can be read. */
+export function describeSaved(path: string): { facts: MachineFacts; sizeBytes: number } | undefined {
   try {
     const saved = openSaved(path);
     try {
-      return factsOf(saved).disksFolder;
+      return { facts: factsOf(saved), sizeBytes: saved.sizeBytes };
     } finally {
       saved.close();
     }

@@ -2,11 +2,9 @@
 import { DomusError } from '../base/errors.ts';
 import { fileExists, joinPath, listFolder, makeFolder, removeFile } from '../platform/node/cache-folder.ts';
 import { defaultStateFolder } from '../platform/node/state-folder.ts';
-import { openSaved } from '../state/file.ts';
 import { checkName } from './daemon/guest-request.ts';
 import { openStateFolder } from './daemon/paths.ts';
-import { factsOf } from './machine-facts.ts';
-import { disksFolderOf, removeDisksFolder } from './saved-disk.ts';
+import { describeSaved, removeDisksFolder } from './saved-disk.ts';
 
 export interface Snapshot {
   readonly name: string;
@@ -54,23 +52,10 @@ export async function listSnapshots(stateFolder?: string): Promise<Snapshot[]> {
   const found: Snapshot[] = [];
   for (const file of (await listFolder(folder)).filter(each => each.endsWith(ENDING))) {
     const path = joinPath(folder, file);
-    try {
-      const saved = openSaved(path);
-      try {
-        const { memoryBytes, vcpus } = factsOf(saved);
-        found.push({
-          name: file.slice(0, -ENDING.length),
-          path,
-          memoryBytes,
-          vcpus,
-          sizeBytes: saved.sizeBytes,
-        });
-      } finally {
-        saved.close();
-      }
-    } catch (error) {
-      if (!(error instanceof DomusError)) throw error;
-    }
+    const saved = describeSaved(path);
+    if (!saved) continue;
+    const { memoryBytes, vcpus } = saved.facts;
+    found.push({ name: file.slice(0, -ENDING.length), path, memoryBytes, vcpus, sizeBytes: saved.sizeBytes });
   }
   return found;
 }
@@ -79,7 +64,7 @@ export async function listSnapshots(stateFolder?: string): Promise<Snapshot[]> {
 export async function removeSnapshot(name: string, stateFolder?: string): Promise<void> {
   const path = joinPath(await folderOf(stateFolder), `${checkName(name)}${ENDING}`);
   if (!fileExists(path)) await findSnapshot(`${name}`, stateFolder);
-  const disks = disksFolderOf(path);
+  const disks = describeSaved(path)?.facts.disksFolder;
   await removeFile(path);
   await removeDisksFolder(disks, path);
 }

@@ -38,7 +38,8 @@ import type { DiskFacts, MachineFacts, MachineShape } from './machine-facts.ts';
 import type { GuardedGuest } from './memory-guard.ts';
 import { networkFacts, type VirtualNetwork } from './network.ts';
 import type { ScheduledTurn } from './run-turns.ts';
-import { disksFolderOf, type ForkedDisk, newDisksFolder, removeDisksFolder } from './saved-disk.ts';
+import { describeSaved, type ForkedDisk, newDisksFolder, removeDisksFolder } from './saved-disk.ts';
+import { beginDisksFolder, keepDisksFolder, removeLeftoversOf } from './saved-leftovers.ts';
 import { writeMachine } from './saved-machine.ts';
 
 /** How a command runs, whoever takes its output. */
@@ -417,17 +418,19 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest {
    */
   async save(path: string, { isDurable = true } = {}): Promise<void> {
     const network = this.network && networkFacts(this.network);
-    const before = disksFolderOf(path);
+    await removeLeftoversOf(path);
+    const before = describeSaved(path)?.facts.disksFolder;
     const disksFolder = this.#disks.size > 0 ? newDisksFolder(path) : undefined;
+    const folder = joinPath(path, '..', disksFolder ?? '');
     const disks: DiskFacts[] = [];
     try {
+      if (disksFolder !== undefined) await beginDisksFolder(folder);
       await this.#machine.hold(
         state => {
           const facts = { ...this.shape, disks, disksFolder, network, image: this.#image };
           writeMachine(path, facts, state, this.#agent?.state?.(), isDurable);
         },
         async () => {
-          const folder = joinPath(path, '..', disksFolder ?? '');
           for (const disk of this.#disks.values()) disks.push(await disk.keep(folder, isDurable));
         },
       );
@@ -435,6 +438,7 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest {
       await removeDisksFolder(disksFolder, path);
       throw error;
     }
+    if (disksFolder !== undefined) await keepDisksFolder(folder);
     await removeDisksFolder(before, path);
   }
 

@@ -26,6 +26,7 @@ import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { DomusError } from '../../base/errors.ts';
 import type { BlockFile, BlockFiles, FileLock } from '../block-files.ts';
+import { isAlive } from './alive.ts';
 
 /** Transfers up to this size run inline. */
 const INLINE_MAX_BYTES = 1 << 20;
@@ -246,17 +247,11 @@ function openFile(path: string, flags: string): Promise<number> {
   });
 }
 
-function isAlive(owner: string): boolean {
+function mayBeAlive(owner: string): boolean {
   const [pidText, host] = owner.trim().split(' ');
   const pid = Number(pidText);
   // Of another machine's process nothing can be known, and of a file that is being written neither.
-  if (!(pid > 0) || host !== hostname()) return true;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return codeOf(error) === 'EPERM';
-  }
+  return !(pid > 0) || host !== hostname() || isAlive(pid);
 }
 
 const owner = () => `${process.pid} ${hostname()}\n`;
@@ -271,7 +266,7 @@ async function holderOf(path: string): Promise<string | undefined> {
     if (codeOf(error) === 'ENOENT') return undefined;
     throw error;
   }
-  if (isAlive(text)) return text.trim().split(' ')[0];
+  if (mayBeAlive(text)) return text.trim().split(' ')[0];
   // Renaming lets only one of several finders take it away.
   const grave = `${path}.dead-${process.pid}-${++nrLocks}`;
   try {
@@ -307,6 +302,8 @@ async function lockShared(path: string): Promise<FileLock> {
   return { release: () => rm(own, { force: true }) };
 }
 
+const READER_LOCK = /\.lock-\d+-\d+$/;
+
 async function lockExclusive(path: string): Promise<FileLock> {
   const own = `${path}.lock`;
   for (let attempt = 0; ; attempt++) {
@@ -321,9 +318,10 @@ async function lockExclusive(path: string): Promise<FileLock> {
   }
   const prefix = `${basename(path)}.lock-`;
   for (const name of await readdir(dirname(path))) {
-    if (!name.startsWith(prefix)) continue;
+    // Nobody else may ever look for those that dead readers have left of what this image builds on.
+    if (!READER_LOCK.test(name)) continue;
     const reader = await holderOf(join(dirname(path), name));
-    if (reader === undefined) continue;
+    if (reader === undefined || !name.startsWith(prefix)) continue;
     await rm(own, { force: true });
     throw inUse(path, reader, join(dirname(path), name));
   }

@@ -22,6 +22,7 @@ import {
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isAlive } from './alive.ts';
 
 export { join as joinPath, resolve as absolutePath };
 
@@ -191,15 +192,6 @@ export async function sweep(parent: string): Promise<void> {
     const owner = /^scratch-(\d+)-|\.tmp-(\d+)-/.exec(name);
     if (owner && !isAlive(Number(owner[1] ?? owner[2])))
       await rm(join(parent, name), { recursive: true, force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as { code?: string }).code === 'EPERM';
   }
 }
 

@@ -209,11 +209,13 @@ export interface LocalAnswer {
   readonly body: AsyncIterable<Uint8Array>;
 }
 
+/** Each request has a connection of its own: one that is kept may be closed by the other side in the moment in which it is used again. */
 const optionsOf = ({ socketPath, method, path, authorization, body, signal }: LocalCall) => ({
   socketPath,
   method,
   path,
   signal,
+  agent: false as const,
   headers: { authorization, ...(body !== undefined && { 'content-type': 'application/json' }) },
 });
 

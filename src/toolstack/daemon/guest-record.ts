@@ -4,7 +4,13 @@
  */
 
 import type { Share } from '../../hypervisor/credit.ts';
-import { joinPath, readIfPresent, writeWhole } from '../../platform/node/cache-folder.ts';
+import {
+  joinPath,
+  listFolder,
+  readIfPresent,
+  removeFile,
+  writeWhole,
+} from '../../platform/node/cache-folder.ts';
 import type { DomainStatus } from '../domain-control.ts';
 
 /**
@@ -56,6 +62,12 @@ const FILE = 'guest.json';
 export async function writeGuestFile(folder: string, daemon: string, guest: GuestRecord): Promise<void> {
   const file: GuestFile = { format: 'domus-guest', version: 1, daemon, guest };
   await writeWhole(joinPath(folder, FILE), `${JSON.stringify(file, undefined, 2)}\n`);
+}
+
+/** What a host process was writing when it was killed. */
+export async function removeUnfinished(folder: string): Promise<void> {
+  for (const name of await listFolder(folder))
+    if (name.startsWith(`${FILE}.`)) await removeFile(joinPath(folder, name));
 }
 
 /** Undefined when there is none that this version understands. */

@@ -12,7 +12,13 @@ import { type CloneRequest, cloneNames, hostnameOf } from './clone-request.ts';
 import { EventLog } from './event-log.ts';
 import { applyChange, changeText, type GuestAction, type GuestChange, parsePcpus } from './guest-change.ts';
 import { GuestLog } from './guest-log.ts';
-import { type GuestRecord, type GuestView, readGuestFile, writeGuestFile } from './guest-record.ts';
+import {
+  type GuestRecord,
+  type GuestView,
+  readGuestFile,
+  removeUnfinished,
+  writeGuestFile,
+} from './guest-record.ts';
 import { type GuestRequest, machineOptions } from './guest-request.ts';
 import { type SharingReport, sharingReport } from './sharing-report.ts';
 
@@ -82,6 +88,7 @@ export class Guests {
         if (/^\d+$/.test(name)) await removeFile(folder);
         continue;
       }
+      await removeUnfinished(folder);
       const guest = new Guest(folder, file.guest);
       guest.ended.resolve();
       guests.#guests.set(file.guest.id, guest);

@@ -2,7 +2,7 @@
  * The host process: holds the guests that outlive the command that made them. It is started on demand (client.ts), serves its socket, and
  * ends by itself when it has had nothing to do for a while.
  */
-import { withLock, writeWhole } from '../../platform/node/cache-folder.ts';
+import { sweep, withLock, writeWhole } from '../../platform/node/cache-folder.ts';
 import { nodeEntropy } from '../../platform/node/entropy.ts';
 import { readPackageVersion } from '../../platform/node/files.ts';
 import { serveLocal } from '../../platform/node/local-http.ts';
@@ -11,6 +11,7 @@ import { processId } from '../../platform/node/state-folder.ts';
 import { toHex } from '../../platform/node/text-codecs.ts';
 import type { Timers } from '../../platform/platform.ts';
 import type { Host, HostOptions } from '../host.ts';
+import { removeAllLeftovers } from '../saved-leftovers.ts';
 import { createApi } from './api.ts';
 import { Guests } from './guests.ts';
 import { openStateFolder } from './paths.ts';
@@ -42,6 +43,9 @@ function pause(timers: Timers, ms: number, signal: AbortSignal | undefined): Pro
 /** Serve until there is nothing to do. The caller holds the lock of the state folder, and nobody serves there. */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   const paths = await openStateFolder(options.stateFolder);
+  // Nobody else saves there, nor writes beside the token.
+  await removeAllLeftovers(paths.snapshots);
+  await sweep(paths.folder);
   const platform = createNodePlatform();
   await using host = await options.openHost({ platform });
   const token = randomHex(32);
