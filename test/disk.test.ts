@@ -17,12 +17,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { DomusError } from '../src/base/errors.ts';
+import { DomusError, InvariantError } from '../src/base/errors.ts';
 import { checkImage } from '../src/disk/check.ts';
 import { createImage } from '../src/disk/create.ts';
+import { Disk } from '../src/disk/disk.ts';
 import { openDisk } from '../src/disk/open.ts';
 import { nodeDiskHost } from '../src/toolstack/disk-host.ts';
-import { Host, type RunOptions } from '../src/toolstack/index.ts';
+import type { GuestDisk } from '../src/toolstack/guest-disk.ts';
+import { Host, type MachineOptions, type RunOptions } from '../src/toolstack/index.ts';
 import { examine } from './examine.fixture.ts';
 import { formattedDisk } from './formatted-disk.fixture.ts';
 
@@ -198,6 +200,40 @@ const WRITER =
   'dd if=/dev/urandom of=/mnt/big$((i%7)) bs=64k count=8 2>/dev/null; echo content $i | dd of=/mnt/$i conv=fsync 2>/dev/null && echo $i >/tmp/told || break; done; ' +
   'echo over >/tmp/over ) >/dev/null 2>&1 & }';
 
+interface Writing {
+  readonly disk: GuestDisk;
+  /** How many files the guest was told are durable. */
+  told(): Promise<number>;
+  untilTold(number: number): Promise<void>;
+}
+
+/** A guest that writes while its disk is disturbed: it notices nothing, and misses nothing. */
+async function underWriter(
+  name: string,
+  options: Partial<MachineOptions>,
+  disturb: (writing: Writing) => Promise<void>,
+): Promise<void> {
+  const image = await formatted(`${name}.vhd`, 32 * MIB);
+  await using vm = await host.create({ disks: [image], ...options });
+  const told = async () => Number(text((await vm.exec('cat /tmp/told')).stdout));
+  const untilTold = async (number: number) => {
+    for (let seen = await told(); seen < number; seen = await told());
+  };
+  assert.equal((await vm.exec(WRITER)).exitCode, 0);
+  const disk = vm.disks.get('xvda');
+  assert.ok(disk);
+  await disturb({ disk, told, untilTold });
+  await disk.snapshot(path(`${name}.kept.vhd`));
+  await vm.exec('touch /tmp/stop; until [ -e /tmp/over ]; do usleep 10000; done');
+  const last = await told();
+  assert.equal(text((await vm.exec('dmesg | grep -i "i/o error\\|ext4-fs error"')).stdout), '');
+  const bad = `i=0; while [ $i -lt ${last} ]; do i=$((i+1)); [ "$(cat /mnt/$i)" = "content $i" ] || echo $i; done`;
+  assert.equal(text((await vm.exec(`umount /mnt; mount -t ext4 /dev/xvda /mnt; ${bad}`)).stdout), '');
+  assert.equal((await vm.exec('umount /mnt')).exitCode, 0);
+  await vm.destroy();
+  await examine(image);
+}
+
 for (const [name, options] of [
   ['one thread', {}],
   ['two threads', { vcpus: 2, pcpus: 2 }],
@@ -205,35 +241,48 @@ for (const [name, options] of [
   guest(
     `the backend is restarted under a guest that writes, ${name}: it waits, and misses nothing`,
     async () => {
-      const image = await formatted(`again-${'pcpus' in options}.vhd`, 32 * MIB);
-      const vm = await host.create({ disks: [image], ...options });
-      const told = async () => Number(text((await vm.exec('cat /tmp/told')).stdout));
-      const untilTold = async (number: number) => {
-        for (let seen = await told(); seen < number; seen = await told());
-      };
-      assert.equal((await vm.exec(WRITER)).exitCode, 0);
-      const disk = vm.disks.get('xvda');
-      const rounds = process.env.DOMUS_TEST_FULL ? 40 : 4;
-      for (let round = 0; round < rounds; round++) {
-        await untilTold((await told()) + 1);
-        await disk?.restart();
-      }
-      // The image is out of reach for a while.
-      renameSync(image, `${image}.away`);
-      await assert.rejects(disk!.restart(), { code: 'E_DISK_NOT_FOUND' });
-      const before = await told();
-      renameSync(`${image}.away`, image);
-      await disk!.restart();
-      await untilTold(before + 2);
-      await disk!.snapshot(path(`again-${'pcpus' in options}.kept.vhd`));
-      await vm.exec('touch /tmp/stop; until [ -e /tmp/over ]; do usleep 10000; done');
-      const last = await told();
-      assert.equal(text((await vm.exec('dmesg | grep -i "i/o error\\|ext4-fs error"')).stdout), '');
-      const bad = `i=0; while [ $i -lt ${last} ]; do i=$((i+1)); [ "$(cat /mnt/$i)" = "content $i" ] || echo $i; done`;
-      assert.equal(text((await vm.exec(`umount /mnt; mount -t ext4 /dev/xvda /mnt; ${bad}`)).stdout), '');
-      assert.equal((await vm.exec('umount /mnt')).exitCode, 0);
-      await vm.destroy();
-      await examine(image);
+      const file = `again-${'pcpus' in options}`;
+      await underWriter(file, options, async ({ disk, told, untilTold }) => {
+        const rounds = process.env.DOMUS_TEST_FULL ? 40 : 4;
+        for (let round = 0; round < rounds; round++) {
+          await untilTold((await told()) + 1);
+          await disk.restart();
+        }
+        // The image is out of reach for a while.
+        const image = path(`${file}.vhd`);
+        renameSync(image, `${image}.away`);
+        await assert.rejects(disk.restart(), { code: 'E_DISK_NOT_FOUND' });
+        const before = await told();
+        renameSync(`${image}.away`, image);
+        await disk.restart();
+        await untilTold(before + 2);
+      });
+    },
+  );
+
+  guest(
+    `the backend dies of its requests under a guest that writes, ${name}: another one does them`,
+    async t => {
+      await underWriter(`dying-${'pcpus' in options}`, options, async ({ disk, told, untilTold }) => {
+        for (const method of ['writeNow', 'flush', 'writeNow'] as const) {
+          const { deaths } = disk;
+          const before = deaths.length;
+          t.mock.method(
+            Disk.prototype,
+            method,
+            () => {
+              throw new InvariantError(`a defect of ${method}`);
+            },
+            { times: 1 },
+          );
+          await untilTold((await told()) + 2);
+          assert.deepEqual(
+            deaths.slice(before).map(error => (error as Error).message),
+            [`a defect of ${method}`],
+          );
+          t.mock.restoreAll();
+        }
+      });
     },
   );
 }

@@ -116,6 +116,7 @@ function createFakeMachine(
   };
   const attached = ({ disk }: MachineDisk): AttachedDisk => ({
     resized() {},
+    onDied() {},
     restart: async () => disk,
     detach: async () => {},
     breathe: async () => {},

@@ -64,6 +64,9 @@ export class GuestDisk {
   readonly #host: DiskHost;
   #disk: Disk;
   readonly #attached: AttachedDisk;
+  readonly #deaths: unknown[] = [];
+  /** Restarts come one after the other. */
+  #restarting: Promise<unknown> = Promise.resolve();
   #machineDisk: MachineDisk;
 
   constructor(host: DiskHost, machineDisk: MachineDisk, attached: AttachedDisk) {
@@ -73,6 +76,16 @@ export class GuestDisk {
     this.#host = host;
     this.#disk = disk;
     this.#attached = attached;
+    attached.onDied(error => {
+      this.#deaths.push(error);
+      // It has waited for nothing so far. An image that cannot be opened is told to who calls `restart` next.
+      this.restart().catch(() => {});
+    });
+  }
+
+  /** Why backends of the disk have died under the guest, the oldest first: each was followed by another one. */
+  get deaths(): readonly unknown[] {
+    return this.#deaths;
   }
 
   get path(): string {
@@ -134,7 +147,12 @@ export class GuestDisk {
    * Close the image with its backend and open both anew, under a guest that goes on: its requests wait, and what has been answered is in the
    * image. When the image cannot be opened the guest waits until a later try succeeds. @throws DomusError E_DISK_*
    */
-  async restart(): Promise<void> {
+  restart(): Promise<void> {
+    const restarted = this.#restarting.then(() => this.#restart());
+    this.#restarting = restarted.catch(() => {});
+    return restarted;
+  }
+  async #restart(): Promise<void> {
     const { path, format, isReadOnly } = this.#disk;
     const disk = await this.#attached.restart(() => openDisk(this.#host, path, { format, isReadOnly }));
     this.#disk = disk;

@@ -139,6 +139,8 @@ export interface MachineDisk {
 }
 
 export interface AttachedDisk {
+  /** Call `listener` when the backend has died by its own fault: the guest's requests wait for `restart`. */
+  onDied(listener: (error: unknown) => void): void;
   /** The disk has another size: tell the guest. */
   resized(): void;
   /**

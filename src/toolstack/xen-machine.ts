@@ -7,6 +7,7 @@
 import { HvmParam } from '../abi/xen/hvm.ts';
 import * as sched from '../abi/xen/sched.ts';
 import { type BlockDevice, createBlockDevice } from '../backend/block/device.ts';
+import { OpenRequests } from '../backend/block/open-requests.ts';
 import { createConsoleDevice } from '../backend/console/device.ts';
 import { writePrimaryConsoleKeys } from '../backend/console/keys.ts';
 import { type ConsoleChannel, createPrimaryConsole } from '../backend/console/stream.ts';
@@ -303,7 +304,11 @@ export class XenMachine implements GuestMachine {
     const { promise: gone, resolve } = Promise.withResolvers<void>();
     // Who detaches it hears of a failure, and so does who destroys the machine.
     gone.catch(() => {});
+    const open = new OpenRequests();
+    let isDead = false;
+    let onDied: (error: unknown) => void = () => {};
     const begin = (disk: Disk, goesOn: boolean): BlockDevice => {
+      isDead = false;
       const begun = createBlockDevice({
         ...machineDisk,
         disk,
@@ -316,6 +321,11 @@ export class XenMachine implements GuestMachine {
         maxQueues: this.#config.vcpus,
         clock: platform.clock,
         timers: platform.timers,
+        open,
+        onDied: error => {
+          isDead = true;
+          onDied(error);
+        },
         onRemoved: () => {
           this.#blockDevices.delete(begun);
           resolve(disk.close());
@@ -328,12 +338,16 @@ export class XenMachine implements GuestMachine {
     };
     let device = begin(machineDisk.disk, isKnown);
     return {
-      restart: async open => {
+      onDied: listener => {
+        onDied = listener;
+      },
+      restart: async openImage => {
         device.hold();
-        await this.#drain(device);
+        // What a dead one had begun ends with its disk, and is done again.
+        if (!isDead) await this.#drain(device);
         device.abandon();
         await device.disk.close();
-        const disk = await open();
+        const disk = await openImage();
         if (this.#isDestroyed) {
           await disk.close();
           throw new DomusError('E_DESTROYED', 'the guest has stopped', 'start another one');

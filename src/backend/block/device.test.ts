@@ -2,12 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as blkif from '../../abi/xen/blkif.ts';
 import { PAGE_SIZE } from '../../base/brand.ts';
-import { createImage } from '../../disk/create.ts';
-import type { Disk } from '../../disk/disk.ts';
-import { openDisk } from '../../disk/open.ts';
 import { resizeDisk } from '../../disk/resize.ts';
-import { chance, simulatedHost } from '../../disk/testing.fixture.ts';
+import { chance } from '../../disk/testing.fixture.ts';
 import type { Fault } from '../../xenstore/faults.ts';
+import { SIZE, setUpDisk } from './disk.fixture.ts';
 import {
   BACK,
   directRequest,
@@ -22,44 +20,8 @@ import type { BlockTransfer } from './server.ts';
 import { vdevName, vdevNumber } from './vdev.ts';
 
 const { BLKIF_OP_READ: READ, BLKIF_OP_WRITE: WRITE, BLKIF_OP_FLUSH_DISKCACHE: FLUSH } = blkif;
-const SIZE = 1 << 20;
 /** Granted pages that hold data. */
 const DATA = FIRST_PAGE + 64;
-
-interface World {
-  readonly disk: Disk;
-  readonly host: ReturnType<typeof simulatedHost>;
-}
-
-/** `isSlow`: every transfer takes a few turns. */
-async function setUpDisk(options: { isSlow?: boolean; isReadOnly?: boolean } = {}): Promise<World> {
-  const host = simulatedHost();
-  const { files } = host;
-  await createImage(host, '/d/disk.vhd', { format: 'vhd', sizeBytes: SIZE, blockBytes: 64 * 1024 });
-  if (options.isSlow) {
-    const open = files.open.bind(files);
-    const { below } = chance(99);
-    files.open = async (path, mode) => {
-      const file = await open(path, mode);
-      const later = async <T>(use: () => T): Promise<Awaited<T>> => {
-        for (let turns = below(6); turns > 0; turns--) await Promise.resolve();
-        return await use();
-      };
-      return {
-        ...file,
-        read: (position, into) => later(() => file.read(position, into)),
-        write: (position, from) => {
-          const kept = from.slice();
-          return later(() => file.write(position, kept));
-        },
-        flush: () => later(() => file.flush()),
-        readNow: () => false,
-        writeNow: () => false,
-      };
-    };
-  }
-  return { disk: await openDisk(host, '/d/disk.vhd', { isReadOnly: options.isReadOnly }), host };
-}
 
 const pageBytes = (world: { memory: { u8: Uint8Array } }, ref: number): Uint8Array =>
   world.memory.u8.subarray(ref * PAGE_SIZE, (ref + 1) * PAGE_SIZE);

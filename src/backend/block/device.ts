@@ -12,6 +12,7 @@ import { BackendHalf } from '../half.ts';
 import type { CopyingHost } from '../host.ts';
 import { parseUnsigned, XenbusState } from '../xenbus.ts';
 import { type BlockDeviceKeys, KIND, RING_ORDER_MAX, writeBlockDeviceKeys, writeDiskFacts } from './keys.ts';
+import { OpenRequests } from './open-requests.ts';
 import { BlockRing } from './ring.ts';
 import { type BlockCounters, type BlockQueue, BlockServer, type BlockServerOptions } from './server.ts';
 import { vdevName } from './vdev.ts';
@@ -33,6 +34,13 @@ export interface BlockDeviceOptions extends Omit<BlockServerOptions, 'host'> {
   readonly maxQueues?: number | undefined;
   /** Pages that the domain copies through and never takes back. Off: copying is dearer for a guest than granting. */
   readonly hasPersistentGrants?: boolean | undefined;
+  /** What an earlier backend of the device has left open, and this one will if it dies. */
+  readonly open?: OpenRequests | undefined;
+  /**
+   * The backend has failed by its own fault, and is abandoned: its requests wait for another one with the same `open`. Without it
+   * such an error is thrown at whoever runs the backend.
+   */
+  readonly onDied?: ((error: unknown) => void) | undefined;
   /** The device is gone, after `remove`. */
   readonly onRemoved?: (() => void) | undefined;
 }
@@ -55,12 +63,18 @@ export class BlockDevice {
   readonly #server: BlockServer;
   readonly #half: BackendHalf;
   #link: Link | undefined;
+  readonly #open: OpenRequests;
+  #isAbandoned = false;
 
   /** Writes the device's keys and waits for the domain. */
   constructor(options: BlockDeviceOptions) {
     const { xs, domid, devid, backendDomid = 0, disk } = options;
     this.#options = options;
-    this.#server = new BlockServer(options);
+    this.#open = options.open ?? new OpenRequests();
+    this.#server = new BlockServer({
+      ...options,
+      defer: task => options.defer(() => this.#guarded(task)),
+    });
     this.#keys = {
       domid,
       devid,
@@ -79,7 +93,7 @@ export class BlockDevice {
         return device.#link !== undefined;
       },
       connect: state => this.#connect(state),
-      lastAnswers: () => this.#server.lastAnswers(),
+      lastAnswers: () => this.#lastAnswers(),
       disconnect: () => this.#disconnect(),
       removed: () => {
         this.#server.close();
@@ -104,9 +118,9 @@ export class BlockDevice {
   get counters(): BlockCounters {
     return this.#server.counters;
   }
-  /** Requests on their way to the disk. */
+  /** Requests on their way to the disk, or open under a backend that has died. */
   get running(): number {
-    return this.#server.running;
+    return this.#isAbandoned ? this.#open.size : this.#server.running;
   }
   /** See BlockServer.pending. */
   get pending(): Promise<unknown> | undefined {
@@ -151,15 +165,16 @@ export class BlockDevice {
     }
     const key = JSON.stringify(queues);
     if (this.#link?.key === key) return;
-    this.#disconnect();
+    if (this.#link) this.#disconnect();
     if (!this.#half.mayConnect(faults?.onTransfer('block-connect', domid, 0) ?? 'none')) return;
     const undo: (() => void)[] = [];
     const disconnect = () => {
       for (const step of undo.reverse()) step();
     };
+    this.#open.connected(key);
     const opened: BlockQueue[] = [];
-    for (const queue of queues) {
-      const found = this.#openQueue(queue, undo);
+    for (const [index, queue] of queues.entries()) {
+      const found = this.#openQueue(index, queue, undo);
       if (typeof found === 'string') {
         disconnect();
         this.#half.fail(found);
@@ -173,10 +188,26 @@ export class BlockDevice {
     if (this.#half.state !== XenbusState.connected)
       writeDiskFacts(xs, this.#half.path, domid, backendDomid, disk);
     this.#half.switch(XenbusState.connected);
-    for (const queue of opened) this.#server.serve(queue);
+    this.#guarded(() => {
+      for (const queue of opened) this.#server.serve(queue);
+    });
   }
 
-  #openQueue(keys: QueueKeys, undo: (() => void)[]): BlockQueue | string {
+  /** Do a part of the backend's work: an error that it throws is our own, not the disk's or the domain's. */
+  #guarded(work: () => void): void {
+    if (this.#isAbandoned) return;
+    try {
+      work();
+    } catch (error) {
+      const { onDied } = this.#options;
+      if (!onDied) throw error;
+      this.#open.died(this.#server.culprit);
+      this.abandon();
+      onDied(error);
+    }
+  }
+
+  #openQueue(index: number, keys: QueueKeys, undo: (() => void)[]): BlockQueue | string {
     const { host, domid } = this.#options;
     const owner = domainId(domid);
     const pages: MachineAddress[] = [];
@@ -187,14 +218,24 @@ export class BlockDevice {
       undo.push(() => host.unmapGrant(owner, ref, address));
       pages.push(address);
     }
-    const ring = new BlockRing(host.memory, pages);
-    const channel = host.bindInterdomain(owner, port(keys.port), () => this.#onEvent(queue));
+    const ring = new BlockRing(host.memory, pages, this.#open.ring(index));
+    const onEvent = () => this.#guarded(() => this.#onEvent(queue));
+    const channel = host.bindInterdomain(owner, port(keys.port), onEvent);
     if (!channel) return `cannot bind event channel ${keys.port}`;
     undo.push(() => channel.close());
     const queue: BlockQueue = { ring, notify: () => channel.notify(), isClosed: false };
     this.#server.add(queue);
     undo.push(() => this.#server.remove(queue));
     return queue;
+  }
+
+  #lastAnswers(): Promise<void> | undefined {
+    let answers: Promise<void> | undefined;
+    this.#guarded(() => {
+      answers = this.#server.lastAnswers();
+    });
+    // Of a backend that died over it the domain waits for its successor's answers.
+    return this.#isAbandoned ? new Promise(() => {}) : answers;
   }
 
   #onEvent(queue: BlockQueue): void {
@@ -207,6 +248,7 @@ export class BlockDevice {
     const link = this.#link;
     this.#link = undefined;
     link?.disconnect();
+    if (!this.#isAbandoned) this.#open.clear();
   }
 
   /** The disk has another size by now: tell the domain, whose kernel looks again when it sees the state written. */
@@ -222,8 +264,10 @@ export class BlockDevice {
     this.#server.hold();
   }
 
-  /** After that: the domain's requests wait in its rings for another backend (`isRestored`). */
+  /** The domain's requests wait for another backend (`isRestored`, the same `open`): those that are open, and those in the rings. */
   abandon(): void {
+    if (this.#isAbandoned) return;
+    this.#isAbandoned = true;
     this.#half.abandon();
     this.#server.close();
   }

@@ -11,6 +11,7 @@ import { partByPart } from '../grant-parts.fixture.ts';
 import type { CopyingHost } from '../host.ts';
 import { type BlockDeviceOptions, createBlockDevice } from './device.ts';
 import type { RateLimits } from './limits.ts';
+import type { OpenRequests } from './open-requests.ts';
 import { SLOT_BYTES, slotsOf } from './ring.ts';
 import type { BlockTransfer } from './server.ts';
 
@@ -165,6 +166,8 @@ export interface FrontendOptions {
   readonly limits?: RateLimits;
   readonly queueDepth?: number;
   readonly isSerial?: boolean;
+  readonly open?: OpenRequests;
+  readonly onDied?: (error: unknown) => void;
 }
 
 export function setUpFrontend({ disk, fault = () => 'none', ...rest }: FrontendOptions) {

@@ -5,6 +5,7 @@
 import * as blkif from '../../abi/xen/blkif.ts';
 import { type GrantRef, gref, PAGE_SIZE } from '../../base/brand.ts';
 import { GrantParts } from '../grant-parts.ts';
+import type { TakenRequest } from './open-requests.ts';
 
 const SECTOR_BYTES = 512;
 const SECTORS_A_PAGE = PAGE_SIZE / SECTOR_BYTES;
@@ -14,6 +15,8 @@ const SEGMENTS_A_PAGE = PAGE_SIZE / SEGMENT_BYTES;
 export const INDIRECT_SEGMENTS_MAX = 256;
 
 export interface BlockRequest {
+  /** What it was read from. */
+  readonly taken: TakenRequest;
   readonly id: bigint;
   /** As in the response. Of an indirect request it is the one inside. */
   readonly operation: number;
@@ -102,7 +105,7 @@ export function parseRequest(
     if (!disk.canDiscard) return refuse(blkif.BLKIF_RSP_EOPNOTSUPP);
     const { nr_sectors } = blkif.BlkifRequestDiscard.at(view, 0);
     return (
-      ranged({ id, operation, kind, parts: NO_PARTS }, sector, nr_sectors, disk) ??
+      ranged({ taken: copy, id, operation, kind, parts: NO_PARTS }, sector, nr_sectors, disk) ??
       refuse(blkif.BLKIF_RSP_ERROR)
     );
   }
@@ -111,12 +114,16 @@ export function parseRequest(
   const mayBeEmpty = kind === 'flush' || kind === 'barrier';
   if (parts.count === 0) {
     if (!mayBeEmpty) return refuse(blkif.BLKIF_RSP_ERROR);
-    return { id, operation, kind, offset: 0, sizeBytes: 0, parts };
+    return { taken: copy, id, operation, kind, offset: 0, sizeBytes: 0, parts };
   }
   if (kind !== 'read' && disk.isReadOnly) return refuse(blkif.BLKIF_RSP_ERROR);
   return (
-    ranged({ id, operation, kind, parts }, sector, BigInt(parts.sizeBytes / SECTOR_BYTES), disk) ??
-    refuse(blkif.BLKIF_RSP_ERROR)
+    ranged(
+      { taken: copy, id, operation, kind, parts },
+      sector,
+      BigInt(parts.sizeBytes / SECTOR_BYTES),
+      disk,
+    ) ?? refuse(blkif.BLKIF_RSP_ERROR)
   );
 }
 

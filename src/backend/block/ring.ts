@@ -9,6 +9,7 @@ import { BlkifRequest, BlkifResponse, BlkifSring } from '../../abi/xen/blkif.ts'
 import { type MachineAddress, PAGE_SIZE } from '../../base/brand.ts';
 import { invariant } from '../../base/errors.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
+import { OpenRing, type TakenRequest } from './open-requests.ts';
 
 export const SLOT_BYTES = BlkifRequest.size;
 const SLOTS_AT = BlkifSring.offsets.ring;
@@ -29,16 +30,23 @@ export class BlockRing {
   #produced: number;
   /** The domain's index was impossible: nothing more is taken. */
   isBroken = false;
+  readonly #open: OpenRing;
+  /** Taken by a backend before this one. */
+  readonly #again: TakenRequest[];
+  /** Answers that the domain has not been shown. */
+  readonly #answered: TakenRequest[] = [];
 
-  constructor(memory: MachineMemory, pages: readonly MachineAddress[]) {
+  constructor(memory: MachineMemory, pages: readonly MachineAddress[], open = new OpenRing()) {
     invariant(pages.length > 0 && pages.every(page => page % PAGE_SIZE === 0), 'the pages of a ring');
     this.nrSlots = slotsOf(pages.length);
     this.#u8 = memory.u8;
     this.#words = memory.i32;
     this.#pages = pages;
+    this.#open = open;
+    this.#again = open.all();
     // A domain that connects again may find its ring in use: what was answered is what is there.
     this.#produced = this.#load('rsp_prod');
-    this.#consumed = this.#produced;
+    this.#consumed = (this.#produced + open.size) >>> 0;
   }
 
   #word(name: 'req_prod' | 'req_event' | 'rsp_prod' | 'rsp_event'): number {
@@ -54,21 +62,31 @@ export class BlockRing {
     const count = (this.#load('req_prod') - this.#consumed) >>> 0;
     // Slots are free again only when they have been answered.
     const free = this.nrSlots - ((this.#consumed - this.#produced) >>> 0);
-    if (count <= free) return count;
+    if (count <= free) return this.#again.length + count;
     this.isBroken = true;
     return 0;
   }
 
-  /** Copy the next request and take it. */
-  take(into: Uint8Array): void {
-    this.#move(this.#consumed, into.length, (at, done, length) =>
-      into.set(this.#u8.subarray(at, at + length), done),
+  /** Take the next request, as a copy. It is open until its answer has been published. */
+  take(): TakenRequest {
+    const again = this.#again.shift();
+    if (again) return again;
+    const copy = new Uint8Array(SLOT_BYTES);
+    this.#move(this.#consumed, SLOT_BYTES, (at, done, length) =>
+      copy.set(this.#u8.subarray(at, at + length), done),
     );
     this.#consumed = (this.#consumed + 1) >>> 0;
+    this.#open.took(copy);
+    return copy;
+  }
+  /** It has been open under too many backends that died. */
+  isDeadly(request: TakenRequest): boolean {
+    return this.#open.isDeadly(request);
   }
 
   /** Answer a request. The domain sees it after `publish`. */
-  respond(id: bigint, operation: number, status: number): void {
+  respond(request: TakenRequest, id: bigint, operation: number, status: number): void {
+    this.#answered.push(request);
     this.#responseFields.id = id;
     this.#responseFields.operation = operation;
     this.#responseFields.status = status;
@@ -95,6 +113,8 @@ export class BlockRing {
     const before = this.#load('rsp_prod');
     if (before === this.#produced) return false;
     Atomics.store(this.#words, this.#word('rsp_prod'), this.#produced);
+    for (const request of this.#answered) this.#open.answered(request);
+    this.#answered.length = 0;
     return (this.#produced - this.#load('rsp_event')) >>> 0 < (this.#produced - before) >>> 0;
   }
 

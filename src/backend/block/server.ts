@@ -13,8 +13,9 @@ import type { Clock, Timers } from '../../platform/platform.ts';
 import type { Defer, Faults } from '../../xenstore/faults.ts';
 import type { CopyingHost } from '../host.ts';
 import { createLimiter, type Limiter, type RateLimits } from './limits.ts';
+import type { TakenRequest } from './open-requests.ts';
 import { type BlockRequest, parseRequest } from './request.ts';
-import { type BlockRing, SLOT_BYTES } from './ring.ts';
+import type { BlockRing } from './ring.ts';
 
 export type BlockTransfer = 'block-read' | 'block-write' | 'block-flush' | 'block-discard' | 'block-connect';
 
@@ -73,9 +74,10 @@ export class BlockServer {
   readonly #queues = new Set<BlockQueue>();
   readonly #limiter: Limiter | undefined;
   readonly #depth: number;
-  readonly #copy = new Uint8Array(SLOT_BYTES);
   /** From transfers that are over, for the next ones. */
   readonly #spares: ArrayBuffer[] = [];
+  /** What it is at; afterwards too when that has thrown an error. */
+  #working: TakenRequest | undefined;
   #running = 0;
   #isHeld = false;
   readonly #awaitIdle: (() => void)[] = [];
@@ -88,6 +90,11 @@ export class BlockServer {
     this.#options = options;
     this.#limiter = createLimiter(options.limits ?? {});
     this.#depth = options.isSerial ? 1 : (options.queueDepth ?? QUEUE_DEPTH_DEFAULT);
+  }
+
+  /** The request that the server died of, when its work has thrown an error. */
+  get culprit(): TakenRequest | undefined {
+    return this.#working;
   }
 
   get running(): number {
@@ -139,6 +146,7 @@ export class BlockServer {
       if (queue.ring.waiting() === 0 && queue.ring.awaitRequest()) break;
       if (queue.ring.waiting() === 0) break;
       this.#takeOne(queue);
+      this.#working = undefined;
     }
     this.#publish(queue);
     this.#tellIdle();
@@ -167,15 +175,18 @@ export class BlockServer {
 
   #takeOne(queue: BlockQueue): void {
     const { disk, host, domid, clock } = this.#options;
-    queue.ring.take(this.#copy);
+    const { ring } = queue;
+    const taken = ring.take();
+    this.#working = taken;
     this.counters.requests += 1;
-    const request = parseRequest(this.#copy, disk, (ref, offset, length) => {
+    const request = parseRequest(taken, disk, (ref, offset, length) => {
       const bytes = new Uint8Array(length);
       return host.copyFromGrant(domid as DomainId, ref, offset, bytes) ? bytes : undefined;
     });
-    if ('status' in request) {
+    const refused = 'status' in request ? request.status : ring.isDeadly(taken) ? BLKIF_RSP_ERROR : undefined;
+    if ('status' in request || refused !== undefined) {
       this.counters.refused += 1;
-      queue.ring.respond(request.id, request.operation, request.status);
+      ring.respond(taken, request.id, request.operation, refused ?? BLKIF_RSP_ERROR);
       return;
     }
     this.#limiter?.take(request.sizeBytes, clock.monotonicNs());
@@ -195,7 +206,9 @@ export class BlockServer {
     const fault = faults?.onTransfer(FAULT_NAMES[request.kind], domid, request.sizeBytes) ?? 'none';
     if (fault === 'delay') {
       defer(() => {
+        this.#working = request.taken;
         this.#begin(queue, request);
+        this.#working = undefined;
         this.#publish(queue);
         this.#serveAll();
       });
@@ -226,7 +239,9 @@ export class BlockServer {
     const settled = transfer.then(outcome => {
       if (this.pending === settled) this.pending = undefined;
       defer(() => {
+        this.#working = request.taken;
         this.#answer(queue, request, outcome());
+        this.#working = undefined;
         this.#publish(queue);
         this.#serveAll();
       });
@@ -242,7 +257,7 @@ export class BlockServer {
 
   #answer(queue: BlockQueue, request: BlockRequest, status: number): void {
     if (status !== BLKIF_RSP_OKAY) this.counters.errors += 1;
-    if (!queue.isClosed) queue.ring.respond(request.id, request.operation, status);
+    if (!queue.isClosed) queue.ring.respond(request.taken, request.id, request.operation, status);
     this.#ended(request);
   }
 
@@ -259,7 +274,9 @@ export class BlockServer {
     // What is left is the barrier itself. It begins in a task of its own: we may be inside the loop of a queue.
     barrier.hasBegun = true;
     this.#options.defer(() => {
+      this.#working = barrier.request.taken;
       barrier.begin();
+      this.#working = undefined;
       for (const queue of this.#queues) this.#publish(queue);
       this.#serveAll();
     });
