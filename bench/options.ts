@@ -8,11 +8,12 @@ import { QUEUES_PROGRAMS, QUEUES_SUITE } from './queues.ts';
 import { REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
 import type { Clock } from './result.ts';
 import { RIVALS, type Rival } from './rivals.ts';
+import { SAVES_SUITE } from './saves.ts';
 import { SMP_SUITE } from './smp.ts';
 
 const DEFAULT_RESULT = fileURLToPath(new URL('./result.json', import.meta.url));
 /** Suites that are not lists of small C programs. */
-const OTHER_SUITES = [REAL_SUITE, SMP_SUITE, DISK_SUITE, NETWORK_SUITE, QUEUES_SUITE, 'boot'];
+const OTHER_SUITES = [REAL_SUITE, SMP_SUITE, DISK_SUITE, NETWORK_SUITE, QUEUES_SUITE, SAVES_SUITE, 'boot'];
 const QUICK_SCALE = 1 / 8;
 
 export const HELP = `Usage: npm run bench -- [options]
@@ -118,7 +119,9 @@ export function parseOptions(args: readonly string[]): BenchOptions {
   return {
     suites:
       chosen('--suite', values.suite, suites) ??
-      (programs === undefined ? suites : suites.filter(name => name !== SMP_SUITE && name !== 'boot')),
+      (programs === undefined
+        ? suites
+        : suites.filter(name => ![SMP_SUITE, SAVES_SUITE, 'boot'].includes(name))),
     programs,
     rivals: RIVALS.filter(rival => engines === undefined || engines.includes(rival.name)),
     isBare: values.bare,

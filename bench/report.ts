@@ -5,6 +5,7 @@ import { COREMARK_SUITE, PAGE_COST_SUITE, PROGRAMS, SUITES } from './program-lis
 import { QUEUES_SUITE } from './queues.ts';
 import { REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
 import { ALL, type Measurement, type Problem, type Result } from './result.ts';
+import { SAVES_SIZE_SUITE, SAVES_SUITE } from './saves.ts';
 import { SMP_SUITE } from './smp.ts';
 import { figure, geometricMean, median } from './statistics.ts';
 import type { Table } from './table.ts';
@@ -29,6 +30,8 @@ const TITLES = new Map([
   [SMP_SUITE, 'Two programs at once: 2 vCPUs against 1'],
   [QUEUES_SUITE, 'Four connections with 2 vCPUs: 4 queues against 1'],
   [DISK_SUITE, 'Disks: fio on blkfront, against QEMU on virtio-blk'],
+  [SAVES_SUITE, 'A guest that is saved and gone on with'],
+  [SAVES_SIZE_SUITE, 'What is saved of it'],
   ['boot', 'Boot to a command'],
   ['boot-memory', 'Memory of a boot'],
 ]);

@@ -17,6 +17,7 @@ import { measureQueues, QUEUES_PROGRAMS, QUEUES_SUITE } from './queues.ts';
 import { measureReal, REAL_PROGRAMS, REAL_SUITE } from './real-programs.ts';
 import { describeRun, problemLines, suiteTables, summaryTable } from './report.ts';
 import { ALL, describeHost, type Measurement, type Problem, parseResult, type Result } from './result.ts';
+import { measureSaves, SAVES_SUITE } from './saves.ts';
 import { scratchFolder } from './scratch.ts';
 import { measureSmp, SMP_SUITE } from './smp.ts';
 import { textTable } from './table.ts';
@@ -50,6 +51,8 @@ async function measure(options: BenchOptions): Promise<Result> {
     add(await measureQueues(folder, rivals, options, say));
   if (options.suites.includes(SMP_SUITE) && !options.isBare)
     add(await measureSmp(folder, rivals, options, say));
+  if (options.suites.includes(SAVES_SUITE) && !options.isBare)
+    add(await measureSaves(folder, rivals, options, say));
   const isWanted = options.suites.includes('boot') && options.programs === undefined && !options.isBare;
   if (isWanted) add(await measureBoots(folder, rivals, options, say));
   return {
