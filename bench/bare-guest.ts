@@ -15,6 +15,7 @@ import { createMachineHost, TSC_KHZ } from '../src/hypervisor/machine-host.ts';
 import { runOne } from '../src/hypervisor/scheduler.ts';
 import { readElfKernel } from '../src/image/elf/kernel.ts';
 import { createNodePlatform } from '../src/platform/node/platform.ts';
+import { runNoOtherModules } from '../src/platform/node/wasm-compiler.ts';
 import { checkEngine } from '../src/toolstack/config.ts';
 import { engineModules } from '../src/toolstack/engine-modules.ts';
 
@@ -27,6 +28,8 @@ function fail(error: unknown): never {
 
 /** For tests of the machine code that is kept. */
 const libraryFolder = process.env.DOMUS_BENCH_REGIONS;
+
+runNoOtherModules();
 
 async function main(engine: string, file: string, commandLine: string): Promise<void> {
   let line = '';

@@ -6,7 +6,8 @@
  *     exit        registers, flags, fuel and rip to the vCPU block; on to the next region, or back with an outcome
  *
  * Fuel is exact: a block pays for all its instructions at its beginning, and whoever leaves in the middle gets back what was
- * not executed. It is looked at where a path without loops begins, for the longest such path.
+ * not executed. It is looked at where a path without loops begins, for the longest such path: on the ways that lead to
+ * the head of a loop.
  */
 import { invariant } from '../../base/errors.ts';
 import { Mode } from '../decode/mode.ts';
@@ -359,7 +360,9 @@ class RegionGenerator implements Site {
       this.#within(block, merges);
       return;
     }
-    this.#flags.toLocals();
+    // The prologue has looked already.
+    if (id !== 0 && block.control !== 'dispatch') this.#requireFuel(block, block.place);
+    if (this.#needs[id]) this.#flags.toLocals();
     this.#code.loop(label => {
       labels.loop = label;
       this.#flags.now = { where: 'locals', kind: undefined };
@@ -391,7 +394,7 @@ class RegionGenerator implements Site {
       return;
     }
     if (edge.crosses) this.#requireMapped(edge.place.page, edge.place, 0);
-    // The last store may have changed code of this region. Heads of loops look at the fuel anyway.
+    // The last store may have changed code of this region. On the way into a loop the fuel is looked at anyway.
     if (!this.#isLoopHead(block) && edge.dispatch === undefined && mayChangeCode(from.instructions.at(-1))) {
       this.#code.if(w.ltS(this.#fuel, w.i32(0)), () => this.#leave(edge.place, 0), undefined, false);
     }
@@ -405,7 +408,8 @@ class RegionGenerator implements Site {
     const { position, isMerge } = this.#structure;
     const labels = this.#labels[block.id] as { loop?: Label; merge?: Label };
     if ((position[block.id] as number) <= (position[from.id] as number)) {
-      this.#flags.toLocals();
+      this.#requireFuel(block, edge.place);
+      if (this.#needs[block.id]) this.#flags.toLocals();
       this.#code.br(labels.loop as Label);
     } else if (isMerge[block.id]) {
       this.#meet(block.id);
@@ -421,7 +425,8 @@ class RegionGenerator implements Site {
 
   /** Agree with the other edges to a merge about where the flags are. */
   #meet(id: number): void {
-    if (!this.#needs[id]) return;
+    // Before a loop the region may be left.
+    if (!this.#needs[id] && !this.#structure.isLoopHead[id]) return;
     const { kind } = this.#flags;
     const known = this.#incoming[id];
     const isSame = !known || (known.where === 'locals' && known.kind === kind);
@@ -446,7 +451,6 @@ class RegionGenerator implements Site {
       this.#mark = outerMark;
       return;
     }
-    if (this.#isLoopHead(block)) this.#requireFuel(block, block.place);
     this.#count(block);
     const count = block.instructions.length;
     code.set(this.#fuel, w.sub(this.#fuel, w.i32(count)));
@@ -501,9 +505,9 @@ class RegionGenerator implements Site {
     const leave = () => this.#leave(place, 0, place.page);
     this.#code.if(this.#lacksFuel(this.#paths.from(block)), leave, undefined, false);
   }
-  #dispatch({ targets }: Block): void {
+  #dispatch({ id: dispatcher, targets }: Block): void {
     const blocks = targets.map(({ block }) => block as Block);
-    if (blocks.some(({ id }) => this.#needs[id])) {
+    if (this.#needs[dispatcher]) {
       this.#flags.toLocals();
       this.#flags.now = { where: 'locals', kind: undefined };
     }

@@ -27,18 +27,18 @@ function needsFlags(instructions: readonly Instruction[]): boolean | undefined {
 }
 
 /**
- * @param checks blocks that may be left at their very beginning
+ * @param checks blocks that the region may be left before, by whoever is on the way there
  * @returns by block, whether the flags on arrival matter
  */
 export function liveFlags(region: Region, checks: (block: Block) => boolean): boolean[] {
   const { blocks } = region;
-  const own = blocks.map(block => (checks(block) ? true : needsFlags(block.instructions)));
+  const own = blocks.map(block => needsFlags(block.instructions));
   const live = own.map(needs => needs === true);
   for (let changed = true; changed; ) {
     changed = false;
     for (const block of blocks.toReversed()) {
       if (own[block.id] !== undefined || live[block.id]) continue;
-      if (leavesRegion(block) || successors(block).some(edge => edge.block && live[edge.block.id])) {
+      if (leavesRegion(block, checks) || successors(block).some(edge => edge.block && live[edge.block.id])) {
         live[block.id] = true;
         changed = true;
       }
@@ -47,8 +47,10 @@ export function liveFlags(region: Region, checks: (block: Block) => boolean): bo
   return live;
 }
 
-/** Some edge goes out of the region, or may: another page may be mapped differently, the dispatcher looks at the fuel. */
-function leavesRegion({ control, taken, next }: Block): boolean {
+/** Some edge goes out of the region, or may: another page may be mapped differently, loops and the dispatcher look at the fuel. */
+function leavesRegion({ control, taken, next, targets }: Block, checks: (block: Block) => boolean): boolean {
   if (control === 'indirect' || control === 'return' || control === 'stop') return true;
-  return [taken, next].some(edge => edge && (!edge.block || edge.crosses || edge.dispatch !== undefined));
+  return [...targets, taken, next].some(
+    edge => edge && (!edge.block || edge.crosses || edge.dispatch !== undefined || checks(edge.block)),
+  );
 }
