@@ -2,12 +2,14 @@
  * Decoded instructions in machine memory: the records both tiers work from, and the code pages that hold them.
  *
  * A *code page* belongs to one machine frame under one decoder mode (decode/mode.ts). Its table maps an offset in
- * the page to the record of the instruction that starts there, 0 if none is decoded. Records of a straight run of
+ * the page to the record of the instruction that starts there, 0 if none is decoded. The table is in parts, one for each granule in
+ * which an instruction starts: of most pages of code little is ever executed. Records of a straight run of
  * instructions lie one after the other; an instruction may take two (an address micro-operation, then itself).
  * A record is never freed alone: when the bytes under it change it becomes *stale* (handler 0), which sends whoever
  * reaches it back to the table. All memory comes from the code cache (machine/header.ts), thrown away as a whole
  * when it is full.
  */
+import { PAGE_SIZE } from '../../base/brand.ts';
 import { array, i64, struct, u8, u16, u32, u64 } from '../../base/struct.ts';
 
 export const CodeRecord = struct('code_record', {
@@ -57,5 +59,10 @@ export const CodePage = struct('code_page', {
   /** How often instructions of this page were forgotten because their bytes changed. */
   changes: u32,
   pad: array(u64, 4),
-  table: array(u32, 4096),
+  /**
+   * For each granule the address of its part of the table (`TABLE_PART_BYTES`, a u32 for each offset), 0 when there is none: what lies
+   * at address 0 of machine memory reads as a part without records.
+   */
+  table: array(u32, PAGE_SIZE >> GRANULE_SHIFT),
 });
+export const TABLE_PART_BYTES = 4 << GRANULE_SHIFT;

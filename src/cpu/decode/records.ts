@@ -26,18 +26,21 @@ import {
   GRANULE_SHIFT,
   LINK_OFFSET,
   RECORD_BYTES,
+  TABLE_PART_BYTES,
 } from './record.ts';
+import { partWord, recordAt, slotOf } from './record-table.ts';
 
 /** Instructions decoded ahead at a time. */
 const RUN_LIMIT = 64;
-/** Room that a run may need in the code cache: four records an instruction, and the one that ends it. */
-const RUN_BYTES = (4 * RUN_LIMIT + 1) * RECORD_BYTES;
 const PAGE = 4096;
+/** Room that a run may need in the code cache: four records an instruction, the one that ends it, and a page's whole table. */
+const RUN_BYTES = (4 * RUN_LIMIT + 1) * RECORD_BYTES + (PAGE >> GRANULE_SHIFT) * TABLE_PART_BYTES;
 
 const O = CodeRecord.offsets;
 const V = Vcpu.offsets;
 const P = CodePage.offsets;
 const CODE_NEXT = (MACHINE_HEADER + MachineHeader.offsets.codeNext) >> 2;
+const CODE_GENERATION = (MACHINE_HEADER + MachineHeader.offsets.codeGeneration) >> 2;
 const CODE_LIMIT = (MACHINE_HEADER + MachineHeader.offsets.codeLimit) >> 2;
 const FRAME_FLAGS = FRAME_TABLE_BASE + FrameEntry.offsets.flags;
 // Records are written word by word.
@@ -117,7 +120,6 @@ export class RecordWriter {
     this.#decoder.ripRelative = (mode & Mode.sizeMask) === Mode.code64;
     const first = u32[CODE_NEXT] as number;
     this.#at = first;
-    const table = (codePage + P.table) >> 2;
     const granules = (codePage + P.granules) >> 2;
     const isFirst = u32[granules] === 0 && u32[granules + 1] === 0;
     let position = offset;
@@ -125,7 +127,7 @@ export class RecordWriter {
     let decoded = 0;
     let covered = offset;
     for (let count = 0; count < RUN_LIMIT && position < PAGE; count++) {
-      const known = u32[table + position] as number;
+      const known = recordAt(u32, codePage, position);
       if (known !== 0) {
         this.#proceed(position, known);
         ended = true;
@@ -153,11 +155,12 @@ export class RecordWriter {
     }
     if (!ended) this.#proceed(position, 0);
     if (covered > offset) this.#cover(codePage, offset, covered - offset);
-    u32[CODE_NEXT] = this.#at;
     // Other vCPUs may find them from here on, so all of the run must be there.
     for (let i = 0; i < decoded; i++) {
-      Atomics.store(u32, table + (this.#positions[i] as number), this.#addresses[i] as number);
+      const slot = this.#makeSlot(codePage, this.#positions[i] as number);
+      Atomics.store(u32, slot >>> 2, this.#addresses[i] as number);
     }
+    u32[CODE_NEXT] = this.#at;
     const flags = FRAME_FLAGS + (hostPage >>> 12) * FrameEntry.size;
     if (((u8[flags] as number) & FrameFlag.code) === 0) this.#services.markCode(hostPage >>> 12);
     const run = { length: decoded, offsets: this.#positions, records: this.#addresses };
@@ -180,16 +183,31 @@ export class RecordWriter {
     const failure = this.#decoder.decode(bytes, 0, inFirst + MAX_LENGTH, mode);
     const length = failure ? MAX_LENGTH : this.#decoder.result.length;
     const record = this.#begin(Pseudo.crossing, offset, length);
-    const slot = codePage + P.table + offset * 4;
     u32[(record + CROSSING_TABLE) >>> 2] = behind;
-    u32[(record + CROSSING_SLOT) >>> 2] = slot;
     this.#write(failure, offset, mode);
     if (!failure) this.#proceed(offset + length, 0);
+    // Only now: the records lie one after the other.
+    const slot = this.#makeSlot(codePage, offset);
+    u32[(record + CROSSING_SLOT) >>> 2] = slot;
     u32[CODE_NEXT] = this.#at;
     this.#cover(codePage, offset, inFirst);
     this.#cover(behind - P.table, 0, MAX_LENGTH);
     Atomics.store(u32, slot >>> 2, record);
     return record;
+  }
+
+  /** Address of the word in the page's table that belongs to an offset. Of the room behind the records so far it may take some. */
+  #makeSlot(codePage: number, offset: number): number {
+    const { u8, u32 } = this.#memory;
+    const word = partWord(codePage, offset);
+    if (u32[word] === 0) {
+      const part = this.#at;
+      this.#at = part + TABLE_PART_BYTES;
+      // As with code pages: the first time round it is zero, and not taken until it is touched.
+      if (u32[CODE_GENERATION] !== 0) u8.fill(0, part, part + TABLE_PART_BYTES);
+      Atomics.store(u32, word, part);
+    }
+    return slotOf(u32, codePage, offset);
   }
 
   /** Note that bytes `offset` .. `offset + length` of the page are decoded. */

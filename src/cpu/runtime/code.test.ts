@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { frameAddress, mfn } from '../../base/brand.ts';
 import { FrameFlag } from '../../machine/frames.ts';
-import { CodePage, CodeRecord } from '../decode/record.ts';
+import { CodePage, CodeRecord, GRANULE_SHIFT, TABLE_PART_BYTES } from '../decode/record.ts';
+import { slotOf } from '../decode/record-table.ts';
 import { createTestMachine, NX, U, W } from './test-machine.ts';
 
 const VA = 0x4000_0000n;
@@ -19,7 +20,13 @@ function codeMachine() {
       at.length = 3;
       const page = CodePage.at(machine.memory.view, codePage);
       page.granules |= (1n << BigInt(offset >> 6)) | (1n << BigInt(Math.min(offset + 2, 4095) >> 6));
-      page.table.set(offset, record);
+      const part = machine.header.codeNext;
+      if (page.table.get(offset >> GRANULE_SHIFT) === 0) {
+        page.table.set(offset >> GRANULE_SHIFT, part);
+        machine.header.codeNext += TABLE_PART_BYTES;
+        machine.memory.u8.fill(0, part, part + TABLE_PART_BYTES);
+      }
+      machine.memory.u32[slotOf(machine.memory.u32, codePage, offset) >>> 2] = record;
       decoded.push({ hostPage, offset, record });
       return record;
     },

@@ -3,8 +3,10 @@
  * is complete before it can be found and stays as it is but for handler and link, so what is read here is right, or the
  * page's count of changes, or the code cache's generation, is another one afterwards.
  */
+
 import type { MachineMemory } from '../../machine/memory.ts';
 import { CodePage, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
+import { recordAt } from '../decode/record-table.ts';
 import { Pseudo } from '../interpreter/pseudo.ts';
 import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
 import {
@@ -73,7 +75,7 @@ export class DecodedCode implements CodeView {
 
   instruction(codePage: number, offset: number): Instruction | undefined {
     const { u16, u32 } = this.#memory;
-    let record = Atomics.load(u32, (codePage + P.table + offset * 4) >>> 2);
+    let record = recordAt(u32, codePage, offset);
     if (record === 0) return undefined;
     const handler = u16[record >>> 1] as number;
     if (handler === Pseudo.crossing) record += RECORD_BYTES;

@@ -74,8 +74,8 @@ export const Extent = struct('extent', { next: u32, region: u32, page: u32, from
 export const ENTRY_BYTES = 3 * RECORD_BYTES;
 /** Address of the region's record, u32: in an entry, where instructions have their register operands. */
 export const ENTRY_REGION_OFFSET = CodeRecord.offsets.reg;
-/** Address of the word in its code page's table where the entry belongs, u32: in the way on, too. */
-export const ENTRY_SLOT_OFFSET = 2 * RECORD_BYTES + CodeRecord.offsets.displacement + 4;
+/** Address of its code page, u32: in the way on, too. */
+export const ENTRY_CODE_PAGE_OFFSET = 2 * RECORD_BYTES + CodeRecord.offsets.displacement + 4;
 /** How often the region was entered there, u32: in a field of the way on that has no use otherwise. */
 export const ENTRY_COUNT_OFFSET = 2 * RECORD_BYTES + CodeRecord.offsets.displacement;
 

@@ -7,9 +7,11 @@
  * (`openRegion` of the runtime): by the thread that runs the guest, so that nobody waits for this one; or by this one where there are
  * several.
  */
+
 import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
 import { CodePage } from '../decode/record.ts';
+import { recordAt } from '../decode/record-table.ts';
 import { Pseudo } from '../interpreter/pseudo.ts';
 import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';
@@ -320,7 +322,7 @@ export class RegionMaker {
     const handler = u16[record >>> 1] as number;
     if (handler === Pseudo.stale || handler === Pseudo.crossing) return false;
     if (this.#large.has(handler - FIRST_CALLED)) return false;
-    return u32[(codePage + P.table + offset * 4) >>> 2] === record;
+    return recordAt(u32, codePage, offset) === record;
   }
 
   // ---- regions of the library ----

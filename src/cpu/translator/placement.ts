@@ -12,8 +12,8 @@ import {
   calledOffset,
   countOffset,
   ENTRY_BYTES,
+  ENTRY_CODE_PAGE_OFFSET,
   ENTRY_REGION_OFFSET,
-  ENTRY_SLOT_OFFSET,
   Extent,
   RegionPage,
   RegionRecord,
@@ -125,7 +125,7 @@ export class Placement {
     u32[(entry + R.immediate) >>> 2] = number;
     u16[onward >>> 1] = Pseudo.proceed;
     u16[(onward + R.offset) >>> 1] = offset + instruction.length;
-    u32[(entry + ENTRY_SLOT_OFFSET) >>> 2] = codePage + P.table + offset * 4;
+    u32[(entry + ENTRY_CODE_PAGE_OFFSET) >>> 2] = codePage;
   }
 
   /** Write, unless the memory is somebody else's by now; it does not become that meanwhile. */

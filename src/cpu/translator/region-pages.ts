@@ -2,7 +2,7 @@
  * The pages of a region as its code knows them: by their distance from the one where the region begins. Where they are, and which
  * code pages they had when the region was made, is read from the region's record, since it may be another machine's.
  */
-import { CodePage } from '../decode/record.ts';
+import { CodePage, GRANULE_SHIFT } from '../decode/record.ts';
 import { tlbEntry } from '../isa/tlb.ts';
 import { TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import type { Code, Local, Value } from '../wasm/code.ts';
@@ -40,9 +40,14 @@ export class RegionPages {
   address({ page, offset }: Place): Value {
     return w.add(this.first, w.i64(page * PAGE + offset));
   }
-  /** Machine address of the word in its code page's table that belongs to a place. */
+  /** Machine address of the word in its code page's table that belongs to a place: 0, or that of a zero, when there is none. */
   slot({ page, offset }: Place): Value {
-    return w.add(this.#codePage(page), w.i32(CodePage.offsets.table + offset * 4));
+    const granule = offset >> GRANULE_SHIFT;
+    const part = w.load('i32', 4, this.#codePage(page), CodePage.offsets.table + granule * 4);
+    return w.add(part, w.i32((offset - (granule << GRANULE_SHIFT)) * 4));
+  }
+  #table(page: number): Value {
+    return w.add(this.#codePage(page), w.i32(CodePage.offsets.table));
   }
   #codePage(page: number): Value {
     return w.load('i32', 4, this.#record, regionPageOffset(this.#distances.indexOf(page)));
@@ -74,7 +79,7 @@ export class RegionPages {
     const entry = code.let(tlbEntry(w.load('i32', 4, this.#cpu, Vcpu.offsets.tlbExec), linear));
     return w.and(
       w.eq(w.load('i64', 8, entry, TlbEntry.offsets.tag), linear),
-      w.eq(w.load('i32', 4, entry, TlbEntry.offsets.addend), this.slot({ page, offset: 0 })),
+      w.eq(w.load('i32', 4, entry, TlbEntry.offsets.addend), this.#table(page)),
     );
   }
 }

@@ -7,9 +7,11 @@
  * difference which thread finds that code has changed. Where a thread's table has no region yet, or none any more, stands
  * one that does nothing.
  */
+
 import { machineHeader } from '../../machine/header.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
 import { CodePage, CodeRecord } from '../decode/record.ts';
+import { recordAt } from '../decode/record-table.ts';
 import type { DecodedRun } from '../decode/records.ts';
 import { ABSENT_REGION, CHAINED, Pseudo } from '../interpreter/pseudo.ts';
 import { FIRST_REGION } from '../isa/forms.ts';
@@ -132,7 +134,7 @@ export class Translator {
     if (codePage === 0) return undefined;
     const offset = u16[(target + R.offset) >>> 1] as number;
     // A jump may remember what has become stale.
-    const record = u32[(codePage + P.table + offset * 4) >>> 2] as number;
+    const record = recordAt(u32, codePage, offset);
     // An entry record takes the place of one record.
     if (record === 0 || u16[record >>> 1] === Pseudo.crossing) return undefined;
     return this.#place(Reason.hot, cpu, record, offset, codePage);

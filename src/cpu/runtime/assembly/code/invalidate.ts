@@ -31,6 +31,7 @@ import { frameEntry } from '../mmu/physical';
 import { firstVcpu, flushExec, flushFrame, flushWatched, nextVcpu } from '../mmu/tlb';
 import { lockCode, unlockCode } from './lock';
 import { awaitMaker, dropRegions, forgetRegions, hasRegion } from './regions';
+import { hasPart, recordAt, slotOf } from './table';
 
 /** Longest instruction, less one: how far before a written byte an instruction that contains it may start. */
 const LOOK_BACK: i32 = 14;
@@ -106,7 +107,7 @@ function forgetWithin(page: usize, start: i32, end: i32): void {
   const table = page + CODE_PAGE_table;
   let hasChanged = false;
   for (let at = max(start - LOOK_BACK, 0); at < end; at++) {
-    const slot = table + ((at as usize) << 2);
+    const slot = slotOf(table, at);
     const record: usize = load<u32>(slot);
     if (record === 0 || at + lengthOf(record) <= start) continue;
     store<u16>(record, 0, CODE_RECORD_handler);
@@ -131,12 +132,14 @@ function granuleInUse(page: usize, granule: i32): bool {
   const table = page + CODE_PAGE_table;
   const start = granule << GRANULE_SHIFT;
   for (let at = max(start - LOOK_BACK, 0); at < start; at++) {
-    const record: usize = load<u32>(table + ((at as usize) << 2));
+    const record = recordAt(table, at);
     if (record !== 0 && at + lengthOf(record) > start) return true;
   }
   const end = start + (1 << GRANULE_SHIFT);
-  for (let at = start; at < end; at++) {
-    if (load<u32>(table + ((at as usize) << 2)) !== 0) return true;
+  if (hasPart(page, granule)) {
+    for (let at = start; at < end; at++) {
+      if (recordAt(table, at) !== 0) return true;
+    }
   }
   return hasRegion(page, start, end);
 }

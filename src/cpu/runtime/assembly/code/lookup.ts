@@ -37,6 +37,7 @@ import {
 import { UD } from '../x86';
 import { discardCode, isCodeMarked, markCode } from './invalidate';
 import { lockCode, unlockCode } from './lock';
+import { recordAt } from './table';
 
 /** Room that the decoder finds in the code cache at each call, at least. */
 export const DECODE_HEADROOM: u32 = 0x10000;
@@ -63,7 +64,7 @@ export function lookup(cpu: usize): usize {
   }
   const entry = slot(load<u32>(cpu, VCPU_tlbExec), va);
   if (hits(entry, va)) {
-    const record: usize = load<u32>(addendOf(entry) + (((va & 0xfff) as usize) << 2));
+    const record = recordAt(addendOf(entry), (va & 0xfff) as i32);
     if (record !== 0) {
       store<u64>(cpu, va & PAGE_MASK, VCPU_codePage);
       return record;
@@ -100,7 +101,7 @@ function find(cpu: usize, va: u64): usize {
   }
   store<u64>(cpu, va & PAGE_MASK, VCPU_codePage);
   const offset = (va & 0xfff) as i32;
-  const record: usize = load<u32>(table + ((offset as usize) << 2));
+  const record = recordAt(table, offset);
   if (record !== 0) return record;
 
   // Also for the code page behind, when the instruction reaches into it.

@@ -10,9 +10,11 @@ import {
   CODE_PAGE_extents,
   CODE_PAGE_granules,
   CODE_PAGE_mfn,
+  CODE_PAGE_table,
   CODE_RECORD_handler,
+  CODE_RECORD_offset,
   ENTRY_BYTES,
-  ENTRY_SLOT_OFFSET,
+  ENTRY_CODE_PAGE_OFFSET,
   EXTENT_BYTES,
   EXTENT_from,
   EXTENT_next,
@@ -44,6 +46,7 @@ import {
 import { isCodeMarked, markCode } from './invalidate';
 import { lockCode, unlockCode } from './lock';
 import { dropRegion } from './regions';
+import { makeSlot, recordAt } from './table';
 
 /**
  * @param alone no other thread runs guest code
@@ -74,7 +77,9 @@ export function openRegion(region: usize, alone: i32): i32 {
 function isUnchanged(region: usize): bool {
   const entry: usize = load<u32>(region, REGION_RECORD_entries);
   const place: usize = load<u32>(region, REGION_RECORD_place);
-  if (load<u32>(load<u32>(entry + ENTRY_SLOT_OFFSET)) !== (place as u32)) return false;
+  const offset: i32 = load<u16>(entry, CODE_RECORD_offset);
+  const table: usize = (load<u32>(entry + ENTRY_CODE_PAGE_OFFSET) as usize) + CODE_PAGE_table;
+  if (recordAt(table, offset) !== place) return false;
   const handler: i32 = load<u16>(place, CODE_RECORD_handler);
   if (handler >= FIRST_REGION && load<u16>(region, REGION_RECORD_isSmall) !== 0) return false;
   let page: usize = region + REGION_RECORD_BYTES;
@@ -133,7 +138,8 @@ function putEntries(region: usize): void {
   let entry: usize = load<u32>(region, REGION_RECORD_entries);
   const nrEntries: i32 = load<u16>(region, REGION_RECORD_nrEntries);
   for (let i: i32 = 0; i < nrEntries; i++, entry += ENTRY_BYTES) {
-    const slot: usize = load<u32>(entry + ENTRY_SLOT_OFFSET);
+    const slot = makeSlot(load<u32>(entry + ENTRY_CODE_PAGE_OFFSET), load<u16>(entry, CODE_RECORD_offset));
+    if (slot === 0) continue;
     const known: usize = load<u32>(slot);
     const handler: i32 = known === 0 ? PSEUDO_stale : (load<u16>(known, CODE_RECORD_handler) as i32);
     // Of an instruction over two pages there are two records.
