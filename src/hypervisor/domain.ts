@@ -19,6 +19,7 @@ import { releaseGrants, setUpGrantTable } from './grant/table.ts';
 import type { Domain, Hypervisor, HypervisorOptions, Vcpu } from './hypervisor.ts';
 import { MemoryImages } from './memory-image.ts';
 import { dropReference, forgoPaged, p2mType, pageIn, rawEntry } from './p2m.ts';
+import { p2mFrames } from './p2m-pages.ts';
 import { removeFromQueue } from './run-queue.ts';
 import { giveRunBack, mfnOf, takeFrame, takeRun } from './runs.ts';
 import * as layout from './state.ts';
@@ -178,7 +179,6 @@ function furnish(domain: Domain, options: DomainOptions): void {
   startDomainTime(domain);
 }
 
-const p2mFrames = (count: number): number => Math.max(1, Math.ceil((count * 4) / PAGE_SIZE));
 const BLOCK_FRAMES = Math.ceil(VCPU_BLOCK_BYTES / PAGE_SIZE);
 
 function freeDomainId(hypervisor: Hypervisor): DomainId {

@@ -11,6 +11,7 @@ import { DOMID_XEN, FrameEntry, FrameFlag } from '../machine/frames.ts';
 import { FRAME_TABLE_BASE } from '../machine/memory.ts';
 import type { Domain } from './hypervisor.ts';
 import { p2mType } from './p2m.ts';
+import { peekEntry } from './p2m-pages.ts';
 
 /**
  * private: a frame of the domain's own. code: the same, with decoded instructions. granted: the same, and somebody else has it mapped, too.
@@ -71,15 +72,13 @@ function ramEnd({ hypervisor, state }: Domain): number {
 
 /** @param nrCells at most so many, a whole number from 1 on */
 export function domainMemoryMap(domain: Domain, nrCells: number): DomainMemoryMap {
-  const { state, hypervisor } = domain;
   const pages = ramEnd(domain);
   const pagesPerCell = Math.max(1, Math.ceil(pages / nrCells));
   const kinds = PAGE_KINDS.length;
   const counts = new Uint32Array(Math.ceil(pages / pagesPerCell) * kinds);
   const totals = new Array<number>(kinds).fill(0);
-  const first = state.p2m / 4;
   for (let gfn = 0; gfn < pages; gfn++) {
-    const kind = kindOf(domain, hypervisor.memory.u32[first + gfn]!);
+    const kind = kindOf(domain, peekEntry(domain, gfn));
     counts[Math.floor(gfn / pagesPerCell) * kinds + kind]! += 1;
     totals[kind]! += 1;
   }

@@ -4,6 +4,9 @@
  * The table is an array of u32 (cpu/vcpu/layout.ts `P2m`), read directly by the CPU engine. Each entry that maps a
  * frame holds one reference on it; the frame goes back to the allocator with the last one. A frame's owner tells what
  * the mapping is: the domain itself (its RAM), DOMID_XEN (shared info, grant table), or another domain (a grant).
+ *
+ * The table's pages are *whole* as long as nobody has looked at any RAM of theirs: then their entries, which follow from one word
+ * (p2m-pages.ts), are not there yet and read as zero, for the CPU engine as well, which asks here. Most of a guest's memory is like that.
  */
 import {
   gfn as asGfn,
@@ -19,17 +22,20 @@ import { P2m } from '../cpu/vcpu/layout.ts';
 import { DOMID_XEN, FrameEntry, FrameFlag, FrameType } from '../machine/frames.ts';
 import { FRAME_TABLE_BASE } from '../machine/memory.ts';
 import type { Domain, Hypervisor } from './hypervisor.ts';
+import { ENTRIES_PER_PAGE, fillEntries, setWhole, spread, wholeEntry } from './p2m-pages.ts';
 import { DomainState } from './state.ts';
 
 const D = DomainState.offsets;
 
-/** The entry as it is, 0 when the gfn is out of range or not mapped. */
+/** The entry as it is, 0 when the gfn is out of range or not mapped. It may be changed in its place. */
 export function rawEntry(domain: Domain, gfn: number): number {
   // Past the accessors, whose calls V8 does not write inline: backends ask for every page of every request.
   const { u32 } = domain.hypervisor.memory;
   const { address } = domain.state;
   if (!(gfn >= 0 && gfn < u32[(address + D.p2mCount) >>> 2]!)) return 0;
-  return u32[(u32[(address + D.p2m) >>> 2]! >>> 2) + gfn]!;
+  const word = (u32[(address + D.p2m) >>> 2]! >>> 2) + gfn;
+  const entry = u32[word]!;
+  return entry === 0 && spread(domain, Math.floor(gfn / ENTRIES_PER_PAGE)) ? u32[word]! : entry;
 }
 
 /** The same, where RAM without a frame gets one first, and any RAM may be written to afterwards. */
@@ -111,16 +117,26 @@ export function freeze(domain: Domain, kept: ReadonlySet<number>): void {
   mapChanged(domain);
 }
 
-const ENTRIES_PER_PAGE = PAGE_SIZE / 4;
-
-/** All entries that map something, in order. */
-export function forEachEntry(domain: Domain, visit: (gfn: number, entry: number) => void): void {
+/**
+ * All entries that map something, in order.
+ * @param visitWhole is told of RAM that nobody has looked at, page of the p2m by page; without it that is passed over
+ */
+export function forEachEntry(
+  domain: Domain,
+  visit: (gfn: number, entry: number) => void,
+  visitWhole?: (gfn: number, count: number, entry: number) => void,
+): void {
   const { state, hypervisor } = domain;
   const { u32 } = hypervisor.memory;
   const { p2m, p2mInUse, p2mCount } = state;
   for (let page = 0; page * ENTRIES_PER_PAGE < p2mCount; page++) {
     if ((p2mInUse.get(page >>> 5) & (1 << (page & 31))) === 0) continue;
     const first = page * ENTRIES_PER_PAGE;
+    const whole = wholeEntry(domain, page);
+    if (whole !== 0) {
+      visitWhole?.(first, ENTRIES_PER_PAGE, whole);
+      continue;
+    }
     const end = Math.min(first + ENTRIES_PER_PAGE, p2mCount);
     for (let gfn = first; gfn < end; gfn++) {
       const entry = u32[p2m / 4 + gfn]!;
@@ -130,11 +146,13 @@ export function forEachEntry(domain: Domain, visit: (gfn: number, entry: number)
 }
 
 /** Entries from `first` on are about to be made. */
-function use({ state, hypervisor }: Domain, first: number, count = 1): void {
+function use(domain: Domain, first: number, count = 1): void {
+  const { state, hypervisor } = domain;
   const { u32 } = hypervisor.memory;
   const words = (state.address + DomainState.offsets.p2mInUse) / 4;
   for (let gfn = first - (first % ENTRIES_PER_PAGE); gfn < first + count; gfn += ENTRIES_PER_PAGE) {
     const page = gfn / ENTRIES_PER_PAGE;
+    spread(domain, page);
     u32[words + (page >>> 5)]! |= 1 << (page & 31);
   }
 }
@@ -285,11 +303,16 @@ export function populateRange(domain: Domain, first: Gfn, count: number, page = 
   }
   hypervisor.frames.promise(count);
   use(domain, first, count);
-  const at = state.p2m / 4 + first;
-  const { u32 } = hypervisor.memory;
   const paged = P2m.paged << P2m.typeShift;
-  if (page === 0) u32.fill(paged, at, at + count);
-  else for (let i = 0; i < count; i++) u32[at + i] = paged | (page + i);
+  for (let done = 0; done < count; ) {
+    const gfn = first + done;
+    const entry = page === 0 ? paged : paged | (page + done);
+    const size = Math.min(ENTRIES_PER_PAGE - (gfn % ENTRIES_PER_PAGE), count - done);
+    // Where other threads read the table its entries are there from the beginning.
+    if (size === ENTRIES_PER_PAGE && !hypervisor.parallel) setWhole(domain, gfn / ENTRIES_PER_PAGE, entry);
+    else fillEntries(domain, gfn, size, entry);
+    done += size;
+  }
   state.totPages += count;
   state.maxMappedGfn = Math.max(state.maxMappedGfn, first + count);
 }

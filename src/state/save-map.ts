@@ -99,32 +99,39 @@ export function saveMap(domain: Domain, frames: ReadonlySet<number>, pages: Page
   const names = new Map<number, number>([[0, NO_FRAME]]);
   const runs: Run[] = [];
   let last: Run | undefined;
-  const add = (gfn: number, kind: number, first: number): void => {
+  const add = (gfn: number, kind: number, first: number, count = 1): void => {
     if (
       last !== undefined &&
       last.gfn + last.count === gfn &&
       last.kind === kind &&
       (kind === MapKind.zero || kind === MapKind.mmio || last.first + last.count === first)
     ) {
-      last.count += 1;
+      last.count += count;
       return;
     }
-    last = { gfn, kind, first, count: 1 };
+    last = { gfn, kind, first, count };
     runs.push(last);
   };
   const addPage = (gfn: number, page: number): void =>
     page === 0 ? add(gfn, MapKind.zero, 0) : add(gfn, MapKind.pages, page);
 
-  forEachEntry(domain, (gfn, entry) => {
+  const addUnread = (gfn: number, number: number): void =>
+    addPage(gfn, number === 0 ? 0 : pages.add(-number));
+  const addEntry = (gfn: number, entry: number): void => {
     const type = p2mType(entry);
     const number = entry & P2m.mfnMask;
     if (type === P2m.mmio) add(gfn, MapKind.mmio, 0);
-    else if (type === P2m.paged) addPage(gfn, number === 0 ? 0 : pages.add(-number));
+    else if (type === P2m.paged) addUnread(gfn, number);
     else if (type === P2m.shared) addPage(gfn, number === 0 ? 0 : pages.add(-(STORED_PAGES + number)));
     else if (frameOwner(domain.hypervisor, number) === domain.id) {
       if (frames.has(number)) names.set(number, gfn);
       addPage(gfn, pages.add(number));
     } else add(gfn, ...ownFrame(domain, number));
+  };
+  forEachEntry(domain, addEntry, (gfn, count, entry) => {
+    const number = entry & P2m.mfnMask;
+    if (number === 0) add(gfn, MapKind.zero, 0, count);
+    else for (let i = 0; i < count; i++) addUnread(gfn + i, number + i);
   });
 
   const loose: number[] = [];

@@ -6,17 +6,17 @@
  *
  * So only pages that are not in use are shared. As each machine has a memory of its own, a page that two of them use must be in both.
  */
-import { frameAddress, mfn, PAGE_SIZE } from '../../base/brand.ts';
+import { frameAddress, mfn } from '../../base/brand.ts';
 import { P2m } from '../../cpu/vcpu/layout.ts';
 import type { Domain } from '../hypervisor.ts';
 import { p2mType, rawEntry } from '../p2m.ts';
+import { ENTRIES_PER_PAGE } from '../p2m-pages.ts';
 import { giveUp, markIdle, releaseShared, replaceIdle } from './give-up.ts';
 import { Offers } from './offers.ts';
 import { PageStore } from './page-store.ts';
 import { hashPage, isSamePage } from './page-words.ts';
 import { countPages, type SharingFacts } from './sharing-facts.ts';
 
-const ENTRIES_PER_PAGE = PAGE_SIZE / 4;
 /** Pages between two looks at the clock. */
 const PORTION = 32;
 

@@ -23,7 +23,7 @@ export interface SharingFacts {
 export function countPages(domain: Domain, store: StoredPages): SharingFacts {
   const { hypervisor, id } = domain;
   let [own, idle, shared, zero, untouched, parts] = [0, 0, 0, 0, 0, 0];
-  forEachEntry(domain, (_gfn, entry) => {
+  const count = (_gfn: number, entry: number): void => {
     const type = p2mType(entry);
     const number = entry & P2m.mfnMask;
     if (type === P2m.paged) untouched += 1;
@@ -35,6 +35,9 @@ export function countPages(domain: Domain, store: StoredPages): SharingFacts {
       own += 1;
       if (type === P2m.idle || type === P2m.offered) idle += 1;
     }
+  };
+  forEachEntry(domain, count, (_gfn, pages) => {
+    untouched += pages;
   });
   return { own, idle, shared, zero, untouched, saved: Math.round(zero + shared - parts) };
 }

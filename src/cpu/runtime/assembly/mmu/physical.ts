@@ -8,6 +8,8 @@ import {
   FRAME_ENTRY_flags,
   FRAME_FLAG_code,
   FRAME_TABLE_BASE,
+  MACHINE_HEADER,
+  MACHINE_HEADER_isParallel,
   P2M_frozen,
   P2M_idle,
   P2M_mfnMask,
@@ -34,6 +36,11 @@ export function resolve(cpu: usize, gpa: u64): void {
   if (gfn >= load<u32>(cpu, VCPU_p2mCount)) return;
   const at: usize = load<u32>(cpu, VCPU_p2m) + ((gfn as usize) << 2);
   let entry = load<u32>(at);
+  // RAM that nobody has looked at may have no entries yet, where no other thread reads them.
+  if (entry === 0 && load<u32>(MACHINE_HEADER as usize, MACHINE_HEADER_isParallel) === 0) {
+    pageIn(cpu, gfn as u32);
+    entry = load<u32>(at);
+  }
   while (entry >> P2M_typeShift >= (P2M_paged as u32)) {
     makeOrdinary(cpu, gfn as u32, at, entry);
     entry = load<u32>(at);
