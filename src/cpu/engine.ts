@@ -9,6 +9,7 @@ import type { FrameTable } from '../machine/frames.ts';
 import { machineHeader } from '../machine/header.ts';
 import type { MachineMemory } from '../machine/memory.ts';
 import { RecordWriter } from './decode/records.ts';
+import { FEW_TARGETS_UNTIL, useAllTargets } from './interpreter/jump-targets.ts';
 import { DIGEST_SECTION } from './interpreter/pseudo.ts';
 import type { Services } from './interpreter/services.ts';
 import { formsDigest } from './isa/forms.ts';
@@ -129,6 +130,8 @@ export class CpuEngine {
   }
 
   readonly #records: RecordWriter;
+  /** Instructions, while they are few. */
+  #nrExecuted = 0;
   /** Undefined when the interpreter runs everything. */
   readonly translator: Translator | undefined;
 
@@ -250,6 +253,8 @@ export class CpuEngine {
       invariant(done >= 0, 'a slice cannot run backwards');
       view.setBigUint64(cpu + V.retired, view.getBigUint64(cpu + V.retired, true) + BigInt(done), true);
       observer?.after(cpu, done);
+      if (this.#nrExecuted >= FEW_TARGETS_UNTIL) useAllTargets(this.memory, cpu);
+      else this.#nrExecuted += done;
       left -= Math.max(done, 1);
       this.#settle(cpu, left);
       const reason = view.getUint32(cpu + V.exitReason, true);

@@ -204,6 +204,8 @@ export const Vcpu = struct('vcpu', {
   simdFault: u32,
   /** In which period counts of jumps were halved last (translator/cooling.ts). */
   heatPeriod: u32,
+  /** Offsets of entries in the table of jump targets that are in use besides the first ones: interpreter/jump-targets.ts. */
+  jumpTargetsMask: u32,
 });
 
 /** See `simdFault`. */
