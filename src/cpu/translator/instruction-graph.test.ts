@@ -123,3 +123,15 @@ test('a return goes on where it was seen to go', () => {
   assert.deepEqual(formed(program), { 0: [100], 100: [] });
   assert.deepEqual(formed(program, { ...LIMITS, isWeighed: false }), { 0: [] });
 });
+
+test('a page that comes into the TLB meanwhile is in the region as the one that it is, or not at all', () => {
+  for (let mappedAfter = 0; mappedAfter < 6; mappedAfter++) {
+    let looks = 0;
+    const graph = new InstructionGraph(
+      { ...view(UNEVEN), codePage: () => (looks++ < mappedAfter ? 0 : CODE_PAGE) },
+      LIMITS,
+    );
+    graph.explore({ page: 0, offset: 0 });
+    for (const codePage of graph.codePages.values()) assert.equal(codePage, CODE_PAGE);
+  }
+});

@@ -97,8 +97,10 @@ export class InstructionGraph {
       return known;
     }
     if (this.#nodes.size >= this.#limits.instructions || weight < COLD) return undefined;
+    // Asked for once: a vCPU may map the page at any time, and the region must have the page that the instruction was found in.
     const codePage = this.#codePage(place.page);
-    const instruction = this.#instruction(place);
+    if (codePage === 0) return undefined;
+    const instruction = this.#view.instruction(codePage, place.offset);
     if (!instruction) return undefined;
     if (reachesOver(place.offset, instruction.length)) {
       const behind = this.#codePage(place.page + 1);
