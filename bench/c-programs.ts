@@ -60,7 +60,10 @@ export async function measurePrograms(
     program: name,
     command: `${precondition(suite)}$BENCH/${name} ${Math.max(1, Math.round(count * options.scale))}`,
     impossible: (rival: Rival) => (rival.kind === 'v86' ? cannot32.get(name) : undefined),
-    isFor: (rival: Rival) => rival.name !== QEMU_MAX || needOf(suite) !== undefined,
+    // CoreMark takes the interpreter more than a minute each time.
+    isFor: (rival: Rival) =>
+      (rival.name !== QEMU_MAX || needOf(suite) !== undefined) &&
+      (suite !== COREMARK_SUITE.name || rival.name !== 'interpreter'),
   }));
   const outcome = await runTournament(tasks, {
     ...options,
