@@ -104,6 +104,8 @@ export interface Neighbours {
   readonly bytes: number;
   /** The table that is asked: TLB_READ or TLB_WRITE. */
   readonly table: number;
+  /** The table for writes is asked for a read, too: where it knows nothing, that for reads may. */
+  readonly isReadFirst: boolean;
   /** Machine address of the first byte, 0 when the table did not know it. */
   readonly host: w.Local;
   /** The table has been asked, by an access before this one. */
@@ -380,14 +382,21 @@ export abstract class Emitter {
       found(group.host, group.distance);
     };
     const asked = group?.table ?? table;
+    const isRead = table === TLB_READ;
     const entry = this.let(tlbEntry(this.tlb(), from));
+    const toRead = () =>
+      this.if(
+        this.#hits(entry, from, size, TLB_READ),
+        () => found(this.#hostOf(entry, from, TLB_READ), group?.distance ?? 0),
+        slow,
+      );
     this.if(
       this.#hits(entry, from, size, asked),
       () => foundHere(this.#hostOf(entry, from, asked)),
       () => {
         if (group) this.set(group.host, w.i32(0));
         if (asked === TLB_READ) slow();
-        else this.#unlessBeside(entry, from, size, foundHere, slow);
+        else this.#unlessBeside(entry, from, size, foundHere, isRead && group?.isReadFirst ? toRead : slow);
       },
       true,
     );

@@ -68,8 +68,14 @@ test('pushes, pops and what is between them are one group, from the lowest byte 
   assert.deepEqual([groups[0]?.lowest, groups[0]?.end, groups[0]?.table], [-48, 8, TLB_WRITE]);
 });
 
-test('reads join what was written, writes do not join what was read', () => {
-  const [first, second, third] = groupsOf([load(RBX, 0), store(RBX, 8), load(RBX, 16)]);
+test('reads and writes of one block ask the table for writes, also when a read comes first', () => {
+  const groups = groupsOf([load(RBX, 0), store(RBX, 8), load(RBX, 16)]);
+  assert.equal(new Set(groups).size, 1);
+  assert.deepEqual([groups[0]?.table, groups[0]?.isReadFirst], [TLB_WRITE, true]);
+});
+
+test('a write that may not come does not join the reads before it, reads join what was written', () => {
+  const [first, second, third] = groupsOf([load(RBX, 0)], [store(RBX, 8), load(RBX, 16)]);
   assert.notEqual(first, second);
   assert.equal(second, third);
   assert.deepEqual([first?.table, second?.table], [TLB_READ, TLB_WRITE]);

@@ -22,7 +22,9 @@ const MAX_BYTES = 256;
 const GENERAL = 16;
 
 export class AccessGroup {
-  readonly table: number;
+  table: number;
+  /** Begins with reads, and is asked about for the sake of a write behind them. */
+  isReadFirst = false;
   /** Bytes from the unknown value to the first byte, and to the one behind the last. */
   lowest: number;
   end: number;
@@ -97,6 +99,8 @@ class Analysis {
   readonly #registers: Sum[];
   /** The last group of each unknown and table. */
   readonly #groups: Map<string, AccessGroup>;
+  /** Those that begin in this block. */
+  readonly #own = new Set<AccessGroup>();
 
   constructor(before: Analysis | undefined) {
     this.#registers = before ? [...before.#registers] : Array.from({ length: GENERAL }, fresh);
@@ -128,13 +132,25 @@ class Analysis {
       return group?.admits(at, bytes) ? group : undefined;
     };
     // Where something was written it can be read as well.
-    let group = join(TLB_WRITE) ?? (isWrite ? undefined : join(TLB_READ));
+    let group = join(TLB_WRITE) ?? (isWrite ? this.#widened(unknown, at, bytes) : join(TLB_READ));
     if (!group) {
       group = new AccessGroup(isWrite ? TLB_WRITE : TLB_READ, at);
       group.admits(at, bytes);
+      this.#own.add(group);
       this.#groups.set(`${group.table} ${unknown}`, group);
     }
     return { group, at, bytes };
+  }
+  /** Reads of this block, after which a write is sure to come: the table for writes is asked at once. */
+  #widened(unknown: string, at: number, bytes: number): AccessGroup | undefined {
+    const key = `${TLB_READ} ${unknown}`;
+    const group = this.#groups.get(key);
+    if (!group || !this.#own.has(group) || !group.admits(at, bytes)) return undefined;
+    group.table = TLB_WRITE;
+    group.isReadFirst = true;
+    this.#groups.delete(key);
+    this.#groups.set(`${TLB_WRITE} ${unknown}`, group);
+    return group;
   }
 
   #operand(instruction: Instruction, page: number): GroupedAccess | undefined {

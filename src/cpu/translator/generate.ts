@@ -597,8 +597,8 @@ class RegionGenerator implements Site {
       group.host = this.#code.local('i32');
       this.#openGroups.push(group);
     }
-    const { table, bytes, host } = group;
-    return { distance: at - group.lowest, bytes, table, host: host as Local, isOpen };
+    const { table, bytes, host, isReadFirst } = group;
+    return { distance: at - group.lowest, bytes, table, isReadFirst, host: host as Local, isOpen };
   }
   #closeGroups(): void {
     for (const group of this.#openGroups) group.host = undefined;
