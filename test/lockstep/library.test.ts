@@ -124,18 +124,20 @@ test('a region of the library is over when its code changes', async () => {
   assert.ok(regions > 0 && done > 0n);
 });
 
-test('damaged files are left out, and make way', async () => {
-  for (const name of volumes()) {
+test('damaged files are left out, and make way when they are looked into', async () => {
+  const before = volumes();
+  for (const name of before) {
     const path = join(folder, name);
     const bytes = readFileSync(path);
     bytes[bytes.length - 1]! ^= 1;
     writeFileSync(path, bytes);
   }
   // The guest may be through before the thread beside it has looked.
-  for (let i = 0; i < 10 && (i === 0 || volumes().length > 0); i++) {
+  for (let i = 0; i < 10 && (i === 0 || volumes().length === before.length); i++) {
     const { rax, regions } = await run(program(5), NEVER);
     assert.equal(rax, BigInt(5 * ROUNDS));
     assert.equal(regions, 0);
   }
-  assert.deepEqual(volumes(), []);
+  // What no place asks for that becomes warm is not looked into.
+  assert.ok(volumes().length < before.length);
 });

@@ -18,6 +18,7 @@ import { FIRST_REGION } from '../isa/forms.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';
 import { TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import { coolJumps } from './cooling.ts';
+import { KnownPlaces } from './known-places.ts';
 import { TranslatorState, translatorState } from './layout.ts';
 import { mayHavePlace, type PlaceFilter, placeKey } from './library/place-key.ts';
 import { type Delivery, RegionMaker } from './maker.ts';
@@ -69,6 +70,7 @@ export class Translator {
   readonly #state: number;
   readonly #link: MakerLink | undefined;
   readonly #requests: RequestRing;
+  readonly #known: KnownPlaces;
   readonly #maker: RegionMaker | undefined;
   #nrInstalled = 0;
   /** The maker was asked for something and not woken yet: that is a system call, so it is done once for many. */
@@ -88,6 +90,7 @@ export class Translator {
     this.#state = machineHeader(memory).translator;
     this.#link = link;
     this.#requests = new RequestRing(memory, this.#state);
+    this.#known = new KnownPlaces(memory);
     this.#table.grow(FIRST_SLOT + SLOTS_STEP - this.#table.length, this.#absent);
     if (!link) {
       const deliver = (delivery: Delivery) => this.#install(delivery);
@@ -156,7 +159,7 @@ export class Translator {
       const offset = run.offsets[i] as number;
       if (!mayHavePlace(known, placeKey(this.#memory.u8, page, offset))) continue;
       const place = this.#place(Reason.known, cpu, run.records[i] as number, offset, codePage);
-      if (this.#requests.offer(place)) this.#hasNews = true;
+      this.#known.add(place);
     }
   }
 
@@ -176,6 +179,7 @@ export class Translator {
   receive(): void {
     const link = this.#link;
     if (!link) return;
+    for (const place of this.#known.takeWarm()) if (this.#requests.offer(place)) this.#hasNews = true;
     if (this.#hasNews) {
       link.wake(this.#areHot);
       this.#hasNews = false;
