@@ -421,8 +421,8 @@ export abstract class Emitter {
     return this.#machineAddress(TLB_READ, this.let(address), bytes, 'readSlow', flags);
   }
   /**
-   * Let `take` load what it wants of `bytes` bytes at linear `address`. It is called twice: for what the TLB knows, and for the
-   * slow path.
+   * Let `take` load what it wants of `bytes` bytes at linear `address`. It is called several times: for what the TLB
+   * knows, and for the slow path.
    */
   reading(address: Value, bytes: number, take: (host: Value, offset: number) => void, flags = 0): void {
     const at = this.let(address);

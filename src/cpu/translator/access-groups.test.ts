@@ -92,6 +92,14 @@ test('a register that was written is another value', () => {
   assert.notEqual(loaded, own, 'by the load itself');
 });
 
+test('an absolute address is not one relative to the code, whatever the numbers', () => {
+  const from = (base: number) =>
+    instruction('mov', '8B /r', { reg: place(RAX), base, displacement: 0x1000n });
+  const [relative, absolute, again] = groupsOf([from(V.codePage), from(V.zero), from(V.codePage)]);
+  assert.notEqual(relative, absolute);
+  assert.equal(relative, again);
+});
+
 test('too far away is another group', () => {
   const [first, second, third] = groupsOf([load(RBX, 0), load(RBX, 248), load(RBX, 256)]);
   assert.equal(first, second);

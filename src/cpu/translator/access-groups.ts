@@ -168,8 +168,10 @@ class Analysis {
       unknown += ` ${sum.unknown}*${factor}`;
       at += sum.offset * factor;
     };
-    if (base === V.codePage) at += page * PAGE;
-    else if (base !== V.zero) add(base, 1);
+    if (base === V.codePage) {
+      unknown = 'first page';
+      at += page * PAGE;
+    } else if (base !== V.zero) add(base, 1);
     if (index !== V.zero) add(index, 1 << scale);
     const isStack = base === V.gpr + RSP * 8;
     const isWrite = traitsOf(form).stores && name !== 'push' && name !== 'call';

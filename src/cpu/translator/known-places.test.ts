@@ -23,3 +23,11 @@ test('a known place is asked for once, when many jumps have led to it', () => {
   assert.deepEqual(looks(), [last]);
   assert.deepEqual(looks(), []);
 });
+
+test('places that stay cold do not pile up', () => {
+  const known = new KnownPlaces({ u16: new Uint16Array(1 << 18).fill(512) } as unknown as MachineMemory);
+  for (let i = 0; i < 100_000; i++) known.add({ cpu: CPU, record: 0x8000 + i * 32 } as HotPlace);
+  let waiting = 0;
+  for (let warm = known.takeWarm(); warm.length > 0; warm = known.takeWarm()) waiting += warm.length;
+  assert.ok(waiting > 10_000 && waiting <= 16_384, `${waiting}`);
+});

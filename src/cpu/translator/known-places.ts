@@ -12,6 +12,8 @@ import type { HotPlace } from './requests.ts';
 const WARM_JUMPS = 512;
 /** Places looked at between two slices; the others have their turn later. */
 const LOOKS = 1024;
+/** More than these do not wait: the longest make way, and are looked for in the library when they are hot. */
+const WAITING_MAX = 16_384;
 
 export class KnownPlaces {
   readonly #memory: MachineMemory;
@@ -23,6 +25,7 @@ export class KnownPlaces {
   }
 
   add(place: HotPlace): void {
+    if (this.#waiting.length >= WAITING_MAX) this.#waiting.splice(0, LOOKS);
     this.#waiting.push(place);
   }
 

@@ -7,7 +7,6 @@
  * (`openRegion` of the runtime): by the thread that runs the guest, so that nobody waits for this one; or by this one where there are
  * several.
  */
-
 import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
 import { CodePage } from '../decode/record.ts';

@@ -7,7 +7,6 @@
  * difference which thread finds that code has changed. Where a thread's table has no region yet, or none any more, stands
  * one that does nothing.
  */
-
 import { machineHeader } from '../../machine/header.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
 import { CodePage, CodeRecord } from '../decode/record.ts';

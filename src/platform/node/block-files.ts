@@ -174,34 +174,31 @@ class NodeBlockFile implements BlockFile {
   }
 
   readNow(position: number, pieces: readonly Uint8Array[], sizeBytes: number): boolean {
-    if (!this.#mayInline(sizeBytes)) return false;
-    const startMs = performance.now();
-    try {
+    return this.#now('read', sizeBytes, () => {
       const [first] = pieces;
-      const count =
-        pieces.length === 1 && first
-          ? fs.readSync(this.#fd, first, 0, sizeBytes, position)
-          : fs.readvSync(this.#fd, pieces, position);
-      this.#noteTime(startMs);
-      return count === sizeBytes;
-    } catch (error) {
-      throw explain(error, 'read', this.path);
-    }
+      return pieces.length === 1 && first
+        ? fs.readSync(this.#fd, first, 0, sizeBytes, position)
+        : fs.readvSync(this.#fd, pieces, position);
+    });
   }
-
   writeNow(position: number, pieces: readonly Uint8Array[], sizeBytes: number): boolean {
+    return this.#now('write', sizeBytes, () => {
+      const [first] = pieces;
+      return pieces.length === 1 && first
+        ? fs.writeSync(this.#fd, first, 0, sizeBytes, position)
+        : fs.writevSync(this.#fd, pieces, position);
+    });
+  }
+  /** One system call; false when it may take long, or has not done all. */
+  #now(what: 'read' | 'write', sizeBytes: number, transfer: () => number): boolean {
     if (!this.#mayInline(sizeBytes)) return false;
     const startMs = performance.now();
     try {
-      const [first] = pieces;
-      const count =
-        pieces.length === 1 && first
-          ? fs.writeSync(this.#fd, first, 0, sizeBytes, position)
-          : fs.writevSync(this.#fd, pieces, position);
+      const count = transfer();
       this.#noteTime(startMs);
       return count === sizeBytes;
     } catch (error) {
-      throw explain(error, 'write', this.path);
+      throw explain(error, what, this.path);
     }
   }
 
