@@ -154,6 +154,21 @@ describe('the page of domus web', () => {
     await page.context().close();
   });
 
+  inBrowser('an address that changes as soon as something is seen is followed', async () => {
+    const page = await openPage();
+    await page.addInitScript(() => {
+      const onSight = new MutationObserver(() => {
+        if (!document.querySelector('h1')) return;
+        onSight.disconnect();
+        location.hash = '#/machines/web/log';
+      });
+      onSight.observe(document, { childList: true, subtree: true });
+    });
+    await page.reload();
+    await page.getByRole('tabpanel', { name: 'Log' }).waitFor();
+    await page.context().close();
+  });
+
   inBrowser('a terminal: a shell, its size, the way out, and the console', async () => {
     const page = await openPage();
     await visit(page, '#/machines/web/terminal');

@@ -1,5 +1,5 @@
 /** Where the page is: `#/` or `#/machines/NAME/TAB`. So the browser's own way back works, and a machine can be bookmarked. */
-import { useEffect, useState } from 'preact/hooks';
+import { useLayoutEffect, useState } from 'preact/hooks';
 
 export const TABS = ['overview', 'terminal', 'memory', 'log'] as const;
 export type Tab = (typeof TABS)[number];
@@ -25,7 +25,8 @@ function parse(hash: string): Route {
 
 export function useRoute(): Route {
   const [route, setRoute] = useState(() => parse(location.hash));
-  useEffect(() => {
+  // Not after the page is painted: the address may change before.
+  useLayoutEffect(() => {
     const follow = () => setRoute(parse(location.hash));
     addEventListener('hashchange', follow);
     return () => removeEventListener('hashchange', follow);

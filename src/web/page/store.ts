@@ -1,6 +1,6 @@
 /** What the page knows: it looks again every second while it is seen, and hears of events as they happen. */
 import { createContext } from 'preact';
-import { useContext, useEffect, useReducer } from 'preact/hooks';
+import { useContext, useLayoutEffect, useReducer } from 'preact/hooks';
 import { DomusError } from '../../base/errors.ts';
 import type { GuestEvent } from '../../toolstack/daemon/event-log.ts';
 import type { GuestView } from '../../toolstack/daemon/guest-record.ts';
@@ -163,6 +163,6 @@ export function useStore(): Store {
   const store = useContext(StoreContext);
   const [, redraw] = useReducer((count: number, _: undefined) => count + 1, 0);
   if (!store) throw new Error('there is no store');
-  useEffect(() => store.subscribe(() => redraw(undefined)), [store]);
+  useLayoutEffect(() => store.subscribe(() => redraw(undefined)), [store]);
   return store;
 }
