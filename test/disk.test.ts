@@ -87,6 +87,18 @@ guest('a guest mounts, writes, flushes, reads; the image is sound and its file s
   assert.notEqual(refused.exitCode, 0);
 });
 
+guest('what a command has written is on the disk when it has ended, without a sync of its own', async () => {
+  const image = await formatted('unsynced.vhd', 32 * MIB);
+  const { exitCode } = await run('mkdir /mnt && mount -t ext4 /dev/xvda /mnt && seq 1 100000 >/mnt/numbers', {
+    disks: [image],
+  });
+  assert.equal(exitCode, 0);
+  const flat = await examine(image, true);
+  const numbers = execFileSync('debugfs', ['-R', 'cat /numbers', flat], { encoding: 'utf8', stdio: 'pipe' });
+  assert.equal(numbers.length, 588_895);
+  assert.match(numbers, /\n100000\n$/);
+});
+
 guest('kept and cloned while the guest writes, grown, merged, taken away', async () => {
   const image = await formatted('live.vhd', 48 * MIB);
   await using vm = await host.create({ disks: [image] });

@@ -121,7 +121,7 @@ export class GuestBuilder {
         await first.machine.destroy();
         throw abortError(signal);
       }
-      return this.#takeOver(plan, first);
+      return this.#takeOver(plan, first, devices);
     } catch (error) {
       this.#turn?.leave();
       await this.#network?.close();
@@ -130,7 +130,7 @@ export class GuestBuilder {
     }
   }
 
-  #takeOver(plan: BootPlan, first: Incarnation): VirtualMachine {
+  #takeOver(plan: BootPlan, first: Incarnation, { folders }: Devices): VirtualMachine {
     const { console, gdbPort } = this.#options;
     const vm = new VirtualMachine(first, {
       connect: plan.connect,
@@ -141,6 +141,7 @@ export class GuestBuilder {
       onDestroyed: () => this.#purpose.onDestroyed(vm),
       turn: this.#turn,
       network: this.#network,
+      writesToFolders: folders.some(({ mount }) => !mount.isReadOnly),
       image: this.#image?.config,
       cleanUp: this.#root?.remove,
       restart: { after: this.#restartsAfter(), next: state => this.#again(plan, state) },

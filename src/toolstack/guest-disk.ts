@@ -91,6 +91,10 @@ export class GuestDisk {
   get path(): string {
     return this.#disk.path;
   }
+  /** Whether what the guest writes is there after its end. */
+  get isKept(): boolean {
+    return !this.#machineDisk.isThrowaway && !this.#disk.isReadOnly;
+  }
   get sizeBytes(): number {
     return this.#disk.sizeBytes;
   }

@@ -29,6 +29,11 @@ export async function endByAgent(agent: GuestAgent, request: 'poweroff' | 'reboo
   if (text.trim() === 'agent') await runTool(agent, request, '-f');
 }
 
+/** Everything that the guest has written is on its disks and in its shared folders. */
+export async function syncByAgent(agent: GuestAgent): Promise<void> {
+  await runTool(agent, 'sync');
+}
+
 /** Bring up the first `count` vCPUs as soon as the kernel has heard of them. */
 export async function onlineByAgent(agent: GuestAgent, count: number, timers: Timers): Promise<void> {
   const script = `missing=0; n=1

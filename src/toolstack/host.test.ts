@@ -315,6 +315,38 @@ test('a guest that is to be started anew keeps what was changed, and does not di
   await assert.rejects(host.create({ ...options, uuid: 'x' }), { code: 'E_UUID' });
 });
 
+test('a command is over when what it has written is on what outlives the guest', async () => {
+  const tools: (readonly string[])[] = [];
+  const one = await openFake({ isReusable: false });
+  const disk = join(folder, 'kept.vhd');
+  await createImage(nodeDiskHost(), disk, { format: 'vhd', sizeBytes: 1 << 20 });
+  let isOver = false;
+  const ending = one.host.run({ command: 'x', disks: [disk] }).then(() => {
+    isOver = true;
+  });
+  while (one.parts.guests.length === 0) await turn();
+  for (let i = 0; i < 20; i++) await turn();
+  assert.equal(isOver, false);
+  // It synchronizes and powers itself off.
+  one.parts.guests[0]!.stop({ reason: 'poweroff' });
+  await ending;
+  await one.host.run({ command: 'x', disks: [`${disk},ro`] });
+
+  // One that takes more commands is asked to.
+  const { host } = await openFake({
+    command: ({ spec }) => {
+      if (spec.isTool) tools.push(spec.argv);
+      return 0;
+    },
+  });
+  await using vm = await host.create({ disks: [disk] });
+  await vm.exec(['x']);
+  await vm.settle();
+  await using without = await host.create();
+  await without.settle();
+  assert.deepEqual(tools, [['sync']]);
+});
+
 test('run: deterministic runs have their own time and chance, wait for the power-off and give a hash', async () => {
   const { host, parts } = await openFake({
     async command({ input, stdout }) {

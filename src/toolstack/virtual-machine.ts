@@ -24,7 +24,7 @@ import { nodeDiskHost } from './disk-host.ts';
 import type { DiskSpec } from './disk-spec.ts';
 import type { DomainControl, DomainStatus, ShutdownRequest } from './domain-control.ts';
 import { closeDisks, GuestDisk, openDisks } from './guest-disk.ts';
-import { endByAgent, onlineByAgent } from './guest-helper.ts';
+import { endByAgent, onlineByAgent, syncByAgent } from './guest-helper.ts';
 import { resolveUser } from './guest-user.ts';
 import type {
   ByteListener,
@@ -109,6 +109,8 @@ export interface VirtualMachineOptions {
   /** Receives what the guest writes to its console (hvc0). */
   readonly console?: ByteListener | undefined;
   readonly network?: VirtualNetwork | undefined;
+  /** It can write to a folder of the host. */
+  readonly writesToFolders?: boolean;
   /** Its part of the thread that guests share. */
   readonly turn?: ScheduledTurn | undefined;
   readonly shape: MachineShape;
@@ -539,6 +541,19 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest {
     } catch (error) {
       throw this.#explain(error);
     }
+  }
+
+  /**
+   * What the guest has written reaches its disks and shared folders: for guests that end with their command, whose memory may be all that
+   * holds it. Does nothing where none of them outlives the guest. What the guest cannot write is its own affair, as at a power-off.
+   */
+  async settle(signal?: AbortSignal): Promise<void> {
+    const agent = this.#agent;
+    const isKept = this.#options.writesToFolders || [...this.#disks.values()].some(disk => disk.isKept);
+    if (!agent || !isKept) return;
+    // With its one command done, a guest synchronizes and powers itself off.
+    const settled = agent.isReusable ? syncByAgent(agent).catch(() => {}) : this.stopped;
+    await abortable(Promise.race([settled, this.stopped]), signal);
   }
 
   /** Waits for the agent and looks up what the command needs. */

@@ -269,7 +269,10 @@ export class Guests {
       });
       signal.addEventListener('abort', () => void vm.destroy(), { once: true });
       await Promise.race([begun.promise, exit]);
-      end = exit.then(exitCode => ({ exitCode }));
+      end = exit.then(async exitCode => {
+        await vm.settle();
+        return { exitCode };
+      });
     } else {
       end = vm.stopped.then(endOf);
     }
