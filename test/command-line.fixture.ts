@@ -17,11 +17,18 @@ export interface Command {
   readonly end: Promise<CommandEnd>;
 }
 
+export interface CommandLineOptions {
+  /** Number of the user and of the group that commands run as; only root can say so. */
+  readonly user?: number | undefined;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
 /** @param folder where commands run */
-export function commandLine(folder: string, stateFolder: string) {
-  const env = { ...process.env, DOMUS_STATE: stateFolder };
+export function commandLine(folder: string, stateFolder: string, options: CommandLineOptions = {}) {
+  const env = { ...process.env, DOMUS_STATE: stateFolder, ...options.env };
+  const { user } = options;
   const start = (...args: string[]): Command => {
-    const child = spawn(process.execPath, [DOMUS, ...args], { cwd: folder, env });
+    const child = spawn(process.execPath, [DOMUS, ...args], { cwd: folder, env, uid: user, gid: user });
     const text = { stdout: '', stderr: '' };
     for (const name of ['stdout', 'stderr'] as const)
       child[name].setEncoding('utf8').on('data', chunk => {
