@@ -14,6 +14,7 @@ import {
   newestKernelPackage,
   obtainBusybox,
   obtainKernel,
+  obtainModules,
 } from './debian.ts';
 import { hasCode, sampleBytes } from './fuzz.fixture.ts';
 
@@ -27,8 +28,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
 
-/** A package with one file. */
-function deb(name: string, data: Uint8Array): Uint8Array {
+function tarEntry(name: string, data: Uint8Array): Uint8Array {
   const header = Buffer.alloc(512);
   header.write(`./${name}`);
   header.write('0000644\0', 100);
@@ -36,7 +36,12 @@ function deb(name: string, data: Uint8Array): Uint8Array {
   header.write('        0', 148);
   const sum = header.reduce((a, b) => a + b, 0);
   header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
-  const tar = Buffer.concat([header, data, Buffer.alloc(((512 - (data.length % 512)) % 512) + 1024)]);
+  return Buffer.concat([header, data, Buffer.alloc((512 - (data.length % 512)) % 512)]);
+}
+
+function deb(name: string, data: Uint8Array, more: Readonly<Record<string, Uint8Array>> = {}): Uint8Array {
+  const entries = Object.entries({ [name]: data, ...more }).map(entry => tarEntry(...entry));
+  const tar = Buffer.concat([...entries, Buffer.alloc(1024)]);
   const member = (title: string, body: Uint8Array): Buffer =>
     Buffer.concat([
       Buffer.from(`${title.padEnd(48)}${String(body.length).padEnd(10)}\`\n`),
@@ -123,6 +128,29 @@ test('the default kernel, through its meta-package; the second time without aski
 
   const refreshed = await obtainKernel({ cache, run: fakeApt(KERNELS).run, refresh: true });
   assert.equal(refreshed.fromCache, false);
+});
+
+test('drivers that may be wanted another time come with those that are', async () => {
+  const base = 'lib/modules/6.1.5/kernel';
+  const file = deb('boot/vmlinuz-6.1.5', IMAGE, {
+    [`${base}/one.ko`]: bytesOf('1'),
+    [`${base}/two.ko`]: bytesOf('2'),
+    [`${base}/three.ko`]: bytesOf('3'),
+  });
+  const { run, calls } = fakeApt({
+    [DEFAULT_KERNEL_PACKAGE]: META,
+    'linux-image-6.1.5-cloud-amd64': { ...KERNEL, file },
+  });
+  const obtain = async (wanted: readonly string[], client: RunProgram = run) =>
+    (await obtainModules({ cache, run: client }, wanted, undefined, ['two', 'none'])).map(({ name }) => name);
+  const nobody: RunProgram = () => assert.fail('the package client was started');
+  assert.deepEqual(await obtain(['one']), ['one']);
+  assert.deepEqual(await obtain(['two', 'one'], nobody), ['two', 'one']);
+  assert.equal((await obtainKernel({ cache, run: nobody })).fromCache, true);
+  // What was not thought of is fetched, and what the kernel lacks is missed only where it is wanted.
+  assert.deepEqual(await obtain(['three', 'two']), ['three', 'two']);
+  await assert.rejects(obtain(['none']), { code: 'E_MODULE_MISSING' });
+  assert.equal(calls.filter(call => call.includes(' download ')).length, 3);
 });
 
 test('two at the same time download once', async () => {

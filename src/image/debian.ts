@@ -60,21 +60,28 @@ export function obtainKernel(options: DebianOptions, name = DEFAULT_KERNEL_PACKA
 /**
  * Modules of the kernel that `obtainKernel` gives for the same name, with what they need, in load order. Kernel and
  * modules always come from one package.
+ * @param others what may be wanted another time: kept too, where the package has it, so that it need not be fetched again
  * @throws DomusError E_MODULE_MISSING
  */
 export async function obtainModules(
   options: DebianOptions,
   wanted: readonly string[],
   name = DEFAULT_KERNEL_PACKAGE,
+  others: readonly string[] = [],
 ): Promise<KernelModule[]> {
   const { cache, progress } = options;
-  const key = `${name} modules ${[...wanted].sort().join(' ')}`;
+  const keyOf = (module: string): string => `${name} module ${module}`;
   const cached = async (): Promise<KernelModule[] | undefined> => {
-    const found = await cache.lookUp(key);
-    const kernel = found && (await cache.lookUp(name));
-    const isOfOne =
-      kernel?.record.package === found?.record.package && kernel?.record.version === found?.record.version;
-    return found && isOfOne ? unpackModules(found.contents) : undefined;
+    const kernel = await cache.lookUp(name);
+    const lists: KernelModule[][] = [];
+    for (const module of wanted) {
+      const found = await cache.lookUp(keyOf(module));
+      const isOfOne =
+        kernel?.record.package === found?.record.package && kernel?.record.version === found?.record.version;
+      if (!found || !isOfOne) return undefined;
+      lists.push(unpackModules(found.contents));
+    }
+    return inOneList(lists);
   };
   const before = options.refresh ? undefined : await cached();
   if (before) return before;
@@ -85,7 +92,7 @@ export async function obtainModules(
       if (found) return found;
       const { facts, file } = await fetchPackage(options, name, KERNEL_PREFIX);
       progress?.('unpack', `modules of ${facts.name} ${facts.version}`);
-      const modules = modulesFromDeb(file, wanted);
+      const modules = modulesFromDeb(file, wanted, others);
       const kernel = fileFromDeb(file, path => KERNEL_FILE.test(path));
       if (!kernel) {
         throw new DomusError(
@@ -95,11 +102,19 @@ export async function obtainModules(
       }
       const { name: packageName, version } = facts;
       await cache.store(name, { package: packageName, version, file: kernel.name }, kernel.data);
-      await cache.store(key, { package: packageName, version, file: 'lib/modules' }, packModules(modules));
-      return modules;
+      const record = { package: packageName, version, file: 'lib/modules' };
+      for (const [module, list] of modules) await cache.store(keyOf(module), record, packModules(list));
+      return inOneList(wanted.map(module => modules.get(module) ?? []));
     },
     () => progress?.('wait', `another process is getting ${name}`),
   );
+}
+
+/** Each module once: where it was first, which is before all that need it. */
+function inOneList(lists: readonly (readonly KernelModule[])[]): KernelModule[] {
+  const modules = new Map<string, KernelModule>();
+  for (const module of lists.flat()) if (!modules.has(module.name)) modules.set(module.name, module);
+  return [...modules.values()];
 }
 
 /** The static busybox of the guest. */

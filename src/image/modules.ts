@@ -64,19 +64,25 @@ export function moduleDependencies(contents: Uint8Array): string[] {
 }
 
 /**
- * The modules `wanted` of a kernel package, each behind those it needs.
- * @throws DomusError E_MODULE_MISSING when the kernel has one of them neither as a module nor built in
+ * The modules `wanted` of a kernel package by their names as asked, each with those it needs, in load order; of `others` those that the
+ * kernel has. What is built in has an empty list.
+ * @throws DomusError E_MODULE_MISSING when the kernel has one of `wanted`, or one that it needs, neither as a module nor built in
  */
-export function modulesFromDeb(deb: Uint8Array, wanted: readonly string[]): KernelModule[] {
+export function modulesFromDeb(
+  deb: Uint8Array,
+  wanted: readonly string[],
+  others: readonly string[] = [],
+): ReadonlyMap<string, KernelModule[]> {
   const found = new Map<string, Uint8Array>();
+  const known = new Set<string>();
   const builtIn = new Set<string>();
-  let missing = new Set(wanted.map(moduleName));
+  let missing = new Set([...wanted, ...others].map(moduleName));
   // A package is read from its beginning: once, and again for dependencies that lie before what needs them.
   for (let round = 0; missing.size > 0 && round < ROUNDS_MAX; round++) {
-    const before = missing.size;
     for (const entry of readDeb(deb)) {
       if (entry.type !== 'file') continue;
       const name = nameOfFile(entry.name);
+      if (name !== undefined) known.add(name);
       if (name !== undefined && missing.has(name)) {
         const packed = entry.read();
         const contents = decompress(packed, detectCompression(packed), { limitBytes: MODULE_LIMIT_BYTES });
@@ -90,36 +96,47 @@ export function modulesFromDeb(deb: Uint8Array, wanted: readonly string[]): Kern
       }
     }
     const needed = [...missing, ...[...found.values()].flatMap(moduleDependencies)];
-    const still = new Set(needed.filter(name => !found.has(name) && !builtIn.has(name)));
-    const isStuck = still.size === before && [...still].every(name => missing.has(name));
-    missing = still;
-    if (isStuck) break;
+    missing = new Set(needed.filter(name => known.has(name) && !found.has(name)));
   }
-  if (missing.size > 0) {
-    throw new DomusError(
-      'E_MODULE_MISSING',
-      `the kernel has no ${[...missing].join(', ')}`,
-      "use Debian's cloud kernel, or a kernel with the Xen drivers built in",
-    );
+  const result = new Map<string, KernelModule[]>();
+  for (const name of [...wanted, ...others]) {
+    const needed = inLoadOrder(moduleName(name), found);
+    const absent = needed.filter(each => !found.has(each) && !builtIn.has(each));
+    if (absent.length === 0) {
+      result.set(
+        name,
+        needed.flatMap(each => {
+          const contents = found.get(each);
+          return contents ? [{ name: each, contents }] : [];
+        }),
+      );
+    } else if (wanted.includes(name)) {
+      throw new DomusError(
+        'E_MODULE_MISSING',
+        `the kernel has no ${absent.join(', ')}`,
+        "use Debian's cloud kernel, or a kernel with the Xen drivers built in",
+      );
+    }
   }
-  return inLoadOrder(found);
+  return result;
 }
 
-function inLoadOrder(found: ReadonlyMap<string, Uint8Array>): KernelModule[] {
-  const ordered: KernelModule[] = [];
+/** A module behind all that it needs. */
+function inLoadOrder(wanted: string, found: ReadonlyMap<string, Uint8Array>): string[] {
+  const ordered: string[] = [];
   const seen = new Set<string>();
   const visit = (name: string): void => {
-    const contents = found.get(name);
-    if (!contents || seen.has(name)) return;
+    if (seen.has(name)) return;
     seen.add(name);
-    for (const dependency of moduleDependencies(contents)) visit(dependency);
-    ordered.push({ name, contents });
+    const contents = found.get(name);
+    for (const dependency of contents ? moduleDependencies(contents) : []) visit(dependency);
+    ordered.push(name);
   };
-  for (const name of found.keys()) visit(name);
+  visit(wanted);
   return ordered;
 }
 
-/** All modules as one file, for the cache. */
+/** Modules as one file, for the cache. */
 export const packModules = (modules: readonly KernelModule[]): Uint8Array =>
   writeCpio(modules.map(({ name, contents }) => ({ type: 'file', name, mode: 0o644, data: contents })));
 

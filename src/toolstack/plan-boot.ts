@@ -24,7 +24,11 @@ import { readAsset } from '../platform/node/files.ts';
 import { sha256Hex } from '../platform/node/native-codecs.ts';
 import { tryReadFile } from '../platform/node/user-files.ts';
 import type { BootPlan, BootRequest, Phase } from './boot.ts';
+import { DISK_MODULES } from './guest-disk.ts';
+import { FOLDER_MODULES } from './guest-folder.ts';
 import type { ConsoleStream } from './machine.ts';
+import { NETWORK_MODULES } from './network.ts';
+import { ROOT_MODULES } from './root-disk.ts';
 
 /** The kernel's console, and the agent's channel. */
 const NR_CONSOLES_WITH_AGENT = 2;
@@ -77,16 +81,19 @@ async function findKernel(
   return known ?? unpack((await obtainKernel(options, kernel)).contents);
 }
 
+/** What guests may want: out of one package they come together, so that the next guest does not fetch it again. */
+const ALL_MODULES = [...NETWORK_MODULES, ...DISK_MODULES, ...ROOT_MODULES, ...FOLDER_MODULES];
+
 /** The modules that belong to the kernel; a kernel that is a file must have built in what it needs. */
 async function kernelModules(request: BootRequest, options: DebianOptions): Promise<KernelModule[]> {
   const { modules = [], needsAgent, folders = [] } = request;
   const kernel = chosenKernel(request);
   if (modules.length === 0 || !needsAgent) return [];
-  if (kernel === undefined) return obtainModules(options, modules);
+  if (kernel === undefined) return obtainModules(options, modules, undefined, ALL_MODULES);
   const isPackage = typeof kernel === 'string' && isKernelPackageName(kernel) && !fileExists(kernel);
   if (!isPackage) return [];
   try {
-    return await obtainModules(options, modules, kernel);
+    return await obtainModules(options, modules, kernel, ALL_MODULES);
   } catch (error) {
     const isDriver = error instanceof DomusError && error.code === 'E_MODULE_MISSING';
     if (!isDriver || folders.length === 0) throw error;
