@@ -37,8 +37,9 @@ async function main(engine: string, file: string, commandLine: string): Promise<
   const modules = engineModules();
   const translates = checkEngine(engine) === 'translator';
   const making = translates
-    ? startMaking({ runtime: modules.runtime, nrInstallers: 1, libraryFolder, failed: fail })
+    ? startMaking({ runtime: modules.runtime, nrInstallers: 1, libraryFolder })
     : undefined;
+  making?.onFailure(fail);
   const [link] = making?.links ?? [];
   const host = createMachineHost({
     modules,

@@ -15,7 +15,7 @@ import { RecordType } from '../src/state/format.ts';
 import { readDomainRecord, recordOf } from '../src/state/restore-domain.ts';
 import type { BootPlan } from '../src/toolstack/boot.ts';
 import { planBoot } from '../src/toolstack/plan-boot.ts';
-import { XenMachine } from '../src/toolstack/xen-machine.ts';
+import { createXenMachine } from '../src/toolstack/xen-machine.ts';
 
 const isFull = process.env.DOMUS_TEST_FULL === '1';
 /** Millions of instructions: unpacking of the initrd, drivers, the first devices; with a full test also the agent, waiting. */
@@ -53,7 +53,7 @@ async function run(vcpus: number, cuts: readonly number[], from?: number): Promi
     chance: recordOf(saved.records, RecordType.chance, 'chance'),
   };
   const platform = createSimulatedPlatform(7, createNodePlatform(), start);
-  const machine = new XenMachine({
+  const machine = await createXenMachine({
     ...plan,
     memoryBytes: 192 << 20,
     vcpus,

@@ -20,7 +20,7 @@ function counted() {
   const map = (cells = PAGES) => domainMemoryMap(domain, cells);
   const total = (kind: PageKind) => map().totals[PAGE_KINDS.indexOf(kind)];
   /** Kind of one page. */
-  const kindAt = (page: number) => PAGE_KINDS[map().cells[page]!.findIndex(pages => pages === 1)];
+  const kindAt = (page: number) => PAGE_KINDS[map().cells[page]!.indexOf(1)];
   return { machine, domain, map, total, kindAt };
 }
 

@@ -51,12 +51,7 @@ export async function createLockstepMachine(config: MachineConfig): Promise<Gues
       'leave it out, or use --engine translator',
     );
   }
-  const leader = new XenMachine({
-    ...common,
-    engine: 'translator',
-    translatesInPlace: true,
-    ...(trace && { trace }),
-  });
+  const leader = new XenMachine({ ...common, engine: 'translator', ...(trace && { trace }) });
   const second = new XenMachine({ ...common, engine: 'interpreter', platform: twin.platform });
   const keepTime = () => twin.advanceTo(config.platform.clock.monotonicNs());
   return lockstep(leader, second, keepTime);

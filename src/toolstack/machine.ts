@@ -191,8 +191,6 @@ export interface MachineConfig {
   readonly disks?: readonly MachineDisk[];
   readonly folders?: readonly MachineFolder[];
   readonly engine: Engine;
-  /** Hot code is translated on the thread that runs it, at once, and not on another one. */
-  readonly translatesInPlace?: boolean;
   /** Of a machine that goes on from a saved one: what says in its xenstore that it is another copy; 16 bytes. */
   readonly generationId?: Uint8Array;
   /** Folder for translated code that is kept for later runs. */

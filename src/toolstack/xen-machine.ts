@@ -159,10 +159,23 @@ function serviceFrames(domain: Domain): ServiceFrames {
 }
 
 /** Build a domain from the configuration; nothing runs before `start`. @throws DomusError */
-export async function createXenMachine(config: MachineConfig): Promise<GuestMachine> {
-  const machine = new XenMachine(config);
-  if (config.gdbPort !== undefined) await machine.listenForGdb(config.gdbPort);
-  return machine;
+export async function createXenMachine(config: MachineConfig): Promise<XenMachine> {
+  const making =
+    config.engine === 'translator'
+      ? startMaking({
+          runtime: engineModules().runtime,
+          nrInstallers: isParallel(config) ? config.pcpus : 1,
+          libraryFolder: config.regionsFolder,
+        })
+      : undefined;
+  try {
+    const machine = new XenMachine(config, making);
+    if (config.gdbPort !== undefined) await machine.listenForGdb(config.gdbPort);
+    return machine;
+  } catch (error) {
+    await making?.end();
+    throw error;
+  }
 }
 
 /** A machine that does the same as another one, slice by slice. */
@@ -216,23 +229,17 @@ export class XenMachine implements GuestMachine {
   /** Settles when the loop has come to rest. */
   #loop: Promise<void> = Promise.resolve();
 
-  constructor(config: MachineConfig) {
+  /** @param making where regions come from; without it the thread that runs the guest makes them itself */
+  constructor(config: MachineConfig, making?: Making) {
     this.#config = config;
+    this.#making = making;
+    making?.onFailure(error => this.#fail(error));
     const { platform, saved } = config;
     this.#turn = config.turn ?? loneTurn(platform.pacer);
     const record = saved && readDomainRecord(saved.records);
     const isShared = isParallel(config);
     this.#sharer = isWatched(config) ? undefined : config.sharer;
-    if (config.engine === 'translator' && !config.translatesInPlace) {
-      const nrThreads = isShared ? config.pcpus : 1;
-      this.#making = startMaking({
-        runtime: engineModules().runtime,
-        nrInstallers: nrThreads,
-        libraryFolder: config.regionsFolder,
-        failed: error => this.#fail(error),
-      });
-    }
-    const link = isShared ? undefined : this.#making && linkOf(this.#making, saved !== undefined);
+    const link = isShared ? undefined : making && linkOf(making, saved !== undefined);
     this.#host = createMachineHost({
       modules: engineModules(),
       // Where pCPUs do it, this thread runs no guest code.
@@ -252,11 +259,9 @@ export class XenMachine implements GuestMachine {
       },
     });
     const { hypervisor, processors, engine } = this.#host;
-    this.#making?.begin(hypervisor.memory);
+    making?.begin(hypervisor.memory);
     if (saved) {
-      const restored = this.#orNothing(() =>
-        restoreDomain(hypervisor, processors, engine.runtime, saved.records, saved.nrPages),
-      );
+      const restored = restoreDomain(hypervisor, processors, engine.runtime, saved.records, saved.nrPages);
       this.#domain = restored.domain;
       this.#services = restored.services;
       this.#begin = restored.begin;
@@ -279,7 +284,7 @@ export class XenMachine implements GuestMachine {
     });
 
     this.#xenstored = createXenstored({ wake: () => platform.pacer.wake() });
-    if (saved) this.#orNothing(() => this.#restoreXenstore(saved.records));
+    if (saved) this.#restoreXenstore(saved.records);
     this.consoles = [...this.#attachRings(), ...this.#attachConsoles()].map(channel => this.#stream(channel));
     for (const [devid, network] of (config.networks ?? []).entries()) this.#attachNetwork(network, devid);
     for (const [devid, folder] of (config.folders ?? []).entries()) this.#attachFolder(folder, devid);
@@ -443,16 +448,6 @@ export class XenMachine implements GuestMachine {
       guestPort,
       notify: () => void notify(hypervisor, port),
     };
-  }
-
-  /** What may fail while the machine is being made: then its thread ends too. */
-  #orNothing<T>(task: () => T): T {
-    try {
-      return task();
-    } catch (error) {
-      void this.#making?.end();
-      throw error;
-    }
   }
 
   #restoreXenstore(records: Records): void {

@@ -82,12 +82,9 @@ test('a guest that changes the code of its hot loop over and over', () => {
 
 const runtime = new WebAssembly.Module(readAsset('runtime.wasm'));
 let failure: unknown;
-const making = startMaking({
-  runtime,
-  nrInstallers: 1,
-  failed: error => {
-    failure ??= error;
-  },
+const making = startMaking({ runtime, nrInstallers: 1 });
+making.onFailure(error => {
+  failure ??= error;
 });
 after(() => making.end());
 

@@ -62,9 +62,9 @@ async function run(
     runtime: new WebAssembly.Module(readAsset('runtime.wasm')),
     nrInstallers: 1,
     libraryFolder: folder,
-    failed: error => {
-      failure ??= error;
-    },
+  });
+  making.onFailure(error => {
+    failure ??= error;
   });
   const link = makerLink(making.links[0]!);
   const machine = createLockstepMachine({ translates: true, hotJumps, makerLink: link });

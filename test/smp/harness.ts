@@ -60,9 +60,8 @@ export async function startOnPcpus(
   const fail = (error: unknown) => {
     failure ??= error;
   };
-  const making = translates
-    ? startMaking({ runtime: modules.runtime, nrInstallers: pcpus, failed: fail })
-    : undefined;
+  const making = translates ? startMaking({ runtime: modules.runtime, nrInstallers: pcpus }) : undefined;
+  making?.onFailure(fail);
   const host = createMachineHost({
     modules,
     translates: false,

@@ -72,6 +72,8 @@ export interface Making {
    * state for one short command has none, and the maker's thread costs more than the whole command.
    */
   readonly lazyLink: MakerLink;
+  /** Called when the thread fails; the machine goes on without new regions. */
+  onFailure(listener: (error: unknown) => void): void;
   /** The machine's memory is ready for it. */
   begin(memory: MachineMemory): void;
   /** No thread runs the machine's code any more. */
@@ -85,7 +87,9 @@ interface Running {
   readonly doorbell: Int32Array<SharedArrayBuffer>;
   readonly control: Port;
   readonly known: PlaceFilter | undefined;
-  readonly failed: Map<number, (error: unknown) => void>;
+  hasFailed: boolean;
+  /** Machines that have not ended, and what they do when the thread fails. */
+  readonly machines: Map<number, (error: unknown) => void>;
   /** Machines whose end the thread has not confirmed. */
   readonly parting: Map<number, () => void>;
 }
@@ -96,19 +100,22 @@ function start(libraryFolder: string | undefined): Running {
   const doorbell = new Int32Array(new SharedArrayBuffer(4));
   const [control, far] = createChannel();
   const known = libraryFolder === undefined ? undefined : createPlaceFilter();
-  const failed = new Map<number, (error: unknown) => void>();
-  const parting = new Map<number, () => void>();
   const begin: MakerStart = { doorbell, control: far, libraryFolder, known };
-  const own: Running = { thread: undefined, start: startOnce, doorbell, control, known, failed, parting };
+  const own: Running = {
+    ...{ thread: undefined, start: startOnce, hasFailed: false, doorbell, control, known },
+    machines: new Map(),
+    parting: new Map(),
+  };
   function startOnce(): void {
     own.thread ??= startThread(
       new URL('./thread.ts', import.meta.url),
       begin,
       {
-        message: message => parting.get((message as MakerReport).id)?.(),
+        message: message => own.parting.get((message as MakerReport).id)?.(),
         failed: error => {
-          for (const tell of failed.values()) tell(error);
-          for (const resolve of parting.values()) resolve();
+          own.hasFailed = true;
+          for (const tell of own.machines.values()) tell(error);
+          for (const resolve of own.parting.values()) resolve();
         },
       },
       { given: [far], isDaemon: true },
@@ -123,16 +130,14 @@ export interface MakingOptions {
   readonly nrInstallers: number;
   /** Folder for regions that are kept for later runs. The first machine's counts for all. */
   readonly libraryFolder?: string | undefined;
-  /** Called when the thread fails; the machine goes on without new regions. */
-  failed(error: unknown): void;
 }
 
-export function startMaking({ runtime, nrInstallers, libraryFolder, failed }: MakingOptions): Making {
+export function startMaking({ runtime, nrInstallers, libraryFolder }: MakingOptions): Making {
   running ??= start(libraryFolder);
   const own = running;
-  const { doorbell, control, known } = own;
+  const { doorbell, control, known, machines, parting } = own;
   const id = nextId++;
-  own.failed.set(id, failed);
+  machines.set(id, () => {});
   const tell = (message: MakerMessage, given: readonly Port[] = []) => {
     send(control, message, given);
     ring(doorbell);
@@ -170,21 +175,24 @@ export function startMaking({ runtime, nrInstallers, libraryFolder, failed }: Ma
       memory = wasm;
       introduce();
     },
+    onFailure: listener => void machines.set(id, listener),
     async end() {
-      own.failed.delete(id);
-      const isLast = own.failed.size === 0;
+      machines.delete(id);
       // What the thread remembers of machines goes with the last one.
-      if (isLast) running = undefined;
+      if (machines.size === 0 && running === own) running = undefined;
       const { thread } = own;
-      if (isKnown && thread) {
+      if (!thread) return;
+      if (isKnown && !own.hasFailed) {
         await new Promise<void>(resolve => {
-          thread.keepAlive();
-          own.parting.set(id, resolve);
+          parting.set(id, resolve);
+          thread.keepAlive(true);
           tell({ kind: 'gone', id });
         });
-        own.parting.delete(id);
+        parting.delete(id);
+        if (parting.size === 0) thread.keepAlive(false);
       }
-      if (isLast) await thread?.terminate();
+      // Others may wait for its word yet: the last of them ends it.
+      if (machines.size === 0 && parting.size === 0) await thread.terminate();
     },
   };
 }

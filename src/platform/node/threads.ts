@@ -14,8 +14,8 @@ import type { Clock } from '../platform.ts';
 export interface Thread {
   /** Stop it at once, wherever it is. */
   terminate(): Promise<void>;
-  /** From now on the process lives until it ends, also when it was a daemon. */
-  keepAlive(): void;
+  /** Whether the process lives for as long as it does. */
+  keepAlive(isToLive: boolean): void;
 }
 
 export interface ThreadEvents {
@@ -63,7 +63,7 @@ export function startThread(
     async terminate() {
       await worker.terminate();
     },
-    keepAlive: () => worker.ref(),
+    keepAlive: isToLive => void (isToLive ? worker.ref() : worker.unref()),
   };
 }
 
