@@ -187,6 +187,7 @@ guest('snapshot, run --from, save and restore, as they are typed', async () => {
     const { stdout, stderr, status } = spawnSync(process.execPath, [entry, ...args], {
       env,
       encoding: 'utf8',
+      timeout: TIMEOUT_MS,
     });
     return { stdout, stderr, status };
   };
