@@ -19,8 +19,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { DomusError } from '../src/base/errors.ts';
+import { createImage } from '../src/disk/create.ts';
+import { openDisk } from '../src/disk/open.ts';
 import type { Daemon, RemoteCommand } from '../src/toolstack/daemon/client.ts';
 import { recordBytes } from '../src/toolstack/daemon/guest-log.ts';
+import { nodeDiskHost } from '../src/toolstack/disk-host.ts';
 import {
   archiveFromGuest,
   archiveToGuest,
@@ -157,6 +160,53 @@ describe('a guest that stays', () => {
       '/tmp/copy',
     );
     assert.equal((await exec(['cmp', '/etc/passwd', '/tmp/copy/etc/passwd'])).code, 0);
+  });
+
+  inGuest('a disk comes; it is kept, cloned, grown and merged while it is there; it goes', async () => {
+    const at = (name: string) => join(scratch, name);
+    const host = nodeDiskHost();
+    await createImage(host, at('data.vhd'), { format: 'vhd', sizeBytes: 8 << 20 });
+    const write = (text: string) =>
+      exec(['sh', '-c', `printf ${text} | dd of=/dev/xvdc conv=notrunc,fsync 2>&1 || exit 1`]);
+    const found = async (path: string) => {
+      const disk = await openDisk(host, path, { isReadOnly: true });
+      const bytes = new Uint8Array(512);
+      await disk.read(0, bytes);
+      await disk.close();
+      return new TextDecoder().decode(bytes).replace(/\0+$/, '');
+    };
+    const { device } = await daemon.attachDisk('web', { path: at('data.vhd'), device: 'xvdc' });
+    assert.equal(device, 'xvdc');
+    await exec(['sh', '-c', 'until [ -b /dev/xvdc ]; do usleep 10000; done']);
+    assert.equal((await write('alpha')).code, 0);
+    await daemon.actOnDisk('web', 'xvdc', { action: 'snapshot', path: at('first.vhd') });
+    await write('bravo');
+    await daemon.actOnDisk('web', 'xvdc', { action: 'snapshot', path: at('second.vhd') });
+    await write('delta');
+    await daemon.actOnDisk('web', 'xvdc', { action: 'clone', path: at('clone.vhd') });
+    await write('gamma');
+    const grown = await daemon.actOnDisk('web', 'xvdc', { action: 'resize', size: '+8M' });
+    assert.deepEqual([grown.sizeBytes, grown.files.length, grown.isReadOnly], [16 << 20, 4, false]);
+    const isGrown = 'until [ "$(cat /sys/block/xvdc/size)" = 32768 ]; do usleep 10000; done';
+    assert.equal((await exec(['sh', '-c', isGrown])).code, 0);
+    // Two images build on this one: it would change under the clone's feet.
+    const base = grown.files[1] ?? '';
+    await assert.rejects(daemon.actOnDisk('web', 'xvdc', { action: 'coalesce', path: base }), {
+      code: 'E_DISK_SHARED',
+    });
+    const merged = await daemon.actOnDisk('web', 'xvdc', { action: 'coalesce', path: at('second.vhd') });
+    assert.equal(merged.files.length, 3);
+    const [listed] = await daemon.disks('web');
+    assert.ok(listed && listed.device === 'xvdc' && listed.writtenBytes >= 4 * 512);
+    assert.deepEqual(await daemon.detachDisk('web', 'xvdc'), []);
+    assert.equal((await exec(['test', '-e', '/dev/xvdc'])).code, 1);
+    assert.deepEqual(
+      [await found(at('data.vhd')), await found(at('clone.vhd')), await found(at('first.vhd'))],
+      // What was merged into first.vhd it holds now.
+      ['gamma', 'delta', 'bravo'],
+    );
+    await assert.rejects(daemon.detachDisk('web', 'xvdc'), { code: 'E_DISK_UNKNOWN' });
+    await assert.rejects(daemon.attachDisk('web', { path: at('none.vhd') }), { code: 'E_DISK_NOT_FOUND' });
   });
 
   inGuest('a command that a guest’s power-off ends, and what is left', async () => {

@@ -234,7 +234,8 @@ export class GuestBuilder {
       signal,
       modules: [
         ...(network ? NETWORK_MODULES : []),
-        ...(disks.length > 0 ? DISK_MODULES : []),
+        // One that stays may get disks later.
+        ...(disks.length > 0 || !isThrowaway ? DISK_MODULES : []),
         ...(root ? ROOT_MODULES : []),
         ...(folders.length > 0 ? FOLDER_MODULES : []),
       ],

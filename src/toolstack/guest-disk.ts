@@ -93,7 +93,10 @@ export class GuestDisk {
   }
   /** Whether what the guest writes is there after its end. */
   get isKept(): boolean {
-    return !this.#machineDisk.isThrowaway && !this.#disk.isReadOnly;
+    return !this.#machineDisk.isThrowaway && !this.isReadOnly;
+  }
+  get isReadOnly(): boolean {
+    return this.#disk.isReadOnly;
   }
   get sizeBytes(): number {
     return this.#disk.sizeBytes;

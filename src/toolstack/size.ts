@@ -19,3 +19,9 @@ export function parseSize(text: string): number {
   }
   return Math.floor(Number(match[1]) * unit);
 }
+
+/** A size, or `+5G` to be added to `currentBytes`. @throws DomusError E_SIZE */
+export function parseNewSize(text: string, currentBytes: number): number {
+  const given = parseSize(text.replace(/^\+/, ''));
+  return text.startsWith('+') ? currentBytes + given : given;
+}

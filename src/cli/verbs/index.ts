@@ -1,5 +1,14 @@
 /** All verbs, in the order of the help. */
 import type { Verb } from '../verb.ts';
+import {
+  blockAttach,
+  blockClone,
+  blockCoalesce,
+  blockDetach,
+  blockList,
+  blockResize,
+  blockSnapshot,
+} from './blocks.ts';
 import { cache } from './cache.ts';
 import { clone } from './clone.ts';
 import { console } from './console.ts';
@@ -33,6 +42,7 @@ export const VERBS: readonly Verb[] = [
   ...[run, create, exec, cp, logs, list, console, wait, destroy],
   ...[pause, unpause, shutdown, reboot, rename, sysrq],
   ...[vcpuList, vcpuSet, vcpuPin, schedCredit, memSet, memMax],
+  ...[blockList, blockAttach, blockDetach, blockSnapshot, blockClone, blockCoalesce, blockResize],
   ...[info, top, sharing, web, uptime, domid, domname, events, dmesg],
   ...[save, restore, snapshot, clone],
   ...[image, vhd, doctor, cache, version, daemon],

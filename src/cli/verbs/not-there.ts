@@ -21,7 +21,6 @@ export const NOT_THERE: ReadonlyMap<string, readonly [why: string, remedy: strin
   ...all('NMIs and buttons are not there', 'use sysrq, reboot or shutdown', 'trigger', 'button-press'),
   ...all('guests have no screen', 'use console', 'vncviewer'),
   ...all('there are no CD drives', 'give the image as a disk, read-only', 'cd-insert', 'cd-eject'),
-  ...all('disks of a running guest stay as they are', AT_START, 'block-attach', 'block-detach', 'block-list'),
   ...all(
     'the network of a running guest stays as it is',
     AT_START,

@@ -12,6 +12,7 @@ import { attachConsole } from './console.ts';
 import { errorBody } from './errors.ts';
 import type { GuestEvent } from './event-log.ts';
 import { parseGuestAction, parseGuestChange } from './guest-change.ts';
+import { diskView, parseDiskAction, parseDiskRequest } from './guest-disks.ts';
 import { type LogQuery, type LogRecord, type LogStream, readLog } from './guest-log.ts';
 import { isStringArray, isStringRecord, parseGuestRequest } from './guest-request.ts';
 import type { Guest, Guests } from './guests.ts';
@@ -180,6 +181,25 @@ async function changeGuest(call: Call): Promise<LocalReply> {
   return json({ guest: guest.view });
 }
 
+async function attachDisk(call: Call): Promise<LocalReply> {
+  const spec = parseDiskRequest(await bodyOf(call));
+  return json({ disk: diskView(await call.options.guests.attachDisk(guestOf(call), spec)) });
+}
+
+const disksOf = (guest: Guest) => [...guest.running().disks.values()].map(diskView);
+
+async function detachDisk(call: Call): Promise<LocalReply> {
+  const guest = guestOf(call);
+  await call.options.guests.detachDisk(guest, call.words[1] ?? '');
+  return json({ disks: disksOf(guest) });
+}
+
+async function actOnDisk(call: Call): Promise<LocalReply> {
+  const request = parseDiskAction(await bodyOf(call));
+  const disk = await call.options.guests.actOnDisk(guestOf(call), call.words[1] ?? '', request);
+  return json({ disk: diskView(disk) });
+}
+
 async function actOnGuest(call: Call): Promise<LocalReply> {
   const guest = guestOf(call);
   await call.options.guests.act(guest, parseGuestAction(await bodyOf(call)));
@@ -335,6 +355,14 @@ export const ROUTES: readonly Route[] = [
   { method: 'POST', path: '/v1/guests/{guest}/save', answer: saveGuest },
   { method: 'POST', path: '/v1/guests/{guest}/clone', answer: cloneGuest },
   { method: 'POST', path: '/v1/guests/{guest}/snapshot', answer: keepSnapshot },
+  {
+    method: 'GET',
+    path: '/v1/guests/{guest}/disks',
+    answer: async call => json({ disks: disksOf(guestOf(call)) }),
+  },
+  { method: 'POST', path: '/v1/guests/{guest}/disks', answer: attachDisk },
+  { method: 'DELETE', path: '/v1/guests/{guest}/disks/{disk}', answer: detachDisk },
+  { method: 'POST', path: '/v1/guests/{guest}/disks/{disk}/actions', answer: actOnDisk },
   { method: 'GET', path: '/v1/guests/{guest}/memory', answer: memoryOfGuest },
   {
     method: 'GET',
@@ -385,6 +413,7 @@ function match(route: Route, { method, path }: LocalRequest): string[] | undefin
 /** HTTP status of an error; its code says more. */
 const STATUS: Readonly<Record<string, number>> = {
   E_GUEST_NOT_FOUND: 404,
+  E_DISK_UNKNOWN: 404,
   E_SNAPSHOT_UNKNOWN: 404,
   E_SNAPSHOT_EXISTS: 409,
   E_API_NOT_FOUND: 404,

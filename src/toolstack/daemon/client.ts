@@ -18,12 +18,14 @@ import {
 import { defaultStateFolder, isOwnSocket, startDetached } from '../../platform/node/state-folder.ts';
 import type { Phase, RunningCommand } from '../boot.ts';
 import { concatenate } from '../byte-io.ts';
+import type { DiskSpec } from '../disk-spec.ts';
 import type { CommandOptions } from '../virtual-machine.ts';
 import { FRAMES_PROTOCOL } from './api.ts';
 import type { CloneRequest } from './clone-request.ts';
 import { parseErrorBody } from './errors.ts';
 import type { GuestEvent } from './event-log.ts';
 import type { GuestAction, GuestChange } from './guest-change.ts';
+import type { DiskAction, DiskView } from './guest-disks.ts';
 import type { LogRecord, LogStream } from './guest-log.ts';
 import type { GuestView } from './guest-record.ts';
 import type { GuestRequest } from './guest-request.ts';
@@ -251,6 +253,22 @@ export class Daemon {
     return this.#askGuest('POST', guestPath(name, 'actions'), undefined, action);
   }
 
+  async disks(name: string): Promise<readonly DiskView[]> {
+    return disksIn(await this.#ask('GET', guestPath(name, 'disks')));
+  }
+  /** Its path is absolute. Settles when the guest has been told of it. */
+  async attachDisk(name: string, spec: DiskSpec): Promise<DiskView> {
+    return diskIn(await this.#ask('POST', guestPath(name, 'disks'), spec));
+  }
+  /** Settles when the guest has given it back; those that are left. */
+  async detachDisk(name: string, device: string): Promise<readonly DiskView[]> {
+    return disksIn(await this.#ask('DELETE', diskPath(name, device)));
+  }
+  /** Keep, clone, merge or resize a disk while the guest goes on; paths are absolute. */
+  async actOnDisk(name: string, device: string, action: DiskAction): Promise<DiskView> {
+    return diskIn(await this.#ask('POST', `${diskPath(name, device)}/actions`, action));
+  }
+
   async info(): Promise<HostInfo & { readonly version: string }> {
     const answer = await this.#ask('GET', '/v1/info');
     return JSON.parse(await textOf(answer)) as HostInfo & { version: string };
@@ -336,5 +354,11 @@ export class Daemon {
   }
 }
 
+const diskPath = (name: string, device: string): string =>
+  guestPath(name, `disks/${encodeURIComponent(device)}`);
+const disksIn = async (answer: LocalAnswer): Promise<readonly DiskView[]> =>
+  (JSON.parse(await textOf(answer)) as { disks: DiskView[] }).disks;
+const diskIn = async (answer: LocalAnswer): Promise<DiskView> =>
+  (JSON.parse(await textOf(answer)) as { disk: DiskView }).disk;
 const guestPath = (name: string, what?: string): string =>
   `/v1/guests/${encodeURIComponent(name)}${what ? `/${what}` : ''}`;

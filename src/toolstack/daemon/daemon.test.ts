@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createImage } from '../../disk/create.ts';
+import { nodeDiskHost } from '../disk-host.ts';
 import { createFakeParts, type FakeParts, type FakeScript } from '../fake-guest.fixture.ts';
 import { Host } from '../host.ts';
 import { ROUTES } from './api.ts';
@@ -380,6 +382,41 @@ test('what is asked of a running guest: done, shown, told as events', async () =
   assert.ok(nrGuests === 0 && processTimeNs > 0);
   await daemon.clearEvents();
   for await (const event of daemon.events()) assert.fail(JSON.stringify(event));
+});
+
+test('disks of a running guest: shown, plugged in and out, and told as events', async () => {
+  await using running = await startDaemon();
+  const { daemon } = running;
+  const path = join(scratch, 'data.vhd');
+  const host = nodeDiskHost();
+  await createImage(host, path, { format: 'vhd', sizeBytes: 1 << 20 });
+  await daemon.create({ name: 'web', isOwn: true });
+  assert.deepEqual(await daemon.disks('web'), []);
+  const disk = await daemon.attachDisk('web', { path, isReadOnly: true });
+  assert.deepEqual(disk, {
+    device: 'xvda',
+    files: [path],
+    sizeBytes: 1 << 20,
+    isReadOnly: true,
+    readBytes: 0,
+    writtenBytes: 0,
+  });
+  assert.deepEqual(await daemon.disks('web'), [disk]);
+  const refused = async (promise: Promise<unknown>, code: string) => assert.rejects(promise, { code });
+  await refused(daemon.attachDisk('web', { path: 'relative.vhd' }), 'E_API_REQUEST');
+  await refused(daemon.attachDisk('web', { path, device: 'xvda' }), 'E_USAGE');
+  await refused(daemon.attachDisk('web', { path, device: 'none' }), 'E_USAGE');
+  await refused(daemon.actOnDisk('web', 'xvdb', { action: 'clone', path: '/x' }), 'E_DISK_UNKNOWN');
+  await refused(daemon.actOnDisk('web', 'xvda', { action: 'clone', path: 'x' }), 'E_API_REQUEST');
+  await refused(daemon.actOnDisk('web', 'xvda', { action: 'resize', size: 'x' }), 'E_SIZE');
+  await refused(daemon.actOnDisk('web', 'xvda', { action: 'melt' } as never), 'E_API_REQUEST');
+  assert.deepEqual(await daemon.detachDisk('web', 'xvda'), []);
+  await refused(daemon.detachDisk('web', 'xvda'), 'E_DISK_UNKNOWN');
+  const told: string[] = [];
+  for await (const { event, detail } of daemon.events()) if (event === 'changed') told.push(detail ?? '');
+  assert.deepEqual(told, [`disk xvda: ${path}`, 'disk xvda: taken away']);
+  await daemon.destroy('web');
+  await refused(daemon.disks('web'), 'E_GUEST_NOT_FOUND');
 });
 
 test('what sharing saves is told guest by guest, and its budget is changed', async () => {

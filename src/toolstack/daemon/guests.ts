@@ -5,12 +5,15 @@ import type { Platform } from '../../platform/platform.ts';
 import type { Phase } from '../boot.ts';
 import { MEMORY_DEFAULT_BYTES } from '../config.ts';
 import { GuestFailure } from '../crash-report.ts';
+import type { DiskSpec } from '../disk-spec.ts';
+import type { GuestDisk } from '../guest-disk.ts';
 import type { Host } from '../host.ts';
 import type { Shutdown } from '../machine.ts';
 import type { VirtualMachine } from '../virtual-machine.ts';
 import { type CloneRequest, cloneNames, hostnameOf } from './clone-request.ts';
 import { EventLog } from './event-log.ts';
 import { applyChange, changeText, type GuestAction, type GuestChange, parsePcpus } from './guest-change.ts';
+import { actOnDisk, type DiskAction, diskOf } from './guest-disks.ts';
 import { GuestLog } from './guest-log.ts';
 import {
   type GuestRecord,
@@ -335,6 +338,28 @@ export class Guests {
     if (guest.vm || !isNameOnly) applyChange(guest.running(), change);
     this.events.add('changed', guest.record, changeText(change));
     if (name !== undefined) await this.#update(guest, { name });
+  }
+
+  /** Plug a disk in. @throws DomusError E_GUEST_ENDED, E_USAGE, E_DISK_* */
+  async attachDisk(guest: Guest, spec: DiskSpec): Promise<GuestDisk> {
+    const disk = await guest.running().attachDisk(spec);
+    this.events.add('changed', guest.record, `disk ${disk.name}: ${spec.path}`);
+    return disk;
+  }
+  /** Settles when the guest has given it back. @throws DomusError E_GUEST_ENDED, E_DISK_UNKNOWN */
+  async detachDisk(guest: Guest, device: string): Promise<void> {
+    const vm = guest.running();
+    diskOf(vm, device);
+    await vm.detachDisk(device);
+    this.events.add('changed', guest.record, `disk ${device}: taken away`);
+  }
+  /** @throws DomusError E_GUEST_ENDED, E_DISK_* */
+  async actOnDisk(guest: Guest, device: string, request: DiskAction): Promise<GuestDisk> {
+    const disk = diskOf(guest.running(), device);
+    await actOnDisk(disk, request);
+    const operand = request.action === 'resize' ? request.size : request.path;
+    this.events.add('changed', guest.record, `disk ${device}: ${request.action} ${operand}`);
+    return disk;
   }
 
   /** @throws DomusError E_GUEST_ENDED, E_NOT_READY */

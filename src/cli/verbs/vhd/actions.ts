@@ -14,7 +14,7 @@ import { openDisk } from '../../../disk/open.ts';
 import { resizeDisk } from '../../../disk/resize.ts';
 import { cloneDisk, snapshotDisk } from '../../../disk/snapshot.ts';
 import { formatSize } from '../../../toolstack/config.ts';
-import { parseSize } from '../../../toolstack/size.ts';
+import { parseNewSize, parseSize } from '../../../toolstack/size.ts';
 import { ExitCode } from '../../exit-codes.ts';
 
 export interface ActionRequest {
@@ -159,9 +159,7 @@ const convert = (request: ActionRequest): Promise<ActionResult> =>
 
 const resize = (request: ActionRequest): Promise<ActionResult> =>
   withDisk(request, false, async disk => {
-    const text = operand(request, 1);
-    const given = parseSize(text.replace(/^\+/, ''));
-    const sizeBytes = text.startsWith('+') ? disk.sizeBytes + given : given;
+    const sizeBytes = parseNewSize(operand(request, 1), disk.sizeBytes);
     await resizeDisk(disk, sizeBytes);
     return { text: `${disk.path}: ${formatSize(sizeBytes)}\n`, json: { path: disk.path, sizeBytes } };
   });
