@@ -27,7 +27,7 @@ function json(...args: string[]) {
   return JSON.parse(stdout);
 }
 
-test('an image is built, listed, checked and removed', () => {
+test('an image is built, listed, exported, checked and removed', () => {
   mkdirSync(join(folder, 'root/etc'), { recursive: true });
   writeFileSync(join(folder, 'root/etc/motd'), 'hello\n');
   assert.deepEqual(json('list'), []);
@@ -37,6 +37,13 @@ test('an image is built, listed, checked and removed', () => {
   assert.equal(json('build', 'dir:root').name, 'dir:root');
   assert.equal(json('list').length, 2);
   assert.match(domus('image', 'list').stdout, /^NAME .*\nbox:latest .*384 MiB.*\ndir:root /);
+  const exported = domus('image', 'export', 'box', 'box.vhd');
+  assert.deepEqual(exported, {
+    status: 0,
+    stdout: 'box.vhd: 384 MiB, holds box:latest\n',
+    stderr: 'domus: export: box.vhd\n',
+  });
+  assert.match(domus('vhd', 'info', 'box.vhd').stdout, /vhd, dynamic\n.*disk size +384 MiB/);
   assert.deepEqual(json('check', 'box'), [{ name: 'box:latest', isIntact: true }]);
   assert.ok(json('rm', 'box').freedBytes > 0);
   assert.equal(json('list').length, 1);

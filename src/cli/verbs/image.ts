@@ -73,7 +73,7 @@ export const image = verb({
         operands: rest,
         values,
         signal: interrupts.signal,
-        progress: (phase, detail) => progress.show({ name: phase, detail }),
+        progress: (name, detail, done, total) => progress.show({ name, detail, done, total }),
       });
       progress.clear();
       await context.print(values.output === 'json' ? `${JSON.stringify(result.json)}\n` : result.text);

@@ -21,7 +21,7 @@ export interface Request {
   readonly images: Images;
   readonly operands: readonly string[];
   readonly values: ImageOptions;
-  readonly progress: (phase: string, detail: string) => void;
+  readonly progress: (phase: string, detail: string, done?: number, total?: number) => void;
   readonly signal: AbortSignal;
 }
 
@@ -121,7 +121,7 @@ async function exportImage({ images, operands, progress, signal }: Request): Pro
   const [reference, path] = operands as [string, string];
   const image = await images.obtain({ reference, progress, signal });
   await exportRootDisk(nodeDiskHost(), images.store.rootPath(image.root), path, {
-    onProgress: (done, total) => progress('export', `${Math.floor((100 * done) / total)} %`),
+    onProgress: (done, total) => progress('export', path, done, total),
     signal,
   });
   return {
