@@ -45,7 +45,7 @@ function identicalPages(domains: readonly Domain[]): { identical: number; shared
       const type = p2mType(entry);
       const number = entry & P2m.mfnMask;
       const isShared = type === P2m.shared;
-      if (type === P2m.paged || type === P2m.mmio) return;
+      if (type === P2m.paged || type === P2m.unread || type === P2m.mmio) return;
       if (!isShared && frameOwner(hypervisor, number) !== domain.id) return;
       if (!isShared) copy.set(hypervisor.memory.u8.subarray(number * PAGE_SIZE, (number + 1) * PAGE_SIZE));
       else if (number === 0) copy.fill(0);

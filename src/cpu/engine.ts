@@ -8,7 +8,7 @@ import { DomusError, invariant } from '../base/errors.ts';
 import type { FrameTable } from '../machine/frames.ts';
 import { machineHeader } from '../machine/header.ts';
 import type { MachineMemory } from '../machine/memory.ts';
-import { RecordWriter } from './decode/records.ts';
+import { type CodeServices, RecordWriter } from './decode/records.ts';
 import { FEW_TARGETS_UNTIL, useAllTargets } from './interpreter/jump-targets.ts';
 import { DIGEST_SECTION } from './interpreter/pseudo.ts';
 import type { Services } from './interpreter/services.ts';
@@ -21,7 +21,7 @@ import { Exit } from './vcpu/exit.ts';
 import { Seg, VCPU_BLOCK_BYTES, Vcpu } from './vcpu/layout.ts';
 
 /** Machine-dependent behaviour of a processor. */
-export type EngineHost = Services & Omit<RuntimeImports, 'decode'>;
+export type EngineHost = Services & Omit<RuntimeImports, 'decode'> & Pick<CodeServices, 'readPage'>;
 
 /** The compiled WebAssembly modules; the same for all engines of a process. */
 export interface EngineModules {
@@ -121,6 +121,7 @@ export class CpuEngine {
     this.#run = interpreter.exports.run as (cpu: number) => void;
     this.#records = new RecordWriter(this.memory, {
       codeBehind: (cpu, codePage) => runtime.codeBehind(cpu, codePage) >>> 0,
+      readPage: host.readPage,
       markCode: mfn => runtime.markCode(mfn),
       decoded: (cpu, page, codePage, isFirst, run) => {
         // Regions know no breakpoints.

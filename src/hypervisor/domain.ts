@@ -34,6 +34,7 @@ export function createHypervisor(options: HypervisorOptions): Hypervisor {
   const hypervisor: Hypervisor = {
     ...options,
     notices: options.notices ?? {},
+    leavesCode: options.leavesCode ?? false,
     state,
     domains: new Map(),
     vcpus: new Map(),

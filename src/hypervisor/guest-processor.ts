@@ -17,7 +17,7 @@ import type { Clock, Domain, Vcpu } from './hypervisor.ts';
 import { vcpuDown, vcpuUp } from './life.ts';
 import { createMsrs } from './msr.ts';
 import { MSR_STATE_BYTES } from './msr-state.ts';
-import { addressOfGfn, mapMmio, pageIn } from './p2m.ts';
+import { addressOfGfn, mapMmio, pageIn, pageInForFetch } from './p2m.ts';
 import { DomainRun } from './state.ts';
 import { setApicTimer, ticksToNs } from './time.ts';
 import { interruptArrived, vcpuOfBlock } from './wake.ts';
@@ -28,6 +28,8 @@ const PORT_XEN_CONSOLE = 0xe9;
 
 export interface ProcessorOptions {
   readonly memory: MachineMemory;
+  /** See `CodeServices`. */
+  readonly readPage: EngineHost['readPage'];
   readonly clock: Clock;
   readonly policy: CpuPolicy;
   /** Fills bytes with randomness, for RDRAND and RDSEED. */
@@ -51,16 +53,19 @@ export interface Processors {
 }
 
 export function createProcessors(options: ProcessorOptions): Processors {
-  const { memory, clock, random, earlyConsole } = options;
+  const { memory, readPage, clock, random, earlyConsole } = options;
   const services = createCpuServices(memory);
   const domains = new Map<number, { domain: Domain; timerFired(vcpuId: number): void }>();
   const domainIdOf = (block: number) => memory.u32[(block + VcpuBlock.offsets.domain) >>> 2]!;
 
   const engineHost: EngineHost = {
-    pageIn: (block, frame) => {
+    pageIn: (block, frame, isFetch) => {
       const entry = domains.get(domainIdOf(block >>> 0));
-      if (entry) pageIn(entry.domain, frame);
+      if (!entry) return;
+      if (isFetch === 0) pageIn(entry.domain, frame);
+      else pageInForFetch(entry.domain, frame);
     },
+    readPage,
     mmioRead: (block, gpa, size) => services.mmioRead(block >>> 0, gpa, size),
     mmioWrite: (block, gpa, size) => services.mmioWrite(block >>> 0, gpa, size),
     rdmsr: (block, index) => services.rdmsr(block >>> 0, index),

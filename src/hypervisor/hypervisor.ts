@@ -115,6 +115,8 @@ export interface Hypervisor {
   readonly parallel?: Parallel | undefined;
   /** What paged frames are filled from; set when a domain is restored. */
   pages?: PageSource | undefined;
+  /** Pages that are only executed may stay there: nobody but the decoder reads code (p2m.ts, `fillCode`). */
+  leavesCode: boolean;
   /** Contents of shared pages. */
   readonly store?: StoredPages | undefined;
   /** What clones of its domains are filled from. */
@@ -141,5 +143,7 @@ export interface HypervisorOptions {
   notices?: Notices;
   parallel?: Parallel | undefined;
   pages?: PageSource | undefined;
+  /** Default false. */
+  leavesCode?: boolean;
   store?: StoredPages | undefined;
 }

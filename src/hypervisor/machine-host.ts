@@ -20,7 +20,7 @@ import { type CpuPolicy, cpuPolicy } from './cpuid-policy.ts';
 import { createHypervisor } from './domain.ts';
 import { createProcessors, type Processors } from './guest-processor.ts';
 import type { Clock, Domain, Hypervisor, Notices } from './hypervisor.ts';
-import type { PageSource } from './p2m.ts';
+import { fillCode, type PageSource } from './p2m.ts';
 import { type PageFile, pageSource } from './page-file.ts';
 import { createGuestEntry, createParallel } from './parallel.ts';
 import type { StoredPages } from './sharing/stored-pages.ts';
@@ -112,12 +112,18 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
   };
   const processors = createProcessors({
     memory,
+    readPage: (page, into) => hypervisor.pages?.read(page, into),
     clock,
     policy: options.policy ?? cpuPolicy(),
     random: bytes => platform.entropy.fill(bytes),
     earlyConsole: options.earlyConsole,
     startProcessor: (block, vector) => engine.runtime.sipi(block, vector),
   });
+  /** Whoever makes regions reads the code that he makes them of. */
+  const wake = (areHot: boolean): void => {
+    if (areHot) fillCode(hypervisor);
+    options.makerLink?.wake(areHot);
+  };
   const alone = createAlone(memory);
   const parallel =
     options.parallel &&
@@ -126,7 +132,7 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
   const engine: CpuEngine = new CpuEngine(options.modules, frames, engineHost, {
     codeCacheBytes: CODE_CACHE_BYTES,
     translates: options.translates ?? true,
-    makerLink: options.makerLink,
+    makerLink: options.makerLink && { ...options.makerLink, wake },
     ...(options.hotJumps !== undefined && { hotJumps: options.hotJumps }),
   });
   if (parallel) machineHeader(memory).isParallel = 1;
@@ -141,13 +147,14 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
     return engine.deliverInterrupt(block, vector);
   }
 
-  const hypervisor = createHypervisor({
+  const hypervisor: Hypervisor = createHypervisor({
     memory,
     frames,
     clock,
     notices: options.notices ?? {},
     parallel,
     pages: options.pages && ('read' in options.pages ? options.pages : pageSource(options.pages)),
+    leavesCode: !parallel && (options.makerLink?.isLazy ?? options.translates === false),
     store: options.store,
     interrupts: {
       upcall: (block, vector) => processors.services.upcall(block, vector),
@@ -192,7 +199,7 @@ const offsetTo = (startNs: number | undefined, { clock }: Platform): number =>
 function lockedServices(host: EngineHost, lock: Lock): EngineHost {
   return {
     ...host,
-    pageIn: (cpu, gfn) => lock.during(() => host.pageIn(cpu, gfn)),
+    pageIn: (cpu, gfn, isFetch) => lock.during(() => host.pageIn(cpu, gfn, isFetch)),
     mmioRead: (cpu, gpa, size) => lock.during(() => host.mmioRead(cpu, gpa, size)),
     mmioWrite: (cpu, gpa, size) => lock.during(() => host.mmioWrite(cpu, gpa, size)),
     rdmsr: (cpu, index) => lock.during(() => host.rdmsr(cpu, index)),

@@ -131,6 +131,11 @@ export class MemoryImage implements PageSource, SharedPages {
     into.set(copy ?? this.#memory.u8.subarray(at, at + PAGE_SIZE));
   }
 
+  isNear(page: number): boolean {
+    const place = this.#places[page - 1]!;
+    return place > 0 || (-place < STORED_PAGES && this.#below?.isNear?.(-place) === true);
+  }
+
   retain(): void {
     this.#nrUsers += 1;
   }

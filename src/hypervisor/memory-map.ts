@@ -46,6 +46,7 @@ function kindOf({ hypervisor, id }: Domain, entry: number): number {
   const type = p2mType(entry);
   if (type === P2m.paged) return (entry & P2m.mfnMask) === 0 ? KIND.untouched : KIND.image;
   if (type === P2m.shared) return (entry & P2m.mfnMask) === 0 ? KIND.zero : KIND.shared;
+  if (type === P2m.unread) return KIND.image;
   if (type === P2m.mmio) return KIND.device;
   if (type === P2m.invalid) return KIND.ballooned;
   const { u8, u16, u32 } = hypervisor.memory;

@@ -48,6 +48,8 @@ export function p2mEntry(domain: Domain, gfn: number): number {
 export interface PageSource {
   /** Fill `into`, 4096 bytes, with page `page`; the first one is 1. @throws DomusError when it cannot be read any more */
   read(page: number, into: Uint8Array): void;
+  /** Does it cost no more than copying the page, however often it is read? */
+  isNear?(page: number): boolean;
 }
 
 /** Pages of the store have these numbers among those that are elsewhere; lower ones are in what the machine is filled from. */
@@ -74,6 +76,10 @@ export function pageIn(domain: Domain, gfn: number): number {
       return setRam(domain, gfn, number);
     case P2m.paged:
       return setRam(domain, gfn, frameFor(domain, number));
+    case P2m.unread:
+      fill(domain, number, unreadPage(hypervisor, number));
+      hypervisor.memory.u8[entryAddress(number) + FrameEntry.offsets.flags]! &= ~FrameFlag.unread;
+      return setRam(domain, gfn, number);
     case P2m.shared: {
       const frame = frameFor(domain, number === 0 ? 0 : STORED_PAGES + number);
       if (number !== 0) hypervisor.store?.release(number);
@@ -85,13 +91,47 @@ export function pageIn(domain: Domain, gfn: number): number {
   }
 }
 
-/** The frame that a page was promised, with its contents: page `number` that is elsewhere, 0 for zeros. */
-function frameFor({ hypervisor, id }: Domain, number: number): Mfn {
+/** The same for a page that only the decoder is going to read: where its contents are near they may stay there, and cost no memory. */
+export function pageInForFetch(domain: Domain, gfn: number): void {
+  const { hypervisor, id } = domain;
+  const { u8, u32 } = hypervisor.memory;
+  const entry = rawEntry(domain, gfn);
+  const page = entry & P2m.mfnMask;
+  if (!hypervisor.leavesCode || p2mType(entry) !== P2m.paged || !hypervisor.pages?.isNear?.(page)) {
+    pageIn(domain, gfn);
+    return;
+  }
   const frame = hypervisor.frames.redeem(id);
-  const address = frameAddress(frame);
-  if (number !== 0)
-    readElsewhere(hypervisor, number, hypervisor.memory.u8.subarray(address, address + PAGE_SIZE));
+  u32[(entryAddress(frame) + FrameEntry.offsets.next) >>> 2] = page;
+  u8[entryAddress(frame) + FrameEntry.offsets.flags]! |= FrameFlag.unread;
+  u32[domain.state.p2m / 4 + gfn] = (frame | (P2m.unread << P2m.typeShift)) >>> 0;
+}
+
+/** Somebody else is going to read code, too: from now on frames of code have their contents. */
+export function fillCode(hypervisor: Hypervisor): void {
+  if (!hypervisor.leavesCode) return;
+  hypervisor.leavesCode = false;
+  for (const domain of hypervisor.domains.values()) {
+    forEachEntry(domain, (gfn, entry) => {
+      if (p2mType(entry) === P2m.unread) pageIn(domain, gfn);
+    });
+  }
+}
+
+/** Where the contents of an unread frame are. */
+export const unreadPage = ({ memory }: Hypervisor, frame: number): number =>
+  memory.u32[(entryAddress(frame) + FrameEntry.offsets.next) >>> 2]!;
+
+/** The frame that a page was promised, with its contents: page `number` that is elsewhere, 0 for zeros. */
+function frameFor(domain: Domain, number: number): Mfn {
+  const frame = domain.hypervisor.frames.redeem(domain.id);
+  if (number !== 0) fill(domain, frame, number);
   return frame;
+}
+
+function fill({ hypervisor }: Domain, frame: number, number: number): void {
+  const address = frameAddress(mfn(frame));
+  readElsewhere(hypervisor, number, hypervisor.memory.u8.subarray(address, address + PAGE_SIZE));
 }
 
 function setRam({ hypervisor, state }: Domain, gfn: number, frame: number): number {

@@ -19,7 +19,7 @@ export const FrameEntry = struct('frame', {
   count: u32,
   /** Head of the list of code pages (decoded instructions) of this frame, 0 if none. */
   code: u32,
-  /** Next free frame, when free. */
+  /** Next free frame, when free; the number of the page that it is to be filled with, when `FrameFlag.unread`. */
   next: u32,
 });
 
@@ -31,6 +31,8 @@ export const FrameType = { free: 0, hypervisor: 1, ram: 2, shared: 3 } as const;
 export const FrameFlag = {
   /** Instructions of this frame are decoded: it must never enter a write TLB. */
   code: 1,
+  /** Nothing has been written to it yet, not even what it promises to hold: only whoever decodes instructions may look at it. */
+  unread: 2,
 } as const;
 
 export const DOMID_NONE = 0xffff as DomainId;

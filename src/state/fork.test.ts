@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { PAGE_SIZE } from '../base/brand.ts';
 import { P2m } from '../cpu/vcpu/layout.ts';
 import { readPhysical, writePhysical } from '../hypervisor/guest-physical.ts';
-import { p2mType, rawEntry, unmapGfn } from '../hypervisor/p2m.ts';
+import { fillCode, p2mType, rawEntry, unmapGfn } from '../hypervisor/p2m.ts';
 import { createSeededEntropy } from '../platform/sim/entropy.ts';
 import { createSmallMachine, type SmallMachine } from './small-machine.fixture.ts';
 
@@ -44,6 +44,58 @@ test('frames stay frozen until they are written to, in whatever way', () => {
   image.close();
   writePhysical(parent.domain, 14 * PAGE_SIZE, new Uint8Array(8));
   assert.deepEqual(image.copiedBytes, 0, 'nobody needs it any more');
+});
+
+test('code that a clone only executes stays where it is, and takes no memory', () => {
+  // The second instruction lies in two pages.
+  const program = Uint8Array.of(0x40, 0x83, 0xc3, 3, 0x89, 0x05, 0, 0x20, 0, 0, 0xeb, 0xf4);
+  const parentOf = () => {
+    const machine = createSmallMachine();
+    writePhysical(machine.domain, 0x1000, Uint8Array.of(0xe9, 0xf8, 0x3f, 0, 0));
+    writePhysical(machine.domain, 0x4ffd, program);
+    machine.run(4);
+    return machine;
+  };
+  const straight = parentOf();
+  straight.run(6);
+  const parent = parentOf();
+  const { clone } = parent.fork();
+  const isUnread = ({ domain }: SmallMachine, gfn: number) => p2mType(rawEntry(domain, gfn)) === P2m.unread;
+  const frameOf = ({ domain }: SmallMachine, gfn: number): Uint8Array => {
+    const at = (rawEntry(domain, gfn) & P2m.mfnMask) * PAGE_SIZE;
+    return domain.hypervisor.memory.u8.subarray(at, at + PAGE_SIZE);
+  };
+  clone.run(1);
+  assert.ok(isUnread(clone, 4) && isUnread(clone, 5));
+  assert.ok([4, 5].every(gfn => frameOf(clone, gfn).every(byte => byte === 0)));
+  // The parent's code becomes another one; so may the clone's be, in a clone of it.
+  writePhysical(parent.domain, 0x4ffd, new Uint8Array(program.length));
+  const { clone: grandchild } = clone.fork();
+  clone.run(2);
+  const { clone: changed } = clone.fork();
+  clone.run(3);
+  assert.deepEqual(clone.state(), straight.state());
+  assert.ok(isUnread(clone, 4), 'it has been executed and no more');
+  grandchild.run(5);
+  assert.deepEqual(grandchild.state(), straight.state());
+  assert.ok(isUnread(grandchild, 5));
+  // Whoever looks finds it, and whoever writes has it executed.
+  assert.deepEqual(contents(clone, 4).subarray(-3), program.subarray(0, 3));
+  assert.ok(!isUnread(clone, 4) && isUnread(clone, 5));
+  clone.run(1);
+  straight.run(1);
+  assert.deepEqual(clone.state(), straight.state());
+  changed.run(1);
+  assert.ok(isUnread(changed, 5));
+  writePhysical(changed.domain, 0x5000, Uint8Array.of(5));
+  assert.deepEqual(contents(changed, 5).subarray(1, 9), program.subarray(4));
+  const before = changed.state();
+  changed.run(1);
+  const after = changed.state();
+  // Nearly: a slice may end between the two.
+  assert.ok(after.ebx - before.ebx > 4n * (after.eax - before.eax), 'it adds five');
+  fillCode(grandchild.domain.hypervisor);
+  assert.ok(!isUnread(grandchild, 4) && frameOf(grandchild, 4).at(-3) === program[0]);
 });
 
 test('random writes before and after random forks: every clone has what was there when it was made', () => {

@@ -6,7 +6,14 @@ import { DomusError } from '../base/errors.ts';
 import { P2m } from '../cpu/vcpu/layout.ts';
 import { grantTable } from '../hypervisor/grant/table.ts';
 import type { Domain } from '../hypervisor/hypervisor.ts';
-import { forEachEntry, frameOwner, p2mType, readElsewhere, STORED_PAGES } from '../hypervisor/p2m.ts';
+import {
+  forEachEntry,
+  frameOwner,
+  p2mType,
+  readElsewhere,
+  STORED_PAGES,
+  unreadPage,
+} from '../hypervisor/p2m.ts';
 import { crc32 } from '../platform/node/checksum.ts';
 import { LOOSE_FRAME, MapKind, MapRun, NO_FRAME } from './layout.ts';
 
@@ -122,6 +129,7 @@ export function saveMap(domain: Domain, frames: ReadonlySet<number>, pages: Page
     const number = entry & P2m.mfnMask;
     if (type === P2m.mmio) add(gfn, MapKind.mmio, 0);
     else if (type === P2m.paged) addUnread(gfn, number);
+    else if (type === P2m.unread) addUnread(gfn, unreadPage(domain.hypervisor, number));
     else if (type === P2m.shared) addPage(gfn, number === 0 ? 0 : pages.add(-(STORED_PAGES + number)));
     else if (frameOwner(domain.hypervisor, number) === domain.id) {
       if (frames.has(number)) names.set(number, gfn);

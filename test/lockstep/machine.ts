@@ -94,6 +94,7 @@ export function createLockstepMachine(options: {
       portIn: () => 0xffff_ffff,
       portOut: nothing,
       pageIn: nothing,
+      readPage: nothing,
       mmioRead: nothing,
       mmioWrite: nothing,
       rdmsr: () => 1,

@@ -106,6 +106,7 @@ export function createGuestCpu(control: { cr0?: bigint; cr4?: bigint; xcr0?: big
       portIn: () => 0xffff_ffff,
       portOut: nothing,
       pageIn: nothing,
+      readPage: nothing,
       mmioRead: nothing,
       mmioWrite: nothing,
       rdmsr: refuse,

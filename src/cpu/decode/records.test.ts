@@ -18,6 +18,7 @@ function decodingMachine() {
   const writer: RecordWriter = new RecordWriter(memory, {
     codeBehind: (vcpu, page) => runtime.codeBehind(vcpu, page),
     markCode: mfn => runtime.markCode(mfn),
+    readPage: () => {},
     decoded: () => {},
   });
   machine.enterLongMode();

@@ -43,6 +43,7 @@ const CODE_NEXT = (MACHINE_HEADER + MachineHeader.offsets.codeNext) >> 2;
 const CODE_GENERATION = (MACHINE_HEADER + MachineHeader.offsets.codeGeneration) >> 2;
 const CODE_LIMIT = (MACHINE_HEADER + MachineHeader.offsets.codeLimit) >> 2;
 const FRAME_FLAGS = FRAME_TABLE_BASE + FrameEntry.offsets.flags;
+const FRAME_PAGE = FRAME_TABLE_BASE + FrameEntry.offsets.next;
 // Records are written word by word.
 invariant(
   O.handler === 0 &&
@@ -69,11 +70,19 @@ export interface CodeServices {
   codeBehind(cpu: number, codePage: number): number;
   /** A frame has code from now on. */
   markCode(mfn: number): void;
+  /** The contents of frames that are unread: fill `into`, 4096 bytes, with that page of what the machine is filled from. */
+  readPage(page: number, into: Uint8Array): void;
   /**
    * Instructions were decoded in the page that the vCPU executes.
    * @param isFirst there were none in it before
    */
-  decoded(cpu: number, hostPage: number, codePage: number, isFirst: boolean, run: DecodedRun): void;
+  decoded(cpu: number, code: CodeBytes, codePage: number, isFirst: boolean, run: DecodedRun): void;
+}
+
+/** The bytes of a page of code: `bytes[base]` is the first one. */
+export interface CodeBytes {
+  readonly bytes: Uint8Array;
+  readonly base: number;
 }
 
 /** Instructions that were decoded one after the other. */
@@ -93,6 +102,11 @@ export class RecordWriter {
   readonly #positions = new Uint16Array(RUN_LIMIT);
   readonly #addresses = new Uint32Array(RUN_LIMIT);
   readonly #crossingBytes = new Uint8Array(2 * MAX_LENGTH);
+  /** The code that is being decoded. */
+  readonly #code: { bytes: Uint8Array; base: number };
+  /** The page of an unread frame that was decoded from last, and its number: what has a number never changes. */
+  readonly #page = new Uint8Array(PAGE);
+  #pageNumber = 0;
   /**
    * Where in a page the debugger has a breakpoint (1 for each such offset). A code page serves every linear address
    * that its frame is mapped at, so only the offset counts here; the breakpoint's handler asks for the whole address.
@@ -102,6 +116,26 @@ export class RecordWriter {
   constructor(memory: MachineMemory, services: CodeServices) {
     this.#memory = memory;
     this.#services = services;
+    this.#code = { bytes: memory.u8, base: 0 };
+  }
+
+  /** Find the bytes of a frame, which may be elsewhere; in `#code`. */
+  #find(hostPage: number): void {
+    const { u8, u32 } = this.#memory;
+    const code = this.#code;
+    const entry = (hostPage >>> 12) * FrameEntry.size;
+    if (((u8[FRAME_FLAGS + entry] as number) & FrameFlag.unread) === 0) {
+      code.bytes = u8;
+      code.base = hostPage;
+      return;
+    }
+    const number = u32[(FRAME_PAGE + entry) >>> 2] as number;
+    if (number !== this.#pageNumber) {
+      this.#services.readPage(number, this.#page);
+      this.#pageNumber = number;
+    }
+    code.bytes = this.#page;
+    code.base = 0;
   }
 
   /** Records must fit before a run is begun; callers of `decode` make sure by asking this first. */
@@ -117,6 +151,8 @@ export class RecordWriter {
   decode(cpu: number, hostPage: number, codePage: number, offset: number): number {
     const { u32, u8 } = this.#memory;
     const mode = u32[(cpu + V.mode) >> 2] as number;
+    this.#find(hostPage);
+    const { bytes, base } = this.#code;
     this.#decoder.ripRelative = (mode & Mode.sizeMask) === Mode.code64;
     const first = u32[CODE_NEXT] as number;
     this.#at = first;
@@ -133,7 +169,7 @@ export class RecordWriter {
         ended = true;
         break;
       }
-      const failure = this.#decoder.decode(u8, hostPage + position, hostPage + PAGE, mode);
+      const failure = this.#decoder.decode(bytes, base + position, base + PAGE, mode);
       if (failure === 'truncated') {
         if (position === offset) return this.#crossing(cpu, hostPage, codePage, offset, mode);
         break;
@@ -164,7 +200,7 @@ export class RecordWriter {
     const flags = FRAME_FLAGS + (hostPage >>> 12) * FrameEntry.size;
     if (((u8[flags] as number) & FrameFlag.code) === 0) this.#services.markCode(hostPage >>> 12);
     const run = { length: decoded, offsets: this.#positions, records: this.#addresses };
-    this.#services.decoded(cpu, hostPage, codePage, isFirst, run);
+    this.#services.decoded(cpu, this.#code, codePage, isFirst, run);
     return first;
   }
 
@@ -173,13 +209,13 @@ export class RecordWriter {
     const behind = this.#services.codeBehind(cpu, codePage);
     if (behind === 0) return 0;
     // Making that code page has taken room.
-    const { u8, u32 } = this.#memory;
+    const { u32 } = this.#memory;
     this.#at = u32[CODE_NEXT] as number;
     const second = (u32[(behind - P.table + P.mfn) >>> 2] as number) * PAGE;
     const inFirst = PAGE - offset;
     const bytes = this.#crossingBytes;
-    bytes.set(u8.subarray(hostPage + offset, hostPage + PAGE));
-    bytes.set(u8.subarray(second, second + MAX_LENGTH), inFirst);
+    bytes.set(this.#bytesOf(hostPage, offset, inFirst));
+    bytes.set(this.#bytesOf(second, 0, MAX_LENGTH), inFirst);
     const failure = this.#decoder.decode(bytes, 0, inFirst + MAX_LENGTH, mode);
     const length = failure ? MAX_LENGTH : this.#decoder.result.length;
     const record = this.#begin(Pseudo.crossing, offset, length);
@@ -194,6 +230,12 @@ export class RecordWriter {
     this.#cover(behind - P.table, 0, MAX_LENGTH);
     Atomics.store(u32, slot >>> 2, record);
     return record;
+  }
+
+  #bytesOf(hostPage: number, offset: number, count: number): Uint8Array {
+    this.#find(hostPage);
+    const { bytes, base } = this.#code;
+    return bytes.subarray(base + offset, base + offset + count);
   }
 
   /** Address of the word in the page's table that belongs to an offset. Of the room behind the records so far it may take some. */

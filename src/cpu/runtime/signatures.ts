@@ -159,8 +159,8 @@ export const runtimeExports = {
 /** Module "host". */
 export const runtimeImports = {
   decode: signature(i32, i32, i32, i32, i32),
-  /** Guest frame. */
-  pageIn: signature(null, i32, i32),
+  /** Guest frame, and whether only its instructions are wanted. */
+  pageIn: signature(null, i32, i32, i32),
   mmioRead: signature(null, i32, i32, i32),
   mmioWrite: signature(null, i32, i32, i32),
   rdmsr: signature(i32, i32, i32),

@@ -53,6 +53,7 @@ export interface LinkEnd {
 
 export const makerLink = ({ installer, port, doorbell, known }: LinkEnd): MakerLink => ({
   installer,
+  isLazy: false,
   known,
   wake: () => ring(doorbell),
   receive: () => receive(port) as Delivery | undefined,
@@ -164,6 +165,7 @@ export function startMaking({ runtime, nrInstallers, libraryFolder }: MakingOpti
     },
     lazyLink: {
       installer: 0,
+      isLazy: true,
       known,
       wake(areHot) {
         if (areHot) connect();

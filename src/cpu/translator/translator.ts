@@ -11,7 +11,7 @@ import { machineHeader } from '../../machine/header.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
 import { CodePage, CodeRecord } from '../decode/record.ts';
 import { recordAt } from '../decode/record-table.ts';
-import type { DecodedRun } from '../decode/records.ts';
+import type { CodeBytes, DecodedRun } from '../decode/records.ts';
 import { ABSENT_REGION, CHAINED, Pseudo } from '../interpreter/pseudo.ts';
 import { FIRST_REGION } from '../isa/forms.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';
@@ -38,6 +38,8 @@ const ASKED_MAX = 4096;
 export interface MakerLink {
   /** Which of the machine's installers this thread is, from 0. */
   readonly installer: number;
+  /** The maker does not know of the machine, nor looks at its memory, before it is woken for a place that is hot. */
+  readonly isLazy: boolean;
   /** Where regions of earlier runs may begin; undefined when there is no library. */
   readonly known: PlaceFilter | undefined;
   /** There are requests, places that are hot among them or not. */
@@ -90,7 +92,9 @@ export class Translator {
     this.#link = link;
     this.#requests = new RequestRing(memory, this.#state);
     this.#known = new KnownPlaces(memory);
-    this.#table.grow(FIRST_SLOT + SLOTS_STEP - this.#table.length, this.#absent);
+    // Other threads may put in regions that this one has not heard of. Of a lazy maker there may never be any, and most of a
+    // machine's memory that is the host's own goes into its table.
+    if (!link?.isLazy) this.#table.grow(FIRST_SLOT + SLOTS_STEP - this.#table.length, this.#absent);
     if (!link) {
       const deliver = (delivery: Delivery) => this.#install(delivery);
       this.#maker = new RegionMaker({ memory, runtime, nrInstallers: 1, deliver });
@@ -150,13 +154,19 @@ export class Translator {
   }
 
   /** Told of instructions that were decoded in the page that the vCPU executes: see `DecodeObserver`. */
-  decoded(cpu: number, page: number, codePage: number, isFirst: boolean, run: DecodedRun): void {
+  decoded(
+    cpu: number,
+    { bytes, base }: CodeBytes,
+    codePage: number,
+    isFirst: boolean,
+    run: DecodedRun,
+  ): void {
     const known = this.#link?.known;
     if (!known) return;
     if (isFirst && this.#requests.offer(this.#place(Reason.page, cpu, 0, 0, codePage))) this.#hasNews = true;
     for (let i = 0; i < run.length; i++) {
       const offset = run.offsets[i] as number;
-      if (!mayHavePlace(known, placeKey(this.#memory.u8, page, offset))) continue;
+      if (!mayHavePlace(known, placeKey(bytes, base, offset))) continue;
       const place = this.#place(Reason.known, cpu, run.records[i] as number, offset, codePage);
       this.#known.add(place);
     }

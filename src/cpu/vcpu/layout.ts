@@ -282,6 +282,11 @@ export const P2m = {
   offered: 7,
   /** RAM without a frame: its contents are in the host's store of pages, where the number is its place; 0 for zeros. */
   shared: 8,
+  /**
+   * RAM that was executed and never looked at otherwise: it has a frame, whose contents are still where those of `paged` RAM are. The
+   * frame table has the number of the page, which is not 0 (`FrameFlag.unread`).
+   */
+  unread: 9,
 } as const;
 
 /** Width of guest-physical addresses (MAXPHYADDR); higher bits are reserved in page tables and CR3. */

@@ -14,7 +14,7 @@ export interface SharingFacts {
   readonly shared: number;
   /** RAM that held zeros, and was given up. */
   readonly zero: number;
-  /** RAM that nobody has ever looked at. */
+  /** RAM that nobody has ever looked at, but for its instructions. */
   readonly untouched: number;
   /** Frames that sharing saves: those given up, less the domain's part of the store. */
   readonly saved: number;
@@ -26,7 +26,7 @@ export function countPages(domain: Domain, store: StoredPages): SharingFacts {
   const count = (_gfn: number, entry: number): void => {
     const type = p2mType(entry);
     const number = entry & P2m.mfnMask;
-    if (type === P2m.paged) untouched += 1;
+    if (type === P2m.paged || type === P2m.unread) untouched += 1;
     else if (type === P2m.shared && number === 0) zero += 1;
     else if (type === P2m.shared) {
       shared += 1;

@@ -2,8 +2,8 @@
 
 /** Decodes the instruction at `offset` of a page; the address of its record, or 0 with an exception pending. */
 export declare function decode(cpu: usize, hostPage: usize, codePage: usize, offset: i32): usize;
-/** Give a guest frame that is `P2M_paged` its memory. */
-export declare function pageIn(cpu: usize, gfn: u32): void;
+/** Give a guest frame that is `P2M_paged` its memory. One that is only executed may stay without its contents, as `P2M_unread`. */
+export declare function pageIn(cpu: usize, gfn: u32, isFetch: i32): void;
 /** Device read of 1, 2, 4 or 8 bytes; the result goes to the start of the vCPU's scratch. */
 export declare function mmioRead(cpu: usize, gpa: u32, size: i32): void;
 /** Device write of 1, 2, 4 or 8 bytes, which are at the start of the vCPU's scratch. */

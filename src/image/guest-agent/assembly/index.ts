@@ -6,7 +6,7 @@
  */
 import * as frames from './frames';
 import { reserve } from './reserve';
-import { resume } from './resume';
+import { prepareResume, resume } from './resume';
 import { drain, feed, limit, receive, SESSIONS, session } from './sessions';
 import { prepare, START_BYTES, setSize, spawn } from './spawn';
 import {
@@ -175,6 +175,7 @@ function makeRaw(): void {
 
 export function main(): i32 {
   prepare();
+  prepareResume();
   makeRaw();
   closeOnExecute(0);
   closeOnExecute(1);

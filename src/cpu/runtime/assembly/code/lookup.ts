@@ -21,7 +21,7 @@ import {
   VCPU_tlbExec,
 } from '../generated/layout';
 import { decode } from '../host';
-import { frameEntry, resolve, resolvedPage } from '../mmu/physical';
+import { frameEntry, resolve, resolvedPage, resolveForFetch } from '../mmu/physical';
 import { addendOf, fill, flushFrame, hits, slot } from '../mmu/tlb';
 import { FETCH, WALK_FAILED, walk, walkGlobal, walkPhysical, walkShift } from '../mmu/walk';
 import {
@@ -162,7 +162,7 @@ export function fetchAddress(cpu: usize, va: u64): usize {
     raisePageFault(cpu, va, failed & ~WALK_FAILED);
     return 0;
   }
-  resolve(cpu, walkPhysical);
+  resolveForFetch(cpu, walkPhysical);
   if (resolvedPage === 0) {
     // Nothing is there: all ones, which is not an instruction.
     raiseNoError(cpu, UD);

@@ -1,7 +1,8 @@
 /**
  * Guest-physical memory: the p2m table of the domain turns a guest frame into a machine frame. A frame that is
  * not mapped reads as all ones and forgets what is written, a read-only one forgets too, a device's calls the host. RAM of the types
- * from `paged` on is made ordinary by the host before it is looked at; frozen RAM before it is written to.
+ * from `paged` on is made ordinary by the host before it is looked at (but for `unread`, where that is the decoder); frozen RAM before it
+ * is written to.
  */
 import {
   FRAME_ENTRY_BYTES,
@@ -19,6 +20,7 @@ import {
   P2M_ram,
   P2M_readOnly,
   P2M_typeShift,
+  P2M_unread,
   VCPU_p2m,
   VCPU_p2mCount,
 } from '../generated/layout';
@@ -30,6 +32,15 @@ export let resolvedType: i32 = 0;
 
 /** Look up the frame that holds guest-physical address `gpa`. */
 export function resolve(cpu: usize, gpa: u64): void {
+  lookUp(cpu, gpa, 0);
+}
+
+/** The same for one that only the decoder reads: its contents may be elsewhere. */
+export function resolveForFetch(cpu: usize, gpa: u64): void {
+  lookUp(cpu, gpa, 1);
+}
+
+function lookUp(cpu: usize, gpa: u64, isFetch: i32): void {
   const gfn = gpa >> 12;
   resolvedPage = 0;
   resolvedType = 0;
@@ -38,11 +49,12 @@ export function resolve(cpu: usize, gpa: u64): void {
   let entry = load<u32>(at);
   // RAM that nobody has looked at may have no entries yet, where no other thread reads them.
   if (entry === 0 && load<u32>(MACHINE_HEADER as usize, MACHINE_HEADER_isParallel) === 0) {
-    pageIn(cpu, gfn as u32);
+    pageIn(cpu, gfn as u32, isFetch);
     entry = load<u32>(at);
   }
   while (entry >> P2M_typeShift >= (P2M_paged as u32)) {
-    makeOrdinary(cpu, gfn as u32, at, entry);
+    if (isFetch !== 0 && entry >> P2M_typeShift === (P2M_unread as u32)) break;
+    makeOrdinary(cpu, gfn as u32, at, entry, isFetch);
     entry = load<u32>(at);
   }
   resolvedType = entry >> P2M_typeShift;
@@ -51,12 +63,12 @@ export function resolve(cpu: usize, gpa: u64): void {
 }
 
 /** What needs no more than a note that somebody has looked is done here. Another thread may come first. */
-function makeOrdinary(cpu: usize, gfn: u32, at: usize, entry: u32): void {
+function makeOrdinary(cpu: usize, gfn: u32, at: usize, entry: u32, isFetch: i32): void {
   const type = entry >> P2M_typeShift;
   if (type === P2M_idle || type === P2M_offered) {
     atomic.cmpxchg<u32>(at, entry, (entry & P2M_mfnMask) | (P2M_ram << P2M_typeShift));
   } else {
-    pageIn(cpu, gfn);
+    pageIn(cpu, gfn, isFetch);
   }
 }
 
@@ -64,7 +76,7 @@ function makeOrdinary(cpu: usize, gfn: u32, at: usize, entry: u32): void {
 export function resolveForWrite(cpu: usize, gpa: u64): void {
   resolve(cpu, gpa);
   if (resolvedType !== P2M_frozen) return;
-  pageIn(cpu, (gpa >> 12) as u32);
+  pageIn(cpu, (gpa >> 12) as u32, 0);
   resolve(cpu, gpa);
 }
 
