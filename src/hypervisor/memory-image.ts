@@ -66,6 +66,8 @@ export class MemoryImage implements PageSource, SharedPages {
   #places = new Int32Array(1024);
   #count = 0;
   #nrUsers = 1;
+  /** Pages of the store that are to be among the places, and stay there until then. */
+  readonly #expected: number[] = [];
 
   /** Use `MemoryImages.add`. */
   constructor(
@@ -86,6 +88,16 @@ export class MemoryImage implements PageSource, SharedPages {
   /** Bytes that were copied for it. */
   get copiedBytes(): number {
     return this.#copies.size * PAGE_SIZE;
+  }
+
+  /** A page of the store will be added: the domain may give it back before. */
+  expect(number: number): void {
+    this.#store?.retain(number);
+    this.#expected.push(number);
+  }
+  /** What was expected has been added, or will not be. */
+  settle(): void {
+    for (const number of this.#expected.splice(0)) this.#store?.release(number);
   }
 
   /** The number of the page there, from 1. */
@@ -142,6 +154,7 @@ export class MemoryImage implements PageSource, SharedPages {
   close(): void {
     this.#nrUsers -= 1;
     if (this.#nrUsers > 0) return;
+    this.settle();
     this.#copies.clear();
     for (const place of this.#places.subarray(0, this.#count))
       if (-place >= STORED_PAGES) this.#store?.release(-place % STORED_PAGES);

@@ -8,7 +8,7 @@ import { FrameEntry, FrameFlag } from '../machine/frames.ts';
 import { FRAME_TABLE_BASE } from '../machine/memory.ts';
 import { setMemoryMap } from './guest-physical.ts';
 import { domainMemoryMap, PAGE_KINDS, type PageKind } from './memory-map.ts';
-import { freeze, mapMmio, populateRange, rawEntry, takeReference, unmapGfn } from './p2m.ts';
+import { mapMmio, populateRange, rawEntry, takeReference, unmapGfn } from './p2m.ts';
 import { testDomain, testMachine } from './testing.ts';
 
 const PAGES = 64;
@@ -50,7 +50,7 @@ test('a page of each kind is told apart', () => {
   u32[domain.state.p2m / 4 + 5] = rawEntry(other, 1);
   u32[domain.state.p2m / 4 + 6] = ((domain.state.sharedInfo >>> 12) | (P2m.ram << P2m.typeShift)) >>> 0;
   assert.deepEqual([kindAt(5), kindAt(6)], ['foreign', 'xen']);
-  freeze(domain, new Set([frameOf(7)]));
+  u32[domain.state.p2m / 4 + 8] = (frameOf(8) | (P2m.frozen << P2m.typeShift)) >>> 0;
   assert.deepEqual([kindAt(7), kindAt(8), kindAt(5)], ['private', 'frozen', 'foreign']);
 });
 

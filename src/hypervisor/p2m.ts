@@ -140,22 +140,8 @@ function setRam({ hypervisor, state }: Domain, gfn: number, frame: number): numb
   return present;
 }
 
-/** Types of RAM that has a frame. */
-const FREEZABLE: ReadonlySet<number> = new Set([P2m.ram, P2m.idle, P2m.offered]);
-
-/** Have every write to RAM of the domain's own seen from now on, but for frames whose addresses the hypervisor keeps. No vCPU may run. */
-export function freeze(domain: Domain, kept: ReadonlySet<number>): void {
-  const { hypervisor, state, id } = domain;
-  const { u32 } = hypervisor.memory;
-  const first = state.p2m / 4;
-  forEachEntry(domain, (gfn, entry) => {
-    if (!FREEZABLE.has(p2mType(entry))) return;
-    const frame = entry & P2m.mfnMask;
-    if (frameOwner(hypervisor, frame) !== id || kept.has(frame)) return;
-    u32[first + gfn] = (frame | (P2m.frozen << P2m.typeShift)) >>> 0;
-  });
-  mapChanged(domain);
-}
+/** Types of RAM that has a frame, and its contents there. */
+export const FREEZABLE: ReadonlySet<number> = new Set([P2m.ram, P2m.idle, P2m.offered]);
 
 /**
  * All entries that map something, in order.
@@ -166,22 +152,30 @@ export function forEachEntry(
   visit: (gfn: number, entry: number) => void,
   visitWhole?: (gfn: number, count: number, entry: number) => void,
 ): void {
-  const { state, hypervisor } = domain;
-  const { u32 } = hypervisor.memory;
-  const { p2m, p2mInUse, p2mCount } = state;
-  for (let page = 0; page * ENTRIES_PER_PAGE < p2mCount; page++) {
-    if ((p2mInUse.get(page >>> 5) & (1 << (page & 31))) === 0) continue;
-    const first = page * ENTRIES_PER_PAGE;
-    const whole = wholeEntry(domain, page);
+  const { u32 } = domain.hypervisor.memory;
+  const { p2m } = domain.state;
+  visitPages(domain, (first, count, whole) => {
     if (whole !== 0) {
-      visitWhole?.(first, ENTRIES_PER_PAGE, whole);
-      continue;
+      visitWhole?.(first, count, whole);
+      return;
     }
-    const end = Math.min(first + ENTRIES_PER_PAGE, p2mCount);
-    for (let gfn = first; gfn < end; gfn++) {
+    for (let gfn = first; gfn < first + count; gfn++) {
       const entry = u32[p2m / 4 + gfn]!;
       if (entry !== 0) visit(gfn, entry);
     }
+  });
+}
+
+/** The table's pages that are in use, in order: with the first entry of those that are whole (p2m-pages.ts), else with 0. */
+export function visitPages(
+  domain: Domain,
+  visit: (first: number, count: number, whole: number) => void,
+): void {
+  const { p2mInUse, p2mCount } = domain.state;
+  for (let page = 0; page * ENTRIES_PER_PAGE < p2mCount; page++) {
+    if ((p2mInUse.get(page >>> 5) & (1 << (page & 31))) === 0) continue;
+    const first = page * ENTRIES_PER_PAGE;
+    visit(first, Math.min(ENTRIES_PER_PAGE, p2mCount - first), wholeEntry(domain, page));
   }
 }
 

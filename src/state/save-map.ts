@@ -3,10 +3,14 @@
  */
 import { frameAddress, mfn, PAGE_SIZE } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
+import type { RuntimeExports } from '../cpu/runtime/signatures.ts';
 import { P2m } from '../cpu/vcpu/layout.ts';
+import { freezeMap } from '../hypervisor/frozen-map.ts';
 import { grantTable } from '../hypervisor/grant/table.ts';
 import type { Domain } from '../hypervisor/hypervisor.ts';
+import type { MemoryImage } from '../hypervisor/memory-image.ts';
 import {
+  FREEZABLE,
   forEachEntry,
   frameOwner,
   p2mType,
@@ -103,10 +107,155 @@ export interface SavedMap {
  * @throws DomusError E_SAVE_UNSUPPORTED when the guest has mapped memory of another one
  */
 export function saveMap(domain: Domain, frames: ReadonlySet<number>, pages: PageCollector): SavedMap {
-  const names = new Map<number, number>([[0, NO_FRAME]]);
-  const runs: Run[] = [];
-  let last: Run | undefined;
-  const add = (gfn: number, kind: number, first: number, count = 1): void => {
+  const names = new FrameNamer(frames);
+  const lister = new MapLister(pages);
+  const addEntry = (gfn: number, entry: number): void => {
+    names.see(domain, gfn, entry);
+    lister.add(gfn, whatIsAt(domain, entry));
+  };
+  forEachEntry(domain, addEntry, (gfn, count, entry) => lister.addUnread(gfn, count, entry));
+  return { ...lister.finish(names.loose), nameOf: frame => names.nameOf(frame) };
+}
+
+/** What a domain's memory held when it was frozen. */
+export interface FrozenDomainMap {
+  nameOf(frame: number): number;
+  /** List it, when there is time. */
+  list(): Pick<SavedMap, 'runs' | 'loose'>;
+}
+
+/**
+ * Freeze a domain's memory for an image of it.
+ * @param frames as for `saveMap`
+ * @param kept frames that are not frozen, as their addresses are known
+ * @throws DomusError E_SAVE_UNSUPPORTED when the guest has mapped memory of another one
+ */
+export function freezeForImage(
+  domain: Domain,
+  runtime: RuntimeExports,
+  frames: ReadonlySet<number>,
+  kept: ReadonlySet<number>,
+  image: MemoryImage,
+): FrozenDomainMap {
+  const frozen = freezeMap(domain, runtime, kept);
+  const names = new FrameNamer(frames);
+  const others = new Map<number, Listed>();
+  for (const [gfn, entry] of frozen.others) {
+    names.see(domain, gfn, entry);
+    const listed = whatIsAt(domain, entry);
+    // Whatever the domain does with it until it is listed.
+    if ('place' in listed && -listed.place >= STORED_PAGES) image.expect(-listed.place % STORED_PAGES);
+    others.set(gfn, listed);
+  }
+  return {
+    nameOf: frame => names.nameOf(frame),
+    list() {
+      const lister = new MapLister(image);
+      const addEntry = (gfn: number, entry: number): void =>
+        lister.add(gfn, others.get(gfn) ?? plainly(entry));
+      frozen.forEachEntry(addEntry, (gfn, count, entry) => lister.addUnread(gfn, count, entry));
+      const listed = lister.finish(names.loose);
+      image.settle();
+      return listed;
+    },
+  };
+}
+
+/** What is at a guest frame: a page that a collector is given, or of a kind without pages. */
+type Listed = { readonly place: number } | { readonly kind: number; readonly first: number };
+
+const ZERO: Listed = { kind: MapKind.zero, first: 0 };
+const DEVICE: Listed = { kind: MapKind.mmio, first: 0 };
+const pageAt = (place: number): Listed => ({ place });
+
+/** Of an entry that nothing else must be asked about. */
+function plainly(entry: number): Listed {
+  const number = entry & P2m.mfnMask;
+  switch (p2mType(entry)) {
+    case P2m.mmio:
+      return DEVICE;
+    case P2m.paged:
+      return number === 0 ? ZERO : pageAt(-number);
+    default:
+      return pageAt(number);
+  }
+}
+
+function whatIsAt(domain: Domain, entry: number): Listed {
+  const { hypervisor, id } = domain;
+  const number = entry & P2m.mfnMask;
+  switch (p2mType(entry)) {
+    case P2m.mmio:
+    case P2m.paged:
+      return plainly(entry);
+    case P2m.unread:
+      return pageAt(-unreadPage(hypervisor, number));
+    case P2m.shared:
+      return number === 0 ? ZERO : pageAt(-(STORED_PAGES + number));
+    default:
+      return frameOwner(hypervisor, number) === id ? pageAt(number) : ownFrame(domain, number);
+  }
+}
+
+/** Finds what guest frames the frames are at that the hypervisor uses. */
+class FrameNamer {
+  readonly #frames: ReadonlySet<number>;
+  readonly #names = new Map<number, number>([[0, NO_FRAME]]);
+
+  constructor(frames: ReadonlySet<number>) {
+    this.#frames = frames;
+  }
+
+  see({ hypervisor, id }: Domain, gfn: number, entry: number): void {
+    const frame = entry & P2m.mfnMask;
+    if (!this.#frames.has(frame) || !HAS_FRAME.has(p2mType(entry))) return;
+    if (frameOwner(hypervisor, frame) === id) this.#names.set(frame, gfn);
+  }
+
+  /** Frames that are at none. */
+  get loose(): number[] {
+    return [...this.#frames].filter(frame => !this.#names.has(frame));
+  }
+
+  nameOf(frame: number): number {
+    const name = this.#names.get(frame);
+    return name ?? LOOSE_FRAME + this.loose.indexOf(frame);
+  }
+}
+
+/** Types of entries that have a frame, which may be somebody else's. */
+const HAS_FRAME: ReadonlySet<number> = new Set([...FREEZABLE, P2m.frozen, P2m.readOnly]);
+
+class MapLister {
+  readonly #pages: PageCollector;
+  readonly #runs: Run[] = [];
+  #last: Run | undefined;
+
+  constructor(pages: PageCollector) {
+    this.#pages = pages;
+  }
+
+  add(gfn: number, listed: Listed): void {
+    if ('place' in listed) this.#addPage(gfn, this.#pages.add(listed.place));
+    else this.#add(gfn, listed.kind, listed.first, 1);
+  }
+  /** A page of the p2m that nobody has looked at, whose first entry this would be. */
+  addUnread(gfn: number, count: number, entry: number): void {
+    const number = entry & P2m.mfnMask;
+    if (number === 0) this.#add(gfn, MapKind.zero, 0, count);
+    else for (let i = 0; i < count; i++) this.#addPage(gfn + i, this.#pages.add(-(number + i)));
+  }
+  finish(loose: readonly number[]): Pick<SavedMap, 'runs' | 'loose'> {
+    const pages = loose.map(frame => this.#pages.add(frame));
+    return { runs: encodeRuns(this.#runs), loose: new Uint8Array(Uint32Array.from(pages).buffer) };
+  }
+
+  #addPage(gfn: number, page: number): void {
+    if (page === 0) this.#add(gfn, MapKind.zero, 0, 1);
+    else this.#add(gfn, MapKind.pages, page, 1);
+  }
+  #add(gfn: number, kind: number, first: number, count: number): void {
+    const last = this.#last;
     if (
       last !== undefined &&
       last.gfn + last.count === gfn &&
@@ -116,52 +265,18 @@ export function saveMap(domain: Domain, frames: ReadonlySet<number>, pages: Page
       last.count += count;
       return;
     }
-    last = { gfn, kind, first, count };
-    runs.push(last);
-  };
-  const addPage = (gfn: number, page: number): void =>
-    page === 0 ? add(gfn, MapKind.zero, 0) : add(gfn, MapKind.pages, page);
-
-  const addUnread = (gfn: number, number: number): void =>
-    addPage(gfn, number === 0 ? 0 : pages.add(-number));
-  const addEntry = (gfn: number, entry: number): void => {
-    const type = p2mType(entry);
-    const number = entry & P2m.mfnMask;
-    if (type === P2m.mmio) add(gfn, MapKind.mmio, 0);
-    else if (type === P2m.paged) addUnread(gfn, number);
-    else if (type === P2m.unread) addUnread(gfn, unreadPage(domain.hypervisor, number));
-    else if (type === P2m.shared) addPage(gfn, number === 0 ? 0 : pages.add(-(STORED_PAGES + number)));
-    else if (frameOwner(domain.hypervisor, number) === domain.id) {
-      if (frames.has(number)) names.set(number, gfn);
-      addPage(gfn, pages.add(number));
-    } else add(gfn, ...ownFrame(domain, number));
-  };
-  forEachEntry(domain, addEntry, (gfn, count, entry) => {
-    const number = entry & P2m.mfnMask;
-    if (number === 0) add(gfn, MapKind.zero, 0, count);
-    else for (let i = 0; i < count; i++) addUnread(gfn + i, number + i);
-  });
-
-  const loose: number[] = [];
-  for (const frame of frames) {
-    if (names.has(frame)) continue;
-    names.set(frame, LOOSE_FRAME + loose.length);
-    loose.push(pages.add(frame));
+    this.#last = { gfn, kind, first, count };
+    this.#runs.push(this.#last);
   }
-  return {
-    runs: encodeRuns(runs),
-    loose: new Uint8Array(Uint32Array.from(loose).buffer),
-    nameOf: frame => names.get(frame) as number,
-  };
 }
 
 /** A frame of the hypervisor's own that the guest sees. */
-function ownFrame(domain: Domain, frame: number): [kind: number, first: number] {
+function ownFrame(domain: Domain, frame: number): Listed {
   const { sharedInfo, nrGrantFrames } = domain.state;
-  if (frame === sharedInfo >>> 12) return [MapKind.sharedInfo, 0];
+  if (frame === sharedInfo >>> 12) return { kind: MapKind.sharedInfo, first: 0 };
   const table = grantTable(domain);
   for (let i = 0; i < nrGrantFrames; i++)
-    if (frame === table.shared.get(i) >>> 12) return [MapKind.grantFrame, i];
+    if (frame === table.shared.get(i) >>> 12) return { kind: MapKind.grantFrame, first: i };
   throw new DomusError(
     'E_SAVE_UNSUPPORTED',
     'a guest that has mapped memory of another guest cannot be saved',

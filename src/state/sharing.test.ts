@@ -7,7 +7,7 @@ import { after, test } from 'node:test';
 import { PAGE_SIZE } from '../base/brand.ts';
 import { P2m } from '../cpu/vcpu/layout.ts';
 import { readPhysical, writePhysical } from '../hypervisor/guest-physical.ts';
-import { p2mType, rawEntry } from '../hypervisor/p2m.ts';
+import { p2mType, rawEntry, unmapGfn } from '../hypervisor/p2m.ts';
 import { PageScan, type ScannedDomain } from '../hypervisor/sharing/page-scan.ts';
 import {
   createSmallMachine,
@@ -126,4 +126,32 @@ test('while clones need it, what their parent had then is left where it is', () 
   pass();
   assert.ok(isShared(a, 13) || isShared(a, 14));
   assert.ok(isShared(b, 14));
+});
+
+test('a clone has what was there, also when its parent gives that up before it is listed', () => {
+  const { scan, machines, members, pass } = twins();
+  const [a, b] = machines;
+  a.run(3);
+  b.run(3);
+  pass();
+  writePhysical(a.domain, 15 * PAGE_SIZE, new Uint8Array(8));
+  assert.ok(isShared(a, 12) && !isShared(a, 15));
+  const { clone, image } = a.fork(() => {
+    // Its places in the store would be somebody else's by the end.
+    for (const { domain } of machines)
+      for (let gfn = 10; gfn < 20; gfn++)
+        writePhysical(domain, gfn * PAGE_SIZE, new Uint8Array(PAGE_SIZE).fill(99));
+    unmapGfn(a.domain, 14);
+    for (let i = 0; i < 3; i++) pass();
+  });
+  for (let gfn = 10; gfn < 20; gfn++) {
+    const expected = new Uint8Array(PAGE_SIZE).fill(gfn);
+    if (gfn === 15) expected.fill(0, 0, 8);
+    assert.deepEqual(contents(clone, gfn), expected, `page ${gfn}`);
+  }
+  assert.equal(contents(b, 12)[0], 99);
+  image.close();
+  for (const member of members) scan.leave(member);
+  scan.sweep();
+  assert.equal(scan.store.count, 0, 'the image lets go of what it had');
 });

@@ -59,8 +59,8 @@ export interface SmallMachine {
   /** Run so many slices. */
   run(slices: number): void;
   save(): SavedDomain;
-  /** A clone of what it is now. */
-  fork(): { readonly clone: SmallMachine; readonly image: MemoryImage };
+  /** A clone of what it is now, whatever it does before its memory is listed. */
+  fork(meanwhile?: () => void): { readonly clone: SmallMachine; readonly image: MemoryImage };
   /** What the program can see of itself. */
   state(): { readonly eax: bigint; readonly ebx: bigint; readonly counter: number; readonly retired: bigint };
 }
@@ -79,9 +79,16 @@ function machineOf(
       for (let i = 0; i < slices; i++) runOne(host.hypervisor, SLICE);
     },
     save: () => saveDomain(domain, host.engine.runtime, services),
-    fork() {
-      const { records, image } = forkDomain(domain, host.engine.runtime, services, owner);
-      const clone = restore(recordsByType(records), image.count, image, image, host.hypervisor.store);
+    fork(meanwhile) {
+      const { records, image, listMemory } = forkDomain(domain, host.engine.runtime, services, owner);
+      meanwhile?.();
+      const clone = restore(
+        recordsByType([...records, ...listMemory()]),
+        image.count,
+        image,
+        image,
+        host.hypervisor.store,
+      );
       return { clone, image };
     },
     state: () => ({

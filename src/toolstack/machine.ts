@@ -8,11 +8,13 @@ import type { RateLimits } from '../backend/block/limits.ts';
 import type { SharedFolder } from '../backend/p9/shared-folder.ts';
 import type { Disk } from '../disk/disk.ts';
 import type { KernelImage } from '../hypervisor/builder/domain-builder.ts';
+import type { MemoryImage } from '../hypervisor/memory-image.ts';
 import type { SharingFacts } from '../hypervisor/sharing/sharing-facts.ts';
 import type { Station } from '../net/frame.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { SavedState } from '../state/file.ts';
-import type { ForkedDomain, SavedDomain } from '../state/save-domain.ts';
+import type { SavedRecord } from '../state/format.ts';
+import type { SavedDomain } from '../state/save-domain.ts';
 import type { Engine } from './config.ts';
 import type { DomainControl } from './domain-control.ts';
 import type { RunTurn } from './run-turns.ts';
@@ -60,6 +62,12 @@ export interface MachineStatus {
   readonly vcpus: readonly VcpuStatus[];
 }
 
+/** A machine's state for clones of it. */
+export interface ForkedMachine {
+  readonly records: readonly SavedRecord[];
+  readonly image: MemoryImage;
+}
+
 /**
  * A guest that has been built. `start` begins its run loop: slices of guest work, and between them the host's event
  * loop has its turn (`platform.pacer`). Everything that the guest wrote before it stopped is delivered to the
@@ -89,10 +97,13 @@ export interface GuestMachine {
    */
   hold<T>(task: (state: SavedDomain) => T, prepare?: () => Promise<void>): Promise<T>;
   /**
-   * The same for clones in this process: memory is not looked at, but shared from now on; see hypervisor/memory-image.ts. What `task` is
-   * given it closes. @throws DomusError E_SAVE_UNSUPPORTED, E_DESTROYED
+   * The same for clones in this process: memory is not looked at, but shared from now on; see hypervisor/memory-image.ts. The image is
+   * the caller's to close; `seen` is what `task` has returned. @throws DomusError E_SAVE_UNSUPPORTED, E_DESTROYED
    */
-  fork<T>(task: (state: ForkedDomain) => T, prepare?: () => Promise<void>): Promise<T>;
+  fork<T>(
+    task: () => T,
+    prepare?: () => Promise<void>,
+  ): Promise<{ readonly state: ForkedMachine; readonly seen: T }>;
   /** Memory of the host that the machine has used so far, at most; never less than before. */
   readonly touchedBytes: number;
   /** Pages of its memory and what sharing saves of them; undefined where it takes no part. */

@@ -13,7 +13,6 @@ import { encodeAgentState } from '../image/guest-agent/agent-state.ts';
 import { joinPath } from '../platform/node/cache-folder.ts';
 import type { Platform } from '../platform/platform.ts';
 import { RecordType, type SavedRecord } from '../state/format.ts';
-import type { ForkedDomain } from '../state/save-domain.ts';
 import { abortable } from './abort.ts';
 import type { BootPlan, CommandSpec, GuestAgent, Phase, RunningCommand, TerminalSize } from './boot.ts';
 import { feed, type InputSource, type Output, type OutputTarget, openOutput } from './byte-io.ts';
@@ -29,6 +28,7 @@ import { resolveUser } from './guest-user.ts';
 import type {
   ByteListener,
   ConsoleStream,
+  ForkedMachine,
   GuestMachine,
   MachineDisk,
   MachineStatus,
@@ -126,7 +126,7 @@ export interface VirtualMachineOptions {
 
 export interface ForkedGuest {
   /** The caller closes its image. */
-  readonly domain: ForkedDomain;
+  readonly domain: ForkedMachine;
   readonly agent: readonly SavedRecord[];
   /** But for the disks. */
   readonly facts: MachineFacts;
@@ -459,11 +459,10 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest {
     const disks: ForkedDisk[] = [];
     const machine = this.#machine;
     try {
-      const { domain, agent } = await machine.fork(
-        domain => {
+      const { state: domain, seen: agent } = await machine.fork(
+        () => {
           const state = this.#agent?.state?.();
-          const agent = state ? [{ type: RecordType.agent, payload: encodeAgentState(state) }] : [];
-          return { domain, agent };
+          return state ? [{ type: RecordType.agent, payload: encodeAgentState(state) }] : [];
         },
         async () => {
           for (const disk of this.#disks.values()) disks.push(await disk.fork(runsFolder));

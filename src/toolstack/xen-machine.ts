@@ -41,8 +41,8 @@ import { kept, type Station } from '../net/frame.ts';
 import { damaged, RecordType, type SavedRecord } from '../state/format.ts';
 import { type Records, readDomainRecord, recordOf, restoreDomain } from '../state/restore-domain.ts';
 import {
-  type ForkedDomain,
   forkDomain,
+  rehearseFork,
   type SavedDomain,
   type ServiceFrames,
   saveDomain,
@@ -56,6 +56,7 @@ import { type GdbServer, startGdbServer } from './gdb-server.ts';
 import type {
   AttachedDisk,
   ConsoleStream,
+  ForkedMachine,
   GuestMachine,
   MachineConfig,
   MachineDisk,
@@ -177,6 +178,9 @@ export async function createXenMachine(config: MachineConfig): Promise<XenMachin
     throw error;
   }
 }
+
+/** Some machine of this process. */
+let hasRehearsed = false;
 
 /** A machine that does the same as another one, slice by slice. */
 export interface Companion {
@@ -724,12 +728,22 @@ export class XenMachine implements GuestMachine {
       return task({ pages, records: [...records, ...this.#ownRecords()] });
     }, prepare);
   }
-  fork<T>(task: (state: ForkedDomain) => T, prepare?: () => Promise<void>): Promise<T> {
-    return this.#held(() => {
+  async fork<T>(task: () => T, prepare?: () => Promise<void>): Promise<{ state: ForkedMachine; seen: T }> {
+    const { runtime } = this.#host.engine;
+    this.#rehearseFork();
+    const { image, records, listMemory, own, seen } = await this.#held(() => {
       const { saved } = this.#config;
-      const { image, records } = forkDomain(this.#domain, this.#host.engine.runtime, this.#services, saved);
-      return task({ image, records: [...records, ...this.#ownRecords()] });
+      const forked = forkDomain(this.#domain, runtime, this.#services, saved);
+      return { ...forked, own: this.#ownRecords(), seen: task() };
     }, prepare);
+    return { state: { image, records: [...records, ...listMemory(), ...own] }, seen };
+  }
+  /** See `rehearseFork`; where other threads run the vCPUs they stand still only while they are held. */
+  #rehearseFork(): void {
+    if (hasRehearsed || this.#pcpus) return;
+    hasRehearsed = true;
+    rehearseFork(this.#domain, this.#host.engine.runtime, this.#services);
+    this.#ownRecords();
   }
   /** What there is besides the domain. */
   #ownRecords(): SavedRecord[] {

@@ -28,6 +28,8 @@ const HOST_ONLY = new Set<string>([
   'translate',
   'flushFrame',
   'flushDomain',
+  'freezeEntries',
+  'frozenOthers',
   'markCode',
   'invalidateCode',
   'discardCode',

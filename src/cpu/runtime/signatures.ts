@@ -35,6 +35,9 @@ export const runtimeExports = {
   flushFrame: signature(null, i32),
   /** Domain. */
   flushDomain: signature(null, i32),
+  /** Address, number of entries, domain. */
+  freezeEntries: signature(i32, i32, i32, i32),
+  frozenOthers: signature(i32),
 
   // Code.
   lookup: signature(i32, i32),

@@ -22,6 +22,24 @@ export function channelAt(domain: Domain, port: number): ChannelRecord {
   return EventChannel.at(memory.view, frame + (port % CHANNELS_PER_FRAME) * EventChannel.size);
 }
 
+/** Ports whose records are not as new ones are, zeros: most have never been used. */
+export function usedPorts(domain: Domain): number[] {
+  const { u32 } = domain.hypervisor.memory;
+  const { events, nrPorts } = domain.state;
+  const words = EventChannel.size / 4;
+  const ports: number[] = [];
+  for (let first = 0; first < nrPorts; first += CHANNELS_PER_FRAME) {
+    const frame = u32[events / 4 + first / CHANNELS_PER_FRAME]! >>> 2;
+    for (let i = 0; i < CHANNELS_PER_FRAME * words; i++) {
+      if (u32[frame + i] === 0) continue;
+      const record = Math.floor(i / words);
+      ports.push(first + record);
+      i = (record + 1) * words - 1;
+    }
+  }
+  return ports;
+}
+
 /** The record of a port that came from a guest: undefined when there is no such port. */
 export function channelOf(domain: Domain, port: number): ChannelRecord | undefined {
   return port > 0 && port < domain.state.nrPorts ? channelAt(domain, port) : undefined;

@@ -71,6 +71,21 @@ function activeAddress(domain: Domain, ref: number): number {
 export const activeGrant = (domain: Domain, ref: number): Accessor<typeof layout.ActiveGrant> =>
   layout.ActiveGrant.at(domain.hypervisor.memory.view, activeAddress(domain, ref));
 
+/** References that somebody has mapped. */
+export function grantsInUse(domain: Domain): number[] {
+  const { u16 } = domain.hypervisor.memory;
+  const count = nrGrants(domain);
+  const refs: number[] = [];
+  for (let first = 0; first < count; first += layout.ACTIVE_PER_FRAME) {
+    const end = Math.min(first + layout.ACTIVE_PER_FRAME, count);
+    let active = activeAddress(domain, first);
+    for (let ref = first; ref < end; ref++, active += layout.ACTIVE_BYTES) {
+      if ((u16[(active + A.readers) >>> 1]! | u16[(active + A.writers) >>> 1]!) !== 0) refs.push(ref);
+    }
+  }
+  return refs;
+}
+
 /** Write an entry on the guest's behalf: the builder seeds references 0 and 1 for console and xenstore. */
 export function seedGrant(domain: Domain, ref: number, gfn: number, grantee: number): void {
   const entry = gnttab.GrantEntryV1.at(domain.hypervisor.memory.view, entryAddress(domain, ref));

@@ -41,6 +41,7 @@ export {
   pushLegacy,
 } from './legacy';
 export { checkRead, checkWrite, commit, modifySlow, readSlow, translate, writeSlow } from './mmu/access';
+export { freezeEntries, frozenOthers } from './mmu/freeze';
 export { flushDomain, flushFrame, selectTlb, tlbFlushAll, tlbFlushNonGlobal, tlbInvalidate } from './mmu/tlb';
 export { setCpl, updateMode } from './mode';
 export { rdmsr, wrmsr } from './msr';
