@@ -17,8 +17,8 @@ import { touchedBy } from './touched.ts';
 import { traitsOf } from './traits.ts';
 
 const V = Vcpu.offsets;
-/** The more bytes, the more often they are in two pages, and every access is left to the slow path. */
-const MAX_BYTES = 256;
+/** The more bytes, the more often they are in two pages, and every access is left to the runtime. */
+const MAX_BYTES = 64;
 const GENERAL = 16;
 
 export class AccessGroup {

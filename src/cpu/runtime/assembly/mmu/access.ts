@@ -15,6 +15,7 @@ import {
   MACHINE_HEADER_isParallel,
   P2M_mmio,
   TLB_CLASS_supervisorAc,
+  TLB_WRITE,
   VCPU_commitAddress0,
   VCPU_commitAddress1,
   VCPU_commitGpa0,
@@ -24,6 +25,7 @@ import {
   VCPU_exHasError,
   VCPU_gather,
   VCPU_scratch,
+  VCPU_tlb,
 } from '../generated/layout';
 import { mmioRead, mmioWrite } from '../host';
 import { isCanonical, isCode64, isLong, raise, raisePageFault } from '../state';
@@ -136,9 +138,21 @@ function copyBytes(to: usize, from: usize, size: i32): void {
   if ((size & 1) !== 0) store<u8>(to + i, load<u8>(from + i));
 }
 
+/**
+ * Machine address of `size` bytes that a table of the current class has in one page, else 0. Code that looks for several accesses at once
+ * (translator/access-groups.ts) comes here with each of them when they lie on both sides of a page's end.
+ * @param offset of the table from the one for reading
+ */
+function known(cpu: usize, va: u64, size: i32, offset: i32): usize {
+  const entry = slot((load<u32>(cpu, VCPU_tlb) + offset) as usize, va);
+  return hits(entry, va + (size as u64) - 1) ? addendOf(entry) + (va as usize) : 0;
+}
+
 /** Address at which `size` bytes can be read, 0 = exception pending. */
 export function readSlow(cpu: usize, va: u64, sizeAndFlags: i32): usize {
   const size = sizeAndFlags & 0xff;
+  const address = known(cpu, va, size, 0);
+  if (address !== 0) return address;
   if (!isCode64(cpu)) va &= 0xffff_ffff;
   else if (checkCanonical(cpu, va, size, (sizeAndFlags & STACK_ACCESS) !== 0)) return 0;
   if (checkAlignment(cpu, va, size)) return 0;
@@ -210,6 +224,8 @@ export function modifySlow(cpu: usize, va: u64, sizeAndFlags: i32): usize {
 
 function writeAt(cpu: usize, va: u64, sizeAndFlags: i32, modify: bool): usize {
   const size = sizeAndFlags & 0xff;
+  const found = known(cpu, va, size, TLB_WRITE);
+  if (found !== 0) return found;
   if (!isCode64(cpu)) va &= 0xffff_ffff;
   else if (checkCanonical(cpu, va, size, (sizeAndFlags & STACK_ACCESS) !== 0)) return 0;
   if (checkAlignment(cpu, va, size)) return 0;
