@@ -9,7 +9,7 @@ import { HEAT_OFFSET } from '../vcpu/layout.ts';
 import type { HotPlace } from './requests.ts';
 
 /** Jumps that make a place warm. */
-const WARM_JUMPS = 512;
+const WARM_JUMPS = 48;
 /** Places looked at between two slices; the others have their turn later. */
 const LOOKS = 1024;
 /** More than these do not wait: the longest make way, and are looked for in the library when they are hot. */
