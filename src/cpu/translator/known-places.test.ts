@@ -7,8 +7,6 @@ import { KnownPlaces } from './known-places.ts';
 import type { HotPlace } from './requests.ts';
 
 const CPU = 0x1000;
-/** Places of a library of few programs. */
-const FEW = 100;
 
 test('a known place is asked for once, when many jumps have led to it', () => {
   const u16 = new Uint16Array(1 << 18);
@@ -16,7 +14,7 @@ test('a known place is asked for once, when many jumps have led to it', () => {
   // More than are looked at in one go.
   const places = Array.from({ length: 3000 }, (_, i) => ({ cpu: CPU, record: 0x8000 + i * 32 }) as HotPlace);
   for (const place of places) known.add(place);
-  const looks = () => Array.from({ length: 3 }, () => known.takeWarm(FEW)).flat();
+  const looks = () => Array.from({ length: 3 }, () => known.takeWarm()).flat();
   assert.deepEqual(looks(), []);
   const last = places.at(-1) as HotPlace;
   u16[((CPU + HEAT_OFFSET) >>> 1) + heatIndex(last.record)] = 47;
@@ -26,18 +24,10 @@ test('a known place is asked for once, when many jumps have led to it', () => {
   assert.deepEqual(looks(), []);
 });
 
-test('in a library of many programs a place must be warmer', () => {
-  const known = new KnownPlaces({ u16: new Uint16Array(1 << 18).fill(511) } as unknown as MachineMemory);
-  const place = { cpu: CPU, record: 0x8000 } as HotPlace;
-  known.add(place);
-  assert.deepEqual(known.takeWarm(10_000), []);
-  assert.deepEqual(known.takeWarm(FEW), [place]);
-});
-
 test('places that stay cold do not pile up', () => {
   const known = new KnownPlaces({ u16: new Uint16Array(1 << 18).fill(48) } as unknown as MachineMemory);
   for (let i = 0; i < 100_000; i++) known.add({ cpu: CPU, record: 0x8000 + i * 32 } as HotPlace);
   let waiting = 0;
-  for (let warm = known.takeWarm(FEW); warm.length > 0; warm = known.takeWarm(FEW)) waiting += warm.length;
+  for (let warm = known.takeWarm(); warm.length > 0; warm = known.takeWarm()) waiting += warm.length;
   assert.ok(waiting > 10_000 && waiting <= 16_384, `${waiting}`);
 });

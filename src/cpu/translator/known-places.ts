@@ -8,11 +8,8 @@ import { heatIndex } from '../interpreter/heat.ts';
 import { HEAT_OFFSET } from '../vcpu/layout.ts';
 import type { HotPlace } from './requests.ts';
 
-/** Jumps that make a place warm: in a library of a few programs, and in one of many. */
+/** Jumps that make a place warm. */
 const WARM_JUMPS = 48;
-const WARM_JUMPS_OF_MANY = 512;
-/** So many places has a library of many programs. */
-const MANY_PLACES = 1500;
 /** Places looked at between two slices; the others have their turn later. */
 const LOOKS = 1024;
 /** More than these do not wait: the longest make way, and are looked for in the library when they are hot. */
@@ -32,21 +29,17 @@ export class KnownPlaces {
     this.#waiting.push(place);
   }
 
-  /**
-   * Those that have become warm.
-   * @param nrPlaces how many the library knows in all
-   */
-  takeWarm(nrPlaces: number): HotPlace[] {
+  /** Those that have become warm. */
+  takeWarm(): HotPlace[] {
     if (this.#waiting.length === 0) return [];
-    const jumps = nrPlaces < MANY_PLACES ? WARM_JUMPS : WARM_JUMPS_OF_MANY;
     const looked = this.#waiting.splice(0, LOOKS);
-    const warm = looked.filter(place => this.#jumpsTo(place) >= jumps);
+    const warm = looked.filter(place => this.#isWarm(place));
     const taken = new Set(warm);
     this.#waiting.push(...looked.filter(place => !taken.has(place)));
     return warm;
   }
 
-  #jumpsTo({ cpu, record }: HotPlace): number {
-    return this.#memory.u16[((cpu + HEAT_OFFSET) >>> 1) + heatIndex(record)] as number;
+  #isWarm({ cpu, record }: HotPlace): boolean {
+    return (this.#memory.u16[((cpu + HEAT_OFFSET) >>> 1) + heatIndex(record)] as number) >= WARM_JUMPS;
   }
 }

@@ -19,7 +19,7 @@ import { TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import { coolJumps } from './cooling.ts';
 import { KnownPlaces } from './known-places.ts';
 import { TranslatorState, translatorState } from './layout.ts';
-import { mayHavePlace, nrPlaces, type PlaceFilter, placeKey } from './library/place-key.ts';
+import { mayHavePlace, type PlaceFilter, placeKey } from './library/place-key.ts';
 import { type Delivery, RegionMaker } from './maker.ts';
 import { type HotPlace, Reason, RequestRing } from './requests.ts';
 import { FIRST_SLOT, SLOTS_STEP } from './slots.ts';
@@ -188,8 +188,7 @@ export class Translator {
   receive(): void {
     const link = this.#link;
     if (!link) return;
-    const warm = link.known ? this.#known.takeWarm(nrPlaces(link.known)) : [];
-    for (const place of warm) if (this.#requests.offer(place)) this.#hasNews = true;
+    for (const place of this.#known.takeWarm()) if (this.#requests.offer(place)) this.#hasNews = true;
     if (this.#hasNews) {
       link.wake(this.#areHot);
       this.#hasNews = false;

@@ -20,18 +20,13 @@ export function placeKey(memory: Uint8Array, page: number, offset: number): numb
 /** Which keys there are, for threads that cannot look into the library: it may say yes where there is nothing. */
 export interface PlaceFilter {
   readonly words: Int32Array<SharedArrayBuffer>;
-  /** One word: how many it has. */
-  readonly count: Int32Array<SharedArrayBuffer>;
 }
 export const createPlaceFilter = (): PlaceFilter => ({
   words: new Int32Array(new SharedArrayBuffer(FILTER_BITS / 8)),
-  count: new Int32Array(new SharedArrayBuffer(4)),
 });
 const wordOf = (key: number): number => (key & (FILTER_BITS - 1)) >>> 5;
-export function addPlace({ words, count }: PlaceFilter, key: number): void {
-  const bit = 1 << (key & 31);
-  if ((Atomics.or(words, wordOf(key), bit) & bit) === 0) Atomics.add(count, 0, 1);
+export function addPlace({ words }: PlaceFilter, key: number): void {
+  Atomics.or(words, wordOf(key), 1 << (key & 31));
 }
-export const nrPlaces = ({ count }: PlaceFilter): number => count[0] as number;
 export const mayHavePlace = ({ words }: PlaceFilter, key: number): boolean =>
   ((words[wordOf(key)] as number) & (1 << (key & 31))) !== 0;
