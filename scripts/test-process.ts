@@ -1,6 +1,6 @@
 /**
  * Loaded into each process of the tests. When its event loop has ended, so does it: Node 24 and 26 wait for V8's compiler threads then, and
- * now and then for ever (nodejs/node issue 64274); a file whose tests had all passed once stood still until CI gave up. When its tests are
+ * now and then for ever (nodejs/node issue 64274), which may be why a file whose tests had all passed once stood still. When its tests are
  * done and the loop goes on, that is a fault of ours, and it says what keeps it going.
  */
 import { existsSync } from 'node:fs';

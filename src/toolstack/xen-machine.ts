@@ -731,12 +731,16 @@ export class XenMachine implements GuestMachine {
   async fork<T>(task: () => T, prepare?: () => Promise<void>): Promise<{ state: ForkedMachine; seen: T }> {
     const { runtime } = this.#host.engine;
     this.#rehearseFork();
+    using closing = new DisposableStack();
     const { image, records, listMemory, own, seen } = await this.#held(() => {
-      const { saved } = this.#config;
-      const forked = forkDomain(this.#domain, runtime, this.#services, saved);
+      const forked = forkDomain(this.#domain, runtime, this.#services, this.#config.saved);
+      closing.defer(() => forked.image.close());
       return { ...forked, own: this.#ownRecords(), seen: task() };
     }, prepare);
-    return { state: { image, records: [...records, ...listMemory(), ...own] }, seen };
+    const state = { image, records: [...records, ...listMemory(), ...own] };
+    // The image is the caller's now.
+    closing.move();
+    return { state, seen };
   }
   /** See `rehearseFork`; where other threads run the vCPUs they stand still only while they are held. */
   #rehearseFork(): void {

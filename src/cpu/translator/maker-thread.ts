@@ -73,7 +73,7 @@ export interface Making {
    * state for one short command has none, and the maker's thread costs more than the whole command.
    */
   readonly lazyLink: MakerLink;
-  /** Called when the thread fails; the machine goes on without new regions. */
+  /** Called when the thread fails. */
   onFailure(listener: (error: unknown) => void): void;
   /** The machine's memory is ready for it. */
   begin(memory: MachineMemory): void;
