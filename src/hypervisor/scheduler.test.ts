@@ -26,7 +26,7 @@ import {
   vcpuUp,
 } from './life.ts';
 import { populateGfn } from './p2m.ts';
-import { runOne } from './scheduler.ts';
+import { EXIT_FUEL, runOne } from './scheduler.ts';
 import {
   ACTIVE_BYTES,
   ActiveGrant,
@@ -70,6 +70,22 @@ test('runnable vCPUs take turns; fuel, pause and yield end a slice', () => {
   };
   for (let i = 0; i < 6; i++) runOne(machine.hypervisor, 100);
   assert.deepEqual(order, ['a0', 'b0', 'a1', 'a0', 'b0', 'a1']);
+});
+
+test('a slice says how much of its fuel it has used, with a share for each entry', () => {
+  const machine = testMachine();
+  const { block } = testDomain(machine).vcpus[0]!;
+  const used = (exit: number, instructions: number): number => {
+    machine.script.run = (_vcpu, fuel) => {
+      block.fuel = fuel - instructions;
+      return exit;
+    };
+    const outcome = runOne(machine.hypervisor, 100_000);
+    return outcome.kind === 'ran' ? outcome.used : -1;
+  };
+  assert.equal(used(Exit.pause, 7), EXIT_FUEL + 7);
+  const whole = used(Exit.fuel, 20_000);
+  assert.ok(whole >= 100_000 && whole < 100_000 + 20_000 + EXIT_FUEL, String(whole));
 });
 
 test('a hypercall continues the slice with what fuel is left', () => {

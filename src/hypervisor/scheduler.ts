@@ -25,7 +25,8 @@ import { isRunnable } from './wake.ts';
 const FLAG_IF = 1 << 9;
 
 export type Outcome =
-  | { kind: 'ran'; vcpu: Vcpu; exit: number }
+  /** `used`: fuel, and EXIT_FUEL for each entry. */
+  | { kind: 'ran'; vcpu: Vcpu; exit: number; used: number }
   /** Nothing to run: sleep that long, or until Notices.wake. Infinity when no timer is set. */
   | { kind: 'idle'; waitNs: number };
 
@@ -55,14 +56,14 @@ export function runOne(hypervisor: Hypervisor, sliceFuel: number = SLICE_FUEL): 
   setRunstate(vcpu, RUNSTATE_running);
   updateRunstateArea(vcpu);
   if (parallel) vcpu.state.runningOn = parallel.pcpu;
-  const exit = slice(vcpu, sliceFuel);
+  const outcome = slice(vcpu, sliceFuel);
   if (parallel) {
     vcpu.state.runningOn = 0;
     if (vcpu.state.startUp !== 0) hypervisor.interrupts.startLate?.(vcpu);
   }
   if (vcpu.state.onRunQueue === 0) leave(vcpu);
   deliverEvents(hypervisor);
-  return { kind: 'ran', vcpu, exit };
+  return outcome;
 }
 
 function idle(hypervisor: Hypervisor): Outcome {
@@ -104,7 +105,7 @@ export function stepVcpu(vcpu: Vcpu, step: (block: MachineAddress) => number): n
 }
 
 /** Enter the vCPU again and again until its fuel is used up or it cannot or should not go on. */
-function slice(vcpu: Vcpu, sliceFuel: number): number {
+function slice(vcpu: Vcpu, sliceFuel: number): Outcome {
   const { hypervisor } = vcpu.domain;
   const { engine, interrupts, clock } = hypervisor;
   let remaining = sliceFuel;
@@ -119,7 +120,8 @@ function slice(vcpu: Vcpu, sliceFuel: number): number {
     remaining -= EXIT_FUEL + Math.max(0, fuel - Math.max(0, vcpu.block.fuel));
     const goesOn = handleExit(vcpu, exit);
     fireTimers(hypervisor);
-    if (!goesOn || remaining <= 0 || !isRunnable(vcpu)) return exit;
+    if (!goesOn || remaining <= 0 || !isRunnable(vcpu))
+      return { kind: 'ran', vcpu, exit, used: sliceFuel - remaining };
   }
 }
 

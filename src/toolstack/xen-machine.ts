@@ -35,7 +35,7 @@ import { createMachineHost, type MachineHost, TSC_KHZ } from '../hypervisor/mach
 import { mfnOfGfn, takeReference } from '../hypervisor/p2m.ts';
 import type { PageFile } from '../hypervisor/page-file.ts';
 import { type Pcpus, startPcpus } from '../hypervisor/pcpus.ts';
-import { runOne } from '../hypervisor/scheduler.ts';
+import { runOne, SLICE_FUEL } from '../hypervisor/scheduler.ts';
 import type { SharingFacts } from '../hypervisor/sharing/sharing-facts.ts';
 import { kept, type Station } from '../net/frame.ts';
 import { damaged, RecordType, type SavedRecord } from '../state/format.ts';
@@ -82,8 +82,11 @@ const GRANT_CONSOLE = 0;
 const GRANT_XENSTORE = 1;
 /** Frames that wait for a guest that is held; more are lost. */
 const FRAMES_HELD_MAX = 1024;
-/** Slices between two turns of the host's event loop. */
-const SLICES_A_TURN = 4;
+/**
+ * Fuel between two turns of the host's event loop. Not a number of slices: those of vCPUs that wait for each other end after a few
+ * instructions, and there may be thousands before the one that they wait for has its own.
+ */
+const TURN_FUEL = 4 * SLICE_FUEL;
 
 const REASONS: Record<number, Shutdown['reason']> = {
   [sched.SHUTDOWN_poweroff]: 'poweroff',
@@ -613,9 +616,10 @@ export class XenMachine implements GuestMachine {
       await turn.next(true);
       while (this.#isRunning && !this.#isPaused) {
         let idleNs = -1;
-        for (let slice = 0; slice < SLICES_A_TURN && idleNs < 0 && !this.#shutdown; slice++) {
-          if (slice > 0 && !turn.mayGoOn()) break;
+        for (let fuel = TURN_FUEL; fuel > 0 && idleNs < 0 && !this.#shutdown; ) {
+          if (fuel < TURN_FUEL && !turn.mayGoOn()) break;
           const outcome = runOne(this.#host.hypervisor);
+          fuel -= outcome.kind === 'ran' ? outcome.used : SLICE_FUEL;
           this.#serveBackends();
           this.companion?.ranSlice();
           if (platform.isDeterministic && this.#blockDevices.size > 0) await this.#awaitDisks();
