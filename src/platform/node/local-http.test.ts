@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { EventEmitter, getEventListeners } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { callLocal } from './local-http.ts';
+import { callLocal, sendPiece } from './local-http.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'domus-http-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -30,4 +32,21 @@ test('a connection that the other side has kept open, and closes when it is used
     // The connection is back where it would be kept.
     await new Promise(resolve => setImmediate(resolve));
   }
+});
+
+test('who follows for long, slowly, leaves nothing behind for each piece, and is missed when it goes', async () => {
+  const response = Object.assign(new EventEmitter(), { write: () => false });
+  const reader = new AbortController();
+  const send = () => sendPiece(response as unknown as ServerResponse, 'piece', reader.signal);
+  for (let i = 0; i < 3; i++) {
+    const sent = send();
+    response.emit('drain');
+    assert.equal(await sent, true);
+  }
+  assert.equal(getEventListeners(reader.signal, 'abort').length, 0);
+  const last = send();
+  reader.abort();
+  assert.equal(await last, false);
+  assert.equal(await send(), false);
+  assert.equal(response.listenerCount('drain'), 0);
 });

@@ -113,6 +113,27 @@ function requestOf(incoming: IncomingMessage, signal: AbortSignal): LocalRequest
   };
 }
 
+/** Send a piece, and wait until another one may be sent. @returns whether anybody is there to have it */
+export async function sendPiece(
+  response: ServerResponse,
+  piece: string | Uint8Array,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (signal.aborted) return false;
+  if (response.write(piece)) return true;
+  // Nothing of it is left when it is over: a reply may have no end.
+  await new Promise<void>(resolve => {
+    const finish = () => {
+      response.removeListener('drain', finish);
+      signal.removeEventListener('abort', finish);
+      resolve();
+    };
+    response.on('drain', finish);
+    signal.addEventListener('abort', finish);
+  });
+  return !signal.aborted;
+}
+
 async function sendReply(response: ServerResponse, reply: LocalReply, signal: AbortSignal): Promise<void> {
   response.writeHead(reply.status, { 'content-type': reply.contentType });
   if (typeof reply.body === 'string') {
@@ -120,15 +141,7 @@ async function sendReply(response: ServerResponse, reply: LocalReply, signal: Ab
     return;
   }
   response.flushHeaders();
-  for await (const piece of reply.body) {
-    if (signal.aborted) break;
-    if (!response.write(piece)) {
-      await new Promise<void>(resolve => {
-        response.once('drain', resolve);
-        signal.addEventListener('abort', () => resolve(), { once: true });
-      });
-    }
-  }
+  for await (const piece of reply.body) if (!(await sendPiece(response, piece, signal))) break;
   response.end();
 }
 

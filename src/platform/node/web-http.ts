@@ -2,7 +2,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { type ByteStream, bodyOf, streamOf, targetOf } from './local-http.ts';
+import { type ByteStream, bodyOf, sendPiece, streamOf, targetOf } from './local-http.ts';
 
 export interface WebRequest {
   readonly method: string;
@@ -74,14 +74,7 @@ async function sendReply(
     return;
   }
   response.flushHeaders();
-  for await (const piece of body) {
-    if (signal.aborted) break;
-    if (response.write(piece)) continue;
-    await new Promise<void>(resolve => {
-      response.once('drain', resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
-    });
-  }
+  for await (const piece of body) if (!(await sendPiece(response, piece, signal))) break;
   response.end();
 }
 

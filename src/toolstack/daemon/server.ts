@@ -33,10 +33,16 @@ function randomHex(bytes: number): string {
   return toHex(random);
 }
 
+/** Nothing of it is left when it settles: there are two a second for as long as the process lives. */
 function pause(timers: Timers, ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise(resolve => {
-    timers.after(ms, resolve);
-    signal?.addEventListener('abort', () => resolve(), { once: true });
+    const finish = () => {
+      cancel();
+      signal?.removeEventListener('abort', finish);
+      resolve();
+    };
+    const cancel = timers.after(ms, finish);
+    signal?.addEventListener('abort', finish);
   });
 }
 
