@@ -70,8 +70,8 @@ async function start() {
   }
   // Compiled code of the bundle is kept by Node from one run to the next.
   nodeModule.enableCompileCache?.();
-  const { main } = await import(entry.href);
-  process.exit(await main(process.argv.slice(2)));
+  const { endProcess, main } = await import(entry.href);
+  endProcess(await main(process.argv.slice(2)));
 }
 
 if (Number.parseInt(process.versions.node, 10) >= OLDEST_NODE) {

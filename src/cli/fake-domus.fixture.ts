@@ -5,7 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { createFakeParts } from '../toolstack/fake-guest.fixture.ts';
 import { Host } from '../toolstack/host.ts';
-import { createContext, main } from './main.ts';
+import { createContext, endProcess, main } from './main.ts';
 
 const parts = createFakeParts({
   boot(guest) {
@@ -44,7 +44,7 @@ process.on('exit', () => {
   const marker = process.env.FAKE_DESTROYED;
   if (marker) writeFileSync(marker, String(parts.guests.every(guest => guest.isDestroyed)));
 });
-process.exit(
+endProcess(
   await main(
     process.argv.slice(2),
     createContext(options => Host.open({ ...options, parts })),

@@ -3,7 +3,8 @@
  * the terminal in an orderly way; the second one ends the process at once.
  */
 import { DomusError } from '../base/errors.ts';
-import { exitNow, onEndRequest } from '../platform/node/signals.ts';
+import { endProcess } from '../platform/node/end-process.ts';
+import { onEndRequest } from '../platform/node/signals.ts';
 
 /** The user or the system asked for the end; `exitCode` is what a shell expects then. */
 export class Interruption extends DomusError {
@@ -24,7 +25,7 @@ export interface Interrupts extends Disposable {
 export function watchInterrupts(): Interrupts {
   const controller = new AbortController();
   const stop = onEndRequest(request => {
-    if (request.count > 1) exitNow(request.exitCode);
+    if (request.count > 1) endProcess(request.exitCode);
     controller.abort(new Interruption(`ended by ${request.signal}`, request.exitCode));
   });
   return {

@@ -4,6 +4,7 @@
  */
 import { DomusError } from '../base/errors.ts';
 import { createNodeClock, nodeTimers } from '../platform/node/clock.ts';
+import { endProcess } from '../platform/node/end-process.ts';
 import { hostEnvironment } from '../platform/node/host-info.ts';
 import { ownEntry } from '../platform/node/state-folder.ts';
 import { standardError, standardInput, standardOutput } from '../platform/node/streams.ts';
@@ -38,6 +39,8 @@ export function createContext(openHost: (options: HostOptions) => Promise<Host> 
     complain: text => stderr.write(encoder.encode(`${text}\n`)),
   };
 }
+
+export { endProcess };
 
 const usage = (message: string, remedy: string) => new DomusError('E_USAGE', message, remedy);
 

@@ -37,8 +37,3 @@ export function onEndRequest(listener: (request: EndRequest) => void): () => voi
     for (const remove of handlers) remove();
   };
 }
-
-/** End the process now, without waiting for anything. Exit handlers (terminal mode) still run. */
-export function exitNow(code: number): never {
-  process.exit(code);
-}
