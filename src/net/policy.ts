@@ -72,25 +72,41 @@ const matchesName = (rule: Rule, name: string): boolean =>
   rule.kind === 'name' && (rule.isSuffix ? name.endsWith(rule.name) : name === rule.name);
 
 export class EgressPolicy {
-  readonly #allow: readonly Rule[];
-  readonly #deny: readonly Rule[];
+  #allow: readonly Rule[] = [];
+  #deny: readonly Rule[] = [];
   readonly #nowNs: () => number;
   readonly #learned = new Map<string, number>();
-  /** Whether names play a part, so that questions to other name servers must be looked at too. */
-  readonly hasNames: boolean;
+  #rules: Required<PolicyOptions> = { allow: [], deny: [] };
 
   /** @throws DomusError E_NET_RULE */
-  constructor({ allow = [], deny = [] }: PolicyOptions, nowNs: () => number) {
-    this.#allow = allow.map(parseRule);
-    this.#deny = deny.map(parseRule);
+  constructor(rules: PolicyOptions, nowNs: () => number) {
     this.#nowNs = nowNs;
-    this.hasNames = [...this.#allow, ...this.#deny].some(rule => rule.kind === 'name');
+    this.setRules(rules);
+  }
+
+  /** As they were written. */
+  get rules(): Required<PolicyOptions> {
+    return this.#rules;
+  }
+
+  /** Other rules in place of those that there are, from now on. What names have opened is closed. @throws DomusError E_NET_RULE */
+  setRules({ allow = [], deny = [] }: PolicyOptions): void {
+    const parsed = [allow.map(parseRule), deny.map(parseRule)] as const;
+    [this.#allow, this.#deny] = parsed;
+    this.#rules = { allow: [...allow], deny: [...deny] };
+    this.#learned.clear();
+  }
+
+  /** Whether names play a part, so that questions to other name servers must be looked at too. */
+  get hasNames(): boolean {
+    const isName = ({ kind }: Rule) => kind === 'name';
+    return this.#allow.some(isName) || this.#deny.some(isName);
   }
 
   allowsAddress(address: IpAddress): boolean {
     const matches = (rule: Rule) =>
       rule.kind === 'all' || (rule.kind === 'range' && isWithin(address, rule.range));
-    if (this.#deny.some(matches)) return false;
+    if (this.denies(address)) return false;
     const fence = PROTECTED.find(range => isWithin(address, range));
     if (fence) {
       return this.#allow.some(
@@ -105,9 +121,22 @@ export class EgressPolicy {
     return until !== undefined && this.#nowNs() < until;
   }
 
+  /** Whether a rule says that an address may not be reached; with `within` only one for an address or range inside of these. */
+  denies(address: IpAddress, within?: readonly Cidr[]): boolean {
+    return this.#deny.some(rule => {
+      if (rule.kind === 'all') return within === undefined;
+      if (rule.kind !== 'range' || !isWithin(address, rule.range)) return false;
+      return within?.some(range => isRangeWithin(rule.range, range)) ?? true;
+    });
+  }
+
+  deniesName(name: string): boolean {
+    return this.#deny.some(rule => rule.kind === 'all' || matchesName(rule, name));
+  }
+
   /** Whether a name may be asked for. Without a rule that names names every name may. */
   allowsName(name: string): boolean {
-    if (this.#deny.some(rule => rule.kind === 'all' || matchesName(rule, name))) return false;
+    if (this.deniesName(name)) return false;
     if (this.#allow.length === 0) return true;
     // A range allows addresses, not names: questions themselves can carry data to the outside.
     return this.#allow.some(rule => rule.kind === 'all' || matchesName(rule, name));

@@ -10,6 +10,7 @@ export const NETWORK_DEFAULT = '10.0.2.0/24';
 const NETWORK6_DEFAULT = 'fd00:646f:6d75:73::/64';
 /** Locally administered: 52:54:00 as virtual network cards have it, then ours. */
 export const GATEWAY_MAC: MacAddress = Uint8Array.of(0x52, 0x55, 0x0a, 0x00, 0x02, 0x02);
+const LINK_LOCAL6 = parseCidr('fe80::/10')!;
 const GATEWAY = 2;
 const NAMESERVER = 3;
 export const FIRST_GUEST = 15;
@@ -18,6 +19,8 @@ export const GUESTS_MAX = 200;
 export interface NatAddresses {
   readonly network: Cidr;
   readonly network6: Cidr;
+  /** Where its own addresses are, and nothing of the outside's. */
+  readonly networks: readonly Cidr[];
   readonly gateway: IpAddress;
   readonly gateway6: IpAddress;
   readonly linkLocal6: IpAddress;
@@ -47,6 +50,7 @@ export function natAddresses(networkText = NETWORK_DEFAULT): NatAddresses {
   return {
     network,
     network6,
+    networks: [network, network6, LINK_LOCAL6],
     gateway: host(network, GATEWAY),
     gateway6: host(network6, GATEWAY),
     linkLocal6: ip('fe80::2'),

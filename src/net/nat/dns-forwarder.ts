@@ -18,6 +18,7 @@ import {
   parseDns,
   reverseAddress,
 } from '../packet/dns.ts';
+import { isGatewayClosed } from './closed.ts';
 import { type NatWiring, randomNumber } from './wiring.ts';
 
 /** The host, under a name. */
@@ -72,14 +73,17 @@ export class DnsForwarder {
   #ownAnswer(query: Uint8Array, parsed: DnsMessage): Uint8Array | undefined {
     const { policy, addresses } = this.#wiring;
     const { name, type } = parsed.question;
-    if (name === HOST_NAME) {
+    const isHidden = () => policy.deniesName(name) || isGatewayClosed(policy, addresses, addresses.gateway);
+    if (name === HOST_NAME && !isHidden()) {
       const record = (data: IpAddress) => [{ type, ttlSeconds: HOST_TTL_SECONDS, data }];
       if (type === DnsType.a) return dnsAnswer(query, parsed, DnsCode.ok, record(addresses.gateway));
       if (type === DnsType.aaaa) return dnsAnswer(query, parsed, DnsCode.ok, record(addresses.gateway6));
       return dnsAnswer(query, parsed, DnsCode.ok);
     }
     const reversed = isReverseName(name) ? reverseAddress(name) : undefined;
-    const isAllowed = reversed ? policy.allowsAddress(reversed) : policy.allowsName(name);
+    const isAllowed = reversed
+      ? policy.allowsAddress(reversed)
+      : name !== HOST_NAME && policy.allowsName(name);
     return isAllowed ? undefined : dnsAnswer(query, parsed, DnsCode.noSuchName);
   }
 

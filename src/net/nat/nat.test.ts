@@ -19,6 +19,7 @@ import {
   type TestWorld,
   WEB,
 } from './guest.fixture.ts';
+import type { NatOptions } from './nat.ts';
 
 const echo = (id: number, data: Uint8Array) => Uint8Array.of(0, id, 0, 1, ...data);
 
@@ -286,6 +287,85 @@ test('the host itself is reached only when its address is allowed', async () => 
     assert.equal(host.isConnected, isOpen, `allow ${allow}`);
     assert.equal(metadata.isConnected, false);
   }
+});
+
+test('rules close the gateway and the name server, under all of their addresses', async () => {
+  /** Who answers: pings of the gateway (IPv4, IPv6) and the name server, its questions, the host's port at the gateway. */
+  async function answering(rules: NatOptions): Promise<string> {
+    const world = createTestWorld(rules);
+    const { guest, nat, pass, network } = world;
+    await nameserver(world);
+    await serve(network, { address: '127.0.0.1', port: 8080 });
+    await pass(10);
+    const pings = async (to: Uint8Array) => {
+      const type = to.length === 4 ? Icmp.echoRequest : Icmpv6.echoRequest;
+      guest.icmp.length = 0;
+      guest.sendIcmp(to, { type, code: 0, body: echo(3, pattern(56)) });
+      await pass(10);
+      const [heard] = guest.icmp;
+      return heard?.message.type === (to.length === 4 ? Icmp.echoReply : Icmpv6.echoReply);
+    };
+    const { gateway, gateway6, nameserver: names, nameserver6: names6 } = nat.addresses;
+    const found: string[] = [];
+    for (const [name, to] of Object.entries({ gateway, gateway6, names, names6 }))
+      if (await pings(to)) found.push(name);
+    guest.datagrams.length = 0;
+    guest.sendUdp(names, 53, dnsQuery(5, 'example.com', DnsType.a));
+    await pass(50);
+    if (guest.datagrams.length > 0) found.push('udp-53');
+    const asking = guest.connect({ address: formatIp(names), port: 53 }, 42_000);
+    const host = guest.connect({ address: formatIp(gateway), port: 8080 }, 42_001);
+    await pass(50);
+    if (asking.isConnected) found.push('tcp-53');
+    if (host.isConnected) found.push('host');
+    return found.join(' ');
+  }
+  const open = { allow: ['127.0.0.1', 'all'] };
+  const pings = 'gateway gateway6 names names6';
+  assert.equal(await answering(open), `${pings} udp-53 tcp-53 host`);
+  assert.equal(await answering({ ...open, deny: ['10.0.2.2'] }), 'names names6 udp-53 tcp-53');
+  assert.equal(await answering({ ...open, deny: ['fe80::2'] }), 'names names6 udp-53 tcp-53');
+  assert.equal(await answering({ ...open, deny: ['10.0.2.3'] }), 'gateway gateway6 host');
+  assert.equal(await answering({ ...open, deny: ['10.0.2.0/24'] }), '');
+  // The local network as people deny it: names still resolve.
+  assert.equal(await answering({ ...open, deny: ['10.0.0.0/8'] }), 'gateway6 names6 udp-53 tcp-53');
+  assert.equal(await answering({ ...open, deny: ['example.com'] }), `${pings} udp-53 tcp-53 host`);
+});
+
+test('who may not reach the gateway does not learn its name', async () => {
+  for (const [deny, code] of [
+    [[], DnsCode.ok],
+    [['10.0.2.2'], DnsCode.noSuchName],
+    [['*.internal'], DnsCode.noSuchName],
+    [['127.0.0.1'], DnsCode.ok],
+  ] as const) {
+    assert.equal((await lookUp(createTestWorld({ deny }), 'host.domus.internal')).code, code, deny.join());
+  }
+});
+
+test('rules change under a guest: what begins later is held to them', async () => {
+  const world = createTestWorld();
+  await nameserver(world);
+  await serve(world.network, WEB, { echoes: true });
+  const before = world.guest.connect(WEB, 41_000);
+  await world.pass(50);
+  world.nat.policy.setRules({ allow: ['example.com'], deny: ['10.0.2.2'] });
+  assert.deepEqual(world.nat.policy.rules, { allow: ['example.com'], deny: ['10.0.2.2'] });
+  const after = world.guest.connect(WEB, 41_001);
+  before.tcp.send(pattern(100));
+  await world.pass(50);
+  assert.deepEqual([before.received.length, after.isConnected], [100, false]);
+  await lookUp(world, 'example.com');
+  const named = world.guest.connect(WEB, 41_002);
+  await world.pass(50);
+  assert.ok(named.isConnected);
+  // What a name has opened lasts no longer than its rule.
+  world.nat.policy.setRules({ allow: ['other.example'] });
+  const late = world.guest.connect(WEB, 41_003);
+  await world.pass(50);
+  assert.equal(late.isConnected, false);
+  assert.throws(() => world.nat.policy.setRules({ allow: ['not a name'] }), { code: 'E_NET_RULE' });
+  assert.deepEqual(world.nat.policy.rules.allow, ['other.example'], 'nothing has changed');
 });
 
 test('nothing that a guest sends makes the router fail, or grow without bound', async () => {

@@ -36,6 +36,7 @@ import { parseUdp, UDP_BYTES, UDP_CHECKSUM_OFFSET, writeUdpHeader } from '../pac
 import { EgressPolicy, type PolicyOptions } from '../policy.ts';
 import { isGateway, isInside, isNameserver, type NatAddresses, natAddresses } from './addresses.ts';
 import { Budget } from './budget.ts';
+import { isClosed } from './closed.ts';
 import { DhcpServer } from './dhcp-server.ts';
 import { DnsForwarder } from './dns-forwarder.ts';
 import { type OpenForward, openForward, type PortForward } from './forwards.ts';
@@ -211,7 +212,8 @@ export class Nat implements Station {
     const { source, destination } = packet;
     const reply = echoReplyTo(message, packet.version);
     if (!reply || !this.#isGuest(source)) return;
-    if (isGateway(this.addresses, destination) || isNameserver(this.addresses, destination)) {
+    const isOurs = isGateway(this.addresses, destination) || isNameserver(this.addresses, destination);
+    if (isOurs && !isClosed(this.policy, this.addresses, destination)) {
       this.#sendIcmp(destination, source, reply);
     } else if (destination[0] !== 0xff) {
       this.#outlet().sendUnreachable(packet, 'prohibited');
@@ -238,6 +240,10 @@ export class Nat implements Station {
     if (!datagram) return;
     const { source, destination } = packet;
     if (this.#isForNameserver(destination, datagram.destinationPort)) {
+      if (isClosed(this.policy, this.addresses, destination, DNS_PORT)) {
+        this.#outlet().sendUnreachable(packet, 'prohibited');
+        return;
+      }
       const query = packet.bytes.slice(datagram.dataStart, datagram.dataEnd);
       this.#dns.ask(query, 'udp', reply => {
         this.#outlet().sendUdp(destination, datagram.destinationPort, source, datagram.sourcePort, reply);

@@ -19,6 +19,7 @@ import {
 import { isGateway, isInside, outsideAddress } from './addresses.ts';
 import { BlockPool } from './block-pool.ts';
 import { CONNECTIONS_MAX } from './budget.ts';
+import { isClosed } from './closed.ts';
 import { TcpConnection, type TcpUser } from './tcp-connection.ts';
 import { flowKey, type NatWiring, randomNumber } from './wiring.ts';
 
@@ -136,7 +137,8 @@ export class TcpRelay {
       return;
     }
     const target = outsideAddress(addresses, destination);
-    if (!service && !policy.allowsAddress(target)) {
+    const isAllowed = service !== undefined || policy.allowsAddress(target);
+    if (!isAllowed || isClosed(policy, addresses, destination, segment.destinationPort)) {
       outlet.sendUnreachable(packet, 'prohibited');
       return;
     }

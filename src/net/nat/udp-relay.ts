@@ -9,6 +9,7 @@ import { equalBytes } from '../packet/bytes.ts';
 import type { IpPacket } from '../packet/ip.ts';
 import { parseUdp } from '../packet/udp.ts';
 import { isGateway, isInside, outsideAddress } from './addresses.ts';
+import { isClosed } from './closed.ts';
 import { flowKey, type NatWiring } from './wiring.ts';
 
 const FLOWS_MAX = 1024;
@@ -92,7 +93,7 @@ export class UdpRelay {
       // Nobody of that address, or a broadcast; neither is answered.
       return;
     }
-    if (!policy.allowsAddress(target)) {
+    if (!policy.allowsAddress(target) || isClosed(policy, addresses, destination, destinationPort)) {
       outlet.sendUnreachable(packet, 'prohibited');
       return;
     }
