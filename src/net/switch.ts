@@ -28,6 +28,7 @@ export class Switch {
   readonly #ports = new Set<Port>();
   readonly #table = new Map<number, Port>();
   #cuts: (from: string, to: string) => boolean = () => false;
+  #groups: readonly (readonly string[])[] = [];
   /** Frames that went to every port because nobody knew their destination, broadcasts not counted. */
   nrFlooded = 0;
 
@@ -51,6 +52,8 @@ export class Switch {
       },
       detach: () => {
         this.#ports.delete(port);
+        // Who comes under this name later is somebody else.
+        this.#groups = this.#groups.map(group => group.filter(member => member !== name));
         for (const address of port.addresses.keys()) this.#table.delete(address);
       },
     };
@@ -59,16 +62,23 @@ export class Switch {
   /** No frame passes for which `isCut` says so, by the names of the ports it comes from and goes to. */
   cut(isCut: (from: string, to: string) => boolean): void {
     this.#cuts = isCut;
+    this.#groups = [];
+  }
+
+  /** Of the partition that there is. */
+  get groups(): readonly (readonly string[])[] {
+    return this.#groups;
   }
 
   /** Only ports of the same group hear each other; who is in no group hears everybody who is in none. */
   partition(groups: readonly (readonly string[])[]): void {
-    const groupOf = (name: string) => groups.findIndex(group => group.includes(name));
+    const groupOf = (name: string) => this.#groups.findIndex(group => group.includes(name));
     this.cut((from, to) => groupOf(from) !== groupOf(to));
+    this.#groups = groups;
   }
 
   heal(): void {
-    this.#cuts = () => false;
+    this.cut(() => false);
   }
 
   #forward(from: Port, frame: Frame): void {

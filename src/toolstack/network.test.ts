@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { formatFaults, parseFaults } from '../net/fault-text.ts';
 import { formatIp } from '../net/packet/address.ts';
 import { createNodePlatform } from '../platform/node/platform.ts';
 import { createSimulatedClock } from '../platform/sim/clock.ts';
@@ -8,7 +12,7 @@ import { createSimulatedTimers } from '../platform/sim/timers.ts';
 import {
   checkMtu,
   chosenMode,
-  parseFaults,
+  networkFacts,
   parseNetworkMode,
   SwitchRoom,
   VirtualNetwork,
@@ -51,6 +55,16 @@ test('faults are written as text', () => {
     },
   );
   assert.deepEqual(parseFaults('cut'), { faults: { isCut: true } });
+  assert.deepEqual(parseFaults('none'), { faults: {} });
+  for (const text of [
+    'none',
+    'cut',
+    'delay=50ms,jitter=10.5ms,loss=1.5%,reorder=5%,duplicate=0.1%,bandwidth=10M,cut',
+    'bandwidth=1.5M',
+  ]) {
+    assert.equal(formatFaults(parseFaults(text).faults), text);
+  }
+  assert.equal(formatFaults({ bandwidthBitsPerSecond: 1234.5, isCut: false, loss: 0 }), 'bandwidth=1234.5');
   for (const text of [
     '',
     'delay',
@@ -61,6 +75,7 @@ test('faults are written as text', () => {
     'speed=1',
     'loss=-1',
     'cut=1',
+    'none,cut',
   ]) {
     assert.throws(() => parseFaults(text), { code: 'E_NET_FAULT' }, text);
   }
@@ -87,7 +102,24 @@ test('guests of a switch have addresses of their own, until there are no more', 
   await first.close();
   assert.deepEqual(switches.find('lan').portNames, ['10.0.3.2']);
   for (let i = 0; i < 252; i++) await open();
+  // Those of guests that are gone come last.
+  assert.equal(formatIp((await open()).address), '10.0.3.1');
   await assert.rejects(open(), { code: 'E_NET_ADDRESS' });
+});
+
+test('a partition is between guests: who has the address of one that is gone is not in its group', async () => {
+  const platform = createNodePlatform();
+  const switches = new SwitchRoom(platform.clock);
+  assert.throws(() => switches.known('lan'), { code: 'E_NET_SWITCH' });
+  const lan = switches.find('lan');
+  assert.equal(switches.known('lan'), lan);
+  const port = lan.attach('a', { receive: () => {} });
+  lan.partition([['a'], ['b']]);
+  assert.deepEqual(lan.groups, [['a'], ['b']]);
+  port.detach();
+  assert.deepEqual(lan.groups, [[], ['b']]);
+  lan.heal();
+  assert.deepEqual(lan.groups, []);
 });
 
 test('a capture and faults are on the cable, in both directions', async () => {
@@ -124,4 +156,57 @@ test('a capture and faults are on the cable, in both directions', async () => {
   assert.equal(a.nrLost, 1);
   await a.close();
   assert.equal(captured, 24 + 16 + 100 + 16 + 200 + 16 + 300);
+});
+
+test('a network is changed while it is there: faults of each direction, rules, captures', async () => {
+  const platform = createNodePlatform();
+  const world = {
+    platform,
+    switches: new SwitchRoom(platform.clock),
+    sockets: createSimulatedSockets(createSimulatedTimers(createSimulatedClock())),
+  };
+  const lan = await VirtualNetwork.open({ mode: 'switch:lan' }, { kind: 'switch', name: 'lan' }, world);
+  lan.setFaults({ loss: 0.5 }, 'in', 3);
+  lan.setFaults({ isCut: true }, 'out');
+  assert.deepEqual(lan.faults, { in: { loss: 0.5 }, out: { isCut: true } });
+  assert.throws(() => lan.setFaults({ loss: 2 }), { code: 'E_NET_FAULT' });
+  assert.deepEqual(lan.faults, { in: { loss: 0.5 }, out: { isCut: true } }, 'nothing has changed');
+  assert.equal(lan.rules, undefined);
+  assert.throws(() => lan.setRules({ deny: ['all'] }), { code: 'E_NET_MODE' });
+
+  const folder = mkdtempSync(join(tmpdir(), 'domus-capture-'));
+  try {
+    const out = lan.interface.plug({ receive: () => {} }, task => task());
+    const send = (length: number) =>
+      out.receive({ bytes: new Uint8Array(length), lacksChecksum: false, segmentBytes: 0 });
+    send(50);
+    const [first, second] = [join(folder, 'first.pcap'), join(folder, 'second.pcap')];
+    await lan.startCapture(first);
+    send(60);
+    await assert.rejects(lan.startCapture(join(folder, 'none', 'x.pcap')), { code: 'E_FILE_WRITE' });
+    assert.equal(lan.capturePath, first, 'it goes on');
+    send(70);
+    await lan.startCapture(second);
+    send(80);
+    await lan.stopCapture();
+    send(90);
+    assert.equal(lan.capturePath, undefined);
+    assert.equal(statSync(first).size, 24 + 16 + 60 + 16 + 70);
+    assert.equal(statSync(second).size, 24 + 16 + 80);
+    await lan.startCapture(first);
+    await lan.startCapture(first);
+    send(10);
+    await lan.close();
+    assert.equal(statSync(first).size, 24 + 16 + 10);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+
+  const nat = await VirtualNetwork.open({ deny: ['192.0.2.1'] }, { kind: 'nat' }, world);
+  assert.deepEqual(nat.rules, { allow: [], deny: ['192.0.2.1'] });
+  nat.setRules({ allow: ['example.com'] });
+  // What a saved guest goes on with.
+  const { allow, deny } = networkFacts(nat);
+  assert.deepEqual([allow, deny], [['example.com'], []]);
+  await nat.close();
 });

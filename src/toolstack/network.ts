@@ -13,6 +13,7 @@ import { checkFaults, createLine, type Line, type LineFaults } from '../net/impa
 import { checkForward, type PortForward, parseForward } from '../net/nat/forwards.ts';
 import { MTU_DEFAULT, Nat } from '../net/nat/nat.ts';
 import { formatIp, formatMac, type IpAddress, ip, type MacAddress, parseMac } from '../net/packet/address.ts';
+import type { PolicyOptions } from '../net/policy.ts';
 import { Switch } from '../net/switch.ts';
 import { tryCreateFileSink } from '../platform/node/streams.ts';
 import type { ByteSink, Clock, Entropy, Platform } from '../platform/platform.ts';
@@ -78,10 +79,17 @@ export function chosenMode(options: NetworkOptions): NetworkMode {
   return mode;
 }
 
+const HOSTS_MAX = 254;
+
+interface Entry {
+  readonly lan: Switch;
+  nextHost: number;
+}
+
 /** Switches that the guests of a host share, and the addresses on them. */
 export class SwitchRoom {
   readonly #clock: Clock;
-  readonly #switches = new Map<string, { lan: Switch; nextHost: number }>();
+  readonly #switches = new Map<string, Entry>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -92,16 +100,30 @@ export class SwitchRoom {
     return this.#entry(name).lan;
   }
 
-  /** 10.0.3.1, 10.0.3.2, ... in the order in which guests come. */
-  nextAddress(name: string): IpAddress {
-    const entry = this.#entry(name);
-    if (entry.nextHost > 254) {
-      throw new DomusError('E_NET_ADDRESS', `the switch ${name} has no more addresses`, 'use another switch');
-    }
-    return ip(`10.0.3.${entry.nextHost++}`);
+  /** One that there is. @throws DomusError E_NET_SWITCH */
+  known(name: string): Switch {
+    const found = this.#switches.get(name)?.lan;
+    if (found) return found;
+    const names = this.all.map(lan => lan.name).join(', ');
+    throw new DomusError('E_NET_SWITCH', `there is no switch ${name}`, `there is ${names || 'none'}`);
+  }
+  get all(): readonly Switch[] {
+    return Array.from(this.#switches.values(), ({ lan }) => lan);
   }
 
-  #entry(name: string): { lan: Switch; nextHost: number } {
+  /** 10.0.3.1, 10.0.3.2, ... in the order in which guests come; when all have been given, those of guests that are gone. */
+  nextAddress(name: string): IpAddress {
+    const entry = this.#entry(name);
+    const taken = new Set(entry.lan.portNames);
+    for (let tries = 0; tries < HOSTS_MAX; tries++) {
+      const address = `10.0.3.${entry.nextHost}`;
+      entry.nextHost = (entry.nextHost % HOSTS_MAX) + 1;
+      if (!taken.has(address)) return ip(address);
+    }
+    throw new DomusError('E_NET_ADDRESS', `the switch ${name} has no more addresses`, 'use another switch');
+  }
+
+  #entry(name: string): Entry {
     const known = this.#switches.get(name);
     if (known) return known;
     const made = { lan: new Switch(name, () => this.#clock.monotonicNs()), nextHost: 1 };
@@ -120,7 +142,7 @@ export interface NetworkFacts {
 }
 
 /** Connections through a NAT end with it: the far ends are sockets of the host. @throws DomusError E_SAVE_UNSUPPORTED */
-export function networkFacts({ mode, options, macText, settings }: VirtualNetwork): NetworkFacts {
+export function networkFacts({ mode, options, rules, macText, settings }: VirtualNetwork): NetworkFacts {
   if (mode.kind === 'switch') {
     throw new DomusError(
       'E_SAVE_UNSUPPORTED',
@@ -128,7 +150,8 @@ export function networkFacts({ mode, options, macText, settings }: VirtualNetwor
       'start it with --net nat or without a network',
     );
   }
-  const { allow, deny, nameservers } = options;
+  const { nameservers } = options;
+  const { allow, deny } = rules ?? {};
   return { mac: macText, mtu: settings.mtu, allow, deny, nameservers };
 }
 
@@ -156,7 +179,9 @@ export class VirtualNetwork {
   readonly #inward: Line;
   readonly #outward: Line;
   readonly #unplug: () => void;
-  readonly #capture: Capture | undefined;
+  readonly #clock: Clock;
+  #chance: Entropy;
+  #capture: OpenCapture | undefined;
   #device: Station | undefined;
   #defer: (task: () => void) => void = task => task();
 
@@ -167,30 +192,18 @@ export class VirtualNetwork {
     world: NetworkWorld,
   ): Promise<VirtualNetwork> {
     const { capture } = options;
-    let sink: ByteSink | undefined;
-    if (typeof capture === 'string') {
-      const opened = await tryCreateFileSink(capture);
-      if ('reason' in opened) {
-        throw new DomusError(
-          'E_FILE_WRITE',
-          `cannot write the capture to ${capture}: ${opened.reason}`,
-          'choose a file in a folder that exists and can be written',
-        );
-      }
-      sink = opened.sink;
-    } else {
-      sink = capture;
-    }
-    return new VirtualNetwork(options, mode, world, sink);
+    const opened = capture === undefined ? undefined : await openCapture(capture, world.platform.clock);
+    return new VirtualNetwork(options, mode, world, opened);
   }
 
   private constructor(
     options: NetworkOptions,
     mode: NetworkMode,
     { platform, sockets, switches }: NetworkWorld,
-    sink: ByteSink | undefined,
+    capture: OpenCapture | undefined,
   ) {
     const { clock, timers, entropy } = platform;
+    this.#clock = clock;
     this.mode = mode;
     this.options = options;
     this.mac = checkMac(options.mac, entropy);
@@ -199,8 +212,9 @@ export class VirtualNetwork {
     this.#forwards = (options.publish ?? []).map(each =>
       typeof each === 'string' ? parseForward(each) : checkForward(each),
     );
-    this.#capture = sink && createCapture(sink, clock);
-    const chance = options.faultSeed === undefined ? entropy : createSeededEntropy(options.faultSeed);
+    this.#capture = capture;
+    this.#chance = options.faultSeed === undefined ? entropy : createSeededEntropy(options.faultSeed);
+    const chance: Entropy = { fill: bytes => this.#chance.fill(bytes) };
     const line = (to: Station) => createLine(to, { clock, timers, entropy: chance }, faults);
 
     this.#inward = line(this.#toGuest);
@@ -240,11 +254,9 @@ export class VirtualNetwork {
   }
 
   #captured(to: Station): Station {
-    const capture = this.#capture;
-    if (!capture) return to;
     return {
-      receive(frame: Frame) {
-        capture.record(frame);
+      receive: (frame: Frame) => {
+        this.#capture?.file.record(frame);
         to.receive(frame);
       },
     };
@@ -276,12 +288,51 @@ export class VirtualNetwork {
   }
 
   /**
-   * Make the cable bad, or good again with `{}`, in both directions or in one, as the guest sees it.
+   * Make the cable bad, or good again with `{}`, in both directions or in one, as the guest sees it. With a seed their chance
+   * begins anew.
    * @throws DomusError E_NET_FAULT
    */
-  setFaults(faults: LineFaults, direction: 'both' | 'in' | 'out' = 'both'): void {
+  setFaults(faults: LineFaults, direction: 'both' | 'in' | 'out' = 'both', seed?: number): void {
+    checkFaults(faults);
+    if (seed !== undefined) this.#chance = createSeededEntropy(seed);
     if (direction !== 'out') this.#inward.setFaults(faults);
     if (direction !== 'in') this.#outward.setFaults(faults);
+  }
+
+  get faults(): { readonly in: LineFaults; readonly out: LineFaults } {
+    return { in: this.#inward.faults, out: this.#outward.faults };
+  }
+
+  /** What the guest may reach; undefined where no rules apply. */
+  get rules(): Required<PolicyOptions> | undefined {
+    return this.#nat?.policy.rules;
+  }
+  /** Other rules in place of these, for all that begins from now on. @throws DomusError E_NET_MODE, E_NET_RULE */
+  setRules(rules: PolicyOptions): void {
+    if (!this.#nat) {
+      throw new DomusError('E_NET_MODE', 'rules have no meaning on a switch', 'use the network nat');
+    }
+    this.#nat.policy.setRules(rules);
+  }
+
+  /** The file of the capture that is being made. */
+  get capturePath(): string | undefined {
+    return this.#capture?.path;
+  }
+  /** Write from now on what passes, to this file and no other. @throws DomusError E_FILE_WRITE */
+  async startCapture(to: string | ByteSink): Promise<void> {
+    // The same file anew: not two that write to it.
+    if (typeof to === 'string' && to === this.capturePath) await this.stopCapture();
+    const next = await openCapture(to, this.#clock);
+    const before = this.#capture;
+    this.#capture = next;
+    await closeCapture(before);
+  }
+  /** Settles when all of it is in the file. @throws DomusError E_FILE_WRITE */
+  async stopCapture(): Promise<void> {
+    const before = this.#capture;
+    this.#capture = undefined;
+    await closeCapture(before);
   }
 
   /** Frames that the faults have taken. */
@@ -293,7 +344,39 @@ export class VirtualNetwork {
   async close(): Promise<void> {
     this.#device = undefined;
     this.#unplug();
-    await this.#capture?.close();
+    await this.#capture?.file.close();
+  }
+}
+
+interface OpenCapture {
+  readonly file: Capture;
+  readonly path?: string;
+}
+
+/** @throws DomusError E_FILE_WRITE */
+async function openCapture(to: string | ByteSink, clock: Clock): Promise<OpenCapture> {
+  if (typeof to !== 'string') return { file: createCapture(to, clock) };
+  const opened = await tryCreateFileSink(to);
+  if ('reason' in opened) {
+    throw new DomusError(
+      'E_FILE_WRITE',
+      `cannot write the capture to ${to}: ${opened.reason}`,
+      'choose a file in a folder that exists and can be written',
+    );
+  }
+  return { file: createCapture(opened.sink, clock), path: to };
+}
+
+async function closeCapture(capture: OpenCapture | undefined): Promise<void> {
+  try {
+    await capture?.file.close();
+  } catch (error) {
+    throw new DomusError(
+      'E_FILE_WRITE',
+      `the capture is not complete: ${(error as Error).message}`,
+      'see whether its disk is full',
+      { cause: error },
+    );
   }
 }
 
@@ -323,35 +406,4 @@ export function checkMtu(mtu: number): number {
     `packets cannot be of ${mtu} bytes`,
     `choose an MTU from ${MTU_MIN} to ${MTU_MAX}`,
   );
-}
-
-/** A line's faults as text: `delay=50ms,jitter=10ms,loss=1%,reorder=5%,duplicate=1%,bandwidth=10M,cut`. */
-export function parseFaults(text: string): { faults: LineFaults; seed?: number } {
-  const bad = (part: string): DomusError =>
-    new DomusError(
-      'E_NET_FAULT',
-      `"${part}" is no fault of a line`,
-      'write for example delay=50ms,jitter=10ms,loss=1%,reorder=5%,duplicate=1%,bandwidth=10M,seed=1 or cut',
-    );
-  const faults: { -readonly [Key in keyof LineFaults]: LineFaults[Key] } = {};
-  let seed: number | undefined;
-  for (const part of text.split(',')) {
-    const [name, value = ''] = part.split('=');
-    const number = Number.parseFloat(value);
-    const isShare = /^\d+(\.\d+)?%?$/.test(value);
-    const share = value.endsWith('%') ? number / 100 : number;
-    const time = /^\d+(\.\d+)?(ms|s)$/.test(value) ? number * (value.endsWith('ms') ? 1 : 1000) : undefined;
-    const rate = /^(\d+(?:\.\d+)?)([kMG]?)$/.exec(value);
-    if (part === 'cut') faults.isCut = true;
-    else if (name === 'loss' && isShare) faults.loss = share;
-    else if (name === 'duplicate' && isShare) faults.duplicate = share;
-    else if (name === 'reorder' && isShare) faults.reorder = share;
-    else if (name === 'delay' && time !== undefined) faults.delayMs = time;
-    else if (name === 'jitter' && time !== undefined) faults.jitterMs = time;
-    else if (name === 'bandwidth' && rate) {
-      faults.bandwidthBitsPerSecond = number * 1000 ** ['', 'k', 'M', 'G'].indexOf(rate[2] ?? '');
-    } else if (name === 'seed' && /^\d+$/.test(value)) seed = number;
-    else throw bad(part);
-  }
-  return { faults: checkFaults(faults), ...(seed !== undefined && { seed }) };
 }

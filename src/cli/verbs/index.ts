@@ -25,6 +25,7 @@ import { pause, reboot, rename, shutdown, sysrq, unpause } from './lifecycle.ts'
 import { list } from './list.ts';
 import { logs } from './logs.ts';
 import { memMax, memSet } from './memory.ts';
+import { networkList, networkSet, switchHeal, switchList, switchPartition } from './networks.ts';
 import { restore } from './restore.ts';
 import { run } from './run.ts';
 import { save } from './save.ts';
@@ -43,6 +44,7 @@ export const VERBS: readonly Verb[] = [
   ...[pause, unpause, shutdown, reboot, rename, sysrq],
   ...[vcpuList, vcpuSet, vcpuPin, schedCredit, memSet, memMax],
   ...[blockList, blockAttach, blockDetach, blockSnapshot, blockClone, blockCoalesce, blockResize],
+  ...[networkList, networkSet, switchList, switchPartition, switchHeal],
   ...[info, top, sharing, web, uptime, domid, domname, events, dmesg],
   ...[save, restore, snapshot, clone],
   ...[image, vhd, doctor, cache, version, daemon],

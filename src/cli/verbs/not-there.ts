@@ -22,11 +22,10 @@ export const NOT_THERE: ReadonlyMap<string, readonly [why: string, remedy: strin
   ...all('guests have no screen', 'use console', 'vncviewer'),
   ...all('there are no CD drives', 'give the image as a disk, read-only', 'cd-insert', 'cd-eject'),
   ...all(
-    'the network of a running guest stays as it is',
-    AT_START,
+    'the network device of a running guest stays where it is',
+    'give it to the guest when it is started; network-set cuts its line and mends it',
     'network-attach',
     'network-detach',
-    'network-list',
   ),
   ...all(
     NO_DEVICES,

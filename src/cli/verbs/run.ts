@@ -6,6 +6,7 @@
  */
 import { DomusError } from '../../base/errors.ts';
 import { looksLikeImage, parseReference, withAbsolutePath } from '../../image/reference.ts';
+import { parseFaults } from '../../net/fault-text.ts';
 import { parseForward } from '../../net/nat/forwards.ts';
 import { parseRule } from '../../net/policy.ts';
 import { absolutePath, fileExists } from '../../platform/node/cache-folder.ts';
@@ -27,13 +28,7 @@ import { parseDiskSpec } from '../../toolstack/disk-spec.ts';
 import { parseFolderSpec } from '../../toolstack/folder-spec.ts';
 import type { RunOptions, RunResult } from '../../toolstack/host.ts';
 import type { TraceRequest } from '../../toolstack/machine.ts';
-import {
-  checkMtu,
-  chosenMode,
-  type NetworkOptions,
-  parseFaults,
-  parseNetworkMode,
-} from '../../toolstack/network.ts';
+import { checkMtu, chosenMode, type NetworkOptions, parseNetworkMode } from '../../toolstack/network.ts';
 import { parseSize } from '../../toolstack/size.ts';
 import { findSnapshot } from '../../toolstack/snapshots.ts';
 import { detachable } from '../detach.ts';

@@ -14,11 +14,13 @@ import type { GuestEvent } from './event-log.ts';
 import { parseGuestAction, parseGuestChange } from './guest-change.ts';
 import { diskView, parseDiskAction, parseDiskRequest } from './guest-disks.ts';
 import { type LogQuery, type LogRecord, type LogStream, readLog } from './guest-log.ts';
+import { networkView, parseNetworkChange } from './guest-network.ts';
 import { isStringArray, isStringRecord, parseGuestRequest } from './guest-request.ts';
 import type { Guest, Guests } from './guests.ts';
 import { hostInfo } from './host-info.ts';
 import { type RelayTarget, relayCommand } from './relay.ts';
 import { parseSharingChange } from './sharing-report.ts';
+import { parseSwitchChange } from './switches.ts';
 
 /** The protocol of an upgraded connection (image/guest-agent/frames.ts). */
 export const FRAMES_PROTOCOL = 'domus-frames/1';
@@ -200,6 +202,24 @@ async function actOnDisk(call: Call): Promise<LocalReply> {
   return json({ disk: diskView(disk) });
 }
 
+/** `null` for a guest without one. */
+const networkReply = (guest: Guest) => {
+  const { network } = guest.running();
+  return json({ network: network ? networkView(network) : null });
+};
+
+async function changeNetwork(call: Call): Promise<LocalReply> {
+  const change = parseNetworkChange(await bodyOf(call));
+  const guest = guestOf(call);
+  await call.options.guests.changeNetwork(guest, change);
+  return networkReply(guest);
+}
+
+async function changeSwitch(call: Call): Promise<LocalReply> {
+  const change = parseSwitchChange(await bodyOf(call));
+  return json({ switch: call.options.guests.changeSwitch(call.words[0] ?? '', change) });
+}
+
 async function actOnGuest(call: Call): Promise<LocalReply> {
   const guest = guestOf(call);
   await call.options.guests.act(guest, parseGuestAction(await bodyOf(call)));
@@ -363,6 +383,18 @@ export const ROUTES: readonly Route[] = [
   { method: 'POST', path: '/v1/guests/{guest}/disks', answer: attachDisk },
   { method: 'DELETE', path: '/v1/guests/{guest}/disks/{disk}', answer: detachDisk },
   { method: 'POST', path: '/v1/guests/{guest}/disks/{disk}/actions', answer: actOnDisk },
+  {
+    method: 'GET',
+    path: '/v1/guests/{guest}/network',
+    answer: async call => networkReply(guestOf(call)),
+  },
+  { method: 'PATCH', path: '/v1/guests/{guest}/network', answer: changeNetwork },
+  {
+    method: 'GET',
+    path: '/v1/switches',
+    answer: async ({ options }) => json({ switches: options.guests.switches }),
+  },
+  { method: 'PATCH', path: '/v1/switches/{switch}', answer: changeSwitch },
   { method: 'GET', path: '/v1/guests/{guest}/memory', answer: memoryOfGuest },
   {
     method: 'GET',
@@ -414,6 +446,7 @@ function match(route: Route, { method, path }: LocalRequest): string[] | undefin
 const STATUS: Readonly<Record<string, number>> = {
   E_GUEST_NOT_FOUND: 404,
   E_DISK_UNKNOWN: 404,
+  E_NET_SWITCH: 404,
   E_SNAPSHOT_UNKNOWN: 404,
   E_SNAPSHOT_EXISTS: 409,
   E_API_NOT_FOUND: 404,

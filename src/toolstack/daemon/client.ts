@@ -27,11 +27,13 @@ import type { GuestEvent } from './event-log.ts';
 import type { GuestAction, GuestChange } from './guest-change.ts';
 import type { DiskAction, DiskView } from './guest-disks.ts';
 import type { LogRecord, LogStream } from './guest-log.ts';
+import type { NetworkChange, NetworkView } from './guest-network.ts';
 import type { GuestView } from './guest-record.ts';
 import type { GuestRequest } from './guest-request.ts';
 import type { HostInfo } from './host-info.ts';
 import { openStateFolder, type StatePaths } from './paths.ts';
 import type { SharingReport } from './sharing-report.ts';
+import type { SwitchChange, SwitchView } from './switches.ts';
 
 export interface DaemonClientOptions {
   /** Default: DOMUS_STATE, or `domus` in the user's state folder. */
@@ -269,6 +271,24 @@ export class Daemon {
     return diskIn(await this.#ask('POST', `${diskPath(name, device)}/actions`, action));
   }
 
+  /** Undefined for a guest without one. */
+  async network(name: string): Promise<NetworkView | undefined> {
+    return networkIn(await this.#ask('GET', guestPath(name, 'network')));
+  }
+  /** Change the faults, the rules and the capture while the guest goes on. */
+  async changeNetwork(name: string, change: NetworkChange): Promise<NetworkView> {
+    return (await networkIn(await this.#ask('PATCH', guestPath(name, 'network'), change))) as NetworkView;
+  }
+  async switches(): Promise<readonly SwitchView[]> {
+    const answer = await this.#ask('GET', '/v1/switches');
+    return (JSON.parse(await textOf(answer)) as { switches: SwitchView[] }).switches;
+  }
+  /** Part a switch between guests, or heal it. */
+  async changeSwitch(name: string, change: SwitchChange): Promise<SwitchView> {
+    const answer = await this.#ask('PATCH', `/v1/switches/${encodeURIComponent(name)}`, change);
+    return (JSON.parse(await textOf(answer)) as { switch: SwitchView }).switch;
+  }
+
   async info(): Promise<HostInfo & { readonly version: string }> {
     const answer = await this.#ask('GET', '/v1/info');
     return JSON.parse(await textOf(answer)) as HostInfo & { version: string };
@@ -356,6 +376,8 @@ export class Daemon {
 
 const diskPath = (name: string, device: string): string =>
   guestPath(name, `disks/${encodeURIComponent(device)}`);
+const networkIn = async (answer: LocalAnswer): Promise<NetworkView | undefined> =>
+  (JSON.parse(await textOf(answer)) as { network: NetworkView | null }).network ?? undefined;
 const disksIn = async (answer: LocalAnswer): Promise<readonly DiskView[]> =>
   (JSON.parse(await textOf(answer)) as { disks: DiskView[] }).disks;
 const diskIn = async (answer: LocalAnswer): Promise<DiskView> =>

@@ -419,6 +419,108 @@ test('disks of a running guest: shown, plugged in and out, and told as events', 
   await refused(daemon.disks('web'), 'E_GUEST_NOT_FOUND');
 });
 
+test('networks of running guests: shown and changed, and told as events', async () => {
+  await using running = await startDaemon();
+  const { daemon } = running;
+  const network = { mode: 'nat', deny: ['192.0.2.0/24'], mac: '00:16:3e:00:00:01' };
+  await daemon.create({ name: 'web', isOwn: true, network });
+  await daemon.create({ name: 'none', isOwn: true, network: 'none' });
+  const shown = await daemon.network('web');
+  assert.deepEqual(shown, {
+    mode: 'nat',
+    address: '10.0.2.15',
+    mac: '00:16:3e:00:00:01',
+    mtu: 1500,
+    ports: [],
+    rules: { allow: [], deny: ['192.0.2.0/24'] },
+    faults: { in: {}, out: {} },
+    lostFrames: 0,
+  });
+  assert.equal(await daemon.network('none'), undefined);
+  const capture = join(scratch, 'web.pcap');
+  const faults = { delayMs: 50, loss: 0.01 };
+  const rules = { allow: ['example.com'], deny: [] };
+  assert.deepEqual(await daemon.changeNetwork('web', { faults, direction: 'in', seed: 1, rules, capture }), {
+    ...shown,
+    rules,
+    faults: { in: faults, out: {} },
+    capture,
+  });
+  const good = await daemon.changeNetwork('web', { faults: {}, capture: null });
+  assert.deepEqual([good.faults, good.capture, good.rules], [{ in: {}, out: {} }, undefined, rules]);
+  const refused = async (change: unknown, code: string, guest = 'web') =>
+    assert.rejects(daemon.changeNetwork(guest, change as never), { code }, JSON.stringify(change));
+  for (const change of [
+    {},
+    null,
+    { faults: 1 },
+    { faults: { loss: '1' } },
+    { faults: { isCut: 1 } },
+    { faults: { speed: 1 } },
+    { faults: {}, direction: 'up' },
+    { direction: 'in' },
+    { seed: 1 },
+    { rules: [] as unknown, seed: 1 },
+    { rules: { allow: 'all' } },
+    { capture: 'relative.pcap' },
+    { capture: 7 },
+  ])
+    await refused(change, 'E_API_REQUEST');
+  await refused({ faults: { loss: 7 } }, 'E_NET_FAULT');
+  await refused({ rules: { deny: ['not a name'] } }, 'E_NET_RULE');
+  await refused({ capture: join(scratch, 'none', 'x.pcap') }, 'E_FILE_WRITE');
+  await refused({ faults: {} }, 'E_NET_MODE', 'none');
+  const told: string[] = [];
+  for await (const { event, detail } of daemon.events()) if (event === 'changed') told.push(detail ?? '');
+  assert.deepEqual(told, [
+    `network: faults in delay=50ms,loss=1%, rules allow=example.com, capture ${capture}`,
+    'network: faults none, capture none',
+  ]);
+  await daemon.destroy('web');
+  await refused({ faults: {} }, 'E_GUEST_NOT_FOUND');
+});
+
+test('switches between guests: shown, parted and healed', async () => {
+  await using running = await startDaemon();
+  const { daemon } = running;
+  assert.deepEqual(await daemon.switches(), []);
+  for (const name of ['a', 'b', 'c'])
+    await daemon.create({ name, isOwn: true, network: name === 'c' ? 'switch:other' : 'switch:lan' });
+  await refused(daemon.changeNetwork('a', { rules: { deny: ['all'] } }), 'E_NET_MODE');
+  const [lan] = await daemon.switches();
+  const ports = [
+    { guest: 'a', id: 1, address: '10.0.3.1' },
+    { guest: 'b', id: 2, address: '10.0.3.2' },
+  ];
+  assert.deepEqual(lan, { name: 'lan', ports, isPartitioned: false });
+  const parted = await daemon.changeSwitch('lan', { groups: [['2']] });
+  assert.deepEqual(
+    [parted.isPartitioned, parted.ports.map(({ guest, group }) => [guest, group])],
+    [
+      true,
+      [
+        ['a', 0],
+        ['b', 1],
+      ],
+    ],
+  );
+  await refused(daemon.changeSwitch('lan', { groups: [['a'], ['c']] }), 'E_NET_SWITCH');
+  await refused(daemon.changeSwitch('lan', { groups: [['a'], ['1']] }), 'E_NET_SWITCH');
+  await refused(daemon.changeSwitch('lan', { groups: [['nobody']] }), 'E_GUEST_NOT_FOUND');
+  await refused(daemon.changeSwitch('none', { groups: [] }), 'E_NET_SWITCH');
+  for (const wrong of [{}, { groups: 'a' }, { groups: ['a'] }, { groups: [[1]] }])
+    await refused(daemon.changeSwitch('lan', wrong as never), 'E_API_REQUEST');
+  assert.deepEqual((await daemon.switches())[0], parted, 'what was refused has changed nothing');
+  // With the last guest of its groups the partition is gone.
+  await daemon.destroy('b');
+  assert.deepEqual((await daemon.switches())[0], { name: 'lan', ports: [ports[0]], isPartitioned: false });
+  await daemon.changeSwitch('lan', { groups: [['a']] });
+  assert.deepEqual((await daemon.changeSwitch('lan', { groups: [] })).isPartitioned, false);
+  async function refused(promise: Promise<unknown>, code: string) {
+    await assert.rejects(promise, { code });
+  }
+});
+
 test('what sharing saves is told guest by guest, and its budget is changed', async () => {
   await using running = await startDaemon();
   const { daemon } = running;

@@ -15,6 +15,7 @@ import { EventLog } from './event-log.ts';
 import { applyChange, changeText, type GuestAction, type GuestChange, parsePcpus } from './guest-change.ts';
 import { actOnDisk, type DiskAction, diskOf } from './guest-disks.ts';
 import { GuestLog } from './guest-log.ts';
+import { changeNetwork, type NetworkChange, networkChangeText, networkOf } from './guest-network.ts';
 import {
   type GuestRecord,
   type GuestView,
@@ -24,6 +25,7 @@ import {
 } from './guest-record.ts';
 import { type GuestRequest, machineOptions } from './guest-request.ts';
 import { type SharingReport, sharingReport } from './sharing-report.ts';
+import { changeSwitch, type SwitchChange, type SwitchView, switchView } from './switches.ts';
 
 export class Guest {
   readonly folder: string;
@@ -360,6 +362,22 @@ export class Guests {
     const operand = request.action === 'resize' ? request.size : request.path;
     this.events.add('changed', guest.record, `disk ${device}: ${request.action} ${operand}`);
     return disk;
+  }
+
+  /** Faults, rules and capture. @throws DomusError E_GUEST_ENDED, E_NET_MODE, E_FILE_WRITE */
+  async changeNetwork(guest: Guest, change: NetworkChange): Promise<void> {
+    await changeNetwork(networkOf(guest.running(), guest.record.name), change);
+    this.events.add('changed', guest.record, `network: ${networkChangeText(change)}`);
+  }
+
+  get switches(): readonly SwitchView[] {
+    return this.#options.host.switches.all.map(lan => switchView(lan, this.list()));
+  }
+  /** Part a switch, or heal it. @throws DomusError E_GUEST_NOT_FOUND, E_NET_SWITCH */
+  changeSwitch(name: string, change: SwitchChange): SwitchView {
+    const lan = this.#options.host.switches.known(name);
+    changeSwitch(lan, change, each => this.find(each));
+    return switchView(lan, this.list());
   }
 
   /** @throws DomusError E_GUEST_ENDED, E_NOT_READY */
