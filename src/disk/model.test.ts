@@ -369,3 +369,42 @@ test("errors of the host's disk come out and leave the image usable", async () =
   await again.close();
   assert.ok(disk.counters.errors > 20);
 });
+
+test('a snapshot or clone that fails leaves no file, and the disk as it was', async () => {
+  for (const attempt of [snapshotDisk, cloneDisk]) {
+    const host = simulatedHost();
+    await createImage(host, '/d/disk.vhd', { format: 'vhd', sizeBytes: SIZE, blockBytes: BLOCK });
+    const disk = await openDisk(host, '/d/disk.vhd');
+    const names = host.files.names();
+    const rng = chance(13);
+    const model = new Uint8Array(SIZE);
+    // Each transfer fails in its turn, up to the first attempt that needs no more of them before it counts.
+    let failAt = 0;
+    for (let hasFailed = true; hasFailed; failAt++) {
+      const bytes = rng.bytes(BLOCK);
+      const offset = (failAt * BLOCK) % SIZE;
+      await disk.write(offset, bytes);
+      model.set(bytes, offset);
+      hasFailed = false;
+      let count = 0;
+      host.files.onTransfer = kind => {
+        if (kind === 'read' || disk.layers.length > 1 || count++ !== failAt) return;
+        hasFailed = true;
+        throw new Error('EIO');
+      };
+      const outcome = await attempt(host, disk, '/d/other.vhd').then(
+        () => 'done',
+        error => (error as Error).message,
+      );
+      host.files.onTransfer = undefined;
+      assert.equal(outcome, hasFailed ? 'EIO' : 'done');
+      if (hasFailed) assert.deepEqual(host.files.names(), names, `failed at ${failAt}`);
+      assert.deepEqual(await contents(disk), model);
+    }
+    assert.ok(failAt > 5, `${failAt} attempts`);
+    await disk.close();
+    const other = await openDisk(host, '/d/other.vhd', { isReadOnly: true });
+    assert.deepEqual(await contents(other), model);
+    await other.close();
+  }
+});

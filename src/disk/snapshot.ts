@@ -2,9 +2,10 @@
  * Snapshots and clones in constant time: the image that was written so far gets another name and is never written again; a new
  * image over it, empty, takes its place.
  *
- * Steps, and what a cut after each leaves: everything flushed (the old disk); the new image under a temporary name (the old disk);
- * a second name for the old image (the old disk); the new image in the old one's place (the new disk, the same contents). Last the
- * old image is marked as one that others build on.
+ * Steps, and what a cut after each leaves: everything flushed, the new image under a temporary name, and a second name for the old image,
+ * all at the same time (the old disk); the new image in the old one's place (the new disk, the same contents). Last the old image is marked as one
+ * that others build on. A clone is made with the new image, under a temporary name, and gets its own when nobody writes to the old image any
+ * more: a flush takes as long as several at the same time.
  */
 import { DomusError } from '../base/errors.ts';
 import type { FileLock } from '../platform/block-files.ts';
@@ -62,11 +63,29 @@ function topVhd(disk: Disk, doing: string): VhdImage {
   throw unsupported(disk.path, `${doing} needs a VHD, and it is ${disk.format}`);
 }
 
+const temporaryName = (host: DiskHost, path: string): string => `${path}.tmp-${hex(randomBytes(host, 6))}`;
+
+/** Durable files and names, made at the same time: all of them, or none is left. */
+async function makeAll(host: DiskHost, parts: ReadonlyMap<string, Promise<void>>): Promise<void> {
+  const names = [...parts.keys()];
+  const ends = await Promise.allSettled(parts.values());
+  const failed = ends.find(end => end.status === 'rejected');
+  if (!failed) return;
+  for (const [i, end] of ends.entries())
+    if (end.status === 'fulfilled') await host.files.remove(names[i] as string).catch(() => {});
+  throw failed.reason;
+}
+
 /**
  * Keep what the disk holds now under the name `snapshotPath`; the disk goes on under its own. Requests wait meanwhile.
  * @throws DomusError E_DISK_EXISTS, E_DISK_UNSUPPORTED, E_DISK_READ_ONLY
  */
-export async function snapshotDisk(host: DiskHost, disk: Disk, snapshotPath: string): Promise<void> {
+export const snapshotDisk = (host: DiskHost, disk: Disk, snapshotPath: string): Promise<void> =>
+  keepAs(host, disk, snapshotPath);
+
+/** @param clonePath for a second disk over what is kept */
+async function keepAs(host: DiskHost, disk: Disk, snapshotPath: string, clonePath?: string): Promise<void> {
+  const { files } = host;
   const old = topVhd(disk, 'a snapshot');
   if (disk.whyReadOnly !== undefined) {
     throw new DomusError(
@@ -75,39 +94,62 @@ export async function snapshotDisk(host: DiskHost, disk: Disk, snapshotPath: str
       'clone it instead',
     );
   }
-  const path = await host.files.realPath(disk.path);
+  const path = await files.realPath(disk.path);
   const kept = await absolute(host, snapshotPath);
   await mustNotExist(host, kept);
-  const temporary = `${path}.tmp-${hex(randomBytes(host, 6))}`;
+  const temporary = temporaryName(host, path);
+  const cloneTemporary = clonePath === undefined ? undefined : temporaryName(host, clonePath);
   await disk.exclusively(async () => {
-    await old.flush();
-    await createChild(host, temporary, path, disk.sizeBytes, parentOf(old, kept), old.meta.blockBytes);
+    const parent = parentOf(old, kept);
+    const child = (at: string, finalPath: string) =>
+      createChild(host, at, finalPath, disk.sizeBytes, parent, old.meta.blockBytes);
+    const made = new Map([
+      [temporary, child(temporary, path)],
+      [kept, files.link(path, kept)],
+    ]);
+    if (clonePath !== undefined && cloneTemporary !== undefined)
+      made.set(cloneTemporary, child(cloneTemporary, clonePath));
+    const flushed = old.flush();
+    flushed.catch(() => {});
+    await makeAll(host, made);
     let keptLock: FileLock | undefined;
     try {
-      await host.files.link(path, kept);
-      keptLock = await host.files.lock(kept, 'shared');
-      await host.files.replace(temporary, path);
+      await flushed;
+      keptLock = await files.lock(kept, 'shared');
+      await files.replace(temporary, path);
     } catch (error) {
       await keptLock?.release();
-      await host.files.remove(temporary).catch(() => {});
+      for (const name of made.keys()) await files.remove(name).catch(() => {});
       throw error;
     }
-    const file = await host.files.open(path, 'write');
-    const child = new VhdImage(file, await readMetadata(file));
-    const [top, ...below] = disk.links as [ChainLink, ...ChainLink[]];
+    const file = await files.open(path, 'write');
+    const top = new VhdImage(file, await readMetadata(file));
+    const [before, ...below] = disk.links as [ChainLink, ...ChainLink[]];
     const lock = keptLock;
     old.path = kept;
-    await old.changeFooter(footer => {
-      footer.hidden = 1;
-    });
-    await old.seal();
     disk.setLinks([
       // The lock on the disk's own name stays what it was.
-      { layer: child, release: () => top.release() },
+      { layer: top, release: () => before.release() },
       { layer: old, release: () => lock.release() },
       ...below,
     ]);
+    const sealed = old.sealAs(footer => {
+      footer.hidden = 1;
+    });
+    sealed.catch(() => {});
+    if (clonePath !== undefined && cloneTemporary !== undefined)
+      await rename(host, cloneTemporary, clonePath);
+    await sealed;
   });
+}
+
+/** To a name that nobody has. */
+async function rename(host: DiskHost, from: string, to: string): Promise<void> {
+  try {
+    await host.files.link(from, to);
+  } finally {
+    await host.files.remove(from).catch(() => {});
+  }
 }
 
 /** A new disk over an image that is not written any more. */
@@ -144,8 +186,7 @@ export async function cloneDisk(host: DiskHost, disk: Disk, clonePath: string): 
     return;
   }
   const stem = disk.path.replace(/\.[^./]+$/, '');
-  await snapshotDisk(host, disk, `${stem}-${hex(randomBytes(host, 4))}.base.vhd`);
-  await childOf(host, disk.layers[1] as VhdImage, path, disk.sizeBytes);
+  await keepAs(host, disk, `${stem}-${hex(randomBytes(host, 4))}.base.vhd`, path);
 }
 
 /** A raw file cannot say that others build on it: it is write-protected. */

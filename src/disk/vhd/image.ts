@@ -74,7 +74,10 @@ export class VhdImage implements WritableLayer {
     return this.meta.type !== VhdType.differencing;
   }
   get nrBlocksUsed(): number {
-    return this.meta.table.reduce((count, entry) => count + (entry === UNUSED ? 0 : 1), 0);
+    const { table } = this.meta;
+    let count = 0;
+    for (let block = 0; block < table.length; block++) if (table[block] !== UNUSED) count += 1;
+    return count;
   }
 
   // ---- reading ----
@@ -268,7 +271,7 @@ export class VhdImage implements WritableLayer {
     if (end > this.#footerAt) {
       // Footers lie where one block ends, so that never a block's data does.
       const stride = alignUp(meta.bitmapBytes + meta.blockBytes, DATA_ALIGN);
-      const left = meta.table.reduce((count, entry) => count + (entry === UNUSED ? 1 : 0), 0);
+      const left = meta.table.length - this.nrBlocksUsed;
       const footerAt = end + stride * (Math.min(GROWTH_BLOCKS, Math.max(1, left)) - 1);
       await file.write(footerAt, meta.footer);
       await file.flush();
@@ -285,15 +288,17 @@ export class VhdImage implements WritableLayer {
     this.#isPrepared = true;
   }
 
-  /** The file ends with a footer behind the last block. */
-  async #trim(): Promise<void> {
+  /** The file ends with a footer behind the last block. Returns whether that was to be done: all before the cut is durable then. */
+  async #trim(): Promise<boolean> {
     const { file, meta } = this;
     this.#nextFree = alignUp(this.#nextFree, SECTOR_BYTES);
-    if (this.#footerAt === this.#nextFree && (await file.size()) === this.#nextFree + FOOTER_BYTES) return;
+    if (this.#footerAt === this.#nextFree && (await file.size()) === this.#nextFree + FOOTER_BYTES)
+      return false;
     await file.write(this.#nextFree, meta.footer);
     await file.flush();
     await file.resize(this.#nextFree + FOOTER_BYTES);
     this.#footerAt = this.#nextFree;
+    return true;
   }
 
   /** Cut off what lies behind the last block. */
@@ -326,6 +331,22 @@ export class VhdImage implements WritableLayer {
       this.#footerAt = end;
       this.meta.structuresEnd = Math.max(this.meta.structuresEnd, end);
       return position;
+    });
+  }
+
+  /**
+   * As `seal`, with another footer, for an image of which all that was written has been flushed. One flush: the footers are durable, and the
+   * cut of what lies behind the last block may be lost.
+   */
+  sealAs(change: (footer: ReturnType<typeof footerOf>) => void): Promise<void> {
+    return this.#inTurn(async () => {
+      const { meta, file } = this;
+      change(footerOf(meta.footer));
+      sealFooter(meta.footer);
+      if (meta.type !== VhdType.fixed) await file.write(0, meta.footer);
+      await this.writeEndFooter();
+      if (!(await this.#trim())) await file.flush();
+      this.#isSealed = true;
     });
   }
 

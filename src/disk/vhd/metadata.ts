@@ -235,19 +235,21 @@ export async function readMetadata(file: BlockFile): Promise<VhdMetadata> {
   return meta;
 }
 
+/** In the place of its bytes. */
 function readTable(bytes: Uint8Array): Uint32Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const table = new Uint32Array(bytes.length / 4);
-  for (let i = 0; i < table.length; i++) table[i] = view.getUint32(4 * i);
+  const table = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
+  for (let i = 0; i < table.length; i++) if (table[i] !== UNUSED) table[i] = view.getUint32(4 * i);
   return table;
 }
 
 /** Blocks that lie over another block, or over the structures at the beginning. */
 export function findOverlaps(meta: VhdMetadata): number[] {
   const sectors = (meta.bitmapBytes + meta.blockBytes) / SECTOR_BYTES;
+  const { table } = meta;
   const used: number[] = [];
-  for (let block = 0; block < meta.table.length; block++) if (meta.table[block] !== UNUSED) used.push(block);
-  const at = (block: number) => meta.table[block] as number;
+  for (let block = 0; block < table.length; block++) if (table[block] !== UNUSED) used.push(block);
+  const at = (block: number) => table[block] as number;
   used.sort((a, b) => at(a) - at(b));
   const structures: [number, number][] = [
     [0, 1],
