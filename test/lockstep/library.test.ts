@@ -12,9 +12,10 @@ import { Assembler, imm32 } from './assembler.ts';
 import { CODE, createLockstepMachine, type LockstepMachine, PAGE, STACK_TOP } from './machine.ts';
 
 const [RAX, RBX, RSP] = [0, 3, 4];
-const NEVER = 0xffff_ffff;
-const ROUNDS = 500_000;
-/** Slices until there must be a region, when the thread that makes it is there and when it is not; and until the guest's end. */
+/** More jumps than there are rounds. */
+const NEVER = 0xffff;
+const ROUNDS = 60_000;
+/** Pauses of 2 ms until there must be a region, when the thread that makes it is there and when it is not; and slices until the guest's end. */
 const MOMENT = 400;
 const BEGINNING = 4000;
 const PATIENCE = 100_000;
@@ -80,9 +81,9 @@ async function run(
   vcpu.rip = BigInt(CODE);
   const state = translatorState(engine.memory);
   // The thread must have its turn before much has been done.
-  const moment = hotJumps === NEVER ? MOMENT : BEGINNING;
+  const [moment, slice] = hotJumps === NEVER ? [MOMENT, 500] : [BEGINNING, 50];
   for (let i = 0; i < moment && state.nrRegions === 0; i++) {
-    engine.run(cpu, 1000);
+    engine.run(cpu, slice);
     Atomics.wait(PAUSE, 0, 0, 2);
   }
   engine.run(cpu, 50_000);

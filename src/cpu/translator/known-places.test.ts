@@ -1,33 +1,74 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { MachineMemory } from '../../machine/memory.ts';
+import { machineHeader } from '../../machine/header.ts';
+import { createMachineMemory } from '../../machine/memory.ts';
 import { heatIndex } from '../interpreter/heat.ts';
-import { HEAT_OFFSET } from '../vcpu/layout.ts';
+import { HEAT_ENTRIES, HEAT_OFFSET } from '../vcpu/layout.ts';
 import { KnownPlaces } from './known-places.ts';
-import type { HotPlace } from './requests.ts';
 
-const CPU = 0x1000;
+const CPU = 0x10000;
+const HOT = 48_000;
+const RECORD = 0x8000;
+/** Another record with the same counter. */
+const OTHER = RECORD + 32 * HEAT_ENTRIES;
 
-test('a known place is asked for once, when many jumps have led to it', () => {
-  const u16 = new Uint16Array(1 << 18);
-  const known = new KnownPlaces({ u16 } as unknown as MachineMemory);
-  // More than are looked at in one go.
-  const places = Array.from({ length: 3000 }, (_, i) => ({ cpu: CPU, record: 0x8000 + i * 32 }) as HotPlace);
-  for (const place of places) known.add(place);
-  const looks = () => Array.from({ length: 3 }, () => known.takeWarm()).flat();
-  assert.deepEqual(looks(), []);
-  const last = places.at(-1) as HotPlace;
-  u16[((CPU + HEAT_OFFSET) >>> 1) + heatIndex(last.record)] = 47;
-  assert.deepEqual(looks(), []);
-  u16[((CPU + HEAT_OFFSET) >>> 1) + heatIndex(last.record)] = 48;
-  assert.deepEqual(looks(), [last]);
-  assert.deepEqual(looks(), []);
+/** Jumps to places as the interpreter counts them (heat.ts): what came of the last one, and how many there were. */
+function begin(hotJumps = HOT) {
+  const memory = createMachineMemory(1 << 20);
+  const header = machineHeader(memory);
+  header.hotJumps = hotJumps;
+  const known = new KnownPlaces(memory);
+  const jump = (record: number) => {
+    const counter = ((CPU + HEAT_OFFSET) >>> 1) + heatIndex(record);
+    memory.u16[counter] = (memory.u16[counter] as number) + 1;
+    if (memory.u16[counter] !== hotJumps) return undefined;
+    memory.u16[counter] = 0;
+    return known.reached(CPU, record);
+  };
+  const until = (wanted: string, record: number): number => {
+    for (let jumps = 1; jumps <= 3 * hotJumps; jumps++) if (jump(record) === wanted) return jumps;
+    return Number.POSITIVE_INFINITY;
+  };
+  return { header, known, jump, until };
+}
+
+test('a known place is warm after some jumps, once; others are hot after many', () => {
+  const { known, until } = begin();
+  known.add(CPU, RECORD);
+  assert.equal(until('warm', RECORD), 2048);
+  assert.equal(until('hot', RECORD), HOT);
+  assert.equal(until('hot', RECORD), HOT);
 });
 
-test('places that stay cold do not pile up', () => {
-  const known = new KnownPlaces({ u16: new Uint16Array(1 << 18).fill(48) } as unknown as MachineMemory);
-  for (let i = 0; i < 100_000; i++) known.add({ cpu: CPU, record: 0x8000 + i * 32 } as HotPlace);
-  let waiting = 0;
-  for (let warm = known.takeWarm(); warm.length > 0; warm = known.takeWarm()) waiting += warm.length;
-  assert.ok(waiting > 10_000 && waiting <= 16_384, `${waiting}`);
+test('who shares a counter with a known place is neither warm nor hot sooner, and hot not much later', () => {
+  const { known, until, jump } = begin();
+  known.add(CPU, RECORD);
+  const jumps = until('hot', OTHER);
+  assert.ok(jumps >= HOT && jumps <= 1.5 * HOT, `${jumps}`);
+  known.add(CPU, RECORD);
+  for (let i = 1; i < 2048; i++) assert.equal(jump(OTHER), undefined);
+  assert.equal(jump(RECORD), 'warm', 'the one that was waited for');
+});
+
+test('several places wait at one counter', () => {
+  const { known, until } = begin();
+  known.add(CPU, RECORD);
+  known.add(CPU, OTHER);
+  assert.equal(until('warm', OTHER), 2048);
+  assert.equal(until('warm', RECORD), 2048);
+  assert.equal(until('hot', OTHER), HOT);
+});
+
+test('nobody waits for what was decoded before the code cache was emptied', () => {
+  const { header, known, until } = begin();
+  known.add(CPU, RECORD);
+  header.codeGeneration += 1;
+  known.add(CPU, OTHER);
+  assert.equal(until('warm', RECORD), Number.POSITIVE_INFINITY);
+});
+
+test('where little makes a place hot nothing waits', () => {
+  const { known, until } = begin(100);
+  known.add(CPU, RECORD);
+  assert.equal(until('hot', RECORD), 100);
 });

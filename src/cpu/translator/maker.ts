@@ -149,7 +149,7 @@ export class RegionMaker {
     }
     // What is there already does not wait for what is to be compiled.
     this.#hand(
-      fits.map(fit => this.#taken(fit)),
+      fits.flatMap(fit => this.#taken(fit) ?? []),
       slots.splice(0, fits.length),
       released,
     );
@@ -203,9 +203,10 @@ export class RegionMaker {
     const page = (u32[(codePage + P.mfn) >>> 2] as number) * PAGE;
     return { key: placeKey(u8, page, offset), number, image, code: codeOf(this.#memory, image, codePages) };
   }
-  #taken({ kept, region, place, codePages }: Fit): Candidate {
+  #taken({ volume, region, place, codePages }: Fit): Candidate | undefined {
+    const kept = this.#parts.library?.open(volume);
     const { image, number, code } = region;
-    return { kept, number, image, place, codePages, changes: undefined, code, stored: region };
+    return kept && { kept, number, image, place, codePages, changes: undefined, code, stored: region };
   }
 
   /** Write it to memory. */

@@ -116,8 +116,12 @@ export class Translator {
     const isEntry = (this.#memory.u16[place.record >>> 1] as number) >= FIRST_REGION;
     if (isEntry !== ((target & CHAINED) !== 0)) return;
     if (!isEntry && coolJumps(this.#memory, cpu, target)) return;
+    const heat = isEntry ? 'hot' : this.#known.reached(cpu, target);
+    if (heat === undefined) return;
     if (this.#maker) this.#maker.make([place]);
-    else if (this.#isNews(place)) {
+    else if (heat === 'warm') {
+      if (this.#requests.offer({ ...place, reason: Reason.known })) this.#hasNews = true;
+    } else if (this.#isNews(place)) {
       this.#requests.offer(place);
       // Also where there was no room: a maker that has not started yet takes nothing.
       this.#hasNews = true;
@@ -167,8 +171,7 @@ export class Translator {
     for (let i = 0; i < run.length; i++) {
       const offset = run.offsets[i] as number;
       if (!mayHavePlace(known, placeKey(bytes, base, offset))) continue;
-      const place = this.#place(Reason.known, cpu, run.records[i] as number, offset, codePage);
-      this.#known.add(place);
+      this.#known.add(cpu, run.records[i] as number);
     }
   }
 
@@ -188,7 +191,6 @@ export class Translator {
   receive(): void {
     const link = this.#link;
     if (!link) return;
-    for (const place of this.#known.takeWarm()) if (this.#requests.offer(place)) this.#hasNews = true;
     if (this.#hasNews) {
       link.wake(this.#areHot);
       this.#hasNews = false;

@@ -1,6 +1,6 @@
 /** What is held in memory for the library is bounded; the library gets what is known to be right, and nothing else. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -9,7 +9,7 @@ import type { RuntimeExports } from '../../runtime/signatures.ts';
 import { Code, i32 } from '../../wasm/code.ts';
 import { ModuleBuilder } from '../../wasm/module.ts';
 import { Ledger, type ModuleLimits } from './ledger.ts';
-import { type Kept, Library } from './library.ts';
+import { type Kept, Library, type Volume } from './library.ts';
 import { createPlaceFilter } from './place-key.ts';
 import { storedRegion } from './volume.fixture.ts';
 
@@ -48,7 +48,13 @@ function enter(ledger: Ledger, slots: readonly number[], delivery?: number): Kep
   });
 }
 const from = (first: number, count: number) => Array.from({ length: count }, (_, i) => first + i);
-const has = (library: Library, slot: number): boolean => library.find(slot).length === 1;
+/** With its module, which can be read. */
+function keptAt(library: Library, slot: number): Kept | undefined {
+  const found = library.find(slot);
+  assert.ok(found.length <= 1);
+  return found[0] && library.open(found[0].volume);
+}
+const has = (library: Library, slot: number): boolean => keptAt(library, slot) !== undefined;
 const handOnAll = (ledger: Ledger): number => {
   let count = 0;
   while (ledger.handOn()) count += 1;
@@ -132,12 +138,29 @@ test('of the volumes that were read a part is held, those that were asked for la
   assert.ok(has(one, 0));
   const sizeBytes = one.openBytes;
   const library = read(8 * sizeBytes);
-  const [first] = library.find(0);
+  const first = keptAt(library, 0);
   for (const slot of slots) {
     assert.ok(has(library, slot));
     assert.ok(library.openBytes <= 8 * sizeBytes);
-    assert.equal(library.find(0)[0]?.kept, first?.kept, 'it was asked for all the time');
+    assert.equal(keptAt(library, 0), first, 'it was asked for all the time');
   }
-  const [again] = library.find(5);
-  assert.notEqual(again, undefined, 'what is not held any more is read again');
+  assert.ok(has(library, 5), 'what is not held any more is read again');
+});
+
+test('what may begin at a place is found without its module; of a damaged one nothing is left', () => {
+  const { ledger, read } = begin();
+  enter(ledger, [1, 2], 1);
+  ledger.confirm(1);
+  ledger.close();
+  const library = read();
+  const [one, two] = [1, 2].map(slot => library.find(slot)[0]?.volume as Volume);
+  assert.equal(library.openBytes, 0);
+  const path = join(folder, String(nrFolders - 1), (one as Volume).name);
+  const file = readFileSync(path);
+  file.writeUInt8(file.readUInt8(file.length - 1) ^ 1, file.length - 1);
+  writeFileSync(path, file);
+  assert.equal(library.open(one as Volume), undefined);
+  assert.deepEqual(library.find(1), []);
+  assert.ok(!existsSync(path), 'it is made again');
+  assert.notEqual(library.open(two as Volume), undefined);
 });

@@ -13,7 +13,15 @@ import {
 } from '../../../platform/node/private-files.ts';
 import { machineCodeOf, moduleWith, nrOptimised } from '../../../platform/node/wasm-compiler.ts';
 import { addPlace, type PlaceFilter } from './place-key.ts';
-import { HEAD_BYTES, keysOf, readVolume, type StoredRegion, writeVolume } from './volume.ts';
+import {
+  catalogueBytes,
+  HEAD_BYTES,
+  keysOf,
+  readCatalogue,
+  readCode,
+  type StoredRegion,
+  writeVolume,
+} from './volume.ts';
 
 /** Of one version. What was of no use for longest goes first. */
 const BYTES_MAX = 256 << 20;
@@ -30,8 +38,17 @@ export interface Kept {
   /** As the file has it: regions, and functions with optimised code. */
   readonly stored: { nrRegions: number; nrOptimised: number };
 }
+/** A file of a module, as far as it has been read. */
+export interface Volume {
+  readonly name: string;
+  /** As those of `Kept`. */
+  readonly regions: Set<StoredRegion>;
+  /** As the file has it. */
+  readonly nrRegions: number;
+}
+/** What may begin at a place. Its module has not been read yet. */
 export interface Found {
-  readonly kept: Kept;
+  readonly volume: Volume;
   readonly region: StoredRegion;
 }
 
@@ -45,10 +62,14 @@ export class Library {
   readonly #filter: PlaceFilter;
   /** Names of the volumes that may have something for a key. */
   readonly #names = new Map<number, string[]>();
-  /** Volumes as they were read, what was asked for last at the end. */
+  /** Those of which the catalogue has been read: a few KiB each. */
+  readonly #volumes = new Map<string, Volume>();
+  /** Volumes with their code, what was asked for last at the end. */
   readonly #open = new Map<string, Opened>();
   readonly #openBytesMax: number;
   #openBytes = 0;
+  /** Something was written since there was room. */
+  #hasGrown = false;
 
   /**
    * @param folder of this version; made when something is kept
@@ -86,18 +107,38 @@ export class Library {
   /** What may begin at places with this key. */
   find(key: number): Found[] {
     return (this.#names.get(key) ?? []).flatMap(name => {
-      const kept = this.#volume(name);
-      if (!kept) return [];
-      return [...kept.regions].filter(region => region.key === key).map(region => ({ kept, region }));
+      const volume = this.#volume(name);
+      if (!volume) return [];
+      return [...volume.regions].filter(region => region.key === key).map(region => ({ volume, region }));
     });
   }
-  #volume(name: string): Kept | undefined {
-    const opened = this.#close(name) ?? this.#read(name);
-    if (!opened) {
-      removeOwnFile(this.#path(name));
-      this.#forget(new Set([name]));
-      return undefined;
-    }
+  #volume(name: string): Volume | undefined {
+    const known = this.#volumes.get(name);
+    if (known) return known;
+    const regions = this.#catalogue(name);
+    if (!regions) return this.#drop(name);
+    const volume = { name, regions: new Set(regions), nrRegions: regions.length };
+    this.#volumes.set(name, volume);
+    return volume;
+  }
+  #catalogue(name: string): StoredRegion[] | undefined {
+    const head = readOwnFile(this.#path(name), HEAD_BYTES);
+    if (!head) return undefined;
+    const size = catalogueBytes(head);
+    const whole = size <= HEAD_BYTES ? head : readOwnFile(this.#path(name), size);
+    return whole && readCatalogue(whole);
+  }
+  /** It cannot be read. */
+  #drop(name: string): undefined {
+    removeOwnFile(this.#path(name));
+    this.#forget(new Set([name]));
+  }
+
+  /** The module of a volume, and its regions. */
+  open(volume: Volume): Kept | undefined {
+    const { name } = volume;
+    const opened = this.#close(name) ?? this.#read(volume);
+    if (!opened) return this.#drop(name);
     this.#open.set(name, opened);
     this.#openBytes += opened.sizeBytes;
     for (const other of this.#open.keys()) {
@@ -113,26 +154,28 @@ export class Library {
     this.#openBytes -= opened?.sizeBytes ?? 0;
     return opened;
   }
-  #read(name: string): Opened | undefined {
+  #read({ name, regions, nrRegions }: Volume): Opened | undefined {
     const file = readOwnFile(this.#path(name));
-    const volume = file && readVolume(file);
-    if (!volume) return undefined;
+    const code = file && readCode(file);
+    if (!code) return undefined;
     touchFile(this.#path(name));
-    const { module, native, regions } = volume;
     // The file's other parts are not held with it.
-    const bytes = module.slice();
-    const fast = native && moduleWith(native, bytes);
+    const bytes = code.module.slice();
+    const fast = code.native && moduleWith(code.native, bytes);
     const kept = {
       module: fast ?? new WebAssembly.Module(bytes),
       bytes,
-      regions: new Set(regions),
-      stored: { nrRegions: regions.length, nrOptimised: fast ? volume.nrOptimised : 0 },
+      regions,
+      stored: { nrRegions, nrOptimised: fast ? code.nrOptimised : 0 },
     };
     return { kept, sizeBytes: file.length };
   }
   /** There are no such volumes. */
   #forget(names: ReadonlySet<string>): void {
-    for (const name of names) this.#close(name);
+    for (const name of names) {
+      this.#close(name);
+      this.#volumes.delete(name);
+    }
     for (const [key, known] of this.#names) {
       const rest = known.filter(name => !names.has(name));
       if (rest.length === 0) this.#names.delete(key);
@@ -157,15 +200,19 @@ export class Library {
     const native = optimised > 0 ? machineCodeOf(module) : undefined;
     const file = writeVolume({ regions: [...regions], module: bytes, native, nrOptimised: optimised });
     if (!writeOwnFile(this.#path(name), file)) return;
+    this.#hasGrown = true;
     stored.nrRegions = regions.size;
     stored.nrOptimised = optimised;
     // What was read of it before is not what there is now.
     this.#close(name);
+    this.#volumes.delete(name);
     for (const { key } of regions) this.#index(key, name);
   }
 
   /** Make room, if there is too much. */
   tidy(): void {
+    if (!this.#hasGrown) return;
+    this.#hasGrown = false;
     const files = listOwnFolder(this.#folder);
     let sum = files.reduce((total, { sizeBytes }) => total + sizeBytes, 0);
     const removed = new Set<string>();

@@ -70,7 +70,7 @@ export class Shelf {
     const fits = found.flatMap(candidate => this.#fit(place, candidate) ?? []);
     return fits.sort((a, b) => Number(b.region.image.grows) - Number(a.region.image.grows));
   }
-  #fit(place: HotPlace, { kept, region }: Found): Fit | undefined {
+  #fit(place: HotPlace, { volume, region }: Found): Fit | undefined {
     const { image, code } = region;
     if (image.mode !== place.mode || image.entries[0]?.place.offset !== place.offset) return undefined;
     const codePages: number[] = [];
@@ -86,7 +86,7 @@ export class Shelf {
       codePages.push(codePage);
     }
     const now = codeOf(this.#memory, image, codePages);
-    return now.every((byte, i) => byte === code[i]) ? { kept, region, place, codePages } : undefined;
+    return now.every((byte, i) => byte === code[i]) ? { volume, region, place, codePages } : undefined;
   }
   #wait(place: HotPlace, number: bigint): void {
     if (this.#nrWaiting >= WAITING_MAX) return;

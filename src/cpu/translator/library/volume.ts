@@ -2,9 +2,11 @@
  * A volume of the library: a module of regions, with their images, as one file.
  *
  *     VolumeHeader | keys, u32 each | images | module | V8's code of the module, if any
+ *     -------------- catalogue -------------- | ---------------- code -----------------
  *
- * The digest in the header is over everything behind it. Who can write the file can run code as the user who reads it, as
- * with every program in the user's folders; the digest is against damage.
+ * The catalogue says what fits where, and is read long before the code, which is a hundred times its size and often not wanted.
+ * Each has a digest of its own. Who can write the file can run code as the user who reads it, as with every program in the
+ * user's folders; the digests are against damage.
  */
 import { bytes, struct, u32 } from '../../../base/struct.ts';
 import { sha256 } from '../../../platform/node/native-codecs.ts';
@@ -16,7 +18,7 @@ import type { RegionImage } from '../region-image.ts';
 
 /** "DOMR", and the version of what follows. */
 const MAGIC = 0x524d4f44;
-const FORMAT = 2;
+const FORMAT = 3;
 const DIGEST_BYTES = 32;
 
 export const VolumeHeader = struct('volume_header', {
@@ -28,7 +30,10 @@ export const VolumeHeader = struct('volume_header', {
   nativeBytes: u32,
   nrOptimised: u32,
   pad: u32,
-  digest: bytes(DIGEST_BYTES),
+  /** Of keys and images. */
+  catalogueDigest: bytes(DIGEST_BYTES),
+  /** Of module and V8's code. */
+  codeDigest: bytes(DIGEST_BYTES),
 });
 
 /** A region as a volume has it. */
@@ -41,20 +46,23 @@ export interface StoredRegion {
   /** The bytes of its runs. */
   readonly code: Uint8Array;
 }
-export interface Volume {
-  readonly regions: readonly StoredRegion[];
+/** Of a volume: the module, and what V8 made of it. */
+export interface VolumeCode {
   readonly module: Uint8Array;
-  /** What V8 made of it; of use for the same V8 on the same kind of processor only, as V8 finds out. */
+  /** Of use for the same V8 on the same kind of processor only, as V8 finds out. */
   readonly native: Uint8Array | undefined;
   /** Functions that V8's second compiler had got to. */
   readonly nrOptimised: number;
 }
+export interface VolumeParts extends VolumeCode {
+  readonly regions: readonly StoredRegion[];
+}
 
-/** Enough of a file for its header and as many keys as a volume can have. */
+/** Enough of a file for its header and as many keys as a volume can have; most catalogues are no longer. */
 export const HEAD_BYTES = 4096;
 const REGIONS_MAX = (HEAD_BYTES - VolumeHeader.size) / 4;
 
-export function writeVolume({ regions, module, native, nrOptimised }: Volume): Uint8Array {
+export function writeVolume({ regions, module, native, nrOptimised }: VolumeParts): Uint8Array {
   const images = new ByteWriter();
   for (const region of regions) writeRegion(images, region);
   const size = VolumeHeader.size + regions.length * 4 + images.length + module.length;
@@ -77,46 +85,73 @@ export function writeVolume({ regions, module, native, nrOptimised }: Volume): U
     out.set(part, at);
     at += part.length;
   }
-  out.set(sha256(out.subarray(VolumeHeader.size)), VolumeHeader.offsets.digest);
+  const codeAt = catalogueBytesOf(header);
+  out.set(sha256(out.subarray(VolumeHeader.size, codeAt)), VolumeHeader.offsets.catalogueDigest);
+  out.set(sha256(out.subarray(codeAt)), VolumeHeader.offsets.codeDigest);
   return out;
+}
+
+type Header = ReturnType<typeof VolumeHeader.at>;
+const catalogueBytesOf = ({ nrRegions, imageBytes }: Pick<Header, 'nrRegions' | 'imageBytes'>): number =>
+  VolumeHeader.size + nrRegions * 4 + imageBytes;
+const viewOf = (bytes: Uint8Array): DataView =>
+  new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+/** Undefined when these bytes do not begin as a volume does. */
+function headerOf(head: Uint8Array): Header | undefined {
+  if (head.length < VolumeHeader.size) return undefined;
+  const header = VolumeHeader.at(viewOf(head), 0);
+  const { magic, format, nrRegions } = header;
+  const isOurs = magic === MAGIC && format === FORMAT && nrRegions > 0 && nrRegions <= REGIONS_MAX;
+  return isOurs ? header : undefined;
+}
+function isUndamaged(part: Uint8Array, file: Uint8Array, digestAt: number): boolean {
+  const digest = file.subarray(digestAt, digestAt + DIGEST_BYTES);
+  return sha256(part).every((byte, i) => byte === digest[i]);
 }
 
 /** The keys of a volume by the first `HEAD_BYTES` of its file; none if it is no volume. */
 export function keysOf(head: Uint8Array): number[] {
-  const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
-  if (head.length < VolumeHeader.size) return [];
-  const { magic, format, nrRegions } = VolumeHeader.at(view, 0);
-  if (magic !== MAGIC || format !== FORMAT || nrRegions > REGIONS_MAX) return [];
-  if (head.length < VolumeHeader.size + nrRegions * 4) return [];
-  return Array.from({ length: nrRegions }, (_, i) => view.getUint32(VolumeHeader.size + i * 4, true));
+  const header = headerOf(head);
+  if (!header || head.length < VolumeHeader.size + header.nrRegions * 4) return [];
+  const view = viewOf(head);
+  return Array.from({ length: header.nrRegions }, (_, i) => view.getUint32(VolumeHeader.size + i * 4, true));
 }
 
-/** Undefined when the file is damaged, or none of ours. */
-export function readVolume(file: Uint8Array): Volume | undefined {
-  const keys = keysOf(file);
-  if (keys.length === 0) return undefined;
-  const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
-  const header = VolumeHeader.at(view, 0);
-  const rest = file.subarray(VolumeHeader.size);
-  const { imageBytes, moduleBytes, nativeBytes } = header;
-  const keyBytes = keys.length * 4;
-  if (rest.length !== keyBytes + imageBytes + moduleBytes + nativeBytes) return undefined;
-  const digest = file.subarray(VolumeHeader.offsets.digest, VolumeHeader.offsets.digest + DIGEST_BYTES);
-  if (!sha256(rest).every((byte, i) => byte === digest[i])) return undefined;
-  const images = new Reader(rest.subarray(keyBytes, keyBytes + imageBytes));
-  const moduleAt = keyBytes + imageBytes;
-  const nativeAt = moduleAt + moduleBytes;
+/** Bytes at a file's beginning that are its header and its catalogue, by as many of them as the header has; 0 if it is no volume. */
+export function catalogueBytes(head: Uint8Array): number {
+  const header = headerOf(head);
+  return header ? catalogueBytesOf(header) : 0;
+}
+
+/**
+ * @param head the file's beginning, `catalogueBytes` at least
+ * @returns undefined when it is damaged, or none of ours
+ */
+export function readCatalogue(head: Uint8Array): StoredRegion[] | undefined {
+  const keys = keysOf(head);
+  const end = catalogueBytes(head);
+  if (keys.length === 0 || head.length < end) return undefined;
+  const catalogue = head.subarray(VolumeHeader.size, end);
+  if (!isUndamaged(catalogue, head, VolumeHeader.offsets.catalogueDigest)) return undefined;
+  const images = new Reader(catalogue.subarray(keys.length * 4));
   try {
-    return {
-      regions: keys.map(key => readRegion(images, key)),
-      module: rest.subarray(moduleAt, nativeAt),
-      native: nativeBytes > 0 ? rest.subarray(nativeAt) : undefined,
-      nrOptimised: header.nrOptimised,
-    };
+    return keys.map(key => readRegion(images, key));
   } catch (error) {
     if (error instanceof RangeError) return undefined;
     throw error;
   }
+}
+
+/** Undefined when the file is damaged, or none of ours. */
+export function readCode(file: Uint8Array): VolumeCode | undefined {
+  const header = headerOf(file);
+  if (!header) return undefined;
+  const { moduleBytes, nativeBytes, nrOptimised } = header;
+  const code = file.subarray(catalogueBytesOf(header));
+  if (code.length !== moduleBytes + nativeBytes) return undefined;
+  if (!isUndamaged(code, file, VolumeHeader.offsets.codeDigest)) return undefined;
+  const native = nativeBytes > 0 ? code.subarray(moduleBytes) : undefined;
+  return { module: code.subarray(0, moduleBytes), native, nrOptimised };
 }
 
 function writeRegion(out: ByteWriter, { number, image, code }: StoredRegion): void {
