@@ -3,7 +3,15 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -12,7 +20,9 @@ import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { DomusError } from '../src/base/errors.ts';
 import { createImage } from '../src/disk/create.ts';
+import { defaultCacheFolder } from '../src/platform/node/cache-folder.ts';
 import { nodeDiskHost } from '../src/toolstack/disk-host.ts';
+import { removeTrailOf } from '../src/toolstack/trails.ts';
 import { realHost } from './real-host.fixture.ts';
 
 const TIMEOUT_MS = 300_000;
@@ -38,6 +48,47 @@ guest('the second run of a kind does not boot', async () => {
   phases.length = 0;
   await real.host.run({ command: ['true'], timeoutMs: TIMEOUT_MS });
   assert.ok(phases.includes('kernel') && !phases.includes('restore'), phases.join());
+});
+
+guest('a command that is run from a saved machine leaves what it looked at to the next ones', async () => {
+  const vm = await real.host.create({ append: 'domus.trail=1' });
+  await vm.exec('echo held > /tmp/file');
+  await vm.save(file('trail'), { isDurable: false });
+  await vm.destroy();
+  const folder = join(defaultCacheFolder(), 'trails');
+  const names = () => readdirSync(folder, { withFileTypes: true }).map(({ name }) => name);
+  const before = existsSync(folder) ? names() : [];
+  const run = async (command: string) => {
+    const { stdout, exitCode } = await real.host.run({ from: file('trail'), command, timeoutMs: TIMEOUT_MS });
+    assert.equal(exitCode, 0);
+    return text(stdout);
+  };
+  const draw = 'head -c 16 /dev/urandom | md5sum';
+  const drawn = new Set([await run(draw)]);
+  const [own, ...others] = names().filter(name => !before.includes(name));
+  assert.ok(own !== undefined && others.length === 0);
+  const trail = readFileSync(join(folder, own));
+  drawn.add(await run(draw));
+  drawn.add(await run(draw));
+  assert.equal(drawn.size, 3);
+  assert.equal(
+    await run('cat /tmp/file; uname -s; grep -c . /proc/cpuinfo > /tmp/cpu; rm /tmp/cpu'),
+    'held\nLinux\n',
+  );
+  assert.deepEqual(readFileSync(join(folder, own)), trail);
+  // Damaged in its pages, and in its code.
+  for (const at of [trail.length >> 2, trail.length - 5000]) {
+    const bad = Buffer.from(trail);
+    bad.fill(0xa5, at, at + 4096);
+    writeFileSync(join(folder, own), bad);
+    assert.equal(await run('cat /tmp/file'), 'held\n');
+  }
+  // It is cut short: the next run leaves another one.
+  truncateSync(join(folder, own), 100);
+  assert.equal(await run('cat /tmp/file'), 'held\n');
+  assert.ok(readFileSync(join(folder, own)).length > 1 << 20);
+  removeTrailOf(file('trail'));
+  assert.ok(!names().includes(own));
 });
 
 guest(

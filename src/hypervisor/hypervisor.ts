@@ -13,6 +13,7 @@ import type { MemoryImages } from './memory-image.ts';
 import type { PageSource } from './p2m.ts';
 import type { StoredPages } from './sharing/stored-pages.ts';
 import type { DomainState, HypervisorState, VcpuState } from './state.ts';
+import type { TrailRecorder } from './trail.ts';
 
 /** Time, injected. All three go at the same rate; `tsc` is what the guest's RDTSC reads. */
 export interface Clock {
@@ -117,6 +118,8 @@ export interface Hypervisor {
   pages?: PageSource | undefined;
   /** Pages that are only executed may stay there: nobody but the decoder reads code (p2m.ts, `fillCode`). */
   leavesCode: boolean;
+  /** Notes which pages a restored domain looks at. */
+  trail?: TrailRecorder | undefined;
   /** Contents of shared pages. */
   readonly store?: StoredPages | undefined;
   /** What clones of its domains are filled from. */

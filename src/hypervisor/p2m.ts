@@ -75,6 +75,7 @@ export function pageIn(domain: Domain, gfn: number): number {
     case P2m.offered:
       return setRam(domain, gfn, number);
     case P2m.paged:
+      if (number !== 0) hypervisor.trail?.add(gfn, number);
       return setRam(domain, gfn, frameFor(domain, number));
     case P2m.unread:
       fill(domain, number, unreadPage(hypervisor, number));
@@ -91,16 +92,21 @@ export function pageIn(domain: Domain, gfn: number): number {
   }
 }
 
-/** The same for a page that only the decoder is going to read: where its contents are near they may stay there, and cost no memory. */
+/**
+ * The same for a page that only the decoder is going to read: where its contents are near they may stay there, and cost no memory. They stay
+ * as well where it is to be known which pages are read by nobody else.
+ */
 export function pageInForFetch(domain: Domain, gfn: number): void {
   const { hypervisor, id } = domain;
   const { u8, u32 } = hypervisor.memory;
   const entry = rawEntry(domain, gfn);
   const page = entry & P2m.mfnMask;
-  if (!hypervisor.leavesCode || p2mType(entry) !== P2m.paged || !hypervisor.pages?.isNear?.(page)) {
+  const stays = page !== 0 && (hypervisor.trail !== undefined || hypervisor.pages?.isNear?.(page));
+  if (!hypervisor.leavesCode || p2mType(entry) !== P2m.paged || !stays) {
     pageIn(domain, gfn);
     return;
   }
+  hypervisor.trail?.add(gfn, page);
   const frame = hypervisor.frames.redeem(id);
   u32[(entryAddress(frame) + FrameEntry.offsets.next) >>> 2] = page;
   u8[entryAddress(frame) + FrameEntry.offsets.flags]! |= FrameFlag.unread;

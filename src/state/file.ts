@@ -4,6 +4,7 @@ import { DomusError } from '../base/errors.ts';
 import type { SharedPages } from '../hypervisor/memory-image.ts';
 import type { PageSource } from '../hypervisor/p2m.ts';
 import type { PageFile } from '../hypervisor/page-file.ts';
+import { sha256 } from '../platform/node/native-codecs.ts';
 import {
   closeRandom,
   openRandom,
@@ -80,6 +81,8 @@ export interface SavedState extends SharedPages {
 export interface SavedFile extends SavedState {
   readonly pages: PageFile;
   readonly sizeBytes: number;
+  /** SHA-256 of header and records, which have the checks of all pages. */
+  digest(): Uint8Array;
 }
 
 /**
@@ -108,6 +111,7 @@ export function openSaved(path: string): SavedFile {
     new Uint8Array(checks.buffer).set(payload);
     let nrUsers = 1;
     return {
+      digest: () => sha256(Uint8Array.of(...header, ...sha256(bytes))),
       records,
       nrPages,
       sizeBytes,

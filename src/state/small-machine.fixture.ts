@@ -127,10 +127,19 @@ export function createSmallMachine(store?: StoredPages): SmallMachine {
   return machineOf(host, domain, services);
 }
 
-/** @throws DomusError */
-export function restoreSmallMachine(path: string): SmallMachine {
+/**
+ * @param prepare is called before anything has run
+ * @throws DomusError
+ */
+export function restoreSmallMachine(
+  path: string,
+  prepare?: (domain: Domain, checks: Uint32Array) => void,
+): SmallMachine {
   const saved = openSaved(path);
-  return restore(saved.records, saved.nrPages, saved.pages, saved);
+  const machine = restore(saved.records, saved.nrPages, saved.pages, saved, undefined, domain =>
+    prepare?.(domain, saved.pages.checks),
+  );
+  return machine;
 }
 
 function restore(
@@ -139,10 +148,12 @@ function restore(
   pages: SavedState['pages'],
   owner: SharedPages,
   store?: StoredPages,
+  prepare?: (domain: Domain) => void,
 ): SmallMachine {
   const host = createHost(readDomainRecord(records).systemTimeNs, pages, store);
   const { hypervisor, processors, engine } = host;
   const restored = restoreDomain(hypervisor, processors, engine.runtime, records, nrPages);
+  prepare?.(restored.domain);
   restored.begin();
   return machineOf(host, restored.domain, restored.services, owner);
 }

@@ -151,7 +151,10 @@ export class Host implements AsyncDisposable {
       const end = hasCommand ? vm.exec(vm.commandOf(options.command), exec) : vm.attach(exec);
       if (!isToKeep) vm.start();
       const ended = await end;
-      if (hasCommand) await vm.settle(signal);
+      if (hasCommand) {
+        await vm.settle(signal);
+        vm.leaveTrail();
+      }
       // The moment when the host learns of the command's end depends on the host; the guest's power-off does not.
       if (options.deterministic) await abortable(vm.stopped, signal);
       const shutdown = 'shutdown' in ended ? (ended.shutdown as Shutdown) : undefined;

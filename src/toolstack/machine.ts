@@ -19,6 +19,7 @@ import type { Engine } from './config.ts';
 import type { DomainControl } from './domain-control.ts';
 import type { RunTurn } from './run-turns.ts';
 import type { Sharer } from './sharer.ts';
+import type { GuestTrail } from './trails.ts';
 
 /** A listener that returns a promise holds its stream back until the promise settles. */
 export type ByteListener = (chunk: Uint8Array) => void | Promise<void>;
@@ -114,6 +115,8 @@ export interface GuestMachine {
   attachDisk(disk: MachineDisk): AttachedDisk;
   /** The disks of the configuration, in its order. */
   readonly disks: readonly AttachedDisk[];
+  /** The guest has done what it was to do: others that go on from the same saved machine may follow it. */
+  leaveTrail?(): void;
   /** Stop and give back everything. Safe to call twice. */
   destroy(): Promise<void>;
 }
@@ -185,6 +188,8 @@ export interface MachineConfig {
   readonly commandLine: string;
   /** Go on from here instead of booting. The rest of the configuration must fit to it. Its machine closes it. */
   readonly saved?: SavedState;
+  /** What a guest from there looks at first. Its machine closes it. */
+  readonly trail?: GuestTrail;
   /** What it can have at most. */
   readonly memoryBytes: number;
   readonly vcpus: number;

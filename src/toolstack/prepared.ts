@@ -22,6 +22,7 @@ import {
 import { readAsset, readPackageVersion } from '../platform/node/files.ts';
 import { sha256Hex } from '../platform/node/native-codecs.ts';
 import { commandLineFor } from './plan-boot.ts';
+import { removeTrailOf } from './trails.ts';
 
 /** Each has the pages that its guest has written: some 60 MiB, with an image 100. */
 const KEPT = 4;
@@ -82,6 +83,7 @@ export async function makeRoomFor(path: string): Promise<void> {
 
 /** With what was on its disks. */
 export async function dropPrepared(path: string): Promise<void> {
+  removeTrailOf(path);
   await removeFile(path);
   const folder = joinPath(path, '..');
   for (const name of (await listFolder(folder)).filter(each => each.startsWith(`${nameOf(path)}.`)))

@@ -13,6 +13,7 @@ import { type NetworkOptions, VirtualNetwork } from './network.ts';
 import type { ScheduledTurn } from './run-turns.ts';
 import { closeKeptDisks, type OpenedDisk, openKeptDisks } from './saved-disk.ts';
 import { restoredPlan } from './saved-machine.ts';
+import { GuestTrail } from './trails.ts';
 import { VirtualMachine } from './virtual-machine.ts';
 
 /** What a restored machine may have otherwise than the one that was saved. */
@@ -29,6 +30,7 @@ export interface Restorable {
   readonly saved: SavedState;
   readonly facts: MachineFacts;
   openDisks(): Promise<OpenedDisk[]>;
+  readonly trail?: GuestTrail | undefined;
 }
 
 /** Ready to start. @throws DomusError E_SAVE_*, E_DISK_* */
@@ -44,20 +46,23 @@ export async function restoreGuest(
   const saved = openSaved(path);
   const { runsFolder } = world.images.store;
   let facts: MachineFacts;
+  let trail: GuestTrail | undefined;
   try {
     facts = factsOf(saved);
+    // Guests that stay have time, and memory that is better not taken before it is needed.
+    if (purpose.isThrowaway && !world.platform.isDeterministic) trail = new GuestTrail(saved);
   } catch (error) {
     saved.close();
     throw error;
   }
   const openDisks = () => openKeptDisks(facts, path, runsFolder);
-  return goOn(world, { saved, facts, openDisks }, options, purpose);
+  return goOn(world, { saved, facts, openDisks, trail }, options, purpose);
 }
 
 /** The machine around a saved domain. Closes `saved`, now or with the guest. */
 export async function goOn(
   world: GuestWorld,
-  { saved, facts, openDisks }: Restorable,
+  { saved, facts, openDisks, trail: guestTrail }: Restorable,
   options: RestoreOptions,
   purpose: Pick<GuestPurpose, 'isThrowaway' | 'onDestroyed'>,
 ): Promise<VirtualMachine> {
@@ -97,6 +102,7 @@ export async function goOn(
       networks: network ? [network.interface] : [],
       disks: machineDisks,
       regionsFolder: regionsFolder(),
+      ...(guestTrail && { trail: guestTrail }),
       generationId: randomOf(platform, 16),
       platform,
       sharer: world.sharer,
@@ -130,6 +136,7 @@ export async function goOn(
       await machine.destroy();
       await cleanUp();
     } else {
+      guestTrail?.close();
       saved.close();
       await closeKeptDisks(disks);
     }

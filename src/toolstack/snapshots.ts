@@ -5,6 +5,7 @@ import { defaultStateFolder } from '../platform/node/state-folder.ts';
 import { checkName } from './daemon/guest-request.ts';
 import { openStateFolder } from './daemon/paths.ts';
 import { describeSaved, removeDisksFolder } from './saved-disk.ts';
+import { removeTrailOf } from './trails.ts';
 
 export interface Snapshot {
   readonly name: string;
@@ -65,6 +66,7 @@ export async function removeSnapshot(name: string, stateFolder?: string): Promis
   const path = joinPath(await folderOf(stateFolder), `${checkName(name)}${ENDING}`);
   if (!fileExists(path)) await findSnapshot(`${name}`, stateFolder);
   const disks = describeSaved(path)?.facts.disksFolder;
+  removeTrailOf(path);
   await removeFile(path);
   await removeDisksFolder(disks, path);
 }

@@ -444,6 +444,11 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest {
     await removeDisksFolder(before, path);
   }
 
+  /** It has done what it was to do, and was not given anything else: see `GuestMachine.leaveTrail`. */
+  leaveTrail(): void {
+    this.#machine.leaveTrail?.();
+  }
+
   /** Whether there is an agent that can be given commands now. */
   get takesCommands(): boolean {
     return this.#agent !== undefined;

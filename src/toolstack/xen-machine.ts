@@ -251,7 +251,7 @@ export class XenMachine implements GuestMachine {
       modules: engineModules(),
       // Where pCPUs do it, this thread runs no guest code.
       translates: config.engine === 'translator' && !isShared,
-      ...(link && { makerLink: link }),
+      ...(link && { makerLink: this.#endingTrail(link) }),
       platform,
       guestBytes: config.memoryBytes + EXTRA_FRAMES * PAGE,
       vcpus: config.vcpus,
@@ -272,6 +272,7 @@ export class XenMachine implements GuestMachine {
       this.#domain = restored.domain;
       this.#services = restored.services;
       this.#begin = restored.begin;
+      if (!isShared && !isWatched(config)) config.trail?.begin(this.#domain);
     } else {
       this.#domain = buildDomain(this.#host, config);
       this.#services = serviceFrames(this.#domain);
@@ -305,6 +306,20 @@ export class XenMachine implements GuestMachine {
       wake: () => platform.pacer.wake(),
     });
     this.disks = (config.disks ?? []).map(disk => this.#attachDisk(disk, saved !== undefined));
+  }
+
+  /** The maker of regions changes code. */
+  #endingTrail(link: MakerLink): MakerLink {
+    const { trail } = this.#config;
+    if (!trail) return link;
+    const wake = (areHot: boolean): void => {
+      if (areHot) trail.end();
+      link.wake(areHot);
+    };
+    return { ...link, wake };
+  }
+  leaveTrail(): void {
+    if (!this.#hasFailed) this.#config.trail?.leave();
   }
 
   attachDisk(disk: MachineDisk): AttachedDisk {
@@ -883,6 +898,7 @@ export class XenMachine implements GuestMachine {
     for (const task of this.#deferred.splice(0)) task();
     for (const { device } of this.#folderDevices) device.remove(true);
     await Promise.all(this.#folderDevices.map(({ closed }) => closed));
+    this.#config.trail?.close();
     this.#config.saved?.close();
     // The machine's memory goes with this object: nothing else refers to it.
     for (const channel of this.#channels) channel.close();

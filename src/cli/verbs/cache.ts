@@ -20,6 +20,8 @@ const ENTRIES = [
   'scratch',
   'apt',
   'regions',
+  'prepared',
+  'trails',
 ];
 
 export const cache = verb({

@@ -17,6 +17,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { RandomFile } from './random-files.ts';
 
 const OTHERS_MAY_WRITE = 0o022;
 
@@ -47,6 +48,21 @@ export function readOwnFile(path: string, length = Number.POSITIVE_INFINITY): Ui
     closeSync(fd);
   }
 }
+
+/** The same file, to be read here and there. */
+export function openOwnFile(path: string): RandomFile | undefined {
+  let fd: number;
+  try {
+    fd = openSync(path, 'r');
+  } catch {
+    return undefined;
+  }
+  const facts = fstatSync(fd);
+  if (facts.isFile() && isOwn(facts)) return { fd, sizeBytes: facts.size };
+  closeSync(fd);
+  return undefined;
+}
+export const closeOwnFile = ({ fd }: RandomFile): void => closeSync(fd);
 
 /** Readers see the old contents or the new ones, never a part. Returns whether it worked. */
 export function writeOwnFile(path: string, contents: Uint8Array): boolean {

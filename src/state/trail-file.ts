@@ -1,0 +1,145 @@
+/**
+ * A trail (hypervisor/trail.ts) as a file of the user's own:
+ *
+ *     TrailHeader | looks, read ones first | code frames | pages | code
+ *
+ * The header names the saved machine and the version of Domus that it belongs to. Pages have their CRC-32 in the saved machine. The code
+ * has only the trail's: who can write the file could make a guest execute something else than its memory holds.
+ */
+import { PAGE_SIZE } from '../base/brand.ts';
+import { bytes, struct, u32 } from '../base/struct.ts';
+import { type KeptTrail, LOOKS_MAX, type Look, type Trail } from '../hypervisor/trail.ts';
+import { crc32 } from '../platform/node/checksum.ts';
+import { closeOwnFile, openOwnFile, writeOwnFile } from '../platform/node/private-files.ts';
+import { readFully } from '../platform/node/random-files.ts';
+
+/** "DOMT", and the version of what follows. */
+const MAGIC = 0x544d_4f44;
+const FORMAT = 1;
+const KEY_BYTES = 32;
+/** More than a short command ever decodes. */
+const CODE_BYTES_MAX = 32 << 20;
+const WORDS = 2;
+
+export const TrailHeader = struct('trail', {
+  magic: u32,
+  format: u32,
+  key: bytes(KEY_BYTES),
+  nrRead: u32,
+  nrExecuted: u32,
+  nrFrames: u32,
+  codeBase: u32,
+  codeBytes: u32,
+  codeCrc: u32,
+  /** Of looks and code frames. */
+  tablesCrc: u32,
+  /** Of the bytes before it. */
+  crc: u32,
+});
+
+/** How long the tables of a trail are. */
+const tableBytes = (nrLooks: number, nrFrames: number): number => (nrLooks + nrFrames) * WORDS * 4;
+
+/**
+ * Write a trail. Of a longer one the code is left out. Returns whether it worked.
+ * @param key of what it belongs to, 32 bytes
+ * @param readPage gives a page of the saved machine
+ */
+export function writeTrail(
+  path: string,
+  key: Uint8Array,
+  { read, executed, code }: Trail,
+  readPage: (page: number, into: Uint8Array) => void,
+): boolean {
+  const kept = code && code.bytes.length <= CODE_BYTES_MAX ? code : undefined;
+  const frames = kept?.frames ?? [];
+  const looks = [...read, ...executed];
+  const tables = tableBytes(looks.length, frames.length);
+  const pagesFrom = TrailHeader.size + tables;
+  const codeFrom = pagesFrom + read.length * PAGE_SIZE;
+  const file = new Uint8Array(codeFrom + (kept?.bytes.length ?? 0));
+  const words = new Uint32Array(file.buffer, TrailHeader.size, tables / 4);
+  let at = 0;
+  for (const { gfn, page } of looks) {
+    words[at++] = gfn;
+    words[at++] = page;
+  }
+  for (const { number, head } of frames) {
+    words[at++] = number;
+    words[at++] = head;
+  }
+  for (const [i, { page }] of read.entries()) {
+    const from = pagesFrom + i * PAGE_SIZE;
+    readPage(page, file.subarray(from, from + PAGE_SIZE));
+  }
+  if (kept) file.set(kept.bytes, codeFrom);
+  const header = TrailHeader.at(new DataView(file.buffer), 0);
+  header.magic = MAGIC;
+  header.format = FORMAT;
+  header.key.set(key);
+  header.nrRead = read.length;
+  header.nrExecuted = executed.length;
+  header.nrFrames = frames.length;
+  header.codeBase = kept?.base ?? 0;
+  header.codeBytes = kept?.bytes.length ?? 0;
+  header.codeCrc = crc32(file.subarray(codeFrom));
+  header.tablesCrc = crc32(file.subarray(TrailHeader.size, pagesFrom));
+  header.crc = crc32(file.subarray(0, TrailHeader.offsets.crc));
+  return writeOwnFile(path, file);
+}
+
+export interface OpenTrail extends KeptTrail {
+  close(): void;
+}
+
+/** The trail at `path`; undefined where there is none, it belongs to something else, or it is damaged. */
+export function openTrail(path: string, key: Uint8Array): OpenTrail | undefined {
+  const file = openOwnFile(path);
+  if (!file) return undefined;
+  let found: KeptTrail | undefined;
+  try {
+    found = readTrail(file.fd, file.sizeBytes, key);
+  } catch {
+    // What cannot be read saves no time.
+  }
+  if (found) return { ...found, close: () => closeOwnFile(file) };
+  closeOwnFile(file);
+  return undefined;
+}
+
+function readTrail(fd: number, sizeBytes: number, key: Uint8Array): KeptTrail | undefined {
+  const head = new Uint8Array(TrailHeader.size);
+  if (!readFully(fd, head, 0)) return undefined;
+  const header = TrailHeader.at(new DataView(head.buffer), 0);
+  const { magic, format, crc, nrRead, nrExecuted, nrFrames, codeBase, codeBytes, codeCrc, tablesCrc } =
+    header;
+  if (magic !== MAGIC || format !== FORMAT || crc !== crc32(head.subarray(0, TrailHeader.offsets.crc)))
+    return undefined;
+  if (key.length !== KEY_BYTES || !key.every((byte, i) => byte === header.key[i])) return undefined;
+  const nrLooks = nrRead + nrExecuted;
+  if (nrLooks > LOOKS_MAX || nrFrames > nrLooks || codeBytes > CODE_BYTES_MAX) return undefined;
+  const tables = new Uint8Array(tableBytes(nrLooks, nrFrames));
+  const pagesFrom = TrailHeader.size + tables.length;
+  const codeFrom = pagesFrom + nrRead * PAGE_SIZE;
+  if (sizeBytes !== codeFrom + codeBytes || !readFully(fd, tables, TrailHeader.size)) return undefined;
+  if (crc32(tables) !== tablesCrc) return undefined;
+  const words = new Uint32Array(tables.buffer);
+  const looksFrom = (first: number, count: number): Look[] =>
+    Array.from({ length: count }, (_, i) => {
+      const at = (first + i) * WORDS;
+      return { gfn: words[at] as number, page: words[at + 1] as number };
+    });
+  const frames = looksFrom(nrLooks, nrFrames).map(({ gfn, page }) => ({ number: gfn, head: page }));
+  if (frames.some(({ number }) => number >= nrLooks)) return undefined;
+  return {
+    read: looksFrom(0, nrRead),
+    executed: looksFrom(nrRead, nrExecuted),
+    readPages: into => readFully(fd, into, pagesFrom),
+    code: {
+      base: codeBase,
+      sizeBytes: codeBytes,
+      frames,
+      fill: into => readFully(fd, into, codeFrom) && crc32(into) === codeCrc,
+    },
+  };
+}
