@@ -169,6 +169,10 @@ export const Vcpu = struct('vcpu', {
   tlbLargeGlobal: u64,
   /** Entries in the journal of TLB fills; more than TLB_JOURNAL_ENTRIES means that it overflowed. */
   tlbJournalCount: u32,
+  /** Not 0 when there may be something among the victims. */
+  tlbVictims: u32,
+  /** What keeping victims is worth; below 0 they have a rest (runtime/assembly/mmu/victims.ts). */
+  tlbVictimsWorth: i32,
   /** 1 from the delivery of an NMI to the next IRET. */
   nmiBlocked: u32,
   /** Bytes of an access that is put together from two pages, while device reads and writes use `scratch`. */
@@ -241,8 +245,14 @@ export const TLB_WRITE_OFFSET = TLB_READ_OFFSET + TLB_WRITE;
 export const TLB_WATCHED = TLB_WRITE + 3 * TLB_BYTES;
 /** Two execute tables: class supervisor (0) and user (1). */
 export const TLB_EXEC_OFFSET = TLB_READ_OFFSET + TLB_WATCHED + 3 * TLB_BYTES;
+/**
+ * What other pages have driven out of the tables for reading and writing (runtime/assembly/mmu/victims.ts): so many for each of the
+ * six.
+ */
+export const TLB_VICTIMS = 16;
+export const TLB_VICTIMS_OFFSET = TLB_EXEC_OFFSET + 2 * TLB_BYTES;
 /** Journal of TLB fills that a CR3 load must undo: u16 each, table number * TLB_ENTRIES + index. */
-export const TLB_JOURNAL_OFFSET = TLB_EXEC_OFFSET + 2 * TLB_BYTES;
+export const TLB_JOURNAL_OFFSET = TLB_VICTIMS_OFFSET + 6 * TLB_VICTIMS * TlbEntry.size;
 export const TLB_JOURNAL_ENTRIES = 2048;
 /** How often jumps led to a record, u16 each, by a hash of its address: finds what is worth translating. */
 export const HEAT_OFFSET = TLB_JOURNAL_OFFSET + TLB_JOURNAL_ENTRIES * 2;
@@ -259,7 +269,8 @@ export const JumpTarget = struct('jump_target', {
 export const JUMP_TARGETS = 16384;
 export const JUMP_TARGETS_OFFSET = HEAT_OFFSET + HEAT_ENTRIES * 2;
 /** Size of the whole block: state and tables, a multiple of the page size. */
-export const VCPU_BLOCK_BYTES = JUMP_TARGETS_OFFSET + JUMP_TARGETS * JumpTarget.size;
+export const VCPU_BLOCK_BYTES =
+  Math.ceil((JUMP_TARGETS_OFFSET + JUMP_TARGETS * JumpTarget.size) / 4096) * 4096;
 
 /**
  * p2m entry: mfn in the low 20 bits, type above. An entry of 0 is not mapped (reads as all ones, writes vanish). From `frozen` on the

@@ -50,6 +50,7 @@ import {
   slot,
   writeTable,
 } from './tlb';
+import { bringBack } from './victims';
 import { READ, WALK_FAILED, WRITE, walk, walkGlobal, walkPhysical, walkShift, walkWritable } from './walk';
 
 export const STACK_ACCESS: i32 = 0x100;
@@ -67,8 +68,9 @@ export let pieceGpa: u64 = 0;
  * For a write, a page with decoded code is a memory address too: whoever stores there invalidates.
  */
 export function translatePage(cpu: usize, va: u64, access: i32, tlbClass: i32): i32 {
-  const entry = slot(access === WRITE ? writeTable(cpu, tlbClass) : readTable(cpu, tlbClass), va);
-  if (hits(entry, va)) {
+  const table = access === WRITE ? writeTable(cpu, tlbClass) : readTable(cpu, tlbClass);
+  const entry = slot(table, va);
+  if (hits(entry, va) || bringBack(cpu, table, entry, va)) {
     pieceAddress = addendOf(entry) + (va as usize);
     return 0;
   }

@@ -26,6 +26,7 @@ import {
   TLB_JOURNAL_ENTRIES,
   TLB_JOURNAL_OFFSET,
   TLB_READ_OFFSET,
+  TLB_VICTIMS,
   TLB_WATCHED,
   TLB_WRITE,
   TLB_WRITE_OFFSET,
@@ -42,11 +43,12 @@ import {
   VCPU_tlbLargeLocal,
 } from '../generated/layout';
 import { CR0_AM, CR4_SMAP, FLAG_AC } from '../x86';
+import { endOfVictims, firstWriteVictim, forgetVictims, forgetVictimsAt, makeWay } from './victims';
 
-/** All tables lie one after the other: three for reading, writing and watched pages each, two for execution. */
+/** All tables lie one after the other: three for reading, writing and watched pages each, two for execution; then victims of six. */
 const TABLES: i32 = 11;
 const FIRST_TABLE: usize = TLB_READ_OFFSET as usize;
-const ALL_ENTRIES: i32 = TABLES * TLB_ENTRIES;
+const ALL_ENTRIES: i32 = TABLES * TLB_ENTRIES + 6 * TLB_VICTIMS;
 const PAGE_MASK: u64 = ~(0xfff as u64);
 
 export function readTable(cpu: usize, tlbClass: i32): usize {
@@ -133,6 +135,7 @@ export function fillWatched(
 /** Enter a translation. `addend` for data tables is machine page - page of `va`; for execution the code page's table. */
 export function fill(cpu: usize, table: usize, va: u64, addend: usize, global: bool, pageShift: i32): void {
   const entry = slot(table, va);
+  makeWay(cpu, table, entry, va);
   let flags: i32 = 0;
   if (pageShift > 12) {
     flags = TLB_FLAG_large;
@@ -167,6 +170,7 @@ export function tlbFlushAll(cpu: usize): void {
   let entry = cpu + FIRST_TABLE;
   const end = entry + ((ALL_ENTRIES as usize) << 4);
   for (; entry < end; entry += 16) store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
+  forgetVictims(cpu);
   store<u32>(cpu, 0, VCPU_tlbJournalCount);
   store<u64>(cpu, 0, VCPU_tlbLargeLocal);
   store<u64>(cpu, 0, VCPU_tlbLargeGlobal);
@@ -184,6 +188,7 @@ export function tlbFlushNonGlobal(cpu: usize): void {
     const end = first + ((ALL_ENTRIES as usize) << 4);
     for (let entry = first; entry < end; entry += 16) clearUnlessGlobal(entry);
   }
+  forgetVictims(cpu);
   store<u32>(cpu, 0, VCPU_tlbJournalCount);
   store<u64>(cpu, 0, VCPU_tlbLargeLocal);
 }
@@ -201,6 +206,7 @@ export function tlbInvalidate(cpu: usize, va: u64): void {
     const entry = first + ((i * TLB_BYTES) as usize);
     if (hits(entry, va)) store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
   }
+  forgetVictimsAt(cpu, va);
   if ((load<u64>(cpu, VCPU_tlbLargeLocal) & regionBit(va >> 22)) !== 0) invalidateLarge(cpu, va, 22);
   if ((load<u64>(cpu, VCPU_tlbLargeGlobal) & regionBit(va >> 30)) !== 0) invalidateLarge(cpu, va, 30);
 }
@@ -240,13 +246,15 @@ export function flushWatched(cpu: usize): void {
 export function flushFrame(mfn: u32): void {
   const page = mfn << 12;
   for (let cpu = firstVcpu(); cpu !== 0; cpu = nextVcpu(cpu)) {
-    let entry = cpu + (TLB_WRITE_OFFSET as usize);
-    const end = cpu + (TLB_EXEC_OFFSET as usize);
-    for (; entry < end; entry += 16) {
-      const tag = load<u64>(entry, TLB_ENTRY_tag);
-      if ((tag as u32) + load<u32>(entry, TLB_ENTRY_addend) === page) {
-        store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
-      }
+    flushFrameWithin(cpu + (TLB_WRITE_OFFSET as usize), cpu + (TLB_EXEC_OFFSET as usize), page);
+    flushFrameWithin(firstWriteVictim(cpu), endOfVictims(cpu), page);
+  }
+}
+function flushFrameWithin(first: usize, end: usize, page: u32): void {
+  for (let entry = first; entry < end; entry += 16) {
+    const tag = load<u64>(entry, TLB_ENTRY_tag);
+    if ((tag as u32) + load<u32>(entry, TLB_ENTRY_addend) === page) {
+      store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
     }
   }
 }
