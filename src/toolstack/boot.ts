@@ -7,6 +7,7 @@
  */
 import type { KernelImage } from '../hypervisor/builder/domain-builder.ts';
 import type { AgentState } from '../image/guest-agent/agent-state.ts';
+import type { MemoryReport } from '../image/guest-agent/memory-report.ts';
 import type { RunningCommand } from '../image/guest-agent/session.ts';
 import type { CommandSpec } from '../image/guest-agent/start.ts';
 import type { FolderMount, GuestNetwork } from '../image/initramfs.ts';
@@ -36,6 +37,8 @@ export interface GuestAgent {
   readonly isReusable: boolean;
   /** Start a command; several may run at the same time. @throws DomusError E_RUN_ARGUMENT, E_BUSY */
   run(command: CommandSpec): RunningCommand;
+  /** Ask what the guest's kernel says about memory. */
+  memory?(): Promise<MemoryReport>;
   /** What another host needs to go on with the guest. */
   state?(): AgentState;
   /** The guest is gone and its consoles have handed over their last bytes. */

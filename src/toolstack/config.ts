@@ -48,6 +48,16 @@ export function checkMemory(bytes: number): number {
   return Math.floor(bytes / 4096) * 4096;
 }
 
+/** What a guest may have at least, of what it usually has. @throws DomusError E_MEMORY_RANGE */
+export function checkMinMemory(minBytes: number, usualBytes: number): void {
+  if (checkMemory(minBytes) <= usualBytes) return;
+  throw new DomusError(
+    'E_MEMORY_RANGE',
+    `a guest that usually has ${formatSize(usualBytes)} cannot have ${formatSize(minBytes)} at least`,
+    'choose less, or give it more: --memory, mem-set',
+  );
+}
+
 /** @throws DomusError E_VCPU_COUNT */
 export function checkVcpus(count: number): number {
   if (Number.isInteger(count) && count >= 1 && count <= VCPUS_MAX) return count;

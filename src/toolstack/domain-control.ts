@@ -50,6 +50,10 @@ export type ShutdownRequest = (typeof SHUTDOWN_REQUESTS)[number];
 
 export interface DomainControl {
   status(): DomainStatus;
+  /** What of `status` the balloon changes, without the few frames that a domain has besides its memory. */
+  balloon(): { readonly actualBytes: number; readonly targetBytes: number; readonly maxBytes: number };
+  /** What is at a node of its own directory in xenstore, where the guest may have written it. */
+  node(path: string): string | undefined;
   /** What its memory is made of, in at most `nrCells` cells. */
   memoryMap(nrCells: number): DomainMemoryMap;
   /** Ask the guest to end by itself. @throws DomusError E_NOT_READY when it does not listen yet */
@@ -117,6 +121,12 @@ export function createDomainControl(options: ControlledDomain): DomainControl {
         }),
       };
     },
+    balloon() {
+      const actualBytes = domainInfo(domain).memoryPages * PAGE;
+      const isAtRest = actualBytes > target && actualBytes <= target + extraFrames * PAGE;
+      return { actualBytes: isAtRest ? target : actualBytes, targetBytes: target, maxBytes: most };
+    },
+    node: path => xs.read(`${base}/${path}`),
     memoryMap: nrCells => domainMemoryMap(domain, nrCells),
     requestShutdown(request) {
       const feature = FEATURES[request];

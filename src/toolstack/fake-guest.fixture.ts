@@ -192,6 +192,12 @@ function createFakeControl(guest: FakeGuest): DomainControl {
         return { ...facts, ...(affinity && { affinity }) };
       }),
     }),
+    balloon: () => ({
+      actualBytes: memoryTargetBytes,
+      targetBytes: memoryTargetBytes,
+      maxBytes: memoryMaxBytes,
+    }),
+    node: () => undefined,
     memoryMap(nrCells) {
       const pages = memoryTargetBytes / 4096;
       const pagesPerCell = Math.ceil(pages / nrCells);

@@ -15,14 +15,16 @@ import { nodeSockets } from '../platform/node/sockets.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { Sockets } from '../platform/sockets.ts';
 import { abortable, createDeadline } from './abort.ts';
+import { type BalanceFacts, type BalanceStatus, MemoryBalancer } from './balance/balancer.ts';
 import type { Phase } from './boot.ts';
 import { type InputSource, readAll } from './byte-io.ts';
 import { type CloneOptions, type Clones, cloneGuest } from './cloned-guest.ts';
+import { checkMemory, checkMinMemory } from './config.ts';
 import { createConsoleLog } from './console-log.ts';
 import { GuestBuilder, type GuestPurpose, type GuestWorld } from './guest-builder.ts';
 import { type ImageRequest, Images } from './images.ts';
 import type { Shutdown } from './machine.ts';
-import { checkOptions, type MachineOptions, wantedNetwork } from './machine-options.ts';
+import { bytesOf, checkOptions, type MachineOptions, wantedNetwork } from './machine-options.ts';
 import { MemoryGuard, type MemoryGuardOptions } from './memory-guard.ts';
 import { SwitchRoom } from './network.ts';
 import type { Parts } from './parts.ts';
@@ -81,6 +83,7 @@ export class Host implements AsyncDisposable {
   readonly #world: GuestWorld;
   readonly #machines = new Set<VirtualMachine>();
   readonly #guard: MemoryGuard;
+  readonly #balancer: MemoryBalancer;
   /** The switches of this host's guests. */
   readonly switches: SwitchRoom;
   /** The images that guests can have for a root. */
@@ -89,6 +92,7 @@ export class Host implements AsyncDisposable {
   private constructor(parts: Parts, options: HostOptions) {
     const platform = options.platform ?? createNodePlatform();
     this.#guard = new MemoryGuard(platform.timers, options.memory);
+    this.#balancer = new MemoryBalancer(platform, this.#guard);
     this.switches = new SwitchRoom(platform.clock);
     this.images = new Images((rootPath, script, request) => this.#finishRoot(rootPath, script, request));
     this.#world = {
@@ -282,10 +286,52 @@ export class Host implements AsyncDisposable {
     this.#world.sharer.setCpuPercent(percent);
   }
 
+  /** How much memory is moved between guests by need; `memoryBalance` says what a guest has to do with it. */
+  get balance(): BalanceStatus {
+    return this.#balancer.status;
+  }
+  /** The range of a guest whose memory goes by need; undefined where it stays as it is. */
+  memoryBalance(vm: VirtualMachine): BalanceFacts | undefined {
+    return this.#balancer.factsOf(vm);
+  }
+  /**
+   * Let a guest have memory by need, from `minBytes` to what `vm.setMemoryMax` allows, and usually what it is asked to have now. Undefined:
+   * no more; it is asked for what it usually had. @throws DomusError E_MEMORY_SIZE, E_MEMORY_RANGE, E_MEMORY_BUDGET
+   */
+  balanceMemory(vm: VirtualMachine, minBytes: number | undefined): void {
+    const before = this.#balancer.factsOf(vm);
+    const usualBytes = before?.usualBytes ?? vm.balloon.targetBytes;
+    if (minBytes !== undefined) this.#balancer.join(vm, { minBytes: checkMemory(minBytes), usualBytes });
+    else if (before) {
+      this.#balancer.leave(vm);
+      vm.setMemoryTarget(usualBytes);
+    }
+  }
+  /** What guests whose memory goes by need have together; undefined: what they usually have. @throws DomusError E_MEMORY_BUDGET */
+  setMemoryBudget(bytes: number | undefined): void {
+    this.#balancer.setBudget(bytes);
+  }
+  /**
+   * Ask a guest to have so much memory: now, and usually, where it goes by need.
+   * @throws DomusError E_MEMORY_SIZE, E_MEMORY_RANGE
+   */
+  setMemoryTarget(vm: VirtualMachine, bytes: number): void {
+    const before = this.#balancer.factsOf(vm);
+    if (before) checkMinMemory(before.minBytes, bytes);
+    vm.setMemoryTarget(bytes);
+    if (before) this.#balancer.join(vm, { minBytes: before.minBytes, usualBytes: checkMemory(bytes) });
+  }
+
   /** Boot a guest that stays until it is destroyed. */
   async create(options: MachineOptions = {}): Promise<VirtualMachine> {
     const needsAgent = !options.isOwn && (options.initrd === undefined || options.boot === true);
     const vm = await this.#build(options, { needsAgent, isThrowaway: false });
+    try {
+      if (options.minMemory !== undefined) this.balanceMemory(vm, bytesOf(options.minMemory));
+    } catch (error) {
+      await this.#destroy(vm);
+      throw error;
+    }
     vm.start();
     return vm;
   }
@@ -350,6 +396,7 @@ export class Host implements AsyncDisposable {
   }
   #forget(vm: VirtualMachine): void {
     this.#machines.delete(vm);
+    this.#balancer.leave(vm);
     this.#guard.leave(vm);
   }
 }

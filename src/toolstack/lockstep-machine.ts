@@ -111,6 +111,8 @@ function lockstep(leader: XenMachine, second: XenMachine, keepTime: () => void):
     stateHash: () => leader.stateHash(),
     control: {
       status: () => leader.control.status(),
+      balloon: () => leader.control.balloon(),
+      node: path => leader.control.node(path),
       memoryMap: nrCells => leader.control.memoryMap(nrCells),
       requestShutdown: unchangeable,
       sysrq: unchangeable,

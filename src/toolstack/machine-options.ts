@@ -6,6 +6,7 @@ import {
   checkCap,
   checkEngine,
   checkMemory,
+  checkMinMemory,
   checkPcpus,
   checkUuid,
   checkVcpus,
@@ -37,6 +38,11 @@ export interface MachineOptions {
   readonly memory?: number | string;
   /** What the memory can be raised to while the guest runs; in the same units. Default: `memory`. */
   readonly maxMemory?: number | string;
+  /**
+   * It may have less than `memory`, but not less than this, while other guests of the host need theirs, and more, up to `maxMemory`, when it
+   * does. Default: it has `memory`, until somebody asks it for another amount. For guests that stay.
+   */
+  readonly minMemory?: number | string;
   /** Default 1. */
   readonly vcpus?: number;
   /** What their number can be raised to while the guest runs. Default: `vcpus`. */
@@ -95,7 +101,8 @@ export interface CheckedOptions {
   readonly engine: Engine;
 }
 
-const bytesOf = (size: number | string): number =>
+/** @throws DomusError E_SIZE, E_MEMORY_SIZE */
+export const bytesOf = (size: number | string): number =>
   checkMemory(typeof size === 'string' ? parseSize(size) : size);
 
 /** @throws DomusError E_MEMORY_SIZE, E_VCPU_COUNT, E_PCPU_COUNT, E_ENGINE, E_SCHED_CREDIT, E_UUID */
@@ -105,6 +112,7 @@ export function checkOptions(options: MachineOptions): CheckedOptions {
   const memoryTargetBytes = bytesOf(memory);
   const vcpusOnline = checkVcpus(vcpus);
   const nrVcpus = Math.max(vcpusOnline, checkVcpus(maxVcpus));
+  if (options.minMemory !== undefined) checkMinMemory(bytesOf(options.minMemory), memoryTargetBytes);
   checkWeight(weight);
   checkCap(cap, nrVcpus);
   if (pcpus > 1 && (options.weight !== undefined || cap > 0)) {

@@ -57,6 +57,11 @@ export class MemoryGuard {
     this.#availableBytes = availableBytes ?? availableMemoryBytes;
   }
 
+  /** What guests can still be given; below zero where the reserve is touched. */
+  get spareBytes(): number {
+    return this.#availableBytes() - this.#reserveBytes;
+  }
+
   /** Is there memory for another guest? @throws DomusError E_HOST_MEMORY */
   admit(): void {
     const available = this.#availableBytes();

@@ -14,9 +14,11 @@ import { joinPath } from '../platform/node/cache-folder.ts';
 import type { Platform } from '../platform/platform.ts';
 import { RecordType, type SavedRecord } from '../state/format.ts';
 import { abortable } from './abort.ts';
+import type { BalancedGuest } from './balance/balancer.ts';
+import { agentFacts, type MemoryFacts, pageFacts, xenstoreFacts } from './balance/facts.ts';
 import type { BootPlan, CommandSpec, GuestAgent, Phase, RunningCommand, TerminalSize } from './boot.ts';
 import { feed, type InputSource, type Output, type OutputTarget, openOutput } from './byte-io.ts';
-import { checkCap, checkWeight } from './config.ts';
+import { checkCap, checkWeight, formatSize } from './config.ts';
 import { type ConsoleLog, createConsoleLog } from './console-log.ts';
 import { type CrashReport, GuestFailure, MachineFailure } from './crash-report.ts';
 import { nodeDiskHost } from './disk-host.ts';
@@ -134,13 +136,14 @@ export interface ForkedGuest {
   readonly heldMs: number;
 }
 
-export class VirtualMachine implements AsyncDisposable, GuardedGuest {
+export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGuest {
   /** Undefined for a guest without one. */
   readonly network: VirtualNetwork | undefined;
   #machine!: GuestMachine;
   readonly #disks = new Map<string, GuestDisk>();
   readonly #platform: Platform;
   #agent: GuestAgent | undefined;
+  #isAgentReady = false;
   readonly #log: ConsoleLog = createConsoleLog();
   readonly #consoleListeners = new Set<ByteListener>();
   readonly #ended = Promise.withResolvers<End>();
@@ -191,6 +194,7 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest {
     });
     machine.onFailure(error => this.#finish({ kind: 'failure', error }));
     this.#agent = this.#options.connect?.(machine.consoles);
+    this.#isAgentReady = false;
   }
 
   #startsAnew({ after }: Restart, reason: Shutdown['reason']): boolean {
@@ -235,6 +239,7 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest {
     this.#machine.start();
     this.#agent?.ready.then(
       () => {
+        this.#isAgentReady = true;
         if (!this.#end) this.#onPhase({ name: 'ready' });
       },
       () => {},
@@ -320,6 +325,24 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest {
     this.#isHeld = false;
     this.#onPhase({ name: 'resumed', detail: 'the host has memory again' });
     if (!this.#isPaused) this.#machine.resume();
+  }
+
+  /** For who moves memory between guests: see balance/balancer.ts. */
+  get balloon(): BalancedGuest['balloon'] {
+    return { ...this.#machine.control.balloon(), isPaused: this.#isPaused || this.#isHeld };
+  }
+  async memoryFacts(): Promise<MemoryFacts | undefined> {
+    const agent = this.#agent;
+    // It answers when it is ready, which may never be.
+    const report = this.#isAgentReady ? await agent?.memory?.() : undefined;
+    const told = report && agentFacts(report);
+    return (
+      told ?? xenstoreFacts(path => this.#control.node(path)) ?? (agent ? undefined : pageFacts(this.sharing))
+    );
+  }
+  balance(targetBytes: number, why: string): void {
+    this.#control.setMemoryTarget(targetBytes);
+    if (why !== '') this.#onPhase({ name: 'ballooned', detail: `${formatSize(targetBytes)}: ${why}` });
   }
 
   /** What the domain is at this moment, as the hypervisor sees it. */

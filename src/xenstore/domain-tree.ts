@@ -34,6 +34,8 @@ const WRITABLE = [
   'feature',
   'attr',
   'error',
+  // Not libxl's: where xenballoond says what the guest has left.
+  'memory/meminfo',
 ];
 
 export function writeDomainTree(xs: XenstoreClient, options: DomainTreeOptions): void {

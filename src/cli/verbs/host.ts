@@ -30,6 +30,7 @@ export const info = verb({
       ['nr_guests', String(facts.nrGuests)],
       ['nr_running', String(facts.nrRunning)],
       ['guest_memory', mebibytes(facts.guestMemoryBytes)],
+      ['memory_budget', mebibytes(facts.memoryBudgetBytes)],
       ['xen_version', '4.17'],
       ['xen_caps', 'xen-3.0-x86_64 hvm-3.0-x86_64 (PVH guests)'],
       ['xen_scheduler', 'credit'],
@@ -70,7 +71,7 @@ export const events = verb({
   options: { past: flag({ name: 'past', short: 'p', summary: 'what has happened so far, and no more' }) },
   notes: [
     'One document a line: at, event, id, name, and detail where there is more to say. What has happened so far comes first.\n' +
-      'Events: created, started, paused, unpaused, requested, changed, rebooted, saved, exited, crashed, destroyed.',
+      'Events: created, started, paused, unpaused, requested, changed, ballooned, rebooted, saved, exited, crashed, destroyed.',
   ],
   async run(context, values) {
     using interrupts = watchInterrupts();

@@ -24,6 +24,7 @@ import { image } from './image.ts';
 import { pause, reboot, rename, shutdown, sysrq, unpause } from './lifecycle.ts';
 import { list } from './list.ts';
 import { logs } from './logs.ts';
+import { memAuto } from './mem-auto.ts';
 import { memMax, memSet } from './memory.ts';
 import { networkList, networkSet, switchHeal, switchList, switchPartition } from './networks.ts';
 import { restore } from './restore.ts';
@@ -42,7 +43,7 @@ import { web } from './web.ts';
 export const VERBS: readonly Verb[] = [
   ...[run, create, exec, cp, logs, list, console, wait, destroy],
   ...[pause, unpause, shutdown, reboot, rename, sysrq],
-  ...[vcpuList, vcpuSet, vcpuPin, schedCredit, memSet, memMax],
+  ...[vcpuList, vcpuSet, vcpuPin, schedCredit, memSet, memMax, memAuto],
   ...[blockList, blockAttach, blockDetach, blockSnapshot, blockClone, blockCoalesce, blockResize],
   ...[networkList, networkSet, switchList, switchPartition, switchHeal],
   ...[info, top, sharing, web, uptime, domid, domname, events, dmesg],

@@ -81,6 +81,19 @@ const options = {
     summary: `memory of the guest, with a unit: 512M, 2G (default ${formatSize(MEMORY_DEFAULT_BYTES)})`,
     parse: text => checkMemory(parseSize(text)),
   }),
+  minMemory: option({
+    name: 'min-memory',
+    placeholder: 'SIZE',
+    summary:
+      'with -d: memory goes by need between the guests that have this option, and is not less than this',
+    parse: text => checkMemory(parseSize(text)),
+  }),
+  maxMemory: option({
+    name: 'max-memory',
+    placeholder: 'SIZE',
+    summary: 'with -d: what the memory can be raised to while the guest runs (default: as --memory)',
+    parse: text => checkMemory(parseSize(text)),
+  }),
   vcpus: option({
     name: 'vcpus',
     placeholder: 'N',
@@ -332,7 +345,18 @@ function chooseCommand(
 function checkFrom(values: Values, { image }: Chosen): void {
   if (values.from === undefined) return;
   const given = (
-    ['memory', 'vcpus', 'kernel', 'initrd', 'append', 'boot', 'net', 'deterministic'] as const
+    [
+      'memory',
+      'minMemory',
+      'maxMemory',
+      'vcpus',
+      'kernel',
+      'initrd',
+      'append',
+      'boot',
+      'net',
+      'deterministic',
+    ] as const
   ).find(key => values[key] !== undefined && values[key] !== false);
   const other = given
     ? spelling(options[given])
@@ -358,6 +382,8 @@ function detachedRequest(values: Values, chosen: Chosen): GuestRequest {
     command: chooseCommand(values, chosen, false),
     env: Object.fromEntries(values.env),
     memory: values.memory,
+    minMemory: values.minMemory,
+    maxMemory: values.maxMemory,
     vcpus: values.vcpus,
     pcpus: values.pcpus,
     engine: values.engine,
@@ -435,6 +461,8 @@ async function runGuest(
   }
   if (values.name !== undefined || values.remove || values.label.length > 0)
     throw usage('--name, --label and --rm are for -d', 'add -d');
+  if (values.minMemory !== undefined || values.maxMemory !== undefined)
+    throw usage('--min-memory and --max-memory are for -d', 'add -d');
   const isJson = values.output === 'json';
   if (isJson && values.tty) throw usage('-o json cannot be used with -t', 'leave out one of them');
   const { image } = chosen;

@@ -9,6 +9,7 @@ import { DomusError } from '../../base/errors.ts';
 import { type ConsoleStream, consoleWriter } from '../console-writer.ts';
 import type { AgentState } from './agent-state.ts';
 import { DATA_BYTES, encodeFrame, Frame, frameParser, numberOf, SESSIONS, VERSION } from './frames.ts';
+import { decodeMemoryReport, type MemoryReport } from './memory-report.ts';
 import { type RunningCommand, Session } from './session.ts';
 import { type CommandSpec, encodeStart } from './start.ts';
 
@@ -19,6 +20,8 @@ export interface AgentChannel {
   readonly isReusable: boolean;
   /** Start a command. @throws DomusError E_RUN_ARGUMENT, E_BUSY */
   run(command: CommandSpec): RunningCommand;
+  /** Ask what the guest's kernel says about memory. An agent that was saved by an earlier version never answers. */
+  memory(): Promise<MemoryReport>;
   /** What another host needs to go on with the guest. */
   state(): AgentState;
   /** Ask the guest to power off. */
@@ -59,6 +62,8 @@ export function openAgentChannel(
   const writer = consoleWriter(channel);
   const sessions = new Map<number, Session>();
   let failure: unknown;
+  /** One question at a time. */
+  let asked: PromiseWithResolvers<MemoryReport> | undefined;
 
   /** In order, once the guest is ready. */
   const send = (type: number, stream: number, session: number, payload: Uint8Array): Promise<void> =>
@@ -72,6 +77,7 @@ export function openAgentChannel(
     ready.reject(failure);
     for (const session of sessions.values()) session.fail(failure);
     sessions.clear();
+    asked?.reject(failure);
     writer.drop();
   };
   const parse = frameParser(DATA_BYTES, ({ type, stream, session: id }, payload) => {
@@ -83,6 +89,11 @@ export function openAgentChannel(
       return;
     }
     if (type === Frame.failed) throw explain(payload);
+    if (type === Frame.memory) {
+      asked?.resolve(decodeMemoryReport(payload));
+      asked = undefined;
+      return;
+    }
     const session = sessions.get(id);
     if (type === Frame.exit && value !== undefined) sessions.delete(id);
     session?.receive(type, stream, payload, value);
@@ -146,6 +157,14 @@ export function openAgentChannel(
         );
       }
       return session;
+    },
+    memory() {
+      if (asked) return asked.promise;
+      asked = Promise.withResolvers();
+      asked.promise.catch(() => {});
+      if (failure === undefined) void send(Frame.memory, 0, 0, NOTHING);
+      else asked.reject(failure);
+      return asked.promise;
     },
     state: () => ({
       isReady,

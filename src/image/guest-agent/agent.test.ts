@@ -1,6 +1,7 @@
 /** The agent and the host's end of its channel, with the real program. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DomusError } from '../../base/errors.ts';
@@ -225,4 +226,49 @@ test('a hostile agent: random frames end the channel or mean nothing, and what w
         () => {},
       );
   }
+});
+
+test('the agent says what the kernel says about memory, beside commands', { skip }, async () => {
+  using agent = startAgent();
+  const running = agent.channel.run({ argv: ['cat'], env: {}, hasInput: true });
+  const field = (name: string) =>
+    Number(new RegExp(`${name}:? +(\\d+)`).exec(readFileSync(file(name), 'utf8'))?.[1]);
+  const file = (name: string) => (name.startsWith('Mem') ? '/proc/meminfo' : '/proc/vmstat');
+  const before = field('oom_kill');
+  const [report, same] = await Promise.all([agent.channel.memory(), agent.channel.memory()]);
+  assert.equal(report, same, 'one question');
+  // This machine may be a guest with a balloon itself.
+  assert.ok(Math.abs(report.totalKiB / field('MemTotal') - 1) < 0.1);
+  assert.ok(report.freeKiB > 0 && report.freeKiB < report.totalKiB);
+  assert.ok(report.availableKiB > 0 && report.availableKiB < report.totalKiB);
+  assert.ok(report.kills >= before && report.kills <= field('oom_kill'));
+  const vmstat = readFileSync('/proc/vmstat', 'utf8').matchAll(/^workingset_refault\w* (\d+)$/gm);
+  const refaults = [...vmstat].reduce((total, [, count]) => total + Number(count), 0);
+  assert.ok(report.refaults <= refaults && (report.refaults > 0 || refaults < 1000));
+  const later = await agent.channel.memory();
+  assert.ok(later !== report && later.refaults >= report.refaults && later.waitedUs >= report.waitedUs);
+  running.closeStdin();
+  assert.equal(await running.exit, 0);
+});
+
+test('a report that is too short ends the channel, one that nobody asked for is left alone', async () => {
+  let hear: (bytes: Uint8Array) => void = () => {};
+  const channel = openAgentChannel({
+    onData(listener) {
+      hear = listener;
+    },
+    write: bytes => bytes.length,
+    onWritable() {},
+    close() {},
+  });
+  const frame = (type: number, payload: Uint8Array) => encodeFrame({ type, stream: 0, session: 0 }, payload);
+  hear(frame(Frame.ready, Uint8Array.of(2, 0, 0, 0)));
+  hear(frame(Frame.memory, new Uint8Array(56)));
+  const answer = channel.memory();
+  hear(frame(Frame.memory, new Uint8Array(56).fill(255)));
+  assert.equal((await answer).totalKiB, Number.MAX_SAFE_INTEGER);
+  const broken = channel.memory();
+  hear(frame(Frame.memory, new Uint8Array(55)));
+  await assert.rejects(broken, { code: 'E_CHANNEL' });
+  await assert.rejects(channel.memory(), { code: 'E_CHANNEL' });
 });

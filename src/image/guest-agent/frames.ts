@@ -11,6 +11,7 @@
  *     RESIZE  host     u16 rows, u16 columns
  *     STOP    host     the guest is to power itself off
  *     RESUME  host     the guest is a restored one: u64 seconds, u64 nanoseconds since 1970, then RESUME_SEED_BYTES of randomness
+ *     MEMORY  both     host: nothing, a question; agent: the answer, memory-report.ts
  *     READY   agent    u32: version of the protocol
  *     EXIT    agent    u32: exit code; the last frame of a session
  *     FAILED  init     text: why the guest cannot run commands
@@ -31,6 +32,7 @@ export const Frame = {
   exit: 9,
   failed: 10,
   resume: 11,
+  memory: 12,
 } as const;
 export const STDIN = 0;
 export const STDOUT = 1;

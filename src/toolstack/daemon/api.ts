@@ -7,6 +7,7 @@ import type { LocalHandler, LocalReply, LocalRequest } from '../../platform/node
 import type { Phase } from '../boot.ts';
 import { listSnapshots, newSnapshotPath, removeSnapshot } from '../snapshots.ts';
 import type { CommandOptions } from '../virtual-machine.ts';
+import { parseBudgetChange } from './balance-report.ts';
 import { parseCloneRequest } from './clone-request.ts';
 import { attachConsole } from './console.ts';
 import { errorBody } from './errors.ts';
@@ -343,6 +344,16 @@ export const ROUTES: readonly Route[] = [
       const { guests } = call.options;
       guests.setSharingCpu(parseSharingChange(await bodyOf(call)).cpuPercent);
       return json(guests.sharing);
+    },
+  },
+  { method: 'GET', path: '/v1/memory', answer: async ({ options }) => json(options.guests.balance) },
+  {
+    method: 'PATCH',
+    path: '/v1/memory',
+    async answer(call) {
+      const { guests } = call.options;
+      guests.setMemoryBudget(parseBudgetChange(await bodyOf(call)));
+      return json(guests.balance);
     },
   },
   {

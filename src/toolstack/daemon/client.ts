@@ -21,6 +21,7 @@ import { concatenate } from '../byte-io.ts';
 import type { DiskSpec } from '../disk-spec.ts';
 import type { CommandOptions } from '../virtual-machine.ts';
 import { FRAMES_PROTOCOL } from './api.ts';
+import type { BalanceReport } from './balance-report.ts';
 import type { CloneRequest } from './clone-request.ts';
 import { parseErrorBody } from './errors.ts';
 import type { GuestEvent } from './event-log.ts';
@@ -300,6 +301,14 @@ export class Daemon {
   /** Let the scan use so much of a processor from now on; 0 ends it. */
   async setSharing(change: { readonly cpuPercent: number }): Promise<SharingReport> {
     return JSON.parse(await textOf(await this.#ask('PATCH', '/v1/sharing', change))) as SharingReport;
+  }
+  /** How much memory moves between guests by need. */
+  async balance(): Promise<BalanceReport> {
+    return JSON.parse(await textOf(await this.#ask('GET', '/v1/memory'))) as BalanceReport;
+  }
+  /** What guests whose memory goes by need have together; null: what they usually have. */
+  async setMemoryBudget(budgetBytes: number | null): Promise<BalanceReport> {
+    return JSON.parse(await textOf(await this.#ask('PATCH', '/v1/memory', { budgetBytes }))) as BalanceReport;
   }
   /** What has happened to guests of this host process; with `follow` until the signal. */
   async *events({

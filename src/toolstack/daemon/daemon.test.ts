@@ -545,3 +545,49 @@ test('what sharing saves is told guest by guest, and its budget is changed', asy
     );
   }
 });
+
+test('memory that goes by need: asked for at the start and later, shown, refused where it makes no sense', async () => {
+  await using running = await startDaemon();
+  const { daemon } = running;
+  const MIB = 2 ** 20;
+  const size = { memory: 128 * MIB, maxMemory: 256 * MIB };
+  const web = await daemon.create({ name: 'web', isOwn: true, ...size, minMemory: 64 * MIB });
+  assert.deepEqual(web.balance, { minBytes: 64 * MIB, usualBytes: 128 * MIB });
+  assert.equal((await daemon.create({ name: 'other', isOwn: true, ...size })).balance, undefined);
+  const amounts = { memoryBytes: 128 * MIB, memoryTargetBytes: 128 * MIB, memoryMaxBytes: 256 * MIB };
+  assert.deepEqual(await daemon.balance(), {
+    budgetBytes: 128 * MIB,
+    boundBytes: 128 * MIB,
+    isFixed: false,
+    guests: [
+      { id: 1, name: 'web', ...amounts, balance: web.balance },
+      { id: 2, name: 'other', ...amounts },
+    ],
+  });
+  const refused = (change: object, code: string) =>
+    assert.rejects(daemon.change('web', change), (error: Error & { code?: string }) => error.code === code);
+  await refused({ memoryMin: 129 * MIB }, 'E_MEMORY_RANGE');
+  await refused({ memoryMin: 5 }, 'E_MEMORY_SIZE');
+  await refused({ memoryTarget: 32 * MIB }, 'E_MEMORY_RANGE');
+  await assert.rejects(daemon.setMemoryBudget(63 * MIB), { code: 'E_MEMORY_BUDGET' });
+  await assert.rejects(daemon.setMemoryBudget('1g' as never), { code: 'E_API_REQUEST' });
+  await assert.rejects(daemon.create({ isOwn: true, memory: 64 * MIB, minMemory: 96 * MIB }), {
+    code: 'E_MEMORY_RANGE',
+  });
+  const fixed = await daemon.setMemoryBudget(96 * MIB);
+  assert.deepEqual([fixed.budgetBytes, fixed.isFixed], [96 * MIB, true]);
+  await assert.rejects(daemon.change('other', { memoryMin: 64 * MIB }), { code: 'E_MEMORY_BUDGET' });
+  // What does not fit is not started either.
+  const late = { name: 'late', isOwn: true, ...size, minMemory: 64 * MIB };
+  await assert.rejects(daemon.create(late), { code: 'E_MEMORY_BUDGET' });
+  assert.deepEqual(
+    (await daemon.list()).map(({ name }) => name),
+    ['web', 'other'],
+  );
+  assert.equal((await daemon.setMemoryBudget(null)).budgetBytes, 128 * MIB);
+  const usual = await daemon.change('web', { memoryTarget: 192 * MIB });
+  assert.equal(usual.balance?.usualBytes, 192 * MIB);
+  assert.equal((await daemon.info()).memoryBudgetBytes, 192 * MIB);
+  assert.equal((await daemon.change('web', { memoryMin: null })).balance, undefined);
+  assert.equal((await daemon.balance()).budgetBytes, 0);
+});

@@ -2,7 +2,7 @@
 
 /**
  * created: it exists and boots; started: its command has begun, or its kernel runs; the rest as their names say. `changed` is what
- * somebody asked of a running guest.
+ * somebody asked of a running guest, `ballooned` what was asked of it because of its need, or another one's.
  */
 export type EventKind =
   | 'created'
@@ -11,6 +11,7 @@ export type EventKind =
   | 'unpaused'
   | 'requested'
   | 'changed'
+  | 'ballooned'
   | 'rebooted'
   | 'saved'
   | 'exited'

@@ -2,6 +2,7 @@
 import { DomusError } from '../../base/errors.ts';
 import { checkMemory, checkVcpus, checkWeight } from '../config.ts';
 import { SHUTDOWN_REQUESTS, type ShutdownRequest } from '../domain-control.ts';
+import type { Host } from '../host.ts';
 import type { VirtualMachine } from '../virtual-machine.ts';
 import { checkName, isStringArray } from './guest-request.ts';
 
@@ -10,6 +11,8 @@ export interface GuestChange {
   /** Bytes. */
   readonly memoryTarget?: number;
   readonly memoryMax?: number;
+  /** The least that it is to have while its memory goes by need; null: it does no more. */
+  readonly memoryMin?: number | null;
   readonly vcpusOnline?: number;
   /** Of the credit scheduler. */
   readonly weight?: number;
@@ -29,13 +32,14 @@ const bad = (what: string) => new DomusError('E_API_REQUEST', `the request is no
 export function parseGuestChange(value: unknown): GuestChange {
   if (typeof value !== 'object' || value === null) throw bad('it is no object');
   const change = value as GuestChange;
-  const { name, memoryTarget, memoryMax, vcpusOnline, cpus, weight, cap } = change;
+  const { name, memoryTarget, memoryMax, memoryMin, vcpusOnline, cpus, weight, cap } = change;
   if (name !== undefined) {
     if (typeof name !== 'string') throw bad('name is no text');
     checkName(name);
   }
   if (memoryTarget !== undefined) checkMemory(memoryTarget);
   if (memoryMax !== undefined) checkMemory(memoryMax);
+  if (memoryMin !== undefined && memoryMin !== null) checkMemory(memoryMin);
   if (vcpusOnline !== undefined) checkVcpus(vcpusOnline);
   if (weight !== undefined) checkWeight(weight);
   if (cap !== undefined && !Number.isInteger(cap)) throw bad('cap is no whole number');
@@ -82,16 +86,17 @@ export function parsePcpus(text: string, count: number): readonly number[] | und
 }
 
 /** Do what a change asks for, in an order in which one part makes room for the next. */
-export function applyChange(vm: VirtualMachine, change: GuestChange): void {
-  const { name, memoryTarget, memoryMax, vcpusOnline, cpus, weight, cap } = change;
+export function applyChange(host: Host, vm: VirtualMachine, change: GuestChange): void {
+  const { name, memoryTarget, memoryMax, memoryMin, vcpusOnline, cpus, weight, cap } = change;
   const { pcpus, vcpus, memoryTargetBytes } = vm.domain;
   const sets =
     typeof cpus === 'string' ? vcpus.map(({ id }) => [id, cpus] as const) : Object.entries(cpus ?? {});
   const pins = sets.map(([id, text]) => [Number(id), parsePcpus(text, pcpus)] as const);
   const isLowered = memoryTarget !== undefined && memoryTarget < memoryTargetBytes;
-  if (isLowered) vm.setMemoryTarget(memoryTarget);
+  if (isLowered) host.setMemoryTarget(vm, memoryTarget);
   if (memoryMax !== undefined) vm.setMemoryMax(memoryMax);
-  if (memoryTarget !== undefined && !isLowered) vm.setMemoryTarget(memoryTarget);
+  if (memoryTarget !== undefined && !isLowered) host.setMemoryTarget(vm, memoryTarget);
+  if (memoryMin !== undefined) host.balanceMemory(vm, memoryMin ?? undefined);
   if (vcpusOnline !== undefined) vm.setVcpusOnline(vcpusOnline);
   if (weight !== undefined || cap !== undefined)
     vm.setShare({ ...(weight !== undefined && { weight }), ...(cap !== undefined && { cap }) });

@@ -11,6 +11,7 @@ import {
   removeFile,
   writeWhole,
 } from '../../platform/node/cache-folder.ts';
+import type { BalanceFacts } from '../balance/balancer.ts';
 import type { DomainStatus } from '../domain-control.ts';
 
 /**
@@ -43,6 +44,8 @@ export interface GuestRecord {
 }
 
 export interface GuestView extends GuestRecord {
+  /** Of a guest whose memory goes by need, while it runs. */
+  readonly balance?: BalanceFacts;
   /** While it runs. */
   readonly domain?: DomainStatus;
   /** Of the credit scheduler; absent where the guest has threads of its own. */

@@ -9,10 +9,12 @@ import {
   checkEndAction,
   checkEngine,
   checkMemory,
+  checkMinMemory,
   checkPcpus,
   checkUuid,
   checkVcpus,
   checkWeight,
+  MEMORY_DEFAULT_BYTES,
 } from '../config.ts';
 import type { DiskSpec } from '../disk-spec.ts';
 import type { FolderSpec } from '../folder-spec.ts';
@@ -30,6 +32,8 @@ export interface GuestRequest {
   readonly memory?: number;
   /** What memory and the number of vCPUs can be raised to while it runs. */
   readonly maxMemory?: number;
+  /** Its memory goes by need, and is not less than this. */
+  readonly minMemory?: number;
   readonly vcpus?: number;
   readonly maxVcpus?: number;
   readonly pcpus?: number;
@@ -130,6 +134,8 @@ export function parseGuestRequest(value: unknown): GuestRequest {
     if (request[key] !== undefined) checkEndAction(request[key]);
   }
   if (request.maxMemory !== undefined) checkMemory(request.maxMemory);
+  if (request.minMemory !== undefined)
+    checkMinMemory(request.minMemory, request.memory ?? MEMORY_DEFAULT_BYTES);
   if (request.maxVcpus !== undefined) checkVcpus(request.maxVcpus);
   if (request.weight !== undefined) checkWeight(request.weight);
   if (request.cap !== undefined) checkCap(request.cap, request.maxVcpus ?? request.vcpus ?? 1);
@@ -152,7 +158,7 @@ export function parseGuestRequest(value: unknown): GuestRequest {
 
 export function machineOptions(request: GuestRequest): MachineOptions {
   const { image, memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders } = request;
-  const { maxMemory, maxVcpus, weight, cap, uuid, isOwn, isPaused, boot, from } = request;
+  const { maxMemory, minMemory, maxVcpus, weight, cap, uuid, isOwn, isPaused, boot, from } = request;
   const actions = Object.fromEntries(
     (['onPoweroff', 'onReboot', 'onCrash'] as const).flatMap(key =>
       request[key] === undefined ? [] : [[key, checkEndAction(request[key])]],
@@ -160,7 +166,7 @@ export function machineOptions(request: GuestRequest): MachineOptions {
   );
   return {
     ...{ image, memory, vcpus, pcpus, engine, kernel, initrd, append, network, disks, folders },
-    ...{ maxMemory, maxVcpus, weight, cap, uuid, isOwn, isPaused },
+    ...{ maxMemory, minMemory, maxVcpus, weight, cap, uuid, isOwn, isPaused },
     ...actions,
     ...(boot && { boot }),
     ...(from !== undefined && { from }),

@@ -10,6 +10,7 @@ import type { GuestDisk } from '../guest-disk.ts';
 import type { Host } from '../host.ts';
 import type { Shutdown } from '../machine.ts';
 import type { VirtualMachine } from '../virtual-machine.ts';
+import { type BalanceReport, balanceReport } from './balance-report.ts';
 import { type CloneRequest, cloneNames, hostnameOf } from './clone-request.ts';
 import { EventLog } from './event-log.ts';
 import { applyChange, changeText, type GuestAction, type GuestChange, parsePcpus } from './guest-change.ts';
@@ -36,14 +37,17 @@ export class Guest {
   /** Settles when it no longer runs and its record says so. */
   readonly ended = Promise.withResolvers<void>();
 
-  constructor(folder: string, record: GuestRecord) {
+  readonly #host: Host;
+
+  constructor(host: Host, folder: string, record: GuestRecord) {
+    this.#host = host;
     this.folder = folder;
     this.record = record;
   }
 
   /** What is shown of it: the record, and what the domain is at this moment. */
   get view(): GuestView {
-    return { ...this.record, ...(this.vm && this.isAlive && liveView(this.vm)) };
+    return { ...this.record, ...(this.vm && this.isAlive && liveView(this.#host, this.vm)) };
   }
 
   get isAlive(): boolean {
@@ -94,7 +98,7 @@ export class Guests {
         continue;
       }
       await removeUnfinished(folder);
-      const guest = new Guest(folder, file.guest);
+      const guest = new Guest(options.host, folder, file.guest);
       guest.ended.resolve();
       guests.#guests.set(file.guest.id, guest);
       guests.#nextId = Math.max(guests.#nextId, file.guest.id + 1);
@@ -125,6 +129,15 @@ export class Guests {
     this.#options.host.setSharingCpu(percent);
   }
 
+  /** How much memory moves between them by need. */
+  get balance(): BalanceReport {
+    return balanceReport(this.#options.host, this.list());
+  }
+  /** @throws DomusError E_MEMORY_BUDGET */
+  setMemoryBudget(bytes: number | undefined): void {
+    this.#options.host.setMemoryBudget(bytes);
+  }
+
   /** By name or number. @throws DomusError E_GUEST_NOT_FOUND */
   find(name: string): Guest {
     const found = this.list().find(({ record }) => record.name === name || String(record.id) === name);
@@ -147,7 +160,7 @@ export class Guests {
     const name = request.name ?? `guest-${id}`;
     this.#mustBeFree(name);
     this.#nextId += 1;
-    const guest = new Guest(joinPath(this.#options.folder, String(id)), {
+    const guest = new Guest(this.#options.host, joinPath(this.#options.folder, String(id)), {
       id,
       name,
       state: 'starting',
@@ -210,6 +223,7 @@ export class Guests {
   /** What happens to a guest without anybody having asked for it. */
   #heard({ record }: Guest, { name, detail }: Phase): void {
     if (name === 'reboot') this.events.add('rebooted', record);
+    if (name === 'ballooned') this.events.add('ballooned', record, detail);
     if (name === 'held') this.events.add('paused', record, detail);
     if (name === 'resumed') this.events.add('unpaused', record, detail);
   }
@@ -337,7 +351,7 @@ export class Guests {
     const { name } = change;
     if (name !== undefined && name !== guest.record.name) this.#mustBeFree(name);
     const isNameOnly = Object.keys(change).every(key => key === 'name');
-    if (guest.vm || !isNameOnly) applyChange(guest.running(), change);
+    if (guest.vm || !isNameOnly) applyChange(this.#options.host, guest.running(), change);
     this.events.add('changed', guest.record, changeText(change));
     if (name !== undefined) await this.#update(guest, { name });
   }
@@ -399,7 +413,10 @@ export class Guests {
   }
 }
 
-const liveView = (vm: VirtualMachine) => ({ domain: vm.domain, ...(vm.share && { share: vm.share }) });
+function liveView(host: Host, vm: VirtualMachine) {
+  const balance = host.memoryBalance(vm);
+  return { domain: vm.domain, ...(vm.share && { share: vm.share }), ...(balance && { balance }) };
+}
 
 /** A list has a set for each vCPU, and the last one for all that follow, as in xl. */
 function pinAtFirst(vm: VirtualMachine, cpus: GuestRequest['cpus']): void {

@@ -21,6 +21,8 @@ export interface HostInfo {
   readonly nrRunning: number;
   /** What all running guests may have together. */
   readonly guestMemoryBytes: number;
+  /** What those whose memory goes by need have together. */
+  readonly memoryBudgetBytes: number;
 }
 
 export function hostInfo(guests: Guests): HostInfo {
@@ -35,6 +37,7 @@ export function hostInfo(guests: Guests): HostInfo {
     processTimeNs: processTimeNs(),
     nrGuests: all.length,
     nrRunning: running.length,
+    memoryBudgetBytes: guests.balance.budgetBytes,
     guestMemoryBytes: running.reduce((sum, { record }) => sum + record.memoryBytes, 0),
   };
 }

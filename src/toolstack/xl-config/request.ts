@@ -65,14 +65,16 @@ function commandLine(values: XlValues): string | undefined {
   return line === '' ? undefined : line;
 }
 
-function memory(values: XlValues): Pick<GuestRequest, 'memory' | 'maxMemory'> {
-  const most = values.number('maxmem');
+function memory(values: XlValues): Pick<GuestRequest, 'memory' | 'maxMemory' | 'minMemory'> {
+  const [most, least] = [values.number('maxmem'), values.number('minmem')];
   const now = values.number('memory') ?? most;
-  if (now === undefined) return {};
+  if (now === undefined) return least === undefined ? {} : { minMemory: least * MIB };
   if (most !== undefined && most < now) values.refuse('maxmem', 'is less than memory', 'leave it out');
+  if (least !== undefined && least > now) values.refuse('minmem', 'is more than memory', 'choose less');
   return {
     memory: now * MIB,
     ...(most !== undefined && most > now && { maxMemory: most * MIB }),
+    ...(least !== undefined && { minMemory: least * MIB }),
   };
 }
 

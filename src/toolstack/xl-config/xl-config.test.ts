@@ -11,7 +11,7 @@ const SAMPLE = `# a guest
 name = "web"            # its name
 type = "pvh"
 uuid = "3FB1B5A0-0D0C-4C0E-9B3E-0123456789ab"
-memory = 256; maxmem = 512
+memory = 256; maxmem = 512; minmem = 64
 vcpus = "2"
 maxvcpus=4
 cpus = ["0-1", "all"]
@@ -59,6 +59,7 @@ test('what a configuration asks for, and what of it has no effect', () => {
     uuid: '3FB1B5A0-0D0C-4C0E-9B3E-0123456789ab',
     memory: 256 << 20,
     maxMemory: 512 << 20,
+    minMemory: 64 << 20,
     vcpus: 2,
     maxVcpus: 4,
     cpus: ['0-1', 'all'],
@@ -127,6 +128,7 @@ test('mistakes are refused with their line', () => {
   refused('name="a"\n\npci=["01:00.0"]', /^test\.cfg:3: pci/);
   refused('name="a"\nvcpus="two"', /vcpus: is no whole number/);
   refused('name="a"\nmemory=512\nmaxmem=64', /maxmem/);
+  refused('name="a"\nmemory=64\nminmem=65', /minmem: is more than memory/);
   refused('name="a"\nramdisk="x"', /belongs to a kernel/);
   refused('name="a"\nvif=["",""]', /2 interfaces/);
   refused('name="a"\nvif=["speed=1"]', /no setting speed/);

@@ -21,6 +21,7 @@ export const STOP: u8 = 7;
 export const READY: u8 = 8;
 export const EXIT: u8 = 9;
 export const RESUME: u8 = 11;
+export const MEMORY: u8 = 12;
 
 const CHANNEL_OUT: i32 = 1;
 

@@ -5,6 +5,7 @@
  * the host's own needs. It may be the guest's first process; then it waits for the orphans too.
  */
 import * as frames from './frames';
+import { report } from './memory';
 import { reserve } from './reserve';
 import { prepareResume, resume } from './resume';
 import { drain, feed, limit, receive, SESSIONS, session } from './sessions';
@@ -54,6 +55,10 @@ function act(type: u8, stream: i32, id: i32): void {
   }
   if (type === frames.RESUME) {
     resume(start);
+    return;
+  }
+  if (type === frames.MEMORY) {
+    report();
     return;
   }
   if (id >= SESSIONS) return;

@@ -24,6 +24,7 @@ import {
   O_CLOEXEC,
   O_DIRECTORY,
   O_NOCTTY,
+  O_RDONLY,
   O_RDWR,
   openat,
   pipe,
@@ -62,6 +63,11 @@ let procFolder: i32 = -1;
 
 export function prepare(): void {
   procFolder = openat(AT_FDCWD, text('/proc'), O_DIRECTORY | O_CLOEXEC);
+}
+
+/** A file of /proc to be read, wherever that is mounted by now; below zero where there is none. */
+export function openProc(name: string): i32 {
+  return openat(procFolder, text(name), O_RDONLY | O_CLOEXEC);
 }
 
 /** Offsets in a START payload; strings follow the groups: folder, arguments, variables, each with a NUL. */

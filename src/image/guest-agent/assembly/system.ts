@@ -104,6 +104,7 @@ const F_GETFL: i64 = 3;
 const F_SETFL: i64 = 4;
 const O_NONBLOCK: i64 = 0x800;
 
+export const O_RDONLY: i32 = 0;
 export const O_RDWR: i32 = 2;
 export const O_NOCTTY: i32 = 0x100;
 export const O_DIRECTORY: i32 = 0x10000;
