@@ -1,38 +1,34 @@
 /**
  * Writes a region as one WebAssembly function `(cpu, record) -> Outcome`, which the interpreter calls like a handler.
  *
- *     prologue    enough fuel? registers and the page's address into locals
+ *     prologue    enough fuel? registers and the page's address into locals (doorway.ts)
  *     blocks      nested by what dominates what (structure.ts)
- *     exit        registers, flags, fuel and rip to the vCPU block; on to the next region, or back with an outcome
+ *     exit        registers, flags, fuel and rip to the vCPU block; on to the next region, or back with an outcome (doorway.ts)
  *
  * Fuel is exact: a block pays for all its instructions at its beginning, and whoever leaves in the middle gets back what was
  * not executed. It is looked at where a path without loops begins, for the longest such path: on the ways that lead to
  * the head of a loop.
  */
 import { invariant } from '../../base/errors.ts';
-import { Mode } from '../decode/mode.ts';
-import { CodeRecord } from '../decode/record.ts';
-import { Outcome } from '../interpreter/emitter.ts';
 import { noteTarget } from '../interpreter/jump-targets.ts';
-import { probe } from '../interpreter/probe.ts';
-import { CHAINED } from '../interpreter/pseudo.ts';
-import { type Neighbours, Vector } from '../isa/emitter.ts';
+import type { Neighbours } from '../isa/emitter.ts';
 import type { FlagState } from '../isa/flags.ts';
 import { precisionOf } from '../isa/float-range.ts';
-import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
-import { Exit } from '../vcpu/exit.ts';
-import { SIMD_MASKS, Vcpu } from '../vcpu/layout.ts';
+import { FIRST_CALLED } from '../isa/forms.ts';
+import { Vcpu } from '../vcpu/layout.ts';
 import type { Callee, Label, Local, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { Code } from '../wasm/code.ts';
 import { type Accesses, type AccessGroup, type GroupedAccess, groupAccesses } from './access-groups.ts';
 import { flowOf } from './dispatcher.ts';
+import { Doorway } from './doorway.ts';
 import { emitSemantics, type Site, TranslatorEmitter } from './emitter.ts';
 import { FlagTracker, type Tracked } from './flag-tracker.ts';
 import { FuelPaths } from './fuel-paths.ts';
 import type { Instruction } from './instruction.ts';
-import { BlockCount, calledOffset, countOffset, ENTRY_COUNT_OFFSET, ENTRY_REGION_OFFSET } from './layout.ts';
+import { BlockCount, calledOffset, countOffset, ENTRY_COUNT_OFFSET } from './layout.ts';
 import { liveFlags } from './liveness.ts';
+import type { Surroundings } from './module.ts';
 import { perfectHash } from './perfect-hash.ts';
 import {
   type Block,
@@ -54,24 +50,10 @@ import { traitsOf } from './traits.ts';
 
 const V = Vcpu.offsets;
 const FLAG_TF = 1 << 8;
-/** Taken from the fuel to make the next check fail when the region's own code has changed. */
-const CODE_CHANGED = 1 << 30;
 /** So many rounds of a loop in a small region count as much as one entry. */
 const ROUNDS_AN_ENTRY = 16;
 /** More targets than this are told apart by a table. */
 const COMPARED_TARGETS = 3;
-/** What a region returns where nothing is wrong: go on at `rip`. Never passed on as such by called handlers. */
-const GO_ON = 0;
-
-/** The module's surroundings. */
-export interface Surroundings {
-  runtime(name: string): Callee;
-  /** Function type of handlers and regions. */
-  readonly handlerType: number;
-  readonly computeAux: Callee;
-  /** The service that makes regions of hot places. */
-  readonly hot: Callee;
-}
 
 export function generateRegion(region: Region, surroundings: Surroundings): Code {
   return new RegionGenerator(region, surroundings).generate();
@@ -100,11 +82,7 @@ class RegionGenerator implements Site {
   readonly registers: Registers;
   readonly tlb: Local;
   readonly #pages: RegionPages;
-  readonly #fuel: Local;
-  readonly #target: Local;
-  readonly #outcome: Local;
-  /** Where the code page has the record of `target`, when that is known to be mapped; else 0. */
-  readonly #slot: Local;
+  readonly #doorway: Doorway;
   /** What MXCSR says, when some instruction rounds; else undefined. */
   #precision: Local | undefined;
   /** Vectors with the same 32 bits in all lanes: constants that take several machine instructions each time. */
@@ -112,11 +90,6 @@ class RegionGenerator implements Site {
   readonly #accesses: readonly (readonly Accesses[])[];
   /** Those that the TLB has been asked about on the way to the instruction being written. */
   #openGroups: AccessGroup[] = [];
-  /** Which of the dispatcher's targets comes next. */
-  readonly #next: Local;
-  #exit: Label = { depth: 0 };
-  #stackFault: Label = { depth: 0 };
-  #left: Label = { depth: 0 };
   /** Locals below this belong to what surrounds the blocks being written. */
   #mark = 0;
   /** The instruction being written, what comes behind it in its block, and the flags before it. */
@@ -136,14 +109,13 @@ class RegionGenerator implements Site {
     this.cpu = code.parameter(0);
     this.#record = code.local('i32');
     this.#pages = new RegionPages(code, this.cpu, this.#record, [...region.codePages.keys()]);
-    this.#fuel = code.local('i32');
-    this.#slot = code.local('i32');
-    this.#next = code.local('i32');
-    this.#target = code.local('i64');
-    this.#outcome = code.local('i32');
     this.tlb = code.local('i32');
     this.#flags = new FlagTracker(code, this.cpu, surroundings.computeAux);
     this.registers = new Registers(code);
+    this.#doorway = new Doorway({
+      ...{ code, cpu: this.cpu, surroundings, registers: this.registers, touched: this.#touched },
+      ...{ flags: this.#flags, record: this.#record, pages: this.#pages },
+    });
     for (const { instructions } of region.blocks) {
       for (const instruction of instructions) {
         this.#touched.add(touchedBy(instruction));
@@ -164,83 +136,20 @@ class RegionGenerator implements Site {
 
   generate(): Code {
     const code = this.#code;
-    this.#prologue();
+    const { blocks, entries, entriesToGrow } = this.#region;
+    const entrance = {
+      path: this.#paths.from(blocks[0] as Block),
+      rounds: this.#precision !== undefined,
+      hasSeveral: entries.length > 1,
+      entriesToGrow,
+    };
+    this.#doorway.enter(entrance, () => this.#loadState());
+    for (const [word, local] of this.#lanes) code.set(local, w.simd('i32x4.splat', w.i32(word)));
     this.#mark = code.nrLocalsTaken;
-    code.block(left => {
-      this.#left = left;
-      code.block(exit => {
-        this.#exit = exit;
-        code.block(stackFault => {
-          this.#stackFault = stackFault;
-          this.#tree(0);
-          code.unreachable();
-        });
-        // A #GP(0) for an address that is not canonical is #SS(0) in the stack segment.
-        code.if(w.eq(w.load('i32', 4, this.cpu, V.exHasError), w.i32(2)), () =>
-          code.store(4, this.cpu, w.i32(Vector.SS), V.exVector),
-        );
-      });
-      this.#epilogue();
-    });
-    this.#afterHandler();
+    this.#doorway.around(() => this.#tree(0));
     return code;
   }
 
-  // ---- into the region and out of it ----
-
-  #prologue(): void {
-    const code = this.#code;
-    // The record that led here has been paid for already.
-    code.set(this.#fuel, w.add(w.load('i32', 4, this.cpu, V.fuel), w.i32(1)));
-    const lacksFuel = this.#lacksFuel(this.#paths.from(this.#region.blocks[0] as Block));
-    code.if(this.#precision ? w.or(lacksFuel, this.#isAnyUnmasked()) : lacksFuel, () => {
-      this.#flags.normalise();
-      code.store(4, this.cpu, this.#fuel, V.fuel);
-      // Only the interpreter knows the way around.
-      const isChained = w.and(code.parameter(1), w.i32(CHAINED));
-      code.return(w.select(isChained, w.i32(Outcome.jump), w.i32(Outcome.next)));
-    });
-    const entry = code.let(this.#entry);
-    this.#countEntry(entry);
-    code.set(this.#record, w.load('i32', 4, entry, ENTRY_REGION_OFFSET));
-    const { first } = this.#pages;
-    code.set(first, w.load('i64', 8, this.cpu, V.codePage));
-    if (this.#region.entries.length > 1) {
-      const { displacement, immediate } = CodeRecord.offsets;
-      code.set(first, w.sub(first, w.load('i64', 8, entry, displacement)));
-      code.set(this.#next, w.load('i32', 4, entry, immediate));
-    }
-    this.#loadState();
-    this.registers.load(this.cpu, this.#touched.read | this.#touched.written);
-    for (const [word, local] of this.#lanes) code.set(local, w.simd('i32x4.splat', w.i32(word)));
-  }
-  /** The record that led here. */
-  get #entry(): Value {
-    return w.and(this.#code.parameter(1), w.i32(~CHAINED));
-  }
-  /** Entering takes as long as many instructions do: what is entered often had better be part of something larger. */
-  #countEntry(record: Value): void {
-    const { entriesToGrow } = this.#region;
-    if (entriesToGrow === undefined) return;
-    const code = this.#code;
-    const count = code.let(w.add(w.load('i32', 4, record, ENTRY_COUNT_OFFSET), w.i32(1)));
-    code.store(4, record, count, ENTRY_COUNT_OFFSET);
-    const isHot = w.eq(count, w.i32(entriesToGrow));
-    code.if(
-      isHot,
-      () => code.call(this.#surroundings.hot, this.cpu, w.or(record, w.i32(CHAINED))),
-      undefined,
-      false,
-    );
-  }
-  /** Less fuel than for so many instructions; a kick is more than any fuel. */
-  #lacksFuel(instructions: number): Value {
-    return w.ltS(this.#fuel, w.or(w.load('i32', 4, this.cpu, V.kick), w.i32(instructions)));
-  }
-  /** Some exception of SSE and AVX is not masked: code that rounds is the interpreter's then. */
-  #isAnyUnmasked(): Value {
-    return w.ne(w.and(w.load('i32', 4, this.cpu, V.mxcsr), w.i32(SIMD_MASKS)), w.i32(SIMD_MASKS));
-  }
   #loadState(): void {
     this.reloadTables();
     if (this.#precision) this.#code.set(this.#precision, precisionOf(w.load('i32', 4, this.cpu, V.mxcsr)));
@@ -250,93 +159,13 @@ class RegionGenerator implements Site {
     this.#code.set(this.tlb, w.load('i32', 4, this.cpu, V.tlb));
   }
 
-  /** Everything to the vCPU block; on to another region if there is one at `target`. */
-  #epilogue(): void {
-    const code = this.#code;
-    this.registers.store(this.cpu, this.#touched.written);
-    this.#flags.epilogue();
-    code.if(w.ltS(this.#fuel, w.i32(-CODE_CHANGED / 2)), () => {
-      code.set(this.#fuel, w.add(this.#fuel, w.i32(CODE_CHANGED)));
-      code.store(4, this.cpu, w.i32(0), V.regionsChanged);
-    });
-    code.store(8, this.cpu, this.#target, V.rip);
-    code.if(w.eqz(this.#outcome), () => {
-      code.if(w.gtS(this.#fuel, w.load('i32', 4, this.cpu, V.kick)), () => {
-        code.if(
-          this.#slot,
-          () => {
-            code.store(8, this.cpu, w.and(this.#target, w.i64(-PAGE)), V.codePage);
-            const record = code.let(w.load('i32', 4, this.#slot));
-            code.if(record, () => this.#chain(record));
-          },
-          () => probe(code, this.cpu, this.#target, record => this.#chain(record)),
-        );
-      });
-      this.#flags.normalise();
-      code.store(4, this.cpu, this.#fuel, V.fuel);
-      code.return(w.i32(Outcome.jump));
-    });
-    this.#flags.normalise();
-    code.store(4, this.cpu, this.#fuel, V.fuel);
-  }
-  /** Go on in the region that `record` is the entry of, if it is one. */
-  #chain(record: Value): void {
-    const code = this.#code;
-    const handler = code.let(w.load('i32', 2, record, CodeRecord.offsets.handler));
-    code.if(w.geU(handler, w.i32(FIRST_REGION)), () => {
-      code.store(4, this.cpu, w.sub(this.#fuel, w.i32(1)), V.fuel);
-      const slot = w.sub(handler, w.i32(FIRST_CALLED));
-      const chained = w.or(record, w.i32(CHAINED));
-      code.returnCallIndirect(this.#surroundings.handlerType, slot, this.cpu, chained);
-    });
-  }
-
-  /** `outcome` is not `next`: a fault is delivered here, with rip at `target`. */
-  #afterHandler(): void {
-    const code = this.#code;
-    code.if(w.eq(this.#outcome, w.i32(Outcome.fault)), () => {
-      code.store(8, this.cpu, this.#target, V.rip);
-      const reason = code.let(code.call(this.#surroundings.runtime('deliver'), this.cpu));
-      code.if(reason, () => {
-        code.store(4, this.cpu, reason, V.exitReason);
-        // It has not run yet.
-        const isToCome = w.eq(reason, w.i32(Exit.exclusive));
-        code.store(4, this.cpu, w.add(w.load('i32', 4, this.cpu, V.fuel), isToCome), V.fuel);
-        code.return(w.i32(Outcome.exit));
-      });
-      code.set(this.#outcome, w.i32(Outcome.reload));
-    });
-    code.if(w.eq(this.#outcome, w.i32(Outcome.repeat)), () => {
-      code.store(8, this.cpu, this.#target, V.rip);
-      code.return(w.i32(Outcome.reload));
-    });
-    code.if(w.eq(this.#outcome, w.i32(Outcome.exit)), () => code.return(this.#outcome));
-    // To a kernel's entry, or back from it: code that has a region as likely as any.
-    const size = w.and(w.load('i32', 4, this.cpu, V.mode), w.i32(Mode.sizeMask));
-    code.set(this.#fuel, w.load('i32', 4, this.cpu, V.fuel));
-    const goesOn = w.gtS(this.#fuel, w.load('i32', 4, this.cpu, V.kick));
-    code.if(w.and(w.eq(size, w.i32(Mode.code64)), goesOn), () =>
-      probe(code, this.cpu, w.load('i64', 8, this.cpu, V.rip), record => this.#chain(record)),
-    );
-    code.return(w.i32(Outcome.reload));
-    code.unreachable();
-  }
-
   /**
    * Leave for a known place; `unused` instructions were paid for and not executed.
    * @param from page of the block that is left, which is mapped for certain
    */
   #leave(place: Place, unused: number, from = this.#at.block.place.page): void {
-    const code = this.#code;
-    this.#flags.toEpilogue();
-    code.set(this.#slot, place.page === from ? this.#pages.slot(place) : w.i32(0));
-    code.set(this.#target, this.#pages.address(place));
-    this.#refund(unused);
-    code.set(this.#outcome, w.i32(GO_ON));
-    code.br(this.#exit);
-  }
-  #refund(instructions: number): void {
-    if (instructions > 0) this.#code.set(this.#fuel, w.add(this.#fuel, w.i32(instructions)));
+    this.#doorway.refund(unused);
+    this.#doorway.leave(place, place.page === from);
   }
 
   // ---- blocks ----
@@ -396,11 +225,11 @@ class RegionGenerator implements Site {
     if (edge.crosses) this.#requireMapped(edge.place.page, edge.place, 0);
     // The last store may have changed code of this region. On the way into a loop the fuel is looked at anyway.
     if (!this.#isLoopHead(block) && edge.dispatch === undefined && mayChangeCode(from.instructions.at(-1))) {
-      this.#code.if(w.ltS(this.#fuel, w.i32(0)), () => this.#leave(edge.place, 0), undefined, false);
+      this.#code.if(w.ltS(this.#doorway.fuel, w.i32(0)), () => this.#leave(edge.place, 0), undefined, false);
     }
     if (edge.dispatch !== undefined) {
       this.#requireFuel(this.#region.blocks[0] as Block, edge.place);
-      this.#code.set(this.#next, w.i32(edge.dispatch));
+      this.#code.set(this.#doorway.next, w.i32(edge.dispatch));
       this.#flags.toLocals();
       this.#code.br(this.#labels[0]?.loop as Label);
       return;
@@ -453,7 +282,7 @@ class RegionGenerator implements Site {
     }
     this.#count(block);
     const count = block.instructions.length;
-    code.set(this.#fuel, w.sub(this.#fuel, w.i32(count)));
+    code.set(this.#doorway.fuel, w.sub(this.#doorway.fuel, w.i32(count)));
     block.instructions.forEach((instruction, index) => {
       const behind = count - 1 - index;
       this.#at = { block, instruction, behind, before: this.#flags.now };
@@ -468,7 +297,7 @@ class RegionGenerator implements Site {
       // The very next instruction may be what a store has changed.
       if (behind > 0 && mayChangeCode(instruction)) {
         code.if(
-          w.ltS(this.#fuel, w.i32(0)),
+          w.ltS(this.#doorway.fuel, w.i32(0)),
           () => this.#leave(this.#placeBehind(), behind),
           undefined,
           false,
@@ -497,13 +326,13 @@ class RegionGenerator implements Site {
     const { entriesToGrow } = this.#region;
     if (entriesToGrow === undefined || !this.#isLoopHead(block)) return;
     // A loop that is seldom entered and goes round often: the next entry is the one that counts.
-    const next = () => code.store(4, this.#entry, w.i32(entriesToGrow - 1), ENTRY_COUNT_OFFSET);
+    const next = () => code.store(4, this.#doorway.entry, w.i32(entriesToGrow - 1), ENTRY_COUNT_OFFSET);
     code.if(w.eq(count, w.i32(entriesToGrow * ROUNDS_AN_ENTRY)), next, undefined, false);
   }
   /** Leave for `place`, which is where `block` is about to go on, when the fuel does not last from there to the next look. */
   #requireFuel(block: Block, place: Place): void {
     const leave = () => this.#leave(place, 0, place.page);
-    this.#code.if(this.#lacksFuel(this.#paths.from(block)), leave, undefined, false);
+    this.#code.if(this.#doorway.lacksFuel(this.#paths.from(block)), leave, undefined, false);
   }
   #dispatch({ id: dispatcher, targets }: Block): void {
     const blocks = targets.map(({ block }) => block as Block);
@@ -513,7 +342,7 @@ class RegionGenerator implements Site {
     }
     for (const { id } of blocks) this.#incoming[id] = { where: 'locals', kind: undefined };
     const labels = blocks.map(({ id }) => this.#labels[id]?.merge as Label);
-    this.#code.brTable(this.#next, labels, labels[0] as Label);
+    this.#code.brTable(this.#doorway.next, labels, labels[0] as Label);
   }
 
   /** Where the instruction being written is: blocks do not cross pages. */
@@ -533,7 +362,7 @@ class RegionGenerator implements Site {
     const general = 0xffff;
     this.registers.store(this.cpu, this.#touched.written & (general | vectors));
     this.#flags.toBlock();
-    code.store(4, this.cpu, w.add(this.#fuel, w.i32(behind)), V.fuel);
+    code.store(4, this.cpu, w.add(this.#doorway.fuel, w.i32(behind)), V.fuel);
     if (this.#region.codePages.size > 1) {
       code.store(8, this.cpu, this.#pages.address({ page: block.place.page, offset: 0 }), V.codePage);
     }
@@ -546,11 +375,9 @@ class RegionGenerator implements Site {
     code.if(outcome, () => {
       // The way out goes past the epilogue: vectors that the handler had no use for are still in locals alone.
       this.registers.store(this.cpu, this.#touched.written & ~(general | vectors));
-      code.set(this.#outcome, outcome);
-      code.set(this.#target, this.#pages.address(this.#place()));
-      code.br(this.#left);
+      this.#doorway.handlerLeft(outcome, this.#place());
     });
-    code.set(this.#fuel, w.sub(w.load('i32', 4, this.cpu, V.fuel), w.i32(behind)));
+    code.set(this.#doorway.fuel, w.sub(w.load('i32', 4, this.cpu, V.fuel), w.i32(behind)));
     const all = this.#touched.read | this.#touched.written;
     this.registers.load(this.cpu, all & (general | vectors));
     this.#loadState();
@@ -560,7 +387,12 @@ class RegionGenerator implements Site {
       return;
     }
     if (this.#precision && /mxcsr|rstor/.test(instruction.form.definition.name)) {
-      code.if(this.#isAnyUnmasked(), () => this.#leave(this.#placeBehind(), behind), undefined, false);
+      code.if(
+        this.#doorway.isAnyUnmasked(),
+        () => this.#leave(this.#placeBehind(), behind),
+        undefined,
+        false,
+      );
     }
     code.if(w.load('i32', 4, this.cpu, V.regionsChanged), () => {
       code.store(4, this.cpu, w.i32(0), V.regionsChanged);
@@ -568,7 +400,7 @@ class RegionGenerator implements Site {
     });
     // The handler may have cut the slice short.
     code.if(
-      this.#lacksFuel(this.#paths.behind(block)),
+      this.#doorway.lacksFuel(this.#paths.behind(block)),
       () => this.#leave(this.#placeBehind(), behind),
       undefined,
       false,
@@ -615,15 +447,11 @@ class RegionGenerator implements Site {
   }
   fault(inStack: boolean): void {
     const { behind, before } = this.#at;
-    const code = this.#code;
     const { now } = this.#flags;
     this.#flags.now = before;
-    this.#flags.toEpilogue();
+    this.#doorway.refund(behind);
+    this.#doorway.fault(this.#place(), inStack);
     this.#flags.now = now;
-    code.set(this.#target, this.#pages.address(this.#place()));
-    this.#refund(behind);
-    code.set(this.#outcome, w.i32(Outcome.fault));
-    code.br(inStack ? this.#stackFault : this.#exit);
   }
   taken(): void {
     this.#inBranch(({ taken }) => taken as Edge);
@@ -651,11 +479,7 @@ class RegionGenerator implements Site {
     if (this.#region.entriesToGrow !== undefined) {
       noteTarget(code, this.cpu, code.let(w.wrap(this.#pages.address(this.#place()))), target);
     }
-    this.#flags.toEpilogue();
-    code.set(this.#slot, w.i32(0));
-    code.set(this.#target, target);
-    code.set(this.#outcome, w.i32(GO_ON));
-    code.br(this.#exit);
+    this.#doorway.leaveFor(target);
   }
   /** Write an edge of the block at hand where code goes on behind it. */
   #inBranch(edgeOf: (block: Block) => Edge): void {
@@ -671,7 +495,7 @@ class RegionGenerator implements Site {
   openInterruptWindow(delay: 0 | 1): void {
     const code = this.#code;
     const { behind } = this.#at;
-    const fuel = code.let(w.add(this.#fuel, w.i32(behind)));
+    const fuel = code.let(w.add(this.#doorway.fuel, w.i32(behind)));
     // As the runtime function has it, which then does it.
     const waits = w.geS(w.load('i32', 4, this.cpu, V.pendingInterrupt), w.i32(0));
     const traps = w.and(w.load('i32', 4, this.cpu, V.flagSys), w.i32(FLAG_TF));
@@ -681,7 +505,7 @@ class RegionGenerator implements Site {
       () => {
         code.store(4, this.cpu, fuel, V.fuel);
         code.call(this.#surroundings.runtime('openInterruptWindow'), this.cpu, w.i32(delay));
-        code.set(this.#fuel, w.sub(w.load('i32', 4, this.cpu, V.fuel), w.i32(behind)));
+        code.set(this.#doorway.fuel, w.sub(w.load('i32', 4, this.cpu, V.fuel), w.i32(behind)));
         this.#leave(this.#placeBehind(), behind);
       },
       undefined,
@@ -689,14 +513,12 @@ class RegionGenerator implements Site {
     );
   }
   synchroniseFuel(): void {
-    this.#code.store(4, this.cpu, w.add(this.#fuel, w.i32(this.#at.behind)), V.fuel);
+    this.#code.store(4, this.cpu, w.add(this.#doorway.fuel, w.i32(this.#at.behind)), V.fuel);
   }
   committed(): void {
     const code = this.#code;
     const hasChanged = w.load('i32', 4, this.cpu, V.regionsChanged);
-    code.if(w.and(hasChanged, w.geS(this.#fuel, w.i32(0))), () =>
-      code.set(this.#fuel, w.sub(this.#fuel, w.i32(CODE_CHANGED))),
-    );
+    code.if(w.and(hasChanged, w.geS(this.#doorway.fuel, w.i32(0))), () => this.#doorway.forfeit());
   }
 }
 

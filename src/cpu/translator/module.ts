@@ -5,8 +5,18 @@ import { SERVICES } from '../interpreter/services.ts';
 import { signatureOf } from '../runtime/signatures-all.ts';
 import type { Callee } from '../wasm/code.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
-import { generateRegion, type Surroundings } from './generate.ts';
+import { generateRegion } from './generate.ts';
 import type { Region } from './region.ts';
+
+/** The module's surroundings. */
+export interface Surroundings {
+  runtime(name: string): Callee;
+  /** Function type of handlers and regions. */
+  readonly handlerType: number;
+  readonly computeAux: Callee;
+  /** The service that makes regions of hot places. */
+  readonly hot: Callee;
+}
 
 /** A region's export is named by its position. */
 export function buildModule(regions: readonly Region[]): Uint8Array {
