@@ -3,14 +3,13 @@
  *
  * Parts whose machine frames lie behind one another are one copy: a domain's large pages are so, and its drivers name them in order.
  */
-import { type GrantRef, PAGE_SIZE } from '../base/brand.ts';
+import { type GrantRef, PAGE_SHIFT } from '../base/brand.ts';
 import { locked } from '../hypervisor/event/backend.ts';
-import { acquireGrant, releaseGrant } from '../hypervisor/grant/table.ts';
+import { acquireParts, PART_WORDS, releaseParts } from '../hypervisor/grant/many.ts';
 import { wroteTo } from '../hypervisor/guest-memory.ts';
 import type { Domain } from '../hypervisor/hypervisor.ts';
 
-/** Words of each part: reference, offset in the page, length, and machine address while the page is held. */
-const WORDS = 4;
+const WORDS = PART_WORDS;
 
 /** A list of parts. */
 export class GrantParts {
@@ -53,9 +52,6 @@ export class GrantParts {
   address(index: number): number {
     return this.words[WORDS * index + 3]!;
   }
-  setAddress(index: number, address: number): void {
-    this.words[WORDS * index + 3] = address;
-  }
 }
 
 /**
@@ -89,22 +85,45 @@ export function lendParts<T>(
   parts: GrantParts,
   isWrite: boolean,
   use: (pieces: readonly Uint8Array[]) => T,
+  memory: LentMemory,
 ): T | undefined {
   const { hypervisor } = domain;
   const count = locked(hypervisor, () => holdParts(domain, parts, isWrite));
   try {
-    return count === parts.count ? use(piecesOf(hypervisor.memory.u8, parts)) : undefined;
+    return count === parts.count ? use(piecesOf(memory, parts)) : undefined;
   } finally {
     locked(hypervisor, () => letGoOfParts(domain, parts, count, isWrite));
   }
 }
 
-function piecesOf(u8: Uint8Array, parts: GrantParts): Uint8Array[] {
+/** Pieces that are kept, by where they begin. */
+const PIECES_KEPT = 4096;
+
+/** A machine's memory in pieces. A domain has its buffers for long: the same pieces are asked for again and again. */
+export class LentMemory {
+  readonly #u8: Uint8Array;
+  readonly #kept = new Array<Uint8Array | undefined>(PIECES_KEPT).fill(undefined);
+
+  constructor(u8: Uint8Array) {
+    this.#u8 = u8;
+  }
+
+  piece(start: number, length: number): Uint8Array {
+    const slot = (start >>> PAGE_SHIFT) % PIECES_KEPT;
+    const kept = this.#kept[slot];
+    if (kept && kept.length === length && kept.byteOffset === start) return kept;
+    const made = this.#u8.subarray(start, start + length);
+    this.#kept[slot] = made;
+    return made;
+  }
+}
+
+function piecesOf(memory: LentMemory, parts: GrantParts): Uint8Array[] {
   const pieces: Uint8Array[] = [];
   for (let next = 0; next < parts.count; ) {
     const end = runEnd(parts, next, parts.count);
     const { start, length } = runBetween(parts, next, end);
-    pieces.push(u8.subarray(start, start + length));
+    pieces.push(memory.piece(start, length));
     next = end;
   }
   return pieces;
@@ -123,22 +142,10 @@ function runBetween(parts: GrantParts, first: number, end: number): { start: num
 }
 
 /** Hold the pages of the parts, up to the first that is not granted or leaves its page. Returns how many. */
-function holdParts(domain: Domain, parts: GrantParts, isWrite: boolean): number {
-  const { count } = parts;
-  for (let i = 0; i < count; i++) {
-    const offset = parts.offset(i);
-    if (offset + parts.length(i) > PAGE_SIZE) return i;
-    const frame = acquireGrant(domain, parts.ref(i), 0, isWrite);
-    if (frame < 0) return i;
-    parts.setAddress(i, frame * PAGE_SIZE + offset);
-  }
-  return count;
-}
+const holdParts = (domain: Domain, parts: GrantParts, isWrite: boolean): number =>
+  acquireParts(domain, parts.words, parts.count, 0, isWrite);
 
 function letGoOfParts(domain: Domain, parts: GrantParts, count: number, isWrite: boolean): void {
-  for (let i = 0; i < count; i++) {
-    const at = parts.address(i);
-    if (isWrite) wroteTo(domain.hypervisor, at, parts.length(i));
-    releaseGrant(domain, parts.ref(i), isWrite, Math.floor(at / PAGE_SIZE));
-  }
+  if (isWrite) for (let i = 0; i < count; i++) wroteTo(domain.hypervisor, parts.address(i), parts.length(i));
+  releaseParts(domain, parts.words, count, isWrite);
 }

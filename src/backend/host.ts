@@ -16,7 +16,7 @@ import { acquireGrant, mapGrant, releaseGrant, unmapGrant } from '../hypervisor/
 import { wroteTo } from '../hypervisor/guest-memory.ts';
 import type { Hypervisor } from '../hypervisor/hypervisor.ts';
 import type { MachineMemory } from '../machine/memory.ts';
-import { copyParts, type GrantParts, lendParts } from './grant-parts.ts';
+import { copyParts, type GrantParts, LentMemory, lendParts } from './grant-parts.ts';
 
 /** `undefined` means that the domain has given nothing valid. */
 export interface BackendHost {
@@ -54,6 +54,7 @@ export interface CopyingHost extends BackendHost {
 
 export function createBackendHost(hypervisor: Hypervisor): CopyingHost {
   const { u8 } = hypervisor.memory;
+  const lent = new LentMemory(u8);
   /** Let `copy` work on the machine address of `length` bytes of a granted page, held meanwhile. */
   const withGrant = (
     domid: DomainId,
@@ -109,7 +110,7 @@ export function createBackendHost(hypervisor: Hypervisor): CopyingHost {
     copyToParts: (domid, parts, source) => withParts(domid, parts, source, true),
     lendParts(domid, parts, isWrite, use) {
       const domain = hypervisor.domains.get(domid);
-      return domain && lendParts(domain, parts, isWrite, use);
+      return domain && lendParts(domain, parts, isWrite, use, lent);
     },
   };
 }

@@ -242,6 +242,15 @@ export const takeReference = (hypervisor: Hypervisor, frame: number): void => {
   hypervisor.memory.u32[(entryAddress(frame) + FrameEntry.offsets.count) >>> 2]! += 1;
 };
 
+/** As `dropReference`, of a frame to which somebody else refers too; false, and nothing is done, when nobody does. */
+export const dropSpareReference = (hypervisor: Hypervisor, frame: number): boolean => {
+  const { u32 } = hypervisor.memory;
+  const count = (entryAddress(frame) + FrameEntry.offsets.count) >>> 2;
+  if (u32[count]! < 2) return false;
+  u32[count]! -= 1;
+  return true;
+};
+
 export const dropReference = (hypervisor: Hypervisor, frame: number): void => {
   hypervisor.frames.release(mfn(frame));
 };

@@ -50,7 +50,7 @@ export const nrGrants = ({ hypervisor, state }: Domain): number =>
   hypervisor.memory.u32[(state.address + D.nrGrantFrames) >>> 2]! * layout.GRANTS_PER_FRAME;
 
 /** The domain's `GrantTable`, past the accessor: see `acquireGrant`. */
-const tableAddress = ({ hypervisor, state }: Domain): number =>
+export const tableAddress = ({ hypervisor, state }: Domain): number =>
   hypervisor.memory.u32[(state.address + D.grants) >>> 2]!;
 
 /** Machine address of an entry; the reference must be below `nrGrants`. */
@@ -148,7 +148,8 @@ function markInUse(owner: Domain, word: number, user: number, write: boolean): n
   return gnttab.GNTST_general_error;
 }
 
-const clearUse = (owner: Domain, word: number, flags: number): void => {
+/** @param word machine address of the entry */
+export const clearUse = (owner: Domain, word: number, flags: number): void => {
   Atomics.and(owner.hypervisor.memory.i32, word / 4, ~flags);
 };
 
