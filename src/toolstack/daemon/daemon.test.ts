@@ -468,7 +468,9 @@ test('networks of running guests: shown and changed, and told as events', async 
     await refused(change, 'E_API_REQUEST');
   await refused({ faults: { loss: 7 } }, 'E_NET_FAULT');
   await refused({ rules: { deny: ['not a name'] } }, 'E_NET_RULE');
-  await refused({ capture: join(scratch, 'none', 'x.pcap') }, 'E_FILE_WRITE');
+  const bad = { capture: join(scratch, 'none', 'x.pcap'), faults: { isCut: true }, rules: { deny: ['all'] } };
+  await refused(bad, 'E_FILE_WRITE');
+  assert.deepEqual(await daemon.network('web'), good, 'nothing has changed');
   await refused({ faults: {} }, 'E_NET_MODE', 'none');
   const told: string[] = [];
   for await (const { event, detail } of daemon.events()) if (event === 'changed') told.push(detail ?? '');
@@ -486,7 +488,9 @@ test('switches between guests: shown, parted and healed', async () => {
   assert.deepEqual(await daemon.switches(), []);
   for (const name of ['a', 'b', 'c'])
     await daemon.create({ name, isOwn: true, network: name === 'c' ? 'switch:other' : 'switch:lan' });
-  await refused(daemon.changeNetwork('a', { rules: { deny: ['all'] } }), 'E_NET_MODE');
+  const rules = { deny: ['all'] };
+  await refused(daemon.changeNetwork('a', { rules, capture: join(scratch, 'a.pcap') }), 'E_NET_MODE');
+  assert.equal((await daemon.network('a'))?.capture, undefined);
   const [lan] = await daemon.switches();
   const ports = [
     { guest: 'a', id: 1, address: '10.0.3.1' },

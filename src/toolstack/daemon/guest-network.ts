@@ -117,13 +117,15 @@ export function networkOf(vm: VirtualMachine, name: string): VirtualNetwork {
   );
 }
 
-/** What can be refused comes first. @throws DomusError E_FILE_WRITE, E_NET_MODE */
+/** All of it, or nothing. @throws DomusError E_FILE_WRITE, E_NET_MODE */
 export async function changeNetwork(network: VirtualNetwork, change: NetworkChange): Promise<void> {
   const { faults, direction, seed, rules, capture } = change;
-  if (rules) network.setRules(rules);
-  if (faults) network.setFaults(faults, direction, seed);
+  // Where there are no rules this says why.
+  if (rules && !network.rules) network.setRules(rules);
   if (capture === null) await network.stopCapture();
   else if (capture !== undefined) await network.startCapture(capture);
+  if (rules) network.setRules(rules);
+  if (faults) network.setFaults(faults, direction, seed);
 }
 
 /** For events. */
