@@ -34,8 +34,16 @@ export async function syncByAgent(agent: GuestAgent): Promise<void> {
   await runTool(agent, 'sync');
 }
 
-/** Bring up the first `count` vCPUs as soon as the kernel has heard of them. */
-export async function onlineByAgent(agent: GuestAgent, count: number, timers: Timers): Promise<void> {
+/**
+ * Bring up the first `count` vCPUs as soon as the kernel has heard of them.
+ * @param isWanted whether it still is that number which is asked for: a slow guest may be asked for fewer before it has them all
+ */
+export async function onlineByAgent(
+  agent: GuestAgent,
+  count: number,
+  timers: Timers,
+  isWanted: () => boolean,
+): Promise<void> {
   const script = `missing=0; n=1
 while [ $n -lt ${count} ]; do
   file=/sys/devices/system/cpu/cpu$n/online
@@ -43,7 +51,7 @@ while [ $n -lt ${count} ]; do
   n=$((n + 1))
 done
 exit $missing`;
-  for (let tries = 0; tries < TRIES_MAX; tries++) {
+  for (let tries = 0; tries < TRIES_MAX && isWanted(); tries++) {
     const { code } = await runTool(agent, 'sh', '-c', script);
     if (code === 0) return;
     await new Promise<void>(resolve => timers.after(RETRY_MS, resolve));

@@ -398,7 +398,8 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
     this.#control.setVcpusOnline(count);
     this.#vcpusOnline = count;
     const agent = this.#agent;
-    this.#help(agent && (() => onlineByAgent(agent, count, this.#platform.timers)));
+    const isWanted = () => this.#vcpusOnline === count;
+    this.#help(agent && (() => onlineByAgent(agent, count, this.#platform.timers, isWanted)));
   }
   /** Weight and cap of the credit scheduler; undefined for a guest that runs on threads of its own. */
   get share(): Share | undefined {
