@@ -8,7 +8,7 @@ import { after, test } from 'node:test';
 import { writeSaved } from '../state/file.ts';
 import { RecordType } from '../state/format.ts';
 import { encodeFacts } from './machine-facts.ts';
-import { removeAllLeftovers, removeLeftoversOf } from './saved-leftovers.ts';
+import { noteSave, removeAllLeftovers, removeLeftoversOf, removeNotedLeftovers } from './saved-leftovers.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'domus-leftovers-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));
@@ -65,4 +65,22 @@ test('of all machines, where nobody saves', async () => {
   await removeAllLeftovers(folder);
   const kept = ['a.sav', 'a.sav.other', 'b.sav', ...disks('a.sav', 0), ...disks('b.sav', 0, 1, 2, 3)];
   assert.deepEqual(readdirSync(folder), kept.sort());
+});
+
+test('of saves to anywhere: what a process has noted and not taken back', async () => {
+  const folder = folderOf('noted');
+  const notes = join(scratch, 'notes');
+  mkdirSync(notes);
+  const before = readdirSync(folder);
+  const done = noteSave(notes, join(folder, 'c.sav'));
+  noteSave(notes, join(folder, 'a.sav'));
+  await done();
+  writeFileSync(join(notes, `saving-${deadProcess}-1`), '"/half');
+  writeFileSync(join(notes, 'other'), '');
+  await removeNotedLeftovers(notes);
+  // The note is this process's, so that what is left of it counts as well.
+  const left = before.filter(name => !/^a\.sav\.(disks-0000000[123]|tmp-)/.test(name));
+  assert.deepEqual(readdirSync(folder), left);
+  assert.deepEqual(readdirSync(notes), ['other']);
+  await removeNotedLeftovers(join(scratch, 'nowhere'));
 });

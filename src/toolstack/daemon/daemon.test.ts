@@ -277,9 +277,18 @@ test('what a host process left when it was killed: reported, cleaned up, numbers
   // As SIGKILL leaves it: a guest that ran, one that was being made, one half removed, a log cut off, a file of a later version.
   writeFileSync(join(guests, '1', 'guest.json'), file.replace(/"crashed"/, '"running"'));
   writeFileSync(join(guests, '1', 'log'), readFileSync(join(guests, '1', 'log'), 'utf8').slice(0, -5));
+  // A save to elsewhere, in the middle.
+  const elsewhere = mkdtempSync(join(scratch, 'saves-'));
+  const saved = join(elsewhere, 'web.sav');
+  writeFileSync(`${saved}.tmp-4194305-0`, 'half');
+  writeFileSync(join(guests, '1', 'saving-4194305-1'), JSON.stringify(saved));
   await using again = await startDaemon(folder);
   const [lost] = await again.daemon.list();
   assert.deepEqual([lost?.name, lost?.state], ['web', 'lost']);
+  assert.deepEqual(
+    [...readdirSync(elsewhere), ...readdirSync(join(guests, '1'))].filter(name => /saving|tmp-/.test(name)),
+    [],
+  );
   assert.equal(await logText(again.daemon, 'web'), '');
   await assert.rejects(again.daemon.exec('web', { command: ['x'] }), { code: 'E_GUEST_ENDED' });
   await assert.rejects(again.daemon.create({ name: 'web', command: ['hang'] }), { code: 'E_GUEST_EXISTS' });

@@ -9,6 +9,7 @@ import type { DiskSpec } from '../disk-spec.ts';
 import type { GuestDisk } from '../guest-disk.ts';
 import type { Host } from '../host.ts';
 import type { Shutdown } from '../machine.ts';
+import { noteSave, removeNotedLeftovers } from '../saved-leftovers.ts';
 import type { VirtualMachine } from '../virtual-machine.ts';
 import { type BalanceReport, balanceReport } from './balance-report.ts';
 import { type CloneRequest, cloneNames, hostnameOf } from './clone-request.ts';
@@ -91,6 +92,7 @@ export class Guests {
     const guests = new Guests(options);
     for (const name of await listFolder(options.folder)) {
       const folder = joinPath(options.folder, name);
+      await removeNotedLeftovers(folder);
       const file = await readGuestFile(folder);
       // Half made, or half removed.
       if (!file || file.guest.state === 'starting' || String(file.guest.id) !== name) {
@@ -341,7 +343,13 @@ export class Guests {
 
   /** Write a running guest to a file; with `ends` it does not go on. @throws DomusError E_GUEST_ENDED, E_SAVE_* */
   async save(guest: Guest, path: string, ends: boolean): Promise<void> {
-    await guest.running().save(path);
+    const vm = guest.running();
+    const forget = noteSave(guest.folder, path);
+    try {
+      await vm.save(path);
+    } finally {
+      await forget();
+    }
     this.events.add('saved', guest.record, path);
     if (ends) await this.#finish(guest, { state: 'exited', reason: `saved to ${path}` });
   }
