@@ -66,6 +66,9 @@ const V2: readonly FeatureName[] = [
     'rdtscp',
     'lm',
   ] as const),
+  // It counts nanoseconds of the domain's time, on every host. Without this Linux takes it for unstable as soon as there are two processors, and
+  // each one that it starts counts loops for a sixth of a second.
+  'invariant_tsc',
   // Claims about what the processor does not get wrong.
   ...(['xsaveerptr', 'ssb_no', 'btc_no', 'no_nested_data_bp', 'lfence_rdtsc', 'null_sel_clr_base'] as const),
   ...(['autoibrs', 'no_smm_ctl_msr', 'srso_no', 'srso_user_kernel_no', 'tsa_sq_no', 'tsa_l1_no'] as const),
