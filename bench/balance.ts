@@ -16,43 +16,52 @@ const FILL_MIB = 170;
 const COMPUTE = "awk 'BEGIN { for (i = 0; i < 3000000; i++) sum += i % 7; print sum }'";
 
 const mib = (bytes: number): string => (bytes / MIB).toFixed(0);
-const spentNs = (vm: VirtualMachine): number => vm.threadTimeNs ?? Number.NaN;
+/** Instructions and processor time: the first do not depend on what else the machine does. */
+const spent = (vm: VirtualMachine) => ({
+  instructions: vm.instructions(),
+  ns: vm.threadTimeNs ?? Number.NaN,
+});
 
 await using host = await Host.open();
 const [busy, other] = [await host.create(SIZE), await host.create(SIZE)];
 const both = [busy, other];
 for (const vm of both) await vm.exec('true');
 
-async function idlePercent(): Promise<number> {
-  const before = both.reduce((sum, vm) => sum + spentNs(vm), 0);
-  const start = performance.now();
-  await sleep(1000 * IDLE_S);
-  const used = both.reduce((sum, vm) => sum + spentNs(vm), 0) - before;
-  return used / 1e4 / (performance.now() - start) / both.length;
+interface Cost {
+  readonly millionInstructions: number;
+  readonly ms: number;
 }
-async function computeMs(): Promise<number> {
-  const before = spentNs(busy);
-  await busy.exec(COMPUTE);
-  return (spentNs(busy) - before) / 1e6;
+async function costOf(vm: VirtualMachine, work: () => Promise<unknown>): Promise<Cost> {
+  const before = spent(vm);
+  await work();
+  const after = spent(vm);
+  return {
+    millionInstructions: (after.instructions - before.instructions) / 1e6,
+    ms: (after.ns - before.ns) / 1e6,
+  };
 }
+const idleCost = () => costOf(other, () => sleep(1000 * IDLE_S));
+const computeCost = () => costOf(busy, () => busy.exec(COMPUTE));
 const balance = (isOn: boolean): void => {
   for (const vm of both) host.balanceMemory(vm, isOn ? MIN : undefined);
 };
 
-const idle: [number[], number[]] = [[], []];
-const compute: [number[], number[]] = [[], []];
-await computeMs();
+const costs: Record<'idle' | 'compute', [Cost[], Cost[]]> = { idle: [[], []], compute: [[], []] };
+await computeCost();
 for (let round = 0; round < rounds; round++) {
   for (const isOn of [false, true]) {
     balance(isOn);
-    idle[isOn ? 1 : 0].push(await idlePercent());
-    compute[isOn ? 1 : 0].push(await computeMs());
+    costs.idle[isOn ? 1 : 0].push(await idleCost());
+    costs.compute[isOn ? 1 : 0].push(await computeCost());
   }
 }
-const pair = ([off, on]: [number[], number[]], digits: number) =>
-  `${median(off).toFixed(digits)} without, ${median(on).toFixed(digits)} with`;
-console.log(`an idle guest, percent of a processor: ${pair(idle, 2)}`);
-console.log(`a guest that computes, ms of processor time: ${pair(compute, 0)}`);
+for (const [what, [off, on]] of Object.entries(costs)) {
+  const of = (all: readonly Cost[], key: keyof Cost) => median(all.map(each => each[key])).toFixed(1);
+  console.log(
+    `${what === 'idle' ? `a guest that does nothing for ${IDLE_S} s` : 'a guest that computes'}: million instructions ` +
+      `${of(off, 'millionInstructions')} without, ${of(on, 'millionInstructions')} with; ms of processor time ${of(off, 'ms')}, ${of(on, 'ms')}`,
+  );
+}
 
 balance(true);
 await busy.exec('mkdir -p /big && mount -t tmpfs -o size=320M none /big');

@@ -1,7 +1,8 @@
 /**
  * Sharing at birth: of the pages that guests read from an image through their block driver, how many does nobody look at afterwards?
  * Each page is marked as idle at the moment when it has been filled, before the guest hears of it; who looks at it takes the mark away.
- * `node bench/block-pages.ts [IMAGE [SECONDS]]`.
+ * Then the same is done with pages given up for the store's at that moment, as far as they are known from the other guest, and compared with
+ * what the scan does alone. `node bench/block-pages.ts [IMAGE [SECONDS]]`.
  */
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,14 +11,17 @@ import { P2m } from '../src/cpu/vcpu/layout.ts';
 import type { Disk } from '../src/disk/disk.ts';
 import type { Domain } from '../src/hypervisor/hypervisor.ts';
 import { flushStale, forEachEntry, mapChanged, p2mType, rawEntry } from '../src/hypervisor/p2m.ts';
+import { PageScan, type ScannedDomain } from '../src/hypervisor/sharing/page-scan.ts';
 import { Host } from '../src/toolstack/index.ts';
 import { defaultParts } from '../src/toolstack/parts.ts';
+import type { Sharer } from '../src/toolstack/sharer.ts';
 import type { VirtualMachine } from '../src/toolstack/virtual-machine.ts';
 import { XenMachine } from '../src/toolstack/xen-machine.ts';
 
 const [image = 'debian:12', seconds = '60'] = process.argv.slice(2);
 const WATCH_MS = 1000 * Number(seconds);
 const LOOK_MS = 200;
+const READ_ALL = 'cat $(find /usr/share -type f) >/dev/null';
 const PROGRAM =
   'perl -MPOSIX -MData::Dumper -e "print Dumper([POSIX::uname()])" >/dev/null; dpkg -l >/dev/null; apt-cache policy >/dev/null';
 
@@ -36,6 +40,8 @@ class Watch {
   /** Pages of requests that are not answered at once: read into a buffer, and copied. */
   otherPages = 0;
   domain: Domain | undefined;
+  /** Called with each page. */
+  onFilled: (gfn: number, entry: number) => void = () => {};
   #gfns = new Map<number, number>();
 
   follow(disk: Disk): void {
@@ -77,6 +83,7 @@ class Watch {
           .digest('latin1');
         u32[domain.state.p2m / 4 + gfn] = entry;
         this.filled.push({ gfn, entry, digest, atMs: performance.now(), aloneMs: undefined });
+        this.onFilled(gfn, entry);
       }
     }
     mapChanged(domain);
@@ -106,28 +113,13 @@ class Watch {
 }
 
 const parts = await defaultParts();
-let watch = new Watch();
-await using host = await Host.open({
-  // The scan would mark pages itself.
-  sharing: { cpuPercent: 0 },
-  parts: {
-    ...parts,
-    async createMachine(config) {
-      for (const { disk } of config.disks ?? []) watch.follow(disk);
-      const machine = await parts.createMachine(config);
-      if (machine instanceof XenMachine) watch.domain = machine.domain;
-      return machine;
-    },
-  },
-});
 
 async function watched(
-  vm: VirtualMachine,
   each: Watch,
   what: string,
   known: ReadonlySet<string>,
   run: () => Promise<unknown>,
-) {
+): Promise<void> {
   const first = each.filled.length;
   let isOver = false;
   const looking = (async () => {
@@ -143,21 +135,129 @@ async function watched(
   await looking;
   each.look();
   each.report(what, first, last, known);
-  void vm;
 }
 
-const nobody: ReadonlySet<string> = new Set();
-let known = nobody;
-for (const name of ['first', 'second']) {
-  watch = new Watch();
-  const mine = watch;
-  const vm = await host.create({ image, memory: '512M' });
-  await watched(vm, mine, `${name}: boot to a command`, known, () => vm.exec('true'));
-  await watched(vm, mine, `${name}: perl, dpkg, apt-cache`, known, () => vm.exec(PROGRAM));
-  await watched(vm, mine, `${name}: all of /usr/share read`, known, () =>
-    vm.exec('cat $(find /usr/share -type f) >/dev/null'),
-  );
-  console.log(`${name}: ${Math.round(mine.otherPages)} pages came through a buffer`);
-  known = new Set(mine.filled.map(({ digest }) => digest));
-  await vm.destroy();
+/** How long pages that were read are left alone. */
+async function looks(): Promise<void> {
+  let watch = new Watch();
+  await using host = await Host.open({
+    // The scan would mark pages itself.
+    sharing: { cpuPercent: 0 },
+    parts: {
+      ...parts,
+      async createMachine(config) {
+        for (const { disk } of config.disks ?? []) watch.follow(disk);
+        const machine = await parts.createMachine(config);
+        if (machine instanceof XenMachine) watch.domain = machine.domain;
+        return machine;
+      },
+    },
+  });
+  let known: ReadonlySet<string> = new Set();
+  for (const name of ['first', 'second']) {
+    watch = new Watch();
+    const mine = watch;
+    const vm = await host.create({ image, memory: '512M' });
+    await watched(mine, `${name}: boot to a command`, known, () => vm.exec('true'));
+    await watched(mine, `${name}: perl, dpkg, apt-cache`, known, () => vm.exec(PROGRAM));
+    await watched(mine, `${name}: all of /usr/share read`, known, () => vm.exec(READ_ALL));
+    console.log(`${name}: ${Math.round(mine.otherPages)} pages came through a buffer`);
+    known = new Set(mine.filled.map(({ digest }) => digest));
+    await vm.destroy();
+  }
 }
+
+/** A scan with passes of ten seconds, and, with `atBirth`, a look at each page as soon as it has been read. */
+class BenchScan {
+  readonly scan = new PageScan();
+  readonly members = new Map<Domain, ScannedDomain>();
+  readonly atBirth: boolean;
+  bornNs = 0;
+  constructor(atBirth: boolean) {
+    this.atBirth = atBirth;
+  }
+  /** In place of the host's: it only knows the store and who takes part. */
+  get sharer(): Sharer {
+    const { scan, members } = this;
+    return {
+      store: scan.store,
+      join(domain: Domain) {
+        const scanned = scan.join(domain);
+        members.set(domain, scanned);
+        return {
+          get facts() {
+            return scanned.facts;
+          },
+          rest() {},
+          leave: () => scan.leave(scanned),
+        };
+      },
+    } as unknown as Sharer;
+  }
+  born(domain: Domain, gfn: number, entry: number): void {
+    const scanned = this.members.get(domain);
+    if (!this.atBirth || !scanned) return;
+    const start = performance.now();
+    this.scan.consider(scanned, gfn, entry);
+    this.bornNs += (performance.now() - start) * 1e6;
+  }
+  /** Pages that nobody looks at for ten seconds. */
+  async pass(): Promise<void> {
+    for (const scanned of this.members.values()) scanned.mark();
+    await sleep(10_000);
+    for (const scanned of this.members.values()) scanned.compare(() => false);
+    this.scan.sweep();
+  }
+}
+
+/** What it saves to give pages up at once. */
+async function births(atBirth: boolean): Promise<void> {
+  const mine = new BenchScan(atBirth);
+  let watch = new Watch();
+  await using host = await Host.open({
+    sharing: { cpuPercent: 0 },
+    parts: {
+      ...parts,
+      async createMachine(config) {
+        const each = watch;
+        for (const { disk } of config.disks ?? []) each.follow(disk);
+        const machine = await parts.createMachine({ ...config, sharer: mine.sharer });
+        if (machine instanceof XenMachine) {
+          const { domain } = machine;
+          each.domain = domain;
+          each.onFilled = (gfn, entry) => mine.born(domain, gfn, entry);
+        }
+        return machine;
+      },
+    },
+  });
+  const mebibytes = (pages: number) => ((pages * PAGE_SIZE) / 2 ** 20).toFixed(1);
+  const show = (what: string, vm: VirtualMachine) => {
+    const { own = 0, shared = 0, zero = 0 } = vm.sharing ?? {};
+    console.log(
+      `${atBirth ? 'at birth' : 'scan alone'}: ${what.padEnd(32)} touched ${(vm.touchedBytes / 2 ** 20).toFixed(1)} MiB, ` +
+        `own ${mebibytes(own)}, shared ${mebibytes(shared)}, zeros ${mebibytes(zero)}; store ${(mine.scan.store.heldBytes / 2 ** 20).toFixed(1)}; ` +
+        `births took ${(mine.bornNs / 1e6).toFixed(1)} ms`,
+    );
+  };
+  const guests: VirtualMachine[] = [];
+  for (const name of ['first', 'second', 'third']) {
+    watch = new Watch();
+    const vm = await host.create({ image, memory: '512M' });
+    guests.push(vm);
+    await vm.exec('true');
+    show(`${name}, booted`, vm);
+    await vm.exec(PROGRAM);
+    show(`${name}, after perl, dpkg, apt`, vm);
+    await mine.pass();
+    show(`${name}, after a pass`, vm);
+    await vm.exec(READ_ALL);
+    show(`${name}, after all of /usr/share`, vm);
+    await mine.pass();
+  }
+  for (const vm of guests) await vm.destroy();
+}
+
+if (WATCH_MS > 0) await looks();
+await births(false);
+await births(true);
