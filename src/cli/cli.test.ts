@@ -122,6 +122,11 @@ const MISTAKES: readonly (readonly [args: readonly string[], code: number, line:
   [['run', '--gdb', '70000', 'true'], 125, /no port 70000; choose/],
   [['run', '--trace', 'thoughts', 'true'], 125, /cannot be traced; use/],
   [['run', '--seed', '1', 'true'], 125, /--seed has no effect alone; add --deterministic/],
+  [['run', '--min-memory', '64M', 'true'], 125, /--min-memory and --max-memory are for -d; add -d/],
+  [['run', '-d', '--min-memory', '1M', 'true'], 125, /1 MiB of memory; choose/],
+  [['mem-auto', 'web', '64m', '128m'], 2, /these words are too many; see/],
+  [['mem-auto', 'web', 'much'], 2, /"much" is no amount of memory; write/],
+  [['mem-auto', '--budget', '1x'], 2, /"1x" is no amount of memory; write/],
   [['run', '-it', 'true'], 125, /needs a terminal as standard input; leave out -t/],
   [['run', '--console', '/nonexistent/file', 'true'], 125, /no such file or directory; choose/],
   [
@@ -297,6 +302,27 @@ test('run -d: the guest stays, other commands reach it, and SIGKILL of its host 
   assert.equal((await fake(['logs', 'web'])).stdout, 'started\n');
   assert.equal((await fake(['destroy', '--all'])).code, 0);
   assert.match((await fake(['list'])).stdout, /^Name[^\n]*\n$/);
+  process.kill((await daemonVersion(join(scratch, 'state'))).processId, 'SIGTERM');
+});
+
+test('mem-auto: who has how much, for people and for programs; changed, and refused', async () => {
+  const size = ['-m', '128M', '--min-memory', '64M', '--max-memory', '256M'];
+  assert.equal((await fake(['run', '-q', '-d', '--name', 'web', ...size, 'hang'])).code, 0);
+  assert.equal((await fake(['run', '-q', '-d', '--name', 'other', '-m', '64M', 'hang'])).code, 0);
+  const shown = (await fake(['mem-auto'])).stdout;
+  assert.match(shown, /^Name +ID +Min +Usual +Max +Needed +Target +Mem\n/);
+  assert.match(shown, /\nweb +\d+ +64 +128 +256 +- +128 +128\nother +\d+ +- +- +64 +- +64 +64\n/);
+  assert.match(shown, /\nbudget: 128 MiB, what they usually have; 128 MiB are with guests\n$/);
+  const small = await fake(['mem-auto', '--budget', '63']);
+  assert.deepEqual([small.code, small.stdout], [1, '']);
+  assert.match(small.stderr, /^domus: 63 MiB are not enough [^\n]*; [^\n]+\n$/);
+  assert.equal((await fake(['mem-auto', '--budget', '1g'])).code, 0);
+  assert.match((await fake(['mem-auto', 'web'])).stdout, /\nbudget: 1024 MiB; /);
+  assert.equal((await fake(['mem-auto', 'web', 'off'])).code, 0);
+  const { isFixed, guests } = JSON.parse((await fake(['mem-auto', 'web', '-o', 'json'])).stdout);
+  assert.deepEqual([isFixed, guests.length, guests[0].balance], [true, 1, undefined]);
+  assert.equal((await fake(['mem-auto', 'nobody'])).code, 1);
+  assert.equal((await fake(['destroy', '--all'])).code, 0);
   process.kill((await daemonVersion(join(scratch, 'state'))).processId, 'SIGTERM');
 });
 

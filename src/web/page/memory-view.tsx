@@ -95,7 +95,7 @@ function Sums({ map }: { readonly map: DomainMemoryMap }) {
 /** The balloon: memory that the machine is asked to have. */
 function Target({ guest }: { readonly guest: GuestView }) {
   const store = useStore();
-  const { name, domain } = guest;
+  const { name, domain, balance } = guest;
   if (!domain) return null;
   const mebibytes = (value: number) => Math.round(value / 2 ** 20);
   const send = (event: SubmitEvent) => {
@@ -116,13 +116,16 @@ function Target({ guest }: { readonly guest: GuestView }) {
           type="number"
           min={32}
           max={mebibytes(domain.memoryMaxBytes)}
-          defaultValue={String(mebibytes(domain.memoryTargetBytes))}
+          defaultValue={String(mebibytes(balance?.usualBytes ?? domain.memoryTargetBytes))}
           required
         />
         <button type="submit">Set</button>
       </div>
       <small class="quiet">
         It has {bytes(domain.memoryBytes)}, and can have {bytes(domain.memoryMaxBytes)}.
+        {balance &&
+          ` Its memory goes by need: ${bytes(balance.minBytes)} at least, ${bytes(balance.usualBytes)} as long as nobody needs it more.`}
+        {balance?.neededBytes !== undefined && ` It needs ${bytes(balance.neededBytes)}.`}
       </small>
     </form>
   );
