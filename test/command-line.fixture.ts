@@ -5,6 +5,9 @@ import { fileURLToPath } from 'node:url';
 
 export const DOMUS = fileURLToPath(new URL('../bin/domus.js', import.meta.url));
 
+/** Less than a test has: a command that does not return is a failure with its name. */
+const TIMEOUT_MS = (process.env.DOMUS_TEST_FULL === '1' ? 60 : 15) * 60_000;
+
 export interface CommandEnd {
   /** Null when a signal has ended it. */
   readonly code: number | null;
@@ -28,7 +31,10 @@ export function commandLine(folder: string, stateFolder: string, options: Comman
   const env = { ...process.env, DOMUS_STATE: stateFolder, ...options.env };
   const { user } = options;
   const start = (...args: string[]): Command => {
-    const child = spawn(process.execPath, [DOMUS, ...args], { cwd: folder, env, uid: user, gid: user });
+    const child = spawn(process.execPath, [DOMUS, ...args], {
+      ...{ cwd: folder, env, uid: user, gid: user },
+      ...{ timeout: TIMEOUT_MS, killSignal: 'SIGKILL' },
+    });
     const text = { stdout: '', stderr: '' };
     for (const name of ['stdout', 'stderr'] as const)
       child[name].setEncoding('utf8').on('data', chunk => {

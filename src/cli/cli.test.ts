@@ -16,6 +16,9 @@ const FAKE = fileURLToPath(new URL('./fake-domus.fixture.ts', import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), 'domus-cli-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));
 
+/** No command of these takes more than a second where nothing else runs. */
+const TIMEOUT_MS = 300_000;
+
 interface Outcome {
   code: number | null;
   signal: string | null;
@@ -38,7 +41,7 @@ function invoke(
 ) {
   return new Promise<Outcome>(resolve => {
     const child = spawn(process.execPath, [file, ...args], {
-      cwd,
+      ...{ cwd, timeout: TIMEOUT_MS, killSignal: 'SIGKILL' },
       env: {
         ...process.env,
         DOMUS_CACHE: join(scratch, 'cache'),

@@ -8,6 +8,8 @@ const FAKE = fileURLToPath(new URL('./fake-domus.fixture.ts', import.meta.url));
 const hasScript = spawnSync('script', ['--version']).stdout?.toString().includes('util-linux') ?? false;
 const skip = hasScript ? false : 'needs script(1) of util-linux';
 
+const TIMEOUT_MS = 300_000;
+
 /**
  * Run the command between two `stty -a`; `keys` are typed when `cue` has appeared. Ctrl-C reaches the shell too, which
  * some shells do not survive without a trap.
@@ -16,7 +18,10 @@ function onTerminal(args: string, cue: string, keys: string): Promise<string> {
   const { CI: _, ...env } = process.env;
   const line = `trap : INT; stty -a; "${process.execPath}" "${FAKE}" ${args}; echo "code $?"; stty -a`;
   return new Promise(resolve => {
-    const child = spawn('script', ['-qec', line, '/dev/null'], { env: { ...env, TERM: 'xterm' } });
+    const child = spawn('script', ['-qec', line, '/dev/null'], {
+      env: { ...env, TERM: 'xterm' },
+      ...{ timeout: TIMEOUT_MS, killSignal: 'SIGKILL' },
+    });
     let output = '';
     let isTyped = false;
     child.stdout.setEncoding('utf8').on('data', text => {

@@ -146,7 +146,7 @@ test('a lock holds between processes', async () => {
     });`;
   const ends = [1, 2].map(() => {
     const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
-      stdio: ['ignore', 'ignore', 'inherit'],
+      ...{ stdio: ['ignore', 'ignore', 'inherit'], timeout: 300_000, killSignal: 'SIGKILL' },
     });
     return new Promise(done => child.on('exit', done));
   });
