@@ -8,6 +8,9 @@ import { join } from 'node:path';
 /** Where the build notes it, from the package's folder. */
 const STAMP = 'dist/sources.stamp';
 
+/** Of this folder, what is in the bundle, too. */
+const SHARED = ['cache-folder.js', 'v8-flags.js'];
+
 /** Whether a file goes into the bundle. */
 export const isSource = file => file.endsWith('.ts') && !/\.(?:test|fixture)\.ts$/.test(file);
 
@@ -31,6 +34,7 @@ export function sourcesStamp(root) {
     }
   };
   walk('/src');
+  for (const name of SHARED) add(`/bin/${name}`);
   return lines.join('\n');
 }
 

@@ -1,13 +1,25 @@
 /** The bundle: Domus as a dependency of another project, below node_modules, where Node strips no types; and in a clone. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { bundleSources } from '../scripts/build/bundle.ts';
 
+const BEGINNING = '(function (require, module, __moduleUrl) {';
 const root = fileURLToPath(new URL('..', import.meta.url));
 let scratch = '';
 let outputs: string[] = [];
@@ -24,8 +36,8 @@ before(async () => {
 after(() => rmSync(scratch, { recursive: true, force: true }));
 
 test('threads find the modules that they begin with', () => {
-  for (const name of ['main', 'index', 'thread', 'pcpu-thread'])
-    assert.ok(outputs.includes(`dist/${name}.js`));
+  for (const name of ['program.cjs', 'index.js', 'thread.js', 'pcpu-thread.js'])
+    assert.ok(outputs.includes(`dist/${name}`));
   assert.ok(
     outputs.every(output => !output.slice('dist/'.length).includes('/')),
     'all lie in one folder',
@@ -40,6 +52,45 @@ test('installed below node_modules, the command and the library work', () => {
   assert.equal(run('use.mjs').trim(), 'function');
 });
 
+test('what V8 made of the program is kept for each verb, and is of no consequence when it is damaged', () => {
+  const cache = join(scratch, 'cache');
+  const program = join(cache, 'program');
+  // Of guests there are none.
+  const list = () =>
+    execFileSync(process.execPath, [join(installed(), 'bin', 'domus.js'), 'list'], {
+      encoding: 'utf8',
+      env: { ...process.env, DOMUS_CACHE: cache, DOMUS_STATE: join(scratch, 'state') },
+    });
+  mkdirSync(cache);
+  const expected = list();
+  const [name, ...others] = readdirSync(program);
+  assert.equal(others.length, 0);
+  const path = join(program, name ?? '');
+  assert.match(path, /-list$/);
+  const code = readFileSync(path);
+  assert.ok(code.length > 10_000);
+  // The first few runs make it anew, later ones do not.
+  for (let i = 0; i < 4; i++) assert.equal(list(), expected);
+  const { mtimeMs } = statSync(path);
+  assert.equal(list(), expected);
+  assert.equal(statSync(path).mtimeMs, mtimeMs);
+  for (const bad of [
+    code.subarray(0, 3),
+    code.subarray(0, 5000),
+    Buffer.from(code).fill(0x55, 9000, 9001),
+    code.toReversed(),
+  ]) {
+    writeFileSync(path, bad);
+    assert.equal(list(), expected);
+    assert.ok(readFileSync(path).length > 10_000);
+  }
+  // What others can write is not read.
+  writeFileSync(path, 'of others');
+  chmodSync(path, 0o666);
+  assert.equal(list(), expected);
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+});
+
 test('in a clone the bundle runs until a source changes', async () => {
   const clone = join(scratch, 'clone');
   mkdirSync(clone);
@@ -47,15 +98,20 @@ test('in a clone the bundle runs until a source changes', async () => {
     cpSync(join(root, name), join(clone, name), { recursive: true });
   const command = join(clone, 'bin', 'domus.js');
   await bundleSources(clone);
+  const markBundle = () => {
+    const bundle = join(clone, 'dist/program.cjs');
+    const marked = readFileSync(bundle, 'utf8').replace(BEGINNING, "$&process.stdout.write('bundle ');");
+    writeFileSync(bundle, marked);
+  };
   const mark = (file: string, text: string) =>
     appendFileSync(join(clone, file), `\nprocess.stdout.write('${text} ');\n`);
-  mark('dist/main.js', 'bundle');
+  markBundle();
   assert.match(run(command, '--version'), /^bundle domus \d/);
   mark('src/cli/main.ts', 'source');
   assert.match(run(command, '--version'), /^source domus \d/);
   await bundleSources(clone);
   assert.match(run(command, '--version'), /^source domus \d/);
   writeFileSync(join(clone, 'src/cli/unused.ts'), '');
-  mark('dist/main.js', 'bundle');
+  markBundle();
   assert.match(run(command, '--version'), /^source domus \d/, 'a file that came');
 });

@@ -2,15 +2,19 @@
  * Bundles src/ as JavaScript into dist/: what runs below node_modules, where Node refuses to strip types, and in a clone whose
  * sources have not changed since. One file where there were four hundred is a quarter of a second less at each start.
  *
- * The program and the library are entry points, and so is each module that a thread begins with, which the sources write as
+ * The library is an entry point, and so is each module that a thread begins with, which the sources write as
  * `new URL('./name.ts', import.meta.url)`. All files lie in dist/ itself, so such a URL, with the other ending, means the same
- * from whichever file the module that has it went to. Nothing is shortened: names and lines of a stack trace can be read.
+ * from whichever file the module that has it went to. The program is a script of its own (bin/program.js loads it). Nothing is shortened:
+ * names and lines of a stack trace can be read.
  */
+import { createHash } from 'node:crypto';
 import { globSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { build, type Plugin } from 'esbuild';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
 import { isSource, sourcesStamp, stampFile } from '../../bin/sources.js';
+import { readyTables } from './ready-tables.ts';
 
+const PROGRAM = 'program.cjs';
 const THREAD = /\bnew URL\('\.\/([\w-]+)\.ts', import\.meta\.url\)/g;
 
 const threadUrls: Plugin = {
@@ -38,20 +42,47 @@ export async function bundleSources(root: string): Promise<string[]> {
   // Before anything is read: what changes meanwhile makes the bundle out of date.
   const stamp = sourcesStamp(root);
   for (const old of globSync('dist/**/*.js', { cwd: root })) rmSync(join(root, old));
-  const entries = ['src/cli/main.ts', 'src/toolstack/index.ts', ...threadEntries(root)];
-  const { metafile } = await build({
+  const entries = ['src/toolstack/index.ts', ...threadEntries(root)];
+  const common = {
     absWorkingDir: root,
-    entryPoints: entries.map(file => ({ in: file, out: basename(file, '.ts') })),
     outdir: 'dist',
     bundle: true,
-    splitting: true,
-    format: 'esm',
     platform: 'node',
     target: 'node24',
     plugins: [threadUrls],
     metafile: true,
     logLevel: 'warning',
+  } as const satisfies BuildOptions;
+  const { metafile } = await build({
+    ...common,
+    entryPoints: entries.map(file => ({ in: file, out: basename(file, '.ts') })),
+    splitting: true,
+    format: 'esm',
   });
+  const program = await bundleProgram(root, common, stamp);
   writeFileSync(stampFile(root), stamp);
-  return Object.keys(metafile.outputs);
+  return [...Object.keys(metafile.outputs), program];
+}
+
+/**
+ * The program as one function, of what bin/program.js gives it. What it imports when it runs is in there, too, and is evaluated then. It
+ * begins with a name for itself, which is another whenever the sources are.
+ */
+async function bundleProgram(root: string, common: BuildOptions, stamp: string): Promise<string> {
+  const output = `dist/${PROGRAM}`;
+  const name = createHash('sha256').update(stamp).digest('hex').slice(0, 16);
+  rmSync(join(root, output), { force: true });
+  await build({
+    ...common,
+    entryPoints: [{ in: 'src/cli/main.ts', out: basename(PROGRAM, '.cjs') }],
+    outExtension: { '.js': '.cjs' },
+    format: 'cjs',
+    plugins: [readyTables(root), threadUrls],
+    define: { 'import.meta.url': '__moduleUrl' },
+    // Through the same function as all others.
+    supported: { 'dynamic-import': false },
+    banner: { js: `// ${name}\n(function (require, module, __moduleUrl) {` },
+    footer: { js: '})' },
+  });
+  return output;
 }

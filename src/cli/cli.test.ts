@@ -380,13 +380,14 @@ test('run -d IMAGE: the image says what runs, named by a path from where the com
 });
 
 test('cache: shows the folder, and empties it of its own files only', async () => {
-  const folder = join(scratch, 'cache');
+  const folder = join(scratch, 'another-cache');
+  const env = { DOMUS_CACHE: folder };
   mkdirSync(join(folder, 'objects'), { recursive: true });
   writeFileSync(join(folder, 'objects', 'kernel'), new Uint8Array(5000));
   writeFileSync(join(folder, 'precious'), 'not of Domus');
-  const shown = JSON.parse((await domus('cache', '-o', 'json')).stdout);
+  const shown = JSON.parse((await invoke(DOMUS, ['cache', '-o', 'json'], { env })).stdout);
   assert.deepEqual(shown, { folder, sizeBytes: 5012 });
-  assert.equal((await domus('cache', 'clean')).code, 0);
+  assert.equal((await invoke(DOMUS, ['cache', 'clean'], { env })).code, 0);
   assert.deepEqual(readdirSync(folder), ['precious']);
 });
 

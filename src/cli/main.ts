@@ -9,6 +9,7 @@ import { hostEnvironment } from '../platform/node/host-info.ts';
 import { ownEntry } from '../platform/node/state-folder.ts';
 import { standardError, standardInput, standardOutput } from '../platform/node/streams.ts';
 import { createTerminal } from '../platform/node/terminal.ts';
+import { keepThreadCode } from '../platform/node/threads.ts';
 import { runNoOtherModules } from '../platform/node/wasm-compiler.ts';
 import { Host, type HostOptions } from '../toolstack/host.ts';
 import { ExitCode, exitCodeOf } from './exit-codes.ts';
@@ -22,6 +23,7 @@ import { NOT_THERE } from './verbs/not-there.ts';
 
 export function createContext(openHost: (options: HostOptions) => Promise<Host> = Host.open): CommandContext {
   runNoOtherModules();
+  keepThreadCode();
   const stdout = standardOutput();
   const stderr = standardError();
   const encoder = new TextEncoder();
@@ -41,6 +43,12 @@ export function createContext(openHost: (options: HostOptions) => Promise<Host> 
 }
 
 export { endProcess };
+
+/** Verbs that are not used often, or do nothing that takes time. */
+const RARE_VERBS: ReadonlySet<string> = new Set(['cache', 'doctor', 'version']);
+let worked: string | undefined;
+/** Has a verb done what it is for, and is that worth to be done faster the next time? */
+export const hasWorked = (name: string): boolean => worked === name && !RARE_VERBS.has(name);
 
 const usage = (message: string, remedy: string) => new DomusError('E_USAGE', message, remedy);
 
@@ -97,7 +105,9 @@ async function dispatch(context: CommandContext, args: readonly string[]): Promi
       `"domus ${verb.name} --help" shows the usage`,
     );
   }
-  return verb.run(context, values as never, operands, isAfterDashes);
+  const code = await verb.run(context, values as never, operands, isAfterDashes);
+  worked = verb.name;
+  return code;
 }
 
 /** @returns the exit code */

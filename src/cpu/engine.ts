@@ -12,7 +12,7 @@ import { type CodeServices, RecordWriter } from './decode/records.ts';
 import { FEW_TARGETS_UNTIL, useAllTargets } from './interpreter/jump-targets.ts';
 import { DIGEST_SECTION } from './interpreter/pseudo.ts';
 import type { Services } from './interpreter/services.ts';
-import { formsDigest } from './isa/forms.ts';
+import { FORMS_DIGEST } from './isa/form-numbers.ts';
 import { createRuntime } from './runtime/runtime.ts';
 import type { RuntimeExports, RuntimeImports } from './runtime/signatures.ts';
 import { TranslatorState } from './translator/layout.ts';
@@ -290,7 +290,7 @@ export function retiredNow(memory: MachineMemory, cpu: number): number {
 /** @throws DomusError E_STALE_BUILD when the interpreter was generated from another instruction table */
 function checkBuild(interpreter: WebAssembly.Module): void {
   const [section] = WebAssembly.Module.customSections(interpreter, DIGEST_SECTION);
-  if (section && new TextDecoder().decode(section) === String(formsDigest())) return;
+  if (section && new TextDecoder().decode(section) === String(FORMS_DIGEST)) return;
   throw new DomusError(
     'E_STALE_BUILD',
     'dist/ was built from other sources than those that run',

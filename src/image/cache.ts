@@ -14,6 +14,7 @@ import {
   joinPath,
   listFolder,
   readIfPresent,
+  readSmallIfPresent,
   removeFile,
   sweep,
   withLock,
@@ -73,7 +74,7 @@ export function openImageCache(path = defaultCacheFolder()): ImageCache {
   const objectPath = (sha256: string): string => joinPath(folder, 'objects', sha256);
   const recordPath = (name: string): string => joinPath(folder, 'records', `${fileName(name)}.json`);
   async function recordOf(name: string): Promise<CacheRecord | undefined> {
-    const bytes = await readIfPresent(recordPath(name));
+    const bytes = readSmallIfPresent(recordPath(name));
     return bytes && parseRecord(bytes);
   }
   return {

@@ -4,7 +4,7 @@
  */
 import type { EngineModules } from '../cpu/engine.ts';
 import { warmUpInterpreter } from '../cpu/interpreter/warm-up.ts';
-import { readAsset, readAssetIfBuilt } from '../platform/node/files.ts';
+import { readAsset, readAssetParts } from '../platform/node/files.ts';
 import { sha256 } from '../platform/node/native-codecs.ts';
 import { compileFully, machineCodeOf, moduleWith, prepareCompilers } from '../platform/node/wasm-compiler.ts';
 
@@ -27,11 +27,11 @@ export function engineModules(): EngineModules {
 }
 
 function compiledModule(name: string): WebAssembly.Module | undefined {
-  const file = readAssetIfBuilt(`${name}.code`);
-  if (!file) return undefined;
+  const [digest, code] = readAssetParts(`${name}.code`, DIGEST_BYTES) ?? [];
+  if (!digest || !code) return undefined;
   const bytes = readAsset(`${name}.wasm`);
-  const isItsOwn = sha256(bytes).every((byte, i) => byte === file[i]);
-  return isItsOwn ? moduleWith(file.subarray(DIGEST_BYTES), bytes) : undefined;
+  const isItsOwn = sha256(bytes).every((byte, i) => byte === digest[i]);
+  return isItsOwn ? moduleWith(code, bytes) : undefined;
 }
 
 /** What NAME.code has for a module; undefined where V8 does not give it. */

@@ -21,6 +21,7 @@ const ENTRIES = [
   'apt',
   'regions',
   'prepared',
+  'program',
   'trails',
 ];
 

@@ -5,10 +5,10 @@
  * table entry, the operands' places and the length.
  */
 import type { Definition } from '../isa/definition.ts';
+import { definitionAt } from '../isa/definition-list.ts';
+import { entriesAt, firstEntry } from './entries.ts';
 import {
   type Entry,
-  entriesAt,
-  firstEntry,
   type ImmediateStep,
   Prefix,
   RegRule,
@@ -61,7 +61,7 @@ export class Decoded {
   immediate2 = 0;
 
   get definition(): Definition {
-    return this.entry.definition;
+    return definitionAt(this.entry.number);
   }
 }
 

@@ -1,13 +1,9 @@
 /**
- * What the decoder needs to know of a definition, as plain numbers that are the same fields for all of them: an instruction is then
- * decoded without looking at a string or making an object. Entries are made when an opcode is met first.
+ * What the decoder needs to know of a definition, as plain numbers: an instruction is then decoded without looking at a string or making an
+ * object.
  */
-import { type Definition, type OperandSpec, sizeOf, writesMemory } from '../isa/definition.ts';
-import { formIndex } from '../isa/forms.ts';
-import { TABLE } from '../isa/table.ts';
-import { Vcpu } from '../vcpu/layout.ts';
-
-const V = Vcpu.offsets;
+import type { OperandSpec } from '../isa/definition.ts';
+import { VARIANTS } from '../isa/variant.ts';
 
 /** Kinds of processor mode, as bits of `Entry.worlds`. */
 export const World = { long: 1, protected: 2, real: 4 } as const;
@@ -50,8 +46,14 @@ export interface RegisterPlace {
   readonly isByte: boolean;
 }
 
-export class Entry {
-  readonly definition: Definition;
+/** Opcode maps: four without VEX, then four with it. */
+export const VEX_MAPS = 4;
+
+/** The same fields for all instructions. */
+export interface Entry {
+  /** Its number in the table. */
+  readonly number: number;
+  readonly opcode: number;
   readonly prefix: number;
   readonly hasModrm: boolean;
   readonly modrm: number;
@@ -75,7 +77,7 @@ export class Entry {
   readonly isGathered: boolean;
   readonly usesVvvv: boolean;
 
-  /** Form by variant: see isa/forms.ts. */
+  /** Form by variant, 0 where there is none: see isa/forms.ts. */
   readonly forms: Uint16Array;
   readonly registers: readonly RegisterPlace[];
   readonly ends: boolean;
@@ -99,167 +101,11 @@ export class Entry {
   readonly hasGeneralVvvv: boolean;
   readonly writesMemory: boolean;
   readonly memoryOperand: OperandSpec | undefined;
-
-  constructor(definition: Definition) {
-    const { operands, options, rm, hasModrm, vex } = definition;
-    const has = (kinds: string) => operands.some(({ kind }) => kinds.includes(kind));
-    this.definition = definition;
-    this.prefix = Prefix[definition.prefix];
-    this.hasModrm = hasModrm;
-    this.modrm = definition.modrm;
-    this.digit = definition.digit;
-    this.only = definition.only;
-    // A control register's MOV has a register in ModRM.rm whatever mod says.
-    const isFree = !hasModrm || rm === 'any' || (rm === 'register' && !vex && has('CD'));
-    this.rmRule = isFree ? RmRule.any : rm === 'memory' ? RmRule.memory : RmRule.register;
-    this.ignoresMod = rm === 'register' && !vex;
-    this.worlds = worldsOf(options.mode);
-    this.plusRegister = definition.plusRegister;
-    this.vexLength = vex?.length ?? 0;
-    this.vexW = vex?.w ?? -1;
-    this.isVex = vex !== undefined;
-    this.sizeRule =
-      options.size === 'f64'
-        ? SizeRule.forced64
-        : options.size === 'd64'
-          ? SizeRule.default64
-          : SizeRule.plain;
-    this.regRule = regRuleOf(operands);
-    this.allowsLock = Boolean(options.lock);
-    this.immediates = operands.flatMap(immediateStep);
-    this.isGathered = has('K');
-    this.usesVvvv = has('HB');
-    this.forms = formIndex(definition);
-    this.registers = operands.flatMap(registerPlace);
-    this.ends = options.ends === true;
-    this.unit = Unit[options.unit ?? 'none'];
-    this.mayUseMemory = has('EMWQO');
-    this.onlyMemory = has('MO');
-    this.hasOffset = has('O');
-    this.isJump = has('J');
-    this.hasTwoImmediates = operands.filter(({ kind }) => kind === 'I').length > 1;
-    this.isScalable =
-      operands.some(({ size }) => typeof size === 'string') ||
-      options.sized === true ||
-      options.size !== undefined;
-    this.hasRep = options.rep === true;
-    this.isAddressSized = options.addressSized === true;
-    this.isModal = options.modal === true;
-    this.isAlwaysLocked = options.lock === 'always';
-    this.noAccess = options.noAccess === true;
-    this.isBitString = options.bitString === true;
-    this.elements = options.elements ?? 0;
-    this.isPop = definition.name === 'pop';
-    this.hasGeneralVvvv = has('B');
-    this.writesMemory = writesMemory(definition);
-    this.memoryOperand = operands.find(({ kind }) => 'EMWQO'.includes(kind));
-  }
 }
 
-function worldsOf(mode: Definition['options']['mode']): number {
-  switch (mode) {
-    case 'only64':
-      return World.long;
-    case 'no64':
-      return World.protected | World.real;
-    case 'protected':
-      return World.long | World.protected;
-    case 'protectedNo64':
-      return World.protected;
-    default:
-      return World.long | World.protected | World.real;
-  }
+/** `Entry.forms` of the variants that there are. */
+export function formsOf(variants: readonly (readonly [variant: number, form: number])[]): Uint16Array {
+  const forms = new Uint16Array(VARIANTS);
+  for (const [variant, form] of variants) forms[variant] = form;
+  return forms;
 }
-
-function regRuleOf(operands: readonly OperandSpec[]): number {
-  const at = operands.findIndex(({ kind }) => 'SCD'.includes(kind));
-  const kind = operands[at]?.kind;
-  if (kind === 'C') return RegRule.control;
-  if (kind === 'D') return RegRule.debug;
-  if (kind === 'S') return at === 0 ? RegRule.loadedSegment : RegRule.segment;
-  return RegRule.any;
-}
-
-function immediateStep({ kind, size }: OperandSpec): ImmediateStep[] {
-  if (kind === 'O' || kind === 'A') return [{ kind, bytes: [0, 0, 0] }];
-  if (kind === 'Y') return [{ kind, bytes: [1, 1, 1] }];
-  if (kind !== 'I' && kind !== 'J') return [];
-  return [{ kind: 'I', bytes: [sizeOf(size, 2), sizeOf(size, 4), sizeOf(size, 8)] }];
-}
-
-/** What VEX adds has a place of its own, where others have a second immediate. */
-function registerPlace({ kind, size }: OperandSpec): RegisterPlace[] {
-  const place = (field: number, mask: number, base: number, stride: number): RegisterPlace[] => [
-    {
-      isRm: 'ERWUQNTZK'.includes(kind),
-      mayBeMemory: 'ERWUQNT'.includes(kind),
-      field,
-      mask,
-      base,
-      stride,
-      isByte: 'GERZ'.includes(kind) && size === 1,
-    },
-  ];
-  switch (kind) {
-    case 'G':
-      return place(Field.reg, 15, V.gpr, 8);
-    case 'E':
-    case 'R':
-      return place(Field.rm, 15, V.gpr, 8);
-    case 'Z':
-      return place(Field.opcode, 15, V.gpr, 8);
-    case 'S':
-      return place(Field.reg, 7, 0, 1);
-    case 'C':
-    case 'D':
-      return place(Field.reg, 15, 0, 1);
-    case 'T':
-      return place(Field.rm, 7, 0, 1);
-    case 'V':
-      return place(Field.reg, 15, V.ymm, 32);
-    case 'W':
-    case 'U':
-      return place(Field.rm, 15, V.ymm, 32);
-    case 'K':
-      return place(Field.index, 15, V.ymm, 32);
-    case 'P':
-      return place(Field.reg, 7, V.fpr, 16);
-    case 'Q':
-    case 'N':
-      return place(Field.rm, 7, V.fpr, 16);
-    default:
-      return [];
-  }
-}
-
-/** Opcode maps: four without VEX, then four with it. */
-export const VEX_MAPS = 4;
-const DEFINITIONS: Definition[][] = Array.from({ length: 2 * VEX_MAPS * 256 }, () => []);
-for (const definition of TABLE) {
-  const map = definition.map + (definition.vex ? VEX_MAPS : 0);
-  for (let i = 0; i < (definition.plusRegister ? 8 : 1); i++) {
-    (DEFINITIONS[map * 256 + definition.opcode + i] as Definition[]).push(definition);
-  }
-}
-const particular = (d: Definition): number =>
-  (d.modrm >= 0 ? 4 : 0) + (d.prefix !== 'any' ? 2 : 0) + (d.digit >= 0 ? 1 : 0);
-const made = new Map<Definition, Entry>();
-const entryOf = (definition: Definition): Entry => {
-  const entry = made.get(definition) ?? new Entry(definition);
-  made.set(definition, entry);
-  return entry;
-};
-const ENTRIES: (readonly Entry[] | undefined)[] = new Array(DEFINITIONS.length).fill(undefined);
-
-/** All entries that an opcode byte of a map may be, most particular first. */
-export function entriesAt(map: number, opcode: number): readonly Entry[] {
-  const at = map * 256 + opcode;
-  const known = ENTRIES[at];
-  if (known) return known;
-  const sorted = (DEFINITIONS[at] as Definition[]).sort((a, b) => particular(b) - particular(a));
-  const entries = sorted.map(entryOf);
-  ENTRIES[at] = entries;
-  return entries;
-}
-/** Some entry, for a result that holds nothing yet. */
-export const firstEntry = (): Entry => entryOf(TABLE[0] as Definition);

@@ -13,7 +13,7 @@ import { FRAME_TABLE_BASE, type MachineMemory } from '../../machine/memory.ts';
 import { AddressField, Pseudo } from '../interpreter/pseudo.ts';
 import { type OperandSpec, sizeOf } from '../isa/definition.ts';
 import { RSP } from '../isa/emitter.ts';
-import { variantOf } from '../isa/forms.ts';
+import { variantOf } from '../isa/variant.ts';
 import { Vcpu } from '../vcpu/layout.ts';
 import { type Decoded, Decoder, type Failure, MAX_LENGTH } from './decoder.ts';
 import { type Entry, Field, type RegisterPlace, Unit } from './entry.ts';
@@ -401,7 +401,7 @@ function addressKind(d: Decoded, is64: boolean): number {
 
 /** The low three bits of the opcode and the ModRM byte. */
 function x87Opcode(d: Decoded): number {
-  return ((d.entry.definition.opcode & 7) << 8) | (d.mod << 6) | ((d.reg & 7) << 3) | (d.rm & 7);
+  return ((d.entry.opcode & 7) << 8) | (d.mod << 6) | ((d.reg & 7) << 3) | (d.rm & 7);
 }
 
 function formVariant(d: Decoded, entry: Entry, is64: boolean, usesMemory: boolean): number {

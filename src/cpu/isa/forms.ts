@@ -5,6 +5,7 @@
 import type { Definition } from './definition.ts';
 import { HOT_FORMS } from './hot-forms.ts';
 import { TABLE } from './table.ts';
+import { FIRST_FORM, variantOf } from './variant.ts';
 
 export interface Form {
   readonly id: number;
@@ -21,27 +22,6 @@ export interface Form {
   /** With LOCK: memory is changed atomically. */
   readonly lock: boolean;
 }
-
-/** Form numbers below this are the interpreter's own: see interpreter/pseudo.ts. */
-export const FIRST_FORM = 9;
-
-const LOG2 = [0, 0, 0, 0, 1, 0, 0, 0, 2];
-/** Position of a variant in an entry's form index. */
-export const variantOf = (
-  size: number,
-  memory: boolean,
-  rep: number,
-  addressSize: number,
-  mode64: boolean,
-  lock: boolean,
-) =>
-  (LOG2[size] as number) |
-  (memory ? 4 : 0) |
-  (rep << 3) |
-  ((LOG2[addressSize] as number) << 5) |
-  (mode64 ? 128 : 0) |
-  (lock ? 256 : 0);
-export const VARIANTS = 512;
 
 /** With and without LOCK where that makes a difference. */
 function locks({ options }: Definition, memory: boolean): boolean[] {
@@ -98,13 +78,12 @@ export const FIRST_CALLED = FIRST_FORM + hot.size;
 export const FIRST_REGION = FIRST_FORM + FORMS.length;
 
 const byDefinition = Map.groupBy(FORMS, ({ definition }) => definition);
-/** For a table entry: form id by variant, 0 where there is none. */
-export function formIndex(definition: Definition): Uint16Array {
-  const index = new Uint16Array(VARIANTS);
-  for (const { id, size, memory, rep, addressSize, mode64, lock } of byDefinition.get(definition) ?? [])
-    index[variantOf(size, memory, rep, addressSize, mode64, lock)] = id;
-  return index;
-}
+/** For a table entry: the variants that it has, each with its form's id. */
+export const variantsOf = (definition: Definition): (readonly [variant: number, id: number])[] =>
+  (byDefinition.get(definition) ?? []).map(({ id, size, memory, rep, addressSize, mode64, lock }) => [
+    variantOf(size, memory, rep, addressSize, mode64, lock),
+    id,
+  ]);
 export const formById = (id: number): Form | undefined => FORMS[id - FIRST_FORM];
 
 /** Operand size that the semantics see: strings have their element's size there. */
@@ -116,14 +95,7 @@ export function semanticSize({ definition, size }: Form): number {
 }
 
 /** Tells tables apart: an interpreter generated from another one would run the wrong handlers. */
-let digest: number | undefined;
-
 export function formsDigest(): number {
-  digest ??= computeDigest();
-  return digest;
-}
-
-function computeDigest(): number {
   let hash = 0x811c9dc5;
   const add = (value: number): void => {
     hash = Math.imul(hash ^ value, 0x01000193);

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FIRST_CALLED, FIRST_FORM, FORMS } from './forms.ts';
+import { FIRST_CALLED, FORMS } from './forms.ts';
 import { HOT_FORMS } from './hot-forms.ts';
+import { FIRST_FORM } from './variant.ts';
 
 test('each place in the main loop is one that the list names, and each name is a form', () => {
   const inside = FORMS.slice(0, FIRST_CALLED - FIRST_FORM).map(

@@ -8,7 +8,7 @@ import type { MachineMemory } from '../../machine/memory.ts';
 import { CodePage, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
 import { recordAt } from '../decode/record-table.ts';
 import { Pseudo } from '../interpreter/pseudo.ts';
-import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
+import { FIRST_CALLED, FIRST_REGION } from '../isa/form-numbers.ts';
 import {
   JUMP_TARGETS,
   JUMP_TARGETS_OFFSET,

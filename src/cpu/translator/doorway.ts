@@ -12,7 +12,7 @@ import { Outcome } from '../interpreter/emitter.ts';
 import { probe } from '../interpreter/probe.ts';
 import { CHAINED } from '../interpreter/pseudo.ts';
 import { Vector } from '../isa/emitter.ts';
-import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
+import { FIRST_CALLED, FIRST_REGION } from '../isa/form-numbers.ts';
 import { Exit } from '../vcpu/exit.ts';
 import { SIMD_MASKS, Vcpu } from '../vcpu/layout.ts';
 import type { Code, Label, Local, Value } from '../wasm/code.ts';

@@ -14,7 +14,7 @@ import { noteTarget } from '../interpreter/jump-targets.ts';
 import type { Neighbours } from '../isa/emitter.ts';
 import type { FlagState } from '../isa/flags.ts';
 import { precisionOf } from '../isa/float-range.ts';
-import { FIRST_CALLED } from '../isa/forms.ts';
+import { FIRST_CALLED } from '../isa/form-numbers.ts';
 import { Vcpu } from '../vcpu/layout.ts';
 import type { Callee, Label, Local, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';

@@ -12,7 +12,7 @@ import type { MachineMemory } from '../../machine/memory.ts';
 import { CodePage } from '../decode/record.ts';
 import { recordAt } from '../decode/record-table.ts';
 import { Pseudo } from '../interpreter/pseudo.ts';
-import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
+import { FIRST_CALLED, FIRST_REGION } from '../isa/form-numbers.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';
 import { CodeCache } from './code-cache.ts';
 import { coolEntries, periodOf } from './cooling.ts';

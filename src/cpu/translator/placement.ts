@@ -2,7 +2,7 @@
 import type { MachineMemory } from '../../machine/memory.ts';
 import { CodePage, CodeRecord, RECORD_BYTES } from '../decode/record.ts';
 import { Pseudo } from '../interpreter/pseudo.ts';
-import { FIRST_CALLED } from '../isa/forms.ts';
+import { FIRST_CALLED } from '../isa/form-numbers.ts';
 import type { CodeCache } from './code-cache.ts';
 import { writeInstruction } from './instruction.ts';
 import {

@@ -3,7 +3,7 @@
  * place. A place that is given back is used again only when no thread has the old region there any more, and so is a
  * place that the tables must grow for.
  */
-import { FIRST_CALLED, FIRST_REGION } from '../isa/forms.ts';
+import { FIRST_CALLED, FIRST_REGION } from '../isa/form-numbers.ts';
 
 /** The first place of a region. */
 export const FIRST_SLOT = FIRST_REGION - FIRST_CALLED;

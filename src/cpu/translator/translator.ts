@@ -13,7 +13,7 @@ import { CodePage, CodeRecord } from '../decode/record.ts';
 import { recordAt } from '../decode/record-table.ts';
 import type { CodeBytes, DecodedRun } from '../decode/records.ts';
 import { ABSENT_REGION, CHAINED, Pseudo } from '../interpreter/pseudo.ts';
-import { FIRST_REGION } from '../isa/forms.ts';
+import { FIRST_REGION } from '../isa/form-numbers.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';
 import { TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import { coolJumps } from './cooling.ts';

@@ -3,25 +3,14 @@
  *
  * Small transfers run inline: from the page cache the system call takes 1 to 6 microseconds, the way through the
  * thread pool and the event loop 34 (docs/design). When an inline transfer was slow, because the medium had to be
- * asked, the next ones go through the pool, where they do not hold up the guests.
+ * asked, the next ones go through the pool, where they do not hold up the guests. What is asked about names is always inline: opening a
+ * chain of three images is a hundred such questions.
  *
  * Locks are files beside the image: `NAME.lock` for the writer, `NAME.lock-PID-N` for readers; they hold the owner's process
  * number and host name, and one whose owner is dead is taken away by who finds it.
  */
 import * as fs from 'node:fs';
-import {
-  access,
-  chmod,
-  link,
-  open,
-  readdir,
-  readFile,
-  realpath,
-  rename,
-  rm,
-  stat,
-  writeFile,
-} from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { DomusError } from '../../base/errors.ts';
@@ -238,10 +227,14 @@ async function flushFolder(path: string): Promise<void> {
   }
 }
 
-function openFile(path: string, flags: string): Promise<number> {
-  return new Promise((resolve, reject) => {
-    fs.open(path, flags, 0o644, (error, fd) => (error ? reject(error) : resolve(fd)));
-  });
+const openFile = (path: string, flags: string): number => fs.openSync(path, flags, 0o644);
+
+function removeFile(path: string): void {
+  try {
+    fs.unlinkSync(path);
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error;
+  }
 }
 
 function mayBeAlive(owner: string): boolean {
@@ -255,10 +248,10 @@ const owner = () => `${process.pid} ${hostname()}\n`;
 let nrLocks = 0;
 
 /** A lock file that keeps its image busy; undefined when it is gone or its owner is dead. */
-async function holderOf(path: string): Promise<string | undefined> {
+function holderOf(path: string): string | undefined {
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = fs.readFileSync(path, 'utf8');
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return undefined;
     throw error;
@@ -267,8 +260,8 @@ async function holderOf(path: string): Promise<string | undefined> {
   // Renaming lets only one of several finders take it away.
   const grave = `${path}.dead-${process.pid}-${++nrLocks}`;
   try {
-    await rename(path, grave);
-    await rm(grave, { force: true });
+    fs.renameSync(path, grave);
+    removeFile(grave);
   } catch (error) {
     if (codeOf(error) !== 'ENOENT') throw error;
   }
@@ -282,47 +275,49 @@ const inUse = (path: string, holder: string, lockPath: string) =>
     `end that process first; if it is none of Domus, remove ${lockPath}`,
   );
 
-async function lockShared(path: string): Promise<FileLock> {
+const lockFile = (path: string): FileLock => ({ release: async () => removeFile(path) });
+
+function lockShared(path: string): FileLock {
   const own = `${path}.lock-${process.pid}-${++nrLocks}`;
   try {
-    await writeFile(own, owner(), { flag: 'wx' });
+    fs.writeFileSync(own, owner(), { flag: 'wx' });
   } catch (error) {
     // Nobody can be writing where nothing can be written.
     if (['EACCES', 'EROFS', 'EPERM'].includes(codeOf(error))) return { release: async () => {} };
     throw error;
   }
-  const writer = await holderOf(`${path}.lock`);
+  const writer = holderOf(`${path}.lock`);
   if (writer !== undefined) {
-    await rm(own, { force: true });
+    removeFile(own);
     throw inUse(path, writer, `${path}.lock`);
   }
-  return { release: () => rm(own, { force: true }) };
+  return lockFile(own);
 }
 
 const READER_LOCK = /\.lock-\d+-\d+$/;
 
-async function lockExclusive(path: string): Promise<FileLock> {
+function lockExclusive(path: string): FileLock {
   const own = `${path}.lock`;
   for (let attempt = 0; ; attempt++) {
     try {
-      await writeFile(own, owner(), { flag: 'wx' });
+      fs.writeFileSync(own, owner(), { flag: 'wx' });
       break;
     } catch (error) {
       if (codeOf(error) !== 'EEXIST') throw error;
-      const holder = await holderOf(own);
+      const holder = holderOf(own);
       if (holder !== undefined || attempt > 8) throw inUse(path, holder ?? '?', own);
     }
   }
   const prefix = `${basename(path)}.lock-`;
-  for (const name of await readdir(dirname(path))) {
+  for (const name of fs.readdirSync(dirname(path))) {
     // Nobody else may ever look for those that dead readers have left of what this image builds on.
     if (!READER_LOCK.test(name)) continue;
-    const reader = await holderOf(join(dirname(path), name));
+    const reader = holderOf(join(dirname(path), name));
     if (reader === undefined || !name.startsWith(prefix)) continue;
-    await rm(own, { force: true });
+    removeFile(own);
     throw inUse(path, reader, join(dirname(path), name));
   }
-  return { release: () => rm(own, { force: true }) };
+  return lockFile(own);
 }
 
 export const nodeBlockFiles: BlockFiles = {
@@ -330,7 +325,7 @@ export const nodeBlockFiles: BlockFiles = {
     explained('open', path, async () => {
       const isReadOnly = mode === 'read';
       // Opening a pipe would wait for its other end.
-      const facts = await stat(path);
+      const facts = fs.statSync(path);
       if (!facts.isFile() && !facts.isBlockDevice()) {
         throw new DomusError(
           'E_DISK_ACCESS',
@@ -338,35 +333,36 @@ export const nodeBlockFiles: BlockFiles = {
           'name an image file',
         );
       }
-      return new NodeBlockFile(path, await openFile(path, isReadOnly ? 'r' : 'r+'), isReadOnly);
+      return new NodeBlockFile(path, openFile(path, isReadOnly ? 'r' : 'r+'), isReadOnly);
     }),
   create: path =>
-    explained('create', path, async () => new NodeBlockFile(path, await openFile(path, 'wx+'), false)),
-  exists: path =>
-    stat(path).then(
-      () => true,
-      () => false,
-    ),
-  isWritable: path => explained('look at', path, async () => ((await stat(path)).mode & 0o222) !== 0),
-  protect: path => explained('protect', path, async () => chmod(path, (await stat(path)).mode & 0o555)),
-  realPath: path => explained('find', path, () => realpath(path)),
-  list: folder => readdir(folder).catch(() => []),
+    explained('create', path, async () => new NodeBlockFile(path, openFile(path, 'wx+'), false)),
+  exists: async path => fs.existsSync(path),
+  isWritable: path => explained('look at', path, async () => (fs.statSync(path).mode & 0o222) !== 0),
+  protect: path => explained('protect', path, async () => fs.chmodSync(path, fs.statSync(path).mode & 0o555)),
+  realPath: path => explained('find', path, async () => fs.realpathSync.native(path)),
+  list: async folder => {
+    try {
+      return fs.readdirSync(folder);
+    } catch {
+      return [];
+    }
+  },
   link: (from, to) =>
     explained('create', to, async () => {
-      await link(from, to);
+      fs.linkSync(from, to);
       await flushFolder(to);
     }),
   replace: (from, to) =>
     explained('replace', to, async () => {
-      await rename(from, to);
+      fs.renameSync(from, to);
       await flushFolder(to);
     }),
-  remove: path => explained('remove', path, () => rm(path, { force: true })),
-  allocatedBytes: path => explained('look at', path, async () => (await stat(path)).blocks * 512),
+  remove: path => explained('remove', path, async () => removeFile(path)),
+  allocatedBytes: path => explained('look at', path, async () => fs.statSync(path).blocks * 512),
   lock: (path, kind) =>
     explained('lock', path, async () => {
-      await access(path);
-      const real = await realpath(path);
+      const real = fs.realpathSync.native(path);
       return kind === 'shared' ? lockShared(real) : lockExclusive(real);
     }),
 };

@@ -1,40 +1,30 @@
 /**
  * The user's cache folder and the few file operations that a cache needs: whole files written so that nobody ever sees half of
  * one, scratch folders that do not outlive their use, and locks between processes.
+ *
+ * What a command does before its guest runs is done at once: a way through Node's pool of threads is ten times as long.
  */
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, existsSync, openSync, readSync } from 'node:fs';
 import {
-  access,
-  chmod,
-  copyFile,
-  link,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  utimes,
-  writeFile,
-} from 'node:fs/promises';
-import { homedir } from 'node:os';
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  utimesSync,
+} from 'node:fs';
+import { access, copyFile, mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { defaultCacheFolder } from '../../../bin/cache-folder.js';
 import { isAlive } from './alive.ts';
 
-export { join as joinPath, resolve as absolutePath };
-
-/** Where caches go: DOMUS_CACHE, or `domus` in XDG_CACHE_HOME or ~/.cache. */
-export function defaultCacheFolder(
-  environment: Readonly<Record<string, string | undefined>> = process.env,
-): string {
-  if (environment.DOMUS_CACHE) return environment.DOMUS_CACHE;
-  // The XDG rules: a relative path there is to be ignored.
-  const xdg = environment.XDG_CACHE_HOME;
-  return join(xdg?.startsWith('/') ? xdg : join(homedir(), '.cache'), 'domus');
-}
+export { defaultCacheFolder, join as joinPath, resolve as absolutePath };
 
 const isMissing = (error: unknown): boolean => {
   const code = (error as { code?: string } | undefined)?.code;
@@ -47,6 +37,16 @@ export async function readIfPresent(path: string): Promise<Uint8Array | undefine
     const buffer = await readFile(path);
     // A Buffer's `slice` shares memory: hand out what it stands for.
     return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+/** The same for a small file, at once. */
+export function readSmallIfPresent(path: string): Uint8Array | undefined {
+  try {
+    return new Uint8Array(readFileSync(path));
   } catch (error) {
     if (isMissing(error)) return undefined;
     throw error;
@@ -83,13 +83,13 @@ export function readPartNow(path: string, at: number, target: Uint8Array): void 
 }
 
 export async function makeFolder(path: string): Promise<void> {
-  await mkdir(path, { recursive: true });
+  mkdirSync(path, { recursive: true });
 }
 
 /** Names of the files in a folder; none if there is no folder. */
 export async function listFolder(path: string): Promise<string[]> {
   try {
-    return (await readdir(path)).sort();
+    return readdirSync(path).sort();
   } catch (error) {
     if (isMissing(error)) return [];
     throw error;
@@ -109,7 +109,11 @@ export async function fileAgeMs(path: string): Promise<number | undefined> {
 /** Make a file as young as can be. One that cannot be changed stays as it is. */
 export async function touch(path: string): Promise<void> {
   const now = Date.now() / 1000;
-  await utimes(path, now, now).catch(() => {});
+  try {
+    utimesSync(path, now, now);
+  } catch {
+    // Then its age says nothing.
+  }
 }
 
 export async function isWritable(path: string): Promise<boolean> {
@@ -139,7 +143,7 @@ export async function writeWhole(path: string, contents: Uint8Array | string, mo
 /** A second name for a file. False where that cannot be: it is on another file system. */
 export async function tryLink(from: string, to: string): Promise<boolean> {
   try {
-    await link(from, to);
+    linkSync(from, to);
     return true;
   } catch (error) {
     if (CANNOT_LINK.has((error as { code?: string }).code ?? '')) return false;
@@ -167,12 +171,12 @@ export async function removeFile(path: string): Promise<void> {
 
 /** A new folder in `parent`, for as long as this process lives at most. */
 export async function makeScratchFolder(parent: string): Promise<string> {
-  await mkdir(parent, { recursive: true });
+  await makeFolder(parent);
   await sweep(parent);
   const folder = join(parent, `scratch-${unique()}`);
-  await mkdir(folder);
+  mkdirSync(folder);
   // A package client started by root fetches as a user of its own, who must get in.
-  await chmod(folder, 0o755);
+  chmodSync(folder, 0o755);
   return folder;
 }
 

@@ -1,5 +1,5 @@
 /** Threads of this process, in Node, and a clock that all of them share. */
-import { getCompileCacheDir } from 'node:module';
+import { enableCompileCache, getCompileCacheDir } from 'node:module';
 import { dirname } from 'node:path';
 import {
   MessageChannel,
@@ -10,6 +10,7 @@ import {
   workerData,
 } from 'node:worker_threads';
 import type { Clock } from '../platform.ts';
+import { tellThreads } from './wasm-compiler.ts';
 
 export interface Thread {
   /** Stop it at once, wherever it is. */
@@ -45,6 +46,12 @@ export interface ThreadOptions {
   readonly isDaemon?: boolean;
 }
 
+let keepsCode = false;
+/** For a program that is ours: Node keeps the code of threads' modules. Others decide that for themselves. */
+export function keepThreadCode(): void {
+  keepsCode = true;
+}
+
 /** Start a module of ours in a thread of its own. `data` is copied, but for what can be shared. */
 export function startThread(
   module: URL,
@@ -53,6 +60,8 @@ export function startThread(
   { given = [], isDaemon = false }: ThreadOptions = {},
 ): Thread {
   // A thread takes Node's cache of compiled code from the environment. What this one uses is a folder for its version.
+  if (keepsCode) enableCompileCache?.();
+  tellThreads();
   const cache = getCompileCacheDir?.();
   const env = cache === undefined ? process.env : { ...process.env, NODE_COMPILE_CACHE: dirname(cache) };
   const worker = new Worker(module, { workerData: data, transferList: [...given], env });

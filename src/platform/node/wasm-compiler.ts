@@ -6,25 +6,15 @@
  */
 import { setFlagsFromString } from 'node:v8';
 import { getEnvironmentData, setEnvironmentData } from 'node:worker_threads';
+import { FLAGS, STACK_CHECKS } from '../../../bin/v8-flags.js';
 
-const FLAGS = [
-  // Modules are compiled when they are made, by the thread that makes them and V8's own. Otherwise each function is compiled when it
-  // is called first, by the thread that calls it.
-  '--no-wasm-lazy-compilation',
-  // Which way branches usually go is written in our modules.
-  '--experimental-wasm-branch-hinting',
-  // What V8's second compiler makes is kept, so it pays sooner (docs/design/0020).
-  '--wasm-tiering-budget=4000000',
-];
-const NATIVES = '--allow-natives-syntax';
-/**
- * Functions and loops begin with a look at whether the stack overflows, or somebody wants the thread. Our modules cannot overflow it, for
- * no function of theirs calls itself, even by way of others (recursion.test.ts), and a thread leaves them after a slice. Without those
- * looks the interpreter is an eighth faster.
- */
-const STACK_CHECKS = 'wasm-stack-checks';
 /** Shared by all threads of the process that start later. */
 const IS_OURS = 'domus.runs-no-other-modules';
+let isOurs = false;
+/** To be called before a thread is started. */
+export function tellThreads(): void {
+  if (isOurs) setEnvironmentData(IS_OURS, true);
+}
 
 interface Natives {
   serialize(module: WebAssembly.Module): ArrayBuffer;
@@ -41,7 +31,7 @@ let isPrepared = false;
 export function prepareCompilers(): void {
   if (isPrepared) return;
   isPrepared = true;
-  for (const flag of [...FLAGS, NATIVES]) setFlagsFromString(flag);
+  for (const flag of FLAGS) setFlagsFromString(flag);
   natives = findNatives();
 }
 
@@ -50,11 +40,11 @@ export function prepareCompilers(): void {
  * go without stack checks, so that those of others keep theirs.
  */
 export function runNoOtherModules(): void {
-  setEnvironmentData(IS_OURS, true);
+  isOurs = true;
   setFlagsFromString(`--no-${STACK_CHECKS}`);
 }
 function withoutStackChecks<T>(work: () => T): T {
-  if (getEnvironmentData(IS_OURS) === true) return work();
+  if (isOurs || getEnvironmentData(IS_OURS) === true) return work();
   setFlagsFromString(`--no-${STACK_CHECKS}`);
   try {
     return work();
@@ -104,5 +94,7 @@ export function machineCodeOf(module: WebAssembly.Module): Uint8Array | undefine
 /** A module with the machine code that was kept; undefined when that is another V8's, or for another processor. */
 export function moduleWith(code: Uint8Array, bytes: Uint8Array): WebAssembly.Module | undefined {
   const { deserialize } = natives ?? {};
-  return deserialize && withoutStackChecks(() => deserialize(code.slice().buffer as ArrayBuffer, bytes));
+  const isWhole = code.byteLength === code.buffer.byteLength && code.buffer instanceof ArrayBuffer;
+  const { buffer } = isWhole ? code : code.slice();
+  return deserialize && withoutStackChecks(() => deserialize(buffer as ArrayBuffer, bytes));
 }

@@ -1,0 +1,1 @@
+export function defaultCacheFolder(environment?: Readonly<Record<string, string | undefined>>): string;

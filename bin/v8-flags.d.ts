@@ -1,0 +1,2 @@
+export const FLAGS: readonly string[];
+export const STACK_CHECKS: string;
