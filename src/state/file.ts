@@ -27,8 +27,8 @@ import type { Records } from './restore-domain.ts';
 import { recordOf } from './restore-domain.ts';
 import type { SavedPages } from './save-map.ts';
 
-/** Pages that one write takes. */
-const BATCH_PAGES = 64;
+/** Pages that one write takes, and pieces of memory that they may lie in. */
+const BATCH_PAGES = 256;
 
 /** @throws DomusError E_SAVE_FILE */
 export function writeSaved(
@@ -37,26 +37,33 @@ export function writeSaved(
   pages: SavedPages,
   isDurable: boolean,
 ): void {
-  const batch = new Uint8Array(BATCH_PAGES * PAGE_SIZE);
   try {
     writeWhole(
       path,
       append => {
-        append(encodeRecords(records, pages.count));
-        let used = 0;
-        for (let i = 0; i < pages.count; i++) {
-          batch.set(pages.get(i), used);
-          used += PAGE_SIZE;
-          if (used < batch.length && i + 1 < pages.count) continue;
-          append(batch.subarray(0, used));
-          used = 0;
-        }
+        append([encodeRecords(records, pages.count)]);
+        for (let first = 0; first < pages.count; first += BATCH_PAGES)
+          append(piecesOf(pages, first, Math.min(BATCH_PAGES, pages.count - first)));
       },
       isDurable,
     );
   } catch (cause) {
     throw fileError(`cannot write ${path}`, cause);
   }
+}
+
+/** Where so many pages lie, in as few pieces as can be: frames that lie one after the other are one. */
+function piecesOf(pages: SavedPages, first: number, count: number): Uint8Array[] {
+  const pieces: Uint8Array[] = [];
+  for (let i = first; i < first + count; i++) {
+    const page = pages.get(i);
+    const last = pieces.at(-1);
+    if (!pages.isInMemory(i)) pieces.push(page.slice());
+    else if (last && last.buffer === page.buffer && last.byteOffset + last.length === page.byteOffset)
+      pieces[pieces.length - 1] = new Uint8Array(page.buffer, last.byteOffset, last.length + PAGE_SIZE);
+    else pieces.push(page);
+  }
+  return pieces;
 }
 
 const fileError = (what: string, cause: unknown): DomusError => {

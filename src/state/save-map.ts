@@ -31,6 +31,8 @@ export interface SavedPages {
   /** Page `index`, from 0: the memory itself, or (of one that has not been looked at since a restore) a copy that stays good until
    * the next call. */
   get(index: number): Uint8Array;
+  /** Is it the memory itself? */
+  isInMemory(index: number): boolean;
 }
 
 interface Run {
@@ -75,12 +77,14 @@ export class PageList implements SavedPages, PageCollector {
     return this.#copy;
   }
 
+  isInMemory(index: number): boolean {
+    return (this.#places[index] as number) > 0;
+  }
+
   add(place: number): number {
     if (place > 0 && this.#isZero(frameAddress(mfn(place)))) return 0;
     this.#places.push(place);
-    const page = this.get(this.#places.length - 1);
-    if (page !== this.#copy) this.#copy.set(page);
-    this.#crcs.push(crc32(this.#copy));
+    this.#crcs.push(crc32(this.get(this.#places.length - 1)));
     return this.#places.length;
   }
 

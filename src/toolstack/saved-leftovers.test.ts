@@ -32,7 +32,7 @@ function folderOf(name: string): string {
       { type: RecordType.machine, payload: encodeFacts(facts) },
       { type: RecordType.pages, payload: none },
     ],
-    { count: 0, checks: new Uint32Array(0), get: () => none },
+    { count: 0, checks: new Uint32Array(0), get: () => none, isInMemory: () => false },
     false,
   );
   copyFileSync(join(folder, 'a.sav'), join(folder, 'a.sav.other'));

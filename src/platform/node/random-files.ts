@@ -1,5 +1,15 @@
 /** Files that are read here and there while guest code waits, and written as a whole. */
-import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeSync,
+  writevSync,
+} from 'node:fs';
 
 /** An open file, known by its number in all threads of the process. */
 export interface RandomFile {
@@ -23,22 +33,30 @@ export function readFully(fd: number, into: Uint8Array, position: number): boole
   return true;
 }
 
+function writeAll(fd: number, pieces: readonly Uint8Array[]): void {
+  // All of them at once; what is left when the disk is nearly full, one by one.
+  let left = writevSync(fd, pieces);
+  for (const piece of pieces) {
+    let done = Math.min(left, piece.length);
+    left -= done;
+    while (done < piece.length) done += writeSync(fd, piece, done, piece.length - done);
+  }
+}
+
 /**
  * A file that is there as a whole or not at all: `write` gets what appends to it. With `isDurable` it is on its medium when this
  * returns.
  */
 export function writeWhole(
   path: string,
-  write: (append: (bytes: Uint8Array) => void) => void,
+  write: (append: (pieces: readonly Uint8Array[]) => void) => void,
   isDurable: boolean,
 ): void {
   // Named so that a later process can tell whose it was (cache-folder.ts, sweep).
   const temporary = `${path}.tmp-${process.pid}-0`;
   const fd = openSync(temporary, 'w', 0o600);
   try {
-    write(bytes => {
-      for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done);
-    });
+    write(pieces => writeAll(fd, pieces));
     if (isDurable) fsyncSync(fd);
     renameSync(temporary, path);
   } catch (error) {
