@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 
 const skip = process.platform === 'linux' ? false : 'Node ends processes in its own way elsewhere';
@@ -74,4 +77,23 @@ test('a process whose streams are closed, or no pipes, ends as well', { skip }, 
     'process.stdin.on("error", () => {}).resume(); process.stderr.on("error", () => {}); endProcess(4);';
   for (const shell of ['"$0" "$@" <&- 2>&-', '"$0" "$@" </dev/null >/dev/null', '"$0" "$@" <"$0"'])
     assert.equal(run(use, shell).status, 4, shell);
+});
+
+const hasScript = spawnSync('script', ['--version']).stdout?.toString().includes('util-linux') ?? false;
+const skipTerminal = skip || (hasScript ? false : 'script (util-linux) is not installed');
+
+test('a terminal whose input was read, and closed, is given back', { skip: skipTerminal }, () => {
+  const program = join(mkdtempSync(join(tmpdir(), 'domus-end-')), 'program.mjs');
+  const use =
+    'for await (const chunk of process.stdin) break; process.on("exit", () => console.log("ends")); endProcess(6);';
+  writeFileSync(program, `import { endProcess } from ${MODULE};\n${use}`);
+  const line = `${LOOK}; "${process.execPath}" "${program}"; echo "code $?"; ${LOOK}`;
+  const { stdout } = spawnSync('script', ['-qec', line, '/dev/null'], {
+    ...{ input: 'typed\n', encoding: 'utf8', timeout: TIMEOUT_MS, killSignal: 'SIGKILL' },
+  });
+  rmSync(join(program, '..'), { recursive: true });
+  assert.match(stdout, /ends\s+code 6/);
+  const flags = stdout.match(/flags:\s+\d+/g) ?? [];
+  assert.equal(flags.length, 6, stdout);
+  assert.deepEqual(flags.slice(3), flags.slice(0, 3));
 });

@@ -12,6 +12,7 @@
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { Socket } from 'node:net';
+import { isatty } from 'node:tty';
 import { isMainThread } from 'node:worker_threads';
 
 const SHELL = '/bin/sh';
@@ -47,6 +48,8 @@ function letWait(fd: 0 | 1 | 2): void {
 /** @returns whether all is as it was */
 function giveBackStreams(): boolean {
   return STREAMS.every(fd => {
+    // Of a terminal the process has opened a descriptor of its own.
+    if (isatty(fd)) return true;
     const before = waitedAtFirst[fd];
     if (before === undefined) return false;
     if (before && waits(fd) === false) letWait(fd);
