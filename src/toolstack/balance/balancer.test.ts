@@ -155,6 +155,24 @@ test('nothing is taken from a guest that does not answer, or is paused', async (
   assert.ok(a.target > 380 && paused.target < 130);
 });
 
+test('a guest that begins takes nothing from those that are there', async () => {
+  const { add, pass } = scene();
+  const [a, b] = [add(new TestGuest()), add(new TestGuest())];
+  await pass(2);
+  const late = new TestGuest();
+  late.actual = 512;
+  late.isSilent = true;
+  late.pace = 0;
+  add(late);
+  await pass(5);
+  assert.deepEqual([a.target, b.target, late.target], [256, 256, 256]);
+  late.pace = 50;
+  await pass(2);
+  a.used = 350;
+  await pass(5);
+  assert.ok(a.target > 400 && b.target < 256 && late.target === 256);
+});
+
 test("the host's reserve is kept: no target promises what is not there", async () => {
   const { add, pass, host } = scene(50);
   const [a, b] = [add(new TestGuest(256, 200), 64), add(new TestGuest(256, 200), 64)];

@@ -71,6 +71,13 @@ test('a guest of which nothing is known keeps what it has', () => {
   );
 });
 
+test('a guest that boots has all that it ever may have at first: nobody gives for that, and nothing is given meanwhile', () => {
+  const boots = guest(undefined, { usual: 128, actual: 512 });
+  const comfortable = guest(100);
+  assert.deepEqual(mib(targetsOf([comfortable, boots], budget(384), true)), [256, 128]);
+  assert.deepEqual(mib(targetsOf([guest(300), boots, comfortable], budget(640), false)), [256, 128, 212]);
+});
+
 test('a raise waits until the memory is there', () => {
   const first = targetsOf([guest(400), guest(100)], budget(512), false);
   assert.deepEqual(mib(first), [256, 112], 'the one gives, the other has to wait');

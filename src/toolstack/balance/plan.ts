@@ -74,9 +74,10 @@ export function goalsOf(guests: readonly PlannedGuest[], budget: Budget): readon
       ? undefined
       : clamp(guest.minBytes, wholePages(guest.wishBytes), guest.maxBytes),
   );
-  let goals = guests.map((guest, i) =>
-    wishes[i] === undefined ? bound(guest) : guest.minBytes,
-  ) as readonly number[];
+  // One whose balloon has not begun has more than its target for a while: nobody else has to give for that.
+  let goals: readonly number[] = guests.map(({ minBytes, targetBytes }, i) =>
+    wishes[i] === undefined ? targetBytes : minBytes,
+  );
   const fits = (amounts: readonly number[]): boolean =>
     sum(amounts) <= budget.bytes &&
     sum(amounts.map((amount, i) => fromHost(amount, guests[i]!))) <= budget.hostBytes;
@@ -93,7 +94,7 @@ export function goalsOf(guests: readonly PlannedGuest[], budget: Budget): readon
     });
     goals = between(from, to, fits);
   }
-  return goals.map((goal, i) => (wishes[i] === undefined ? guests[i]!.targetBytes : goal));
+  return goals;
 }
 
 /**
@@ -119,7 +120,11 @@ export function targetsOf(
   const hostNeeds = (amounts: readonly number[]): number =>
     sum(guests.map((guest, i) => fromHost(Math.max(amounts[i]!, guest.actualBytes), guest)));
   const targets = guests.map(({ targetBytes }) => targetBytes);
-  const isWanted = sum(needed) > spare || hostNeeds(plus(targets, needed)) > budget.hostBytes;
+  const promised = plus(targets, needed);
+  const isTooMuch =
+    sum(promised) > budget.bytes ||
+    sum(guests.map((guest, i) => fromHost(promised[i]!, guest))) > budget.hostBytes;
+  const isWanted = isTooMuch || (sum(needed) > 0 && sum(needed) > spare);
   const lowered = guests.map(({ targetBytes, usualBytes }, i) => {
     const excess = targetBytes - goals[i]!;
     if (excess < CHANGE_MIN && (excess <= 0 || goals[i] !== usualBytes)) return targetBytes;
