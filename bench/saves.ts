@@ -83,12 +83,13 @@ async function goOn(
 }
 
 async function domus(folder: string, raw: string, engine: string, options: BenchOptions): Promise<Taken> {
-  const disk = join(folder, 'saves.vhd');
+  const disk = join(folder, `saves-${engine}.vhd`);
   const disks = nodeDiskHost();
   const source = await openDisk(disks, raw, { isReadOnly: true });
   await convertDisk(disks, source, disk, { format: 'vhd' });
   await source.close();
-  const file = join(folder, 'domus.sav');
+  const name = `${engine}.sav`;
+  const file = join(folder, name);
   const taken: Taken = { saveMs: [], loadMs: new Map(), sizeMib: [] };
   {
     await using host = await Host.open();
@@ -106,9 +107,9 @@ async function domus(folder: string, raw: string, engine: string, options: Bench
       await vm.save(file, { isDurable: false });
       const { user, system } = process.cpuUsage(before);
       taken.saveMs.push(options.clock === 'cpu' ? (user + system) / 1000 : performance.now() - startMs);
-      const beside = readdirSync(folder).find(name => name.startsWith('domus.sav.disks-')) ?? '';
-      const kept = readdirSync(join(folder, beside)).filter(name => name.endsWith('.vhd'));
-      const sizes = beside === '' ? [] : kept.map(name => allocated(join(folder, beside, name)));
+      const beside = readdirSync(folder).find(each => each.startsWith(`${name}.disks-`)) ?? '';
+      const kept = readdirSync(join(folder, beside)).filter(each => each.endsWith('.vhd'));
+      const sizes = beside === '' ? [] : kept.map(each => allocated(join(folder, beside, each)));
       taken.sizeMib.push(mib(sizes.reduce((sum, size) => sum + size, allocated(file))));
     }
   }
