@@ -58,15 +58,15 @@ export function xenstoreFacts(read: (node: string) => string | undefined): Memor
 
 /**
  * Of a guest that says nothing. It needs what it has looked at of late. What it has not may be memory that nothing in it uses, or what it
- * will want in an hour, which nobody can tell from outside; so only pages that it has never looked at, or that are full of zeros,
- * are taken from it. Undefined where nobody marks pages as idle, as then all would seem to be in use.
+ * will want in an hour, which nobody can tell from outside; so only pages that it has never looked at are
+ * taken from it. Undefined where nobody marks pages as idle, as then all would seem to be in use.
  */
 export function pageFacts(pages: SharingFacts | undefined): MemoryFacts | undefined {
   if (!pages || pages.idle + pages.shared + pages.zero === 0) return undefined;
   const { own, idle, shared, zero, untouched } = pages;
   return {
     usedBytes: PAGE_SIZE * (own - idle),
-    heldBytes: PAGE_SIZE * (own + shared),
+    heldBytes: PAGE_SIZE * (own + shared + zero),
     totalBytes: PAGE_SIZE * (own + shared + zero + untouched),
     source: 'pages',
   };

@@ -138,9 +138,15 @@ test('a guest that says nothing gives what it has never used, and gets more when
   };
   assert.equal(pages(100, 0, 0, 50), undefined, 'nobody has looked');
   const need = new MemoryNeed();
-  need.observe(pages(120, 90, 8, 128)!, balloon(256), SECOND);
-  assert.equal(wishOf(need, 256, 1), 120 + 48, 'what it has looked at once is not taken');
+  need.observe(pages(112, 90, 16, 128)!, balloon(256), SECOND);
+  assert.equal(wishOf(need, 256, 1), 128 + 48, 'what it has looked at once is not taken');
   assert.equal(wishOf(need, 100, 1), 100, 'nor does it get it back before it needs it');
+  const filling = new MemoryNeed();
+  filling.observe(pages(150, 140, 50, 56)!, balloon(256), SECOND);
+  filling.observe(pages(151, 141, 50, 55)!, balloon(256), 9 * SECOND);
+  assert.equal(wishOf(filling, 256, 9), 251, 'that will last: it may give five');
+  filling.observe(pages(161, 150, 60, 35)!, balloon(256), 19 * SECOND);
+  assert.equal(wishOf(filling, 256, 19), Math.round((221 * 5) / 4 + 2), 'that will not');
   const busy = new MemoryNeed();
   busy.observe(pages(250, 10, 0, 6)!, balloon(256), SECOND);
   assert.equal(wishOf(busy, 256, 1), 300);

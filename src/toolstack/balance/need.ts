@@ -10,6 +10,7 @@ const RESERVE_MIN = 48 * MIB;
 const RESERVE_PART = 4;
 /** A guest that takes memory gets what it will have taken in so long, but not more than it has now. */
 const AHEAD_S = 1;
+const FILLED_S = 60;
 /** Short of memory: this part of its pages is wanted again within a second, or programs wait for this part of the time. */
 const REFAULT_PART = 1 / 512;
 const REFAULTS_MIN = 64;
@@ -63,7 +64,7 @@ export class MemoryNeed {
     this.#last = { facts, atNs: nowNs };
     if (!last || nowNs <= last.atNs) return;
     const seconds = (nowNs - last.atNs) / 1e9;
-    this.#bytesPerSecond = Math.max(0, (facts.usedBytes - last.facts.usedBytes) / seconds);
+    this.#bytesPerSecond = Math.max(0, (facts.heldBytes - last.facts.heldBytes) / seconds);
     if (isShort(last.facts, facts, actualBytes, seconds)) this.#relieve(actualBytes, nowNs);
   }
 
@@ -82,10 +83,12 @@ export class MemoryNeed {
   /** What it should have; undefined when not enough is known. @param targetBytes what it is asked to have now */
   wish(targetBytes: number, nowNs: number): number | undefined {
     if (!this.#last || nowNs - this.#last.atNs > FACTS_AGE_NS) return undefined;
-    const { usedBytes, heldBytes } = this.#last.facts;
+    const { usedBytes, heldBytes, totalBytes } = this.#last.facts;
     const uncounted = this.#uncountedBytes ?? 0;
-    const ahead = Math.min(usedBytes, AHEAD_S * this.#bytesPerSecond);
-    const least = withReserve(uncounted + usedBytes) + ahead;
+    const ahead = Math.min(heldBytes, AHEAD_S * this.#bytesPerSecond);
+    // It goes on with pages that it has never had, and will soon have had all: what it does not look at it may still need.
+    const isFilling = this.#bytesPerSecond * FILLED_S > totalBytes - heldBytes;
+    const least = withReserve(uncounted + (isFilling ? heldBytes : usedBytes)) + ahead;
     const most = withReserve(uncounted + heldBytes) + ahead;
     const relief = this.#relief && nowNs < this.#relief.untilNs ? this.#relief.bytes : 0;
     // Between the two nobody knows: it keeps what it has.
