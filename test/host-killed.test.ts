@@ -138,6 +138,11 @@ real.guest(`the host process is killed at ${ROUNDS} moments`, async t => {
   }
   const chance = random(SEED);
   let daemon = await hostProcess();
+  // Also when the test fails: guests keep it alive.
+  t.after(async () => {
+    const last = await processOf(daemon).catch(() => undefined);
+    if (last !== undefined) process.kill(last, 'SIGTERM');
+  });
   await daemon.create({ name: 'first', command: ['sh', '-c', WORKER] });
   const warm = await newSnapshotPath('warm', stateFolder);
   await daemon.save('first', warm, true);
@@ -194,5 +199,4 @@ real.guest(`the host process is killed at ${ROUNDS} moments`, async t => {
     }
     t.diagnostic(story);
   }
-  process.kill(await processOf(daemon), 'SIGTERM');
 });
