@@ -5,6 +5,9 @@
  *
  * Many places share a counter. While one of them waits, the limit is reached often, mostly by others, which are not hot yet; after a
  * while nobody waits there any more. What is forgotten is looked for in the library when it is hot.
+ *
+ * Each thread has its own list. What a vCPU's counter was set for is forgotten when another thread takes the vCPU: the place then
+ * counts as hot, and the library is asked just the same.
  */
 import { machineHeader } from '../../machine/header.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
