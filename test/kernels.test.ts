@@ -3,6 +3,7 @@
  * machine's package client or the cache; without either the tests are skipped.
  */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { DomusError } from '../src/base/errors.ts';
 import { Host, type RunOptions } from '../src/toolstack/index.ts';
@@ -150,5 +151,9 @@ guest('in lockstep, input comes to both machines at the same time, whenever it c
     // While the guest waits for its next timer.
     await new Promise(resolve => setTimeout(resolve, (i * 7) % 23));
   }
+  // More than a ring takes: the rest comes while the guest makes room, in the middle of a slice.
+  const much = Uint8Array.from({ length: 300_000 }, (_, i) => (i * i) >>> 3);
+  const { stdout } = await vm.exec('sha256sum', { stdin: much });
+  assert.equal(text(stdout), `${createHash('sha256').update(much).digest('hex')}  -\n`);
   await vm.destroy();
 });

@@ -150,12 +150,37 @@ const cannotSave = () =>
   );
 
 /**
- * Input to both streams, output of the first; both are held back by what the listener promises. Input may come while the first
- * machine waits, when it is later there than at the second one: a vCPU that it wakes was blocked for as long in both.
+ * Input to both streams, output of the first; both are held back by what the listener promises.
+ *
+ * Input may come while the first machine waits, when it is later there than at the second one: a vCPU that it wakes was blocked
+ * for as long in both. And it may answer a guest that has made room, in the middle of a slice: then the second machine gets it when its
+ * guest does that. For this both streams are offered the same, also what they have no room for.
  */
 function doubled(stream: ConsoleStream, second: ConsoleStream, keepTime: () => void): ConsoleStream {
   const held: (void | Promise<void>)[] = [];
   second.onData(() => held.shift());
+  const answers: (() => void)[][] = [];
+  let answer: (() => void)[] | undefined;
+  const listeners: (() => void)[] = [];
+  stream.onWritable(() => {
+    answer = [];
+    answers.push(answer);
+    try {
+      for (const listener of listeners) listener();
+    } finally {
+      answer = undefined;
+    }
+  });
+  second.onWritable(() => {
+    for (const input of answers.shift() ?? []) input();
+  });
+  const alsoToSecond = (input: () => void): void => {
+    if (answer) answer.push(input);
+    else {
+      keepTime();
+      input();
+    }
+  };
   return {
     onData: listener =>
       stream.onData(chunk => {
@@ -164,16 +189,14 @@ function doubled(stream: ConsoleStream, second: ConsoleStream, keepTime: () => v
         return promise;
       }),
     write(chunk) {
-      const taken = stream.write(chunk);
-      keepTime();
-      if (taken > 0) second.write(chunk.subarray(0, taken));
-      return taken;
+      const same = chunk.slice();
+      alsoToSecond(() => second.write(same));
+      return stream.write(chunk);
     },
-    onWritable: listener => stream.onWritable(listener),
+    onWritable: listener => void listeners.push(listener),
     close() {
+      alsoToSecond(() => second.close());
       stream.close();
-      keepTime();
-      second.close();
     },
   };
 }
