@@ -11,13 +11,9 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { DomusError } from '../src/base/errors.ts';
 import { openImageCache } from '../src/image/cache.ts';
-import {
-  FOLDER_KERNEL_PACKAGE,
-  obtainBusybox,
-  obtainModules,
-  USERLAND_PACKAGE,
-} from '../src/image/debian.ts';
+import { obtainBusybox } from '../src/image/debian.ts';
 import { FOLDER_MODULES } from '../src/toolstack/guest-folder.ts';
+import { copyCache } from './cache-copy.fixture.ts';
 import { commandLine } from './command-line.fixture.ts';
 
 const TIMEOUT_MS = 600_000;
@@ -30,18 +26,6 @@ const { start } = commandLine(folder, path('state'), {
   user: isRoot ? NOBODY : undefined,
   env: { DOMUS_CACHE: path('cache') },
 });
-
-/** What the guest needs of the cache, for somebody who cannot write to it. */
-async function copyCache(): Promise<void> {
-  const cache = openImageCache();
-  await obtainModules({ cache }, FOLDER_MODULES, FOLDER_KERNEL_PACKAGE);
-  const copy = openImageCache(path('cache'));
-  for (const name of await cache.names()) {
-    if (name !== USERLAND_PACKAGE && !name.startsWith(FOLDER_KERNEL_PACKAGE)) continue;
-    const found = await cache.lookUp(name);
-    if (found) await copy.store(name, found.record, found.contents);
-  }
-}
 
 let unavailable: string | undefined;
 before(async () => {
@@ -60,7 +44,7 @@ before(async () => {
     const source = fileURLToPath(new URL('./folders/checks.c', import.meta.url));
     execFileSync('gcc', ['-static', '-O1', '-o', path('root/bin/checks'), source], { stdio: 'pipe' });
     execFileSync('mkfifo', [path('root/pipe')]);
-    await copyCache();
+    await copyCache(path('cache'), FOLDER_MODULES);
     if (isRoot) execFileSync('chown', ['-R', `${NOBODY}:${NOBODY}`, folder]);
     const { code, stderr } = await start('version').end;
     if (code !== 0) unavailable = `a user without privileges cannot run the command: ${stderr}`;
