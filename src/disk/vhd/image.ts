@@ -8,7 +8,7 @@
  *   the bitmap bits of sectors written before, then makes those durable.
  * - The file grows by many blocks at once: a footer is durable at the new end before the old one is overwritten.
  *   The copy of the footer in sector 0 is never touched by this.
- * - The place of a block that was given back is used again only after its BAT entry is durably gone.
+ * - The place of a block that was given back is used again only after its BAT entry is durably gone, and no write to it is under way.
  *
  * Source of the format: layout.ts.
  */
@@ -39,6 +39,8 @@ export class VhdImage implements WritableLayer {
   /** Blocks that were given back, and are free once the BAT says so durably. */
   #freed: number[] = [];
   #reusable: number[] = [];
+  /** Writes of data that are under way. */
+  readonly #writes = new Set<Promise<void>>();
   /** Sectors of the BAT that have to be written. */
   #dirtyTable = new Set<number>();
   #allocations = new Map<number, Promise<void>>();
@@ -188,7 +190,15 @@ export class VhdImage implements WritableLayer {
     const position = this.holdsNow(offset, from.length) ? this.#positionOf(offset, from.length) : undefined;
     return position === undefined
       ? this.#writeBlocks(offset, from, hasBacking)
-      : this.file.write(position, from);
+      : this.#writeFile(position, from);
+  }
+  #writeFile(position: number, from: Uint8Array): Awaitable<void> {
+    const writing = this.file.write(position, from);
+    if (!writing) return;
+    this.#writes.add(writing);
+    const done = () => void this.#writes.delete(writing);
+    writing.then(done, done);
+    return writing;
   }
 
   writeNow(offset: number, pieces: readonly Uint8Array[], sizeBytes: number): boolean {
@@ -216,7 +226,7 @@ export class VhdImage implements WritableLayer {
     // Somebody may give the block back while we wait.
     while (meta.table[block] === UNUSED) await this.#ensureBlock(block);
     const data = (meta.table[block] as number) * SECTOR_BYTES + meta.bitmapBytes;
-    await this.file.write(data + inside, from);
+    await this.#writeFile(data + inside, from);
     if (!bitmaps.isFull(block)) {
       await bitmaps.mark(block, inside / SECTOR_BYTES, from.length / SECTOR_BYTES);
     }
@@ -426,12 +436,13 @@ export class VhdImage implements WritableLayer {
     const table = [...this.#dirtyTable].map(index => ({ index, bytes: this.#tableSector(index) }));
     const maps = bitmaps?.takeDirty() ?? [];
     const freed = this.#freed;
+    const writes = freed.length > 0 ? [...this.#writes] : [];
     this.#dirtyTable = new Set();
     this.#freed = [];
     try {
       await file.flush();
       if (table.length === 0 && maps.length === 0) {
-        this.#reusable.push(...freed);
+        this.#reuse(freed, writes);
         return;
       }
       for (const { position, bytes } of maps) await file.write(position, bytes);
@@ -439,7 +450,7 @@ export class VhdImage implements WritableLayer {
         await file.write(this.meta.tableOffset + index * SECTOR_BYTES, bytes);
       }
       await file.flush();
-      this.#reusable.push(...freed);
+      this.#reuse(freed, writes);
       bitmaps?.written();
     } catch (error) {
       for (const { index } of table) this.#dirtyTable.add(index);
@@ -447,6 +458,13 @@ export class VhdImage implements WritableLayer {
       this.#freed.push(...freed);
       throw error;
     }
+  }
+
+  /** Places are free; some of these writes, which began before that, may still go there. */
+  #reuse(freed: readonly number[], writes: readonly Promise<void>[]): void {
+    const isFree = () => void this.#reusable.push(...freed);
+    if (writes.length === 0) isFree();
+    else Promise.allSettled(writes).then(isFree);
   }
 
   #tableSector(index: number): Uint8Array {
