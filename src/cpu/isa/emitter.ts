@@ -332,14 +332,10 @@ export abstract class Emitter {
       slow();
     });
   }
+  /** May these bytes be some of an instruction? The granule behind the first one counts as touched: the slow path looks again. */
   #touchesGranules(granules: Value, address: Value, bytes: number): Value {
-    const from = (byte: Value) => w.shrU(granules, w.shrU(byte, w.i64(GRANULE_SHIFT)));
-    if (bytes === 1) return w.wrap(w.and(from(address), w.i64(1)));
-    if (bytes <= GRANULE_BYTES)
-      return w.wrap(w.and(w.or(from(address), from(lastOf(address, bytes))), w.i64(1)));
-    // The first one, and as many behind it as there may be.
     const mask = (1 << (1 + Math.ceil((bytes - 1) / GRANULE_BYTES))) - 1;
-    return w.wrap(w.and(from(address), w.i64(mask)));
+    return w.wrap(w.and(w.shrU(granules, w.shrU(address, w.i64(GRANULE_SHIFT))), w.i64(mask)));
   }
   /** The runtime's slow path, which leaves with the fault if there is one. */
   #slow(name: string, host: w.Local, address: Value, bytes: number, flags: number): void {

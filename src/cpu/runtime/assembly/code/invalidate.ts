@@ -53,7 +53,7 @@ export function markCode(mfn: u32): void {
 }
 
 /** Bits of the granules that bytes first..last touch. */
-function granulesOf(first: i32, last: i32): u64 {
+export function granulesOf(first: i32, last: i32): u64 {
   const low = first >> GRANULE_SHIFT;
   const count = (last >> GRANULE_SHIFT) - low + 1;
   return (count >= 64 ? -1 : ((1 as u64) << count) - 1) << low;

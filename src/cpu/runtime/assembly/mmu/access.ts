@@ -7,14 +7,18 @@
  *
  * `size` may carry STACK_ACCESS, which turns the #GP of a non-canonical address into #SS.
  */
-import { invalidateCode } from '../code/invalidate';
+import { granulesOf, invalidateCode } from '../code/invalidate';
 import {
+  CODE_PAGE_granules,
   CODE_PAGE_next,
   FRAME_ENTRY_code,
   MACHINE_HEADER,
   MACHINE_HEADER_isParallel,
   P2M_mmio,
   TLB_CLASS_supervisorAc,
+  TLB_ENTRY_flags,
+  TLB_FLAG_mask,
+  TLB_WATCHED,
   TLB_WRITE,
   VCPU_commitAddress0,
   VCPU_commitAddress1,
@@ -150,6 +154,16 @@ function known(cpu: usize, va: u64, size: i32, offset: i32): usize {
   return hits(entry, va + (size as u64) - 1) ? addendOf(entry) + (va as usize) : 0;
 }
 
+/** The same by the table of watched pages, for bytes of which no instruction has any. */
+function knownBesideCode(cpu: usize, va: u64, size: i32): usize {
+  const last = va + (size as u64) - 1;
+  const entry = slot((load<u32>(cpu, VCPU_tlb) + TLB_WATCHED) as usize, va);
+  if (!hits(entry, last)) return 0;
+  const code = (load<i32>(entry, TLB_ENTRY_flags) & ~TLB_FLAG_mask) as usize;
+  const touched = granulesOf((va & 0xfff) as i32, (last & 0xfff) as i32);
+  return (load<u64>(code, CODE_PAGE_granules) & touched) === 0 ? addendOf(entry) + (va as usize) : 0;
+}
+
 /** Address at which `size` bytes can be read, 0 = exception pending. */
 export function readSlow(cpu: usize, va: u64, sizeAndFlags: i32): usize {
   const size = sizeAndFlags & 0xff;
@@ -228,6 +242,8 @@ function writeAt(cpu: usize, va: u64, sizeAndFlags: i32, modify: bool): usize {
   const size = sizeAndFlags & 0xff;
   const found = known(cpu, va, size, TLB_WRITE);
   if (found !== 0) return found;
+  const beside = knownBesideCode(cpu, va, size);
+  if (beside !== 0) return beside;
   if (!isCode64(cpu)) va &= 0xffff_ffff;
   else if (checkCanonical(cpu, va, size, (sizeAndFlags & STACK_ACCESS) !== 0)) return 0;
   if (checkAlignment(cpu, va, size)) return 0;
