@@ -70,6 +70,8 @@ const domus = (engine: string): Rival => ({
       `${options.memoryMib}M`,
       '--vcpus',
       String(options.vcpus),
+      // QEMU gives each a thread by itself.
+      ...(options.vcpus > 1 ? ['--pcpus', String(options.vcpus)] : []),
       '--kernel',
       kernel,
       '--initrd',
