@@ -70,21 +70,29 @@ export class GuestTrail {
 
   /** What comes now is no beginning any more, and code is no longer as it was decoded. Only the first time counts. */
   end(): void {
+    const taken = this.#take();
+    if (!taken) return;
+    const { code } = taken;
+    // The code cache goes on changing: other instructions are decoded, and regions take the place of some.
+    this.#taken = { ...taken, code: code && { ...code, bytes: code.bytes.slice() } };
+  }
+  /** The trail until now, unless there is one already. Its code is good until the guest goes on. */
+  #take(): Trail | undefined {
     const domain = this.#domain;
     const { trail, pages } = domain?.hypervisor ?? {};
-    if (!domain || !trail || !pages) return;
+    if (!domain || !trail || !pages) return undefined;
     domain.hypervisor.trail = undefined;
-    this.#taken = takeTrail(domain, trail.looks, pages);
+    return takeTrail(domain, trail.looks, pages);
   }
 
   /** The guest has done what it was to do: leave its trail, if there was none. Its machine still is there. */
   leave(): void {
-    this.end();
+    const taken = this.#taken ?? this.#take();
     const pages = this.#domain?.hypervisor.pages;
-    if (!this.#taken || !pages) return;
+    if (!taken || !pages) return;
     for (const { name } of listOwnFolder(trailsFolder()).slice(0, -(KEPT - 1)))
       removeOwnFile(joinPath(trailsFolder(), name));
-    writeTrail(this.#path, this.#key, this.#taken, (page, into) => pages.read(page, into));
+    writeTrail(this.#path, this.#key, taken, (page, into) => pages.read(page, into));
     this.#domain = undefined;
     this.#taken = undefined;
   }
