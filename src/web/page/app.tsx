@@ -1,5 +1,5 @@
 /** The whole: what is where, and what stays while one looks at this and that. */
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { CreateDialog, type Preset } from './create-dialog.tsx';
 import { Header } from './header.tsx';
 import { Machine } from './machine.tsx';
@@ -17,7 +17,8 @@ export function App() {
   const isFirst = useRef(true);
   const guest = route.machine === undefined ? undefined : store.guest(route.machine);
 
-  useEffect(() => {
+  // Before anybody sees the view: the next key is meant for it.
+  useLayoutEffect(() => {
     const place = route.machine ?? 'All machines';
     document.title = `${place} – Domus`;
     // Who follows a link expects to read on there, a screen reader too. The first view leaves the focus where it is.

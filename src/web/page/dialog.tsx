@@ -1,6 +1,6 @@
 /** A dialog of the browser's own: it keeps the focus inside, closes on Escape, and gives the focus back. */
 import type { ComponentChildren } from 'preact';
-import { useEffect, useId, useRef, useState } from 'preact/hooks';
+import { useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { errorText, useStore } from './store.ts';
 
 interface Props {
@@ -20,7 +20,7 @@ export function Dialog({ title, action, isDangerous = false, children, submit, o
   const [isBusy, setBusy] = useState(false);
   const [failure, setFailure] = useState('');
   const id = useId();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const opener = document.activeElement;
     dialog.current?.showModal();
     return () => {
