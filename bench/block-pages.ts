@@ -137,22 +137,32 @@ async function watched(
   each.report(what, first, last, known);
 }
 
-/** How long pages that were read are left alone. */
-async function looks(): Promise<void> {
-  let watch = new Watch();
-  await using host = await Host.open({
-    // The scan would mark pages itself.
+/** A host of machines that are watched from their beginning, each by the watch that is on then. */
+function openHost(watchOf: () => Watch, scan?: BenchScan): Promise<Host> {
+  return Host.open({
+    // The host's scan would mark pages itself.
     sharing: { cpuPercent: 0 },
     parts: {
       ...parts,
       async createMachine(config) {
+        const watch = watchOf();
         for (const { disk } of config.disks ?? []) watch.follow(disk);
-        const machine = await parts.createMachine(config);
-        if (machine instanceof XenMachine) watch.domain = machine.domain;
+        const machine = await parts.createMachine(scan ? { ...config, sharer: scan.sharer } : config);
+        if (machine instanceof XenMachine) {
+          const { domain } = machine;
+          watch.domain = domain;
+          if (scan) watch.onFilled = (gfn, entry) => scan.born(domain, gfn, entry);
+        }
         return machine;
       },
     },
   });
+}
+
+/** How long pages that were read are left alone. */
+async function looks(): Promise<void> {
+  let watch = new Watch();
+  await using host = await openHost(() => watch);
   let known: ReadonlySet<string> = new Set();
   for (const name of ['first', 'second']) {
     watch = new Watch();
@@ -214,23 +224,7 @@ class BenchScan {
 async function births(atBirth: boolean): Promise<void> {
   const mine = new BenchScan(atBirth);
   let watch = new Watch();
-  await using host = await Host.open({
-    sharing: { cpuPercent: 0 },
-    parts: {
-      ...parts,
-      async createMachine(config) {
-        const each = watch;
-        for (const { disk } of config.disks ?? []) each.follow(disk);
-        const machine = await parts.createMachine({ ...config, sharer: mine.sharer });
-        if (machine instanceof XenMachine) {
-          const { domain } = machine;
-          each.domain = domain;
-          each.onFilled = (gfn, entry) => mine.born(domain, gfn, entry);
-        }
-        return machine;
-      },
-    },
-  });
+  await using host = await openHost(() => watch, mine);
   const mebibytes = (pages: number) => ((pages * PAGE_SIZE) / 2 ** 20).toFixed(1);
   const show = (what: string, vm: VirtualMachine) => {
     const { own = 0, shared = 0, zero = 0 } = vm.sharing ?? {};

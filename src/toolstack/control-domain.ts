@@ -179,6 +179,16 @@ export class ControlDomain {
 
   // ---- devices ----
 
+  /** What every backend works with. */
+  #surroundings() {
+    return {
+      xs: this.#xenstored.client(),
+      host: createBackendHost(this.#hypervisor),
+      defer: this.#defer,
+      domid: this.#domain.id,
+    };
+  }
+
   /** @param isKnown the domain was restored with it */
   attachDisk(machineDisk: MachineDisk, isKnown: boolean): AttachedDisk {
     const { platform } = this.#config;
@@ -193,10 +203,7 @@ export class ControlDomain {
       const begun = createBlockDevice({
         ...machineDisk,
         disk,
-        xs: this.#xenstored.client(),
-        host: createBackendHost(this.#hypervisor),
-        defer: this.#defer,
-        domid: this.#domain.id,
+        ...this.#surroundings(),
         isRestored: goesOn,
         isSerial: platform.isDeterministic,
         maxQueues: this.#config.vcpus,
@@ -263,10 +270,7 @@ export class ControlDomain {
   #attachNetwork(network: NetworkInterface, devid: number): void {
     let outside: Station | undefined;
     const device = new NetDevice({
-      xs: this.#xenstored.client(),
-      host: createBackendHost(this.#hypervisor),
-      defer: this.#defer,
-      domid: this.#domain.id,
+      ...this.#surroundings(),
       devid,
       isRestored: this.#config.saved !== undefined,
       mac: network.mac,
@@ -291,10 +295,7 @@ export class ControlDomain {
   #attachFolder({ folder, tag }: MachineFolder, devid: number): void {
     const { promise: closed, resolve } = Promise.withResolvers<void>();
     const device = new FolderDevice({
-      xs: this.#xenstored.client(),
-      host: createBackendHost(this.#hypervisor),
-      defer: this.#defer,
-      domid: this.#domain.id,
+      ...this.#surroundings(),
       devid,
       folder,
       tag,
@@ -361,13 +362,9 @@ export class ControlDomain {
 
   /** Consoles beyond the first: split devices. */
   #attachConsoles(): ConsoleChannel[] {
-    const host = createBackendHost(this.#hypervisor);
     const devices = Array.from({ length: this.#config.nrConsoles - 1 }, (_, i) =>
       createConsoleDevice({
-        xs: this.#xenstored.client(),
-        host,
-        defer: this.#defer,
-        domid: this.#domain.id,
+        ...this.#surroundings(),
         devid: i + 1,
         isRestored: this.#config.saved !== undefined,
       }),

@@ -7,14 +7,9 @@ import { parseDiskSpec } from '../../toolstack/disk-spec.ts';
 import { outputOption } from '../output.ts';
 import { type Column, formatTable, mebibytes } from '../table.ts';
 import { type Verb, verb } from '../verb.ts';
-import { isAlive, namedGuests, operandsOf } from './guest-operand.ts';
+import { type OfGuest, ofRunningGuests, operandsOf } from './guest-operand.ts';
 
-interface Row extends DiskView {
-  readonly id: number;
-  readonly name: string;
-}
-
-const COLUMNS: readonly Column<Row>[] = [
+const COLUMNS: readonly Column<OfGuest<DiskView>>[] = [
   { name: 'Name', width: 24, of: ({ name }) => name },
   { name: 'ID', width: 4, isRight: true, of: ({ id }) => String(id) },
   { name: 'Device', width: 6, of: ({ device }) => device },
@@ -32,13 +27,7 @@ export const blockList = verb({
   options: { output: outputOption },
   notes: ['Size, Read and Written are in MiB. "-o json" also says which files a disk builds on.'],
   async run(context, values, operands) {
-    const guests = (await namedGuests(context, operands)).filter(isAlive);
-    const rows: Row[] = [];
-    if (guests.length > 0) {
-      const daemon = await Daemon.connect(context.daemon);
-      for (const { id, name } of guests)
-        for (const disk of await daemon.disks(name)) rows.push({ id, name, ...disk });
-    }
+    const rows = await ofRunningGuests(context, operands, (daemon, guest) => daemon.disks(guest));
     await context.print(values.output === 'json' ? `${JSON.stringify(rows)}\n` : formatTable(COLUMNS, rows));
     return 0;
   },

@@ -31,6 +31,24 @@ export async function namedGuests(
 
 export const isAlive = ({ state }: GuestView): boolean => state === 'running' || state === 'starting';
 
+/** What is a guest's own, with its id and name. */
+export type OfGuest<T> = T & { readonly id: number; readonly name: string };
+
+/** What guests that run have of something: of those that are named, else of all. Starts no host process for nothing. */
+export async function ofRunningGuests<T extends object>(
+  context: CommandContext,
+  names: readonly string[],
+  of: (daemon: Daemon, guest: string) => Promise<readonly T[]>,
+): Promise<readonly OfGuest<T>[]> {
+  const guests = (await namedGuests(context, names)).filter(isAlive);
+  if (guests.length === 0) return [];
+  const daemon = await Daemon.connect(context.daemon);
+  const found: OfGuest<T>[] = [];
+  for (const { id, name } of guests)
+    for (const each of await of(daemon, name)) found.push({ id, name, ...each });
+  return found;
+}
+
 /** A whole number. @throws DomusError E_USAGE */
 export function numberOperand(what: string, text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);

@@ -15,14 +15,9 @@ import { flag, list, type OptionValues, option } from '../options.ts';
 import { outputOption } from '../output.ts';
 import { type Column, formatTable } from '../table.ts';
 import { type CommandContext, verb } from '../verb.ts';
-import { isAlive, namedGuests, operandsOf } from './guest-operand.ts';
+import { type OfGuest, ofRunningGuests, operandsOf } from './guest-operand.ts';
 
-interface Row extends NetworkView {
-  readonly id: number;
-  readonly name: string;
-}
-
-const COLUMNS: readonly Column<Row>[] = [
+const COLUMNS: readonly Column<OfGuest<NetworkView>>[] = [
   { name: 'Name', width: 24, of: ({ name }) => name },
   { name: 'ID', width: 4, isRight: true, of: ({ id }) => String(id) },
   { name: 'Network', width: 12, of: ({ mode }) => mode },
@@ -57,15 +52,10 @@ export const networkList = verb({
     '"domus network-set" changes them.',
   ],
   async run(context, values, operands) {
-    const guests = (await namedGuests(context, operands)).filter(isAlive);
-    const rows: Row[] = [];
-    if (guests.length > 0) {
-      const daemon = await Daemon.connect(context.daemon);
-      for (const { id, name } of guests) {
-        const network = await daemon.network(name);
-        if (network) rows.push({ id, name, ...network });
-      }
-    }
+    const rows = await ofRunningGuests(context, operands, async (daemon, guest) => {
+      const network = await daemon.network(guest);
+      return network ? [network] : [];
+    });
     await context.print(values.output === 'json' ? `${JSON.stringify(rows)}\n` : formatTable(COLUMNS, rows));
     return 0;
   },

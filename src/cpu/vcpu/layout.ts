@@ -250,9 +250,10 @@ export const TLB_EXEC_OFFSET = TLB_READ_OFFSET + TLB_WATCHED + 3 * TLB_BYTES;
  * six.
  */
 export const TLB_VICTIMS = 16;
+export const TLB_VICTIM_TABLES = 6;
 export const TLB_VICTIMS_OFFSET = TLB_EXEC_OFFSET + 2 * TLB_BYTES;
 /** Journal of TLB fills that a CR3 load must undo: u16 each, table number * TLB_ENTRIES + index. */
-export const TLB_JOURNAL_OFFSET = TLB_VICTIMS_OFFSET + 6 * TLB_VICTIMS * TlbEntry.size;
+export const TLB_JOURNAL_OFFSET = TLB_VICTIMS_OFFSET + TLB_VICTIM_TABLES * TLB_VICTIMS * TlbEntry.size;
 export const TLB_JOURNAL_ENTRIES = 2048;
 /** How often jumps led to a record, u16 each, by a hash of its address: finds what is worth translating. */
 export const HEAT_OFFSET = TLB_JOURNAL_OFFSET + TLB_JOURNAL_ENTRIES * 2;

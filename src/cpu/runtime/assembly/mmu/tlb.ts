@@ -26,6 +26,7 @@ import {
   TLB_JOURNAL_ENTRIES,
   TLB_JOURNAL_OFFSET,
   TLB_READ_OFFSET,
+  TLB_VICTIM_TABLES,
   TLB_VICTIMS,
   TLB_WATCHED,
   TLB_WRITE,
@@ -48,7 +49,7 @@ import { endOfVictims, firstWriteVictim, forgetVictims, forgetVictimsAt, makeWay
 /** All tables lie one after the other: three for reading, writing and watched pages each, two for execution; then victims of six. */
 const TABLES: i32 = 11;
 const FIRST_TABLE: usize = TLB_READ_OFFSET as usize;
-const ALL_ENTRIES: i32 = TABLES * TLB_ENTRIES + 6 * TLB_VICTIMS;
+const ALL_ENTRIES: i32 = TABLES * TLB_ENTRIES + TLB_VICTIM_TABLES * TLB_VICTIMS;
 const PAGE_MASK: u64 = ~(0xfff as u64);
 
 export function readTable(cpu: usize, tlbClass: i32): usize {

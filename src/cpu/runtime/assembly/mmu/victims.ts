@@ -12,9 +12,9 @@ import {
   TLB_EMPTY_TAG,
   TLB_ENTRY_tag,
   TLB_READ_OFFSET,
+  TLB_VICTIM_TABLES,
   TLB_VICTIMS,
   TLB_VICTIMS_OFFSET,
-  TLB_WATCHED,
   TLB_WRITE,
   VCPU_tlbVictims,
   VCPU_tlbVictimsWorth,
@@ -24,7 +24,7 @@ const PAGE_MASK: u64 = ~(0xfff as u64);
 /** Of one table. */
 const BYTES: usize = (TLB_VICTIMS << 4) as usize;
 /** Tables that have victims: three for reading, three for writing. */
-const TABLES: usize = (TLB_WATCHED / TLB_BYTES) as usize;
+const TABLES: usize = TLB_VICTIM_TABLES as usize;
 const FIRST_WRITE: usize = (TLB_WRITE / TLB_BYTES) as usize;
 /** What they are worth at the beginning and at most, and what one earns that is asked for again; pages that come without any while they rest. */
 const TRIAL: i32 = 64;
