@@ -2,6 +2,9 @@
 import { DomusError } from '../base/errors.ts';
 import { checkFaults, type LineFaults } from './impairment.ts';
 
+/** Of bits per second, each a thousand times the one before. */
+const UNITS = ['', 'k', 'M', 'G'];
+
 /** @throws DomusError E_NET_FAULT */
 export function parseFaults(text: string): { faults: LineFaults; seed?: number } {
   const bad = (part: string): DomusError =>
@@ -27,14 +30,12 @@ export function parseFaults(text: string): { faults: LineFaults; seed?: number }
     else if (name === 'delay' && time !== undefined) faults.delayMs = time;
     else if (name === 'jitter' && time !== undefined) faults.jitterMs = time;
     else if (name === 'bandwidth' && rate) {
-      faults.bandwidthBitsPerSecond = number * 1000 ** ['', 'k', 'M', 'G'].indexOf(rate[2] ?? '');
+      faults.bandwidthBitsPerSecond = number * 1000 ** UNITS.indexOf(rate[2] ?? '');
     } else if (name === 'seed' && /^\d+$/.test(value)) seed = number;
     else throw bad(part);
   }
   return { faults: checkFaults(faults), ...(seed !== undefined && { seed }) };
 }
-
-const UNITS = ['', 'k', 'M', 'G'];
 
 function rateText(bitsPerSecond: number): string {
   let unit = 0;
