@@ -321,6 +321,32 @@ guest(
 );
 
 guest(
+  'a disk that is taken away from many writers at once, again and again: each of them has its error',
+  async () => {
+    const image = path('crowd.raw');
+    writeFileSync(image, Buffer.alloc(32 * MIB, 1));
+    await using vm = await host.create();
+    const rounds = process.env.DOMUS_TEST_FULL ? 60 : 12;
+    for (let round = 0; round < rounds; round++) {
+      const { name } = await vm.attachDisk(image);
+      const writers = Array.from({ length: 8 }, (_, i) => {
+        const how = `bs=${['4k', '64k', '512k'][i % 3]} count=8 seek=${i} ${i & 1 ? 'oflag=direct' : 'conv=fsync'}`;
+        return `( while [ -b /dev/${name} ] && dd if=/dev/zero of=/dev/${name} ${how} 2>/dev/null; do :; done ) &`;
+      });
+      await vm.exec(`until [ -b /dev/${name} ]; do usleep 10000; done; rm -f /tmp/over`);
+      await vm.exec(`( ${writers.join(' ')} wait; echo >/tmp/over ) >/dev/null 2>&1 &`);
+      await new Promise(resolve => setTimeout(resolve, 150 + ((round * 37) % 200)));
+      await vm.detachDisk(name);
+      // One whose request nobody answers waits for ever, and the kernel's thread for devices with it.
+      const { exitCode } = await vm.exec(
+        'i=0; until [ -e /tmp/over ] || [ $i -gt 6000 ]; do i=$((i+1)); usleep 10000; done; [ -e /tmp/over ]',
+      );
+      assert.equal(exitCode, 0, `round ${round}`);
+    }
+  },
+);
+
+guest(
   'a part of an image that cannot be read: an error for who reads it, the rest is there, and later all of it',
   async () => {
     const image = path('holed.raw');

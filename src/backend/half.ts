@@ -16,6 +16,8 @@ export interface Device {
   connect(frontendState: number): void;
   /** The domain closes its half: settles when all that it asked for before has been answered; undefined if that is so already. */
   lastAnswers?(): Promise<void> | undefined;
+  /** The domain has closed a device that is being taken away: settles when its driver holds nothing back any more. */
+  drain?(): Promise<void>;
   /** Let go of all that belongs to the domain. Not connected: nothing to do. */
   disconnect(): void;
   /** The device is gone. */
@@ -129,7 +131,7 @@ export class BackendHalf {
 
   /** A kernel whose requests are never answered waits for them for ever, also when it has closed the device. */
   #afterLastAnswers(state: number): void {
-    const answers = state === XenbusState.unknown ? undefined : this.#device.lastAnswers?.();
+    const answers = this.#answersBefore(state);
     if (!answers) {
       this.#domainClosed(state);
       return;
@@ -140,6 +142,11 @@ export class BackendHalf {
         if (!this.#isRemoved && parseState(this.read('state')) === state) this.#domainClosed(state);
       }),
     );
+  }
+  #answersBefore(state: number): Promise<void> | undefined {
+    if (state === XenbusState.unknown || !this.#device.isConnected) return undefined;
+    if (state === XenbusState.closed && this.#isRemoving && this.#device.drain) return this.#device.drain();
+    return this.#device.lastAnswers?.();
   }
   #domainClosed(state: number): void {
     this.#device.disconnect();

@@ -78,6 +78,9 @@ test('a kernel connects, writes, reads, flushes, and closes', async () => {
   world.device.remove();
   assert.equal(world.guest.read(`${BACK}/state`), '5');
   world.setState(6);
+  await world.settle();
+  for (const alarm of world.alarms) alarm();
+  await world.settle();
   assert.equal(world.removed(), 1);
   assert.ok([...world.mapped.values()].every(count => count === 0));
   assert.equal(world.ports.size, 0);
@@ -400,6 +403,47 @@ test('a kernel that closes has its answers first, and may come back', async () =
   world.setState(1);
   world.connect();
   assert.equal(world.device.state, 4);
+});
+
+test('what a driver held back when it closed is answered before the device is gone', async () => {
+  const { disk } = await setUpDisk({ isSlow: true });
+  const world = setUpFrontend({ disk });
+  const [ring] = world.connect();
+  assert.ok(ring);
+  const quiet = async () => {
+    for (const alarm of world.alarms.splice(0)) alarm();
+    await world.settle();
+  };
+  world.device.remove();
+  world.setState(6);
+  await world.settle();
+  // As Linux's driver: it had stopped its queues, and starts them at an interrupt.
+  assert.equal(ring.notified, 1);
+  ring.put(directRequest(1, READ, 0, [{ ref: DATA }]));
+  ring.push();
+  await quiet();
+  assert.deepEqual(ring.responses(), [{ id: 1, operation: READ, status: 0 }]);
+  assert.equal(world.removed(), 0);
+  await quiet();
+  assert.equal(world.removed(), 1);
+  assert.ok([...world.mapped.values()].every(count => count === 0));
+});
+
+test('a driver that never ends making requests does not keep its device', async () => {
+  const { disk } = await setUpDisk({});
+  const world = setUpFrontend({ disk });
+  const [ring] = world.connect();
+  assert.ok(ring);
+  world.device.remove();
+  world.setState(6);
+  for (let turns = 0; world.removed() === 0; turns++) {
+    assert.ok(turns < 1000);
+    ring.put(directRequest(turns, READ, 0, [{ ref: DATA }]));
+    ring.push();
+    ring.responses();
+    for (const alarm of world.alarms.splice(0)) alarm();
+    await world.settle();
+  }
 });
 
 test('another backend goes on with the rings where one was abandoned, and nothing is lost or done twice', async () => {

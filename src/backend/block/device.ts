@@ -18,6 +18,10 @@ import { type BlockCounters, type BlockQueue, BlockServer, type BlockServerOptio
 import { vdevName } from './vdev.ts';
 
 export const MAX_QUEUES_DEFAULT = 4;
+/** A kernel has this time to take an interrupt and make requests of what it held back. */
+const DRAIN_QUIET_MS = 100;
+/** A kernel that goes on for longer has no claim to answers. */
+const DRAIN_ROUNDS_MAX = 100;
 
 export interface BlockDeviceOptions extends Omit<BlockServerOptions, 'host'> {
   /** A client of the backend's domain. */
@@ -94,6 +98,7 @@ export class BlockDevice {
       },
       connect: state => this.#connect(state),
       lastAnswers: () => this.#lastAnswers(),
+      drain: () => this.#drain(),
       disconnect: () => this.#disconnect(),
       removed: () => {
         this.#server.close();
@@ -236,6 +241,20 @@ export class BlockDevice {
     });
     // Of a backend that died over it the domain waits for its successor's answers.
     return this.#isAbandoned ? new Promise(() => {}) : answers;
+  }
+
+  /**
+   * Linux's blkfront stops its queues when it closes, and starts them again at its next interrupt. What is in them by then comes
+   * after state Closed, or never, and who waits for it waits for ever: so the driver has an interrupt until nothing comes of it.
+   */
+  async #drain(): Promise<void> {
+    for (let round = 0; round < DRAIN_ROUNDS_MAX; round++) {
+      const before = this.counters.requests;
+      await this.#lastAnswers();
+      this.#server.wakeDomain();
+      await new Promise<void>(resolve => this.#options.timers.after(DRAIN_QUIET_MS, resolve));
+      if (this.counters.requests === before) return;
+    }
   }
 
   #onEvent(queue: BlockQueue): void {

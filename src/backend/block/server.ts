@@ -125,6 +125,11 @@ export class BlockServer {
     for (const resolve of this.#awaitIdle.splice(0)) resolve();
   }
 
+  /** Raise the domain's event channels, with or without answers. */
+  wakeDomain(): void {
+    for (const queue of this.#queues) queue.notify();
+  }
+
   /** Begin nothing any more. */
   hold(): void {
     this.#isHeld = true;
