@@ -135,6 +135,8 @@ async function verify(seed: number, failAt: number, cutSeed: number): Promise<vo
   const after = files.cut(below);
   const host = simulatedHost(seed + 1, after);
   const disk = await openDisk(host, '/d/disk.vhd');
+  const unfinished = after.names().filter(name => name.includes('.tmp-'));
+  assert.deepEqual(unfinished, [], `seed ${seed}, cut at ${failAt}`);
   const got = await readValues(disk);
   for (const [sector, value] of got.entries()) {
     assert.ok(

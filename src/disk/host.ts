@@ -14,5 +14,9 @@ export function randomBytes(host: DiskHost, count: number): Uint8Array {
   return bytes;
 }
 
+/** For names that nobody else has: two digits a byte. */
+export const randomHex = (host: DiskHost, count: number): string =>
+  Array.from(randomBytes(host, count), byte => byte.toString(16).padStart(2, '0')).join('');
+
 /** What is being done, for people who wait. */
 export type DiskProgress = (doneBytes: number, totalBytes: number) => void;

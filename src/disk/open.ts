@@ -11,6 +11,7 @@ import { type ImageFormat, LAYERS_MAX, type Layer } from './layer.ts';
 import { folderOf } from './path.ts';
 import { openQcow2 } from './qcow2/image.ts';
 import { rawLayer } from './raw.ts';
+import { removeUnfinished } from './unfinished.ts';
 import { VhdImage } from './vhd/image.ts';
 import { footerOf, formatUuid, VhdType } from './vhd/layout.ts';
 import { parentCandidates } from './vhd/locator.ts';
@@ -145,6 +146,7 @@ export async function openDisk(host: DiskHost, path: string, options: OpenOption
         throw links.length === 0 ? error : badParent(path, (error as Error).message, error);
       }
       links.push({ layer, release: () => lock.release() });
+      if (mode === 'write') await removeUnfinished(host, real);
       next = hasParent(layer) ? await findParent(host, layer) : undefined;
     }
     return new Disk(path, links, reason);

@@ -5,22 +5,20 @@
  * Steps, and what a cut after each leaves: everything flushed, the new image under a temporary name, and a second name for the old image,
  * all at the same time (the old disk); the new image in the old one's place (the new disk, the same contents). Last the old image is marked as one
  * that others build on. A clone is made with the new image, under a temporary name, and gets its own when nobody writes to the old image any
- * more: a flush takes as long as several at the same time.
+ * more: a flush takes as long as several at the same time. Temporary names that a cut leaves are taken away by unfinished.ts.
  */
 import { DomusError } from '../base/errors.ts';
 import type { FileLock } from '../platform/block-files.ts';
 import { createFile } from './create.ts';
 import type { ChainLink, Disk } from './disk.ts';
 import { unsupported } from './errors.ts';
-import { type DiskHost, randomBytes } from './host.ts';
+import { type DiskHost, randomHex } from './host.ts';
 import { folderOf, join, nameOf } from './path.ts';
+import { unfinishedName } from './unfinished.ts';
 import { checkVhdSize, childBlockBytes, type ParentOfNew, writeNewVhd } from './vhd/create.ts';
 import { VhdImage } from './vhd/image.ts';
 import { footerOf } from './vhd/layout.ts';
 import { readMetadata } from './vhd/metadata.ts';
-
-const hex = (bytes: Uint8Array): string =>
-  Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('');
 
 async function absolute(host: DiskHost, path: string): Promise<string> {
   return join(await host.files.realPath(folderOf(path)).catch(() => folderOf(path)), nameOf(path));
@@ -63,8 +61,6 @@ function topVhd(disk: Disk, doing: string): VhdImage {
   throw unsupported(disk.path, `${doing} needs a VHD, and it is ${disk.format}`);
 }
 
-const temporaryName = (host: DiskHost, path: string): string => `${path}.tmp-${hex(randomBytes(host, 6))}`;
-
 /** Durable files and names, made at the same time: all of them, or none is left. */
 async function makeAll(host: DiskHost, parts: ReadonlyMap<string, Promise<void>>): Promise<void> {
   const names = [...parts.keys()];
@@ -83,6 +79,10 @@ async function makeAll(host: DiskHost, parts: ReadonlyMap<string, Promise<void>>
 export const snapshotDisk = (host: DiskHost, disk: Disk, snapshotPath: string): Promise<void> =>
   keepAs(host, disk, snapshotPath);
 
+/** Named after the disk if it lies in its folder: who opens the disk clears that away. A name cannot be moved between file systems. */
+const unfinishedClone = (host: DiskHost, path: string, clonePath: string): string =>
+  unfinishedName(host, folderOf(path) === folderOf(clonePath) ? path : clonePath);
+
 /** @param clonePath for a second disk over what is kept */
 async function keepAs(host: DiskHost, disk: Disk, snapshotPath: string, clonePath?: string): Promise<void> {
   const { files } = host;
@@ -97,8 +97,8 @@ async function keepAs(host: DiskHost, disk: Disk, snapshotPath: string, clonePat
   const path = await files.realPath(disk.path);
   const kept = await absolute(host, snapshotPath);
   await mustNotExist(host, kept);
-  const temporary = temporaryName(host, path);
-  const cloneTemporary = clonePath === undefined ? undefined : temporaryName(host, clonePath);
+  const temporary = unfinishedName(host, path);
+  const cloneTemporary = clonePath === undefined ? undefined : unfinishedClone(host, path, clonePath);
   await disk.exclusively(async () => {
     const parent = parentOf(old, kept);
     const child = (at: string, finalPath: string) =>
@@ -186,7 +186,7 @@ export async function cloneDisk(host: DiskHost, disk: Disk, clonePath: string): 
     return;
   }
   const stem = disk.path.replace(/\.[^./]+$/, '');
-  await keepAs(host, disk, `${stem}-${hex(randomBytes(host, 4))}.base.vhd`, path);
+  await keepAs(host, disk, `${stem}-${randomHex(host, 4)}.base.vhd`, path);
 }
 
 /** A raw file cannot say that others build on it: it is write-protected. */
