@@ -28,24 +28,18 @@ export async function attachStreams(
     cleanup.defer(terminal.enterRawMode());
     cleanup.defer(terminal.onResize(() => running.resize(terminal.size())));
   }
-  const failed = Promise.withResolvers<never>();
-  failed.promise.catch(() => {});
-  if (passesInput) {
-    const source = isRaw ? detachable(context.stdin, interrupts.leave) : context.stdin;
-    cleanup.defer(
-      feed(
-        source,
-        chunk => running.writeStdin(chunk),
-        () => running.closeStdin(),
-        failed.reject,
-      ),
-    );
-  }
+  const source = isRaw ? detachable(context.stdin, interrupts.leave) : context.stdin;
+  const input = feed(
+    passesInput ? source : undefined,
+    chunk => running.writeStdin(chunk),
+    () => running.closeStdin(),
+  );
+  cleanup.defer(() => input.stop());
   const aborted = new Promise<never>((_, reject) => {
     interrupts.signal.addEventListener('abort', () => reject(interrupts.signal.reason), { once: true });
   });
   try {
-    return await Promise.race([running.exit, failed.promise, aborted]);
+    return await Promise.race([running.exit, input.failed, aborted]);
   } catch (error) {
     if (!running.hasExited) running.kill(SIGKILL);
     throw error;

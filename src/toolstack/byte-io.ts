@@ -83,16 +83,24 @@ export function openOutput(target: OutputTarget, neverHoldsBack = false): Output
   };
 }
 
-/**
- * Feed `source` to `write` until it ends, then `close`. The returned function ends the feeding; a source that is
- * waiting for its own next chunk is simply left alone.
- */
+/** Input on its way. */
+export interface Feeding {
+  /** Rejects when the source fails or its bytes cannot be written; settles never otherwise. */
+  readonly failed: Promise<never>;
+  /** A source that is waiting for its own next chunk is simply left alone. */
+  stop(): void;
+}
+
+/** Feed `source` to `write` until it ends, then `close`. Without a source there is nothing to do. */
 export function feed(
-  source: InputSource,
+  source: InputSource | undefined,
   write: (chunk: Uint8Array) => Promise<void>,
   close: () => void,
-  fail: (error: unknown) => void,
-): () => void {
+): Feeding {
+  const { promise: failed, reject } = Promise.withResolvers<never>();
+  // It may come when nobody waits any more.
+  failed.catch(() => {});
+  if (source === undefined) return { failed, stop: () => {} };
   let isStopped = false;
   const run = async () => {
     for await (const chunk of inputChunks(source)) {
@@ -103,9 +111,10 @@ export function feed(
     close();
   };
   run().catch(error => {
-    if (!isStopped) fail(error);
+    if (!isStopped) reject(error);
   });
-  return () => {
+  const stop = () => {
     isStopped = true;
   };
+  return { failed, stop };
 }

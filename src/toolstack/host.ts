@@ -22,6 +22,7 @@ import { type CloneOptions, type Clones, cloneGuest } from './cloned-guest.ts';
 import { checkMemory, checkMinMemory } from './config.ts';
 import { createConsoleLog } from './console-log.ts';
 import { GuestBuilder, type GuestPurpose, type GuestWorld } from './guest-builder.ts';
+import type { ExecOptions, ExecResult } from './guest-commands.ts';
 import { type ImageRequest, Images } from './images.ts';
 import type { Shutdown } from './machine.ts';
 import { bytesOf, checkOptions, type MachineOptions, wantedNetwork } from './machine-options.ts';
@@ -32,7 +33,7 @@ import { dropPrepared, makeRoomFor, usePrepared } from './prepared.ts';
 import { type RestoreOptions, restoreGuest } from './restored-guest.ts';
 import { RunTurns } from './run-turns.ts';
 import { Sharer, type SharerStatus, type SharingOptions } from './sharer.ts';
-import type { ExecOptions, ExecResult, VirtualMachine } from './virtual-machine.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface HostOptions {
   /** Other implementations of what lies below; for tests and for embedding. */

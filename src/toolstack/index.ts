@@ -17,6 +17,7 @@ export type { SharingReport } from './daemon/sharing-report.ts';
 export type { DiskSpec } from './disk-spec.ts';
 export type { DomainStatus, ShutdownRequest, VcpuFacts } from './domain-control.ts';
 export type { FolderSpec } from './folder-spec.ts';
+export type { ExecOptions, ExecResult } from './guest-commands.ts';
 export { GuestDisk } from './guest-disk.ts';
 export { Host, type HostOptions, type RunOptions, type RunResult } from './host.ts';
 export type {
@@ -30,4 +31,4 @@ export type {
 export type { MachineOptions } from './machine-options.ts';
 export { type NetworkOptions, type SwitchRoom, VirtualNetwork } from './network.ts';
 export type { SharerStatus, SharingOptions } from './sharer.ts';
-export { type ExecOptions, type ExecResult, VirtualMachine } from './virtual-machine.ts';
+export { VirtualMachine } from './virtual-machine.ts';

@@ -1,87 +1,36 @@
 /**
  * A guest as its owner sees it: booted from a plan, running commands, and stopped at the end whatever happens.
  *
- * Owns one GuestMachine. Every wait inside ends when the guest stops, with a report of what is known about it; none
- * can outlive the machine.
+ * Owns one GuestMachine, and another one after each reboot. Every wait inside ends when the guest stops, with a report of what is known
+ * about it (guest-end.ts); none can outlive the machine.
  */
 import { DomusError } from '../base/errors.ts';
 import type { Share } from '../hypervisor/credit.ts';
 import type { DomainMemoryMap } from '../hypervisor/memory-map.ts';
 import type { SharingFacts } from '../hypervisor/sharing/sharing-facts.ts';
 import type { ImageConfig } from '../image/config.ts';
-import { encodeAgentState } from '../image/guest-agent/agent-state.ts';
-import { joinPath } from '../platform/node/cache-folder.ts';
 import type { Platform } from '../platform/platform.ts';
-import { RecordType, type SavedRecord } from '../state/format.ts';
 import { abortable } from './abort.ts';
 import type { BalancedGuest } from './balance/balancer.ts';
 import { agentFacts, type MemoryFacts, pageFacts, xenstoreFacts } from './balance/facts.ts';
-import type { BootPlan, CommandSpec, GuestAgent, Phase, RunningCommand, TerminalSize } from './boot.ts';
-import { feed, type InputSource, type Output, type OutputTarget, openOutput } from './byte-io.ts';
+import type { BootPlan, GuestAgent, Phase, RunningCommand } from './boot.ts';
+import { feed, openOutput } from './byte-io.ts';
 import { checkCap, checkWeight, formatSize } from './config.ts';
-import { type ConsoleLog, createConsoleLog } from './console-log.ts';
-import { type CrashReport, GuestFailure, MachineFailure } from './crash-report.ts';
+import type { CrashReport } from './crash-report.ts';
 import { nodeDiskHost } from './disk-host.ts';
 import type { DiskSpec } from './disk-spec.ts';
 import type { DomainControl, DomainStatus, ShutdownRequest } from './domain-control.ts';
+import { type CommandOptions, type ExecOptions, type ExecResult, GuestCommands } from './guest-commands.ts';
+import { GuestConsole } from './guest-console.ts';
 import { closeDisks, GuestDisk, openDisks } from './guest-disk.ts';
+import { type End, GuestEnd, isCrash } from './guest-end.ts';
 import { endByAgent, onlineByAgent, syncByAgent } from './guest-helper.ts';
-import { resolveUser } from './guest-user.ts';
-import type {
-  ByteListener,
-  ConsoleStream,
-  ForkedMachine,
-  GuestMachine,
-  MachineDisk,
-  MachineStatus,
-  Shutdown,
-} from './machine.ts';
-import type { DiskFacts, MachineFacts, MachineShape } from './machine-facts.ts';
+import { type ForkedGuest, forkGuest, type StatefulGuest, saveGuest } from './guest-state.ts';
+import type { ByteListener, GuestMachine, MachineDisk, MachineStatus, Shutdown } from './machine.ts';
+import type { MachineShape } from './machine-facts.ts';
 import type { GuardedGuest } from './memory-guard.ts';
 import { networkFacts, type VirtualNetwork } from './network.ts';
 import type { ScheduledTurn } from './run-turns.ts';
-import { describeSaved, type ForkedDisk, newDisksFolder, removeDisksFolder } from './saved-disk.ts';
-import { beginDisksFolder, keepDisksFolder, removeLeftoversOf } from './saved-leftovers.ts';
-import { writeMachine } from './saved-machine.ts';
-
-/** How a command runs, whoever takes its output. */
-export interface CommandOptions {
-  /** Variables of the command's environment, besides those of the guest's init. */
-  readonly env?: Readonly<Record<string, string>>;
-  /** Folder to run it in; default `/`. */
-  readonly workingFolder?: string;
-  /** `USER[:GROUP]` of the guest, by name or number; default root. */
-  readonly user?: string;
-  /** Run the command on a terminal. */
-  readonly terminal?: TerminalSize;
-  /** One of the agent's own tools, whatever the guest has installed. */
-  readonly isTool?: boolean;
-  /** Whether there is input; otherwise the command reads an empty file. */
-  readonly hasInput?: boolean;
-  readonly signal?: AbortSignal;
-}
-
-export interface ExecOptions extends Omit<CommandOptions, 'hasInput'> {
-  readonly stdin?: InputSource;
-  /** Default 'collect'. */
-  readonly stdout?: OutputTarget;
-  readonly stderr?: OutputTarget;
-  /** Called once with a function to be called at each later change of the terminal's size. */
-  readonly onTerminal?: (resize: (size: TerminalSize) => void) => void;
-}
-
-export interface ExecResult {
-  /** The command's own; 126: cannot be executed, 127: not found, 128+n: killed by signal n. */
-  readonly exitCode: number;
-  /** Empty unless collected. */
-  readonly stdout: Uint8Array;
-  readonly stderr: Uint8Array;
-}
-
-type End =
-  | { readonly kind: 'shutdown'; readonly shutdown: Shutdown }
-  | { readonly kind: 'failure'; readonly error: unknown }
-  | { readonly kind: 'destroyed' };
 
 /** A machine that has been built and not started, and its disks. A guest that reboots goes through several. */
 export interface Incarnation {
@@ -126,16 +75,6 @@ export interface VirtualMachineOptions {
   readonly cleanUp?: (() => Promise<void>) | undefined;
 }
 
-export interface ForkedGuest {
-  /** The caller closes its image. */
-  readonly domain: ForkedMachine;
-  readonly agent: readonly SavedRecord[];
-  /** But for the disks. */
-  readonly facts: MachineFacts;
-  readonly disks: readonly ForkedDisk[];
-  readonly heldMs: number;
-}
-
 export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGuest {
   /** Undefined for a guest without one. */
   readonly network: VirtualNetwork | undefined;
@@ -144,14 +83,12 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
   readonly #platform: Platform;
   #agent: GuestAgent | undefined;
   #isAgentReady = false;
-  readonly #log: ConsoleLog = createConsoleLog();
-  readonly #consoleListeners = new Set<ByteListener>();
-  readonly #ended = Promise.withResolvers<End>();
+  readonly #console = new GuestConsole();
+  readonly #commands: GuestCommands;
+  readonly #end = new GuestEnd(reason => this.#report(reason));
   readonly #options: VirtualMachineOptions;
   readonly #onPhase: (phase: Phase) => void;
   readonly #image: ImageConfig | undefined;
-  #end: End | undefined;
-  #nrCommands = 0;
   /** By its owner. */
   #isPaused = false;
   /** For want of memory. */
@@ -172,9 +109,16 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
     this.#options = options;
     this.network = options.network;
     this.#platform = options.platform;
-    if (options.console) this.#consoleListeners.add(options.console);
+    if (options.console) this.#console.listen(options.console);
     this.#onPhase = options.onPhase;
     this.#image = options.image;
+    this.#commands = new GuestCommands({
+      agent: () => this.#agent,
+      machineGone: () => this.#machineGone.promise,
+      end: this.#end,
+      image: options.image,
+      neverHoldsBack: options.platform.isDeterministic,
+    });
     this.#adopt(first);
   }
 
@@ -186,7 +130,7 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
       const attached = machine.disks[i];
       if (attached) this.#disks.set(disk.name, new GuestDisk(nodeDiskHost(), disk, attached));
     }
-    machine.consoles[0]?.onData(chunk => this.#onConsole(chunk));
+    this.#console.connect(machine.consoles[0]);
     machine.onShutdown(shutdown => {
       const { restart } = this.#options;
       if (restart && this.#startsAnew(restart, shutdown.reason)) this.#restarting = this.#restart(restart);
@@ -198,7 +142,7 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
   }
 
   #startsAnew({ after }: Restart, reason: Shutdown['reason']): boolean {
-    if (this.#end || !after.has(reason)) return false;
+    if (this.#end.hasCome || !after.has(reason)) return false;
     // A guest that ends as soon as it begins would do nothing else for ever; reboots are its own wish.
     const ranMs = (this.#platform.clock.monotonicNs() - this.#startedNs) / 1e6;
     return reason === 'reboot' || ranMs >= RESTART_AFTER_MS;
@@ -220,7 +164,7 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
       this.#earlierInstructions += this.#machine.instructions();
       await this.#machine.destroy();
       const incarnation = await next(state);
-      if (this.#end) {
+      if (this.#end.hasCome) {
         await incarnation.machine.destroy();
         return;
       }
@@ -240,7 +184,7 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
     this.#agent?.ready.then(
       () => {
         this.#isAgentReady = true;
-        if (!this.#end) this.#onPhase({ name: 'ready' });
+        if (!this.#end.hasCome) this.#onPhase({ name: 'ready' });
       },
       () => {},
     );
@@ -248,16 +192,16 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
 
   /** Settles when the guest has stopped by itself or has been destroyed; rejects never. */
   get stopped(): Promise<Shutdown | undefined> {
-    return this.#ended.promise.then(end => (end.kind === 'shutdown' ? end.shutdown : undefined));
+    return this.#end.ended.then(end => (end.kind === 'shutdown' ? end.shutdown : undefined));
   }
 
   get hasStopped(): boolean {
-    return this.#end !== undefined;
+    return this.#end.hasCome;
   }
 
   /** The last lines of the console, oldest first. */
   get consoleLines(): readonly string[] {
-    return this.#log.lastLines();
+    return this.#console.lastLines();
   }
 
   /** Instructions retired by all vCPUs so far. */
@@ -278,7 +222,7 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
     const host = nodeDiskHost();
     const [disk] = await openDisks(host, [spec], new Set(this.#disks.keys()));
     if (!disk) throw new DomusError('E_USAGE', 'there is no disk to attach', 'name an image file');
-    if (this.#end) {
+    if (this.#end.hasCome) {
       await closeDisks([disk]);
       throw new DomusError('E_DESTROYED', 'the guest has stopped', 'start another one');
     }
@@ -296,7 +240,7 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
         `the guest has no disk ${name}`,
         `it has ${[...this.#disks.keys()].join(', ') || 'none'}`,
       );
-    await this.#untilStopped(disk.detach());
+    await this.#end.orFailure(disk.detach());
     this.#disks.delete(name);
   }
 
@@ -357,11 +301,11 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
   }
   /** Pages of its memory and what sharing saves of them; undefined where it takes no part. */
   get sharing(): SharingFacts | undefined {
-    return this.#end ? undefined : this.#machine.sharing;
+    return this.#end.hasCome ? undefined : this.#machine.sharing;
   }
   /** What can be asked of the running domain. @throws DomusError E_DESTROYED when it runs no more */
   get #control(): DomainControl {
-    if (!this.#end) return this.#machine.control;
+    if (!this.#end.hasCome) return this.#machine.control;
     throw new DomusError('E_DESTROYED', 'the guest has stopped', 'start another one');
   }
   /** Ask the guest to power itself off, or to reboot. It does so when it likes; see `stopped`. @throws DomusError E_NOT_READY */
@@ -434,7 +378,7 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
 
   /** The agent takes commands; rejects when the guest stops before. */
   async ready(): Promise<void> {
-    await this.#untilStopped(this.#agent?.ready ?? Promise.resolve());
+    await this.#end.orFailure(this.#agent?.ready ?? Promise.resolve());
   }
 
   /**
@@ -443,29 +387,7 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
    * @throws DomusError E_SAVE_UNSUPPORTED, E_SAVE_FILE, E_DESTROYED
    */
   async save(path: string, { isDurable = true } = {}): Promise<void> {
-    const network = this.network && networkFacts(this.network);
-    await removeLeftoversOf(path);
-    const before = describeSaved(path)?.facts.disksFolder;
-    const disksFolder = this.#disks.size > 0 ? newDisksFolder(path) : undefined;
-    const folder = joinPath(path, '..', disksFolder ?? '');
-    const disks: DiskFacts[] = [];
-    try {
-      if (disksFolder !== undefined) await beginDisksFolder(folder);
-      await this.#machine.hold(
-        state => {
-          const facts = { ...this.shape, disks, disksFolder, network, image: this.#image };
-          writeMachine(path, facts, state, this.#agent?.state?.(), isDurable);
-        },
-        async () => {
-          for (const disk of this.#disks.values()) disks.push(await disk.keep(folder, isDurable));
-        },
-      );
-    } catch (error) {
-      await removeDisksFolder(disksFolder, path);
-      throw error;
-    }
-    if (disksFolder !== undefined) await keepDisksFolder(folder);
-    await removeDisksFolder(before, path);
+    await saveGuest(this.#state(), path, isDurable);
   }
 
   /** It has done what it was to do, and was not given anything else: see `GuestMachine.leaveTrail`. */
@@ -484,25 +406,18 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
    * @throws DomusError E_SAVE_UNSUPPORTED, E_DISK_*, E_DESTROYED
    */
   async fork(runsFolder: string): Promise<ForkedGuest> {
+    return forkGuest(this.#state(), runsFolder);
+  }
+
+  /** What makes up the state that `save` and `fork` take. */
+  #state(): StatefulGuest {
     const network = this.network && networkFacts(this.network);
-    const disks: ForkedDisk[] = [];
-    const machine = this.#machine;
-    try {
-      const { state: domain, seen: agent } = await machine.fork(
-        () => {
-          const state = this.#agent?.state?.();
-          return state ? [{ type: RecordType.agent, payload: encodeAgentState(state) }] : [];
-        },
-        async () => {
-          for (const disk of this.#disks.values()) disks.push(await disk.fork(runsFolder));
-        },
-      );
-      const facts = { ...this.shape, disks: [], network, image: this.#image };
-      return { domain, agent, facts, disks, heldMs: machine.heldMs };
-    } catch (error) {
-      for (const { remove } of disks) await remove?.();
-      throw error;
-    }
+    return {
+      machine: () => this.#machine,
+      agent: () => this.#agent,
+      disks: this.#disks,
+      facts: { ...this.shape, disks: [], network, image: this.#image },
+    };
   }
 
   /** Hash of memory and registers; equal for equal deterministic runs. */
@@ -521,54 +436,32 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
 
   /** The guest's console (hvc0) as a stream. Several listeners may hear it. */
   onConsole(listener: ByteListener): () => void {
-    this.#consoleListeners.add(listener);
-    return () => this.#consoleListeners.delete(listener);
+    return this.#console.listen(listener);
   }
 
   /** Type on the guest's console (hvc0). Settles when the guest has taken everything. */
   async writeConsole(chunk: Uint8Array): Promise<void> {
-    const stream = this.#machine.consoles[0];
-    if (stream) await this.#untilStopped(Promise.race([writeAll(stream, chunk), this.#machineGone.promise]));
+    await this.#end.orFailure(Promise.race([this.#console.write(chunk), this.#machineGone.promise]));
   }
 
   /**
    * Run a command in the guest and wait for its end. Several may run at the same time.
    * @throws DomusError E_NO_AGENT, E_BUSY, E_ONE_COMMAND; GuestFailure when the guest stops before the command ends
    */
-  async exec(command: readonly string[] | string, options: ExecOptions = {}): Promise<ExecResult> {
-    const stdout = openOutput(options.stdout ?? 'collect', this.#platform.isDeterministic);
-    const stderr = openOutput(options.stderr ?? 'collect', this.#platform.isDeterministic);
-    try {
-      const { agent, spec } = await this.#prepare(command, options);
-      const running = agent.run(spec);
-      const exitCode = await this.#follow(running, stdout, stderr, options);
-      await Promise.all([stdout.drained(), stderr.drained()]);
-      return { exitCode, stdout: stdout.bytes(), stderr: stderr.bytes() };
-    } catch (error) {
-      throw this.#explain(error);
-    } finally {
-      stdout.release();
-      stderr.release();
-    }
+  exec(command: readonly string[] | string, options: ExecOptions = {}): Promise<ExecResult> {
+    return this.#commands.exec(command, options);
   }
 
   /**
    * Run a command for a caller who moves its streams: `attach` gets it before any of its output. Settles with the exit code when
    * all output has been taken; rejects as `exec` does.
    */
-  async execAttached(
+  execAttached(
     command: readonly string[] | string,
     options: CommandOptions,
     attach: (running: RunningCommand) => void,
   ): Promise<number> {
-    try {
-      const { agent, spec } = await this.#prepare(command, options);
-      const running = agent.run(spec);
-      attach(running);
-      return await abortable(this.#exitOf(running), options.signal);
-    } catch (error) {
-      throw this.#explain(error);
-    }
+    return this.#commands.execAttached(command, options, attach);
   }
 
   /**
@@ -584,20 +477,6 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
     await abortable(Promise.race([settled, this.stopped]), signal);
   }
 
-  /** Waits for the agent and looks up what the command needs. */
-  async #prepare(command: readonly string[] | string, options: CommandOptions) {
-    const agent = this.#claimAgent();
-    const spec = commandSpec(command, options, this.#image);
-    await abortable(this.#untilStopped(agent.ready), options.signal);
-    if (options.user === undefined) {
-      this.#nrCommands += 1;
-      return { agent, spec };
-    }
-    const user = await this.#untilStopped(resolveUser(agent, options.user));
-    this.#nrCommands += 1;
-    return { agent, spec: { ...spec, user } };
-  }
-
   /**
    * For a guest of the user's own: connect its console and wait until it stops.
    * @throws GuestFailure when it crashes
@@ -607,26 +486,20 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
   ): Promise<ExecResult & { shutdown: Shutdown }> {
     const stdout = openOutput(options.stdout ?? 'collect', this.#platform.isDeterministic);
     const remove = this.onConsole(stdout.listener);
-    const inputFailure = Promise.withResolvers<never>();
-    inputFailure.promise.catch(() => {});
-    const stopFeeding =
-      options.stdin === undefined
-        ? () => {}
-        : feed(
-            options.stdin,
-            chunk => this.writeConsole(chunk),
-            () => this.#machine.consoles[0]?.close(),
-            inputFailure.reject,
-          );
+    const input = feed(
+      options.stdin,
+      chunk => this.writeConsole(chunk),
+      () => this.#console.close(),
+    );
     try {
-      const end = await abortable(Promise.race([this.#ended.promise, inputFailure.promise]), options.signal);
-      if (end.kind !== 'shutdown' || isCrash(end.shutdown)) throw this.#failureOf(end);
+      const end = await abortable(Promise.race([this.#end.ended, input.failed]), options.signal);
+      if (end.kind !== 'shutdown' || isCrash(end.shutdown)) throw this.#end.failureOf(end);
       await stdout.drained();
       return { exitCode: 0, stdout: stdout.bytes(), stderr: new Uint8Array(), shutdown: end.shutdown };
     } catch (error) {
-      throw this.#explain(error);
+      throw this.#end.explain(error, this.#commands.hasBegun);
     } finally {
-      stopFeeding();
+      input.stop();
       remove();
       stdout.release();
     }
@@ -650,87 +523,11 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
     return this.destroy();
   }
 
-  #claimAgent(): GuestAgent {
-    if (!this.#agent) {
-      throw new DomusError(
-        'E_NO_AGENT',
-        'this guest was booted from an initrd of its own and takes no commands',
-        'use its console, or boot without an initrd',
-      );
-    }
-    if (this.#nrCommands > 0 && !this.#agent.isReusable) {
-      throw new DomusError('E_ONE_COMMAND', 'this guest runs a single command', 'create another guest');
-    }
-    return this.#agent;
-  }
-
-  /** The command's exit code, or what the guest's own end is reported with. */
-  #exitOf(running: RunningCommand): Promise<number> {
-    const stopped = this.#ended.promise.then(end => {
-      // The command may have ended, and the guest powered off, while output is still being taken.
-      if (running.hasExited) return running.exit;
-      throw this.#failureOf(end);
-    });
-    const gone = this.#machineGone.promise.then(() => {
-      if (running.hasExited) return running.exit;
-      throw rebooted();
-    });
-    return Promise.race([running.exit, stopped, gone]);
-  }
-
-  async #follow(
-    running: RunningCommand,
-    stdout: Output,
-    stderr: Output,
-    options: ExecOptions,
-  ): Promise<number> {
-    running.onStdout(stdout.listener);
-    running.onStderr(stderr.listener);
-    options.onTerminal?.(size => running.resize(size));
-    const inputFailure = Promise.withResolvers<never>();
-    inputFailure.promise.catch(() => {});
-    const stopFeeding =
-      options.stdin === undefined
-        ? () => {}
-        : feed(
-            options.stdin,
-            chunk => running.writeStdin(chunk),
-            () => running.closeStdin(),
-            inputFailure.reject,
-          );
-    try {
-      return await abortable(Promise.race([this.#exitOf(running), inputFailure.promise]), options.signal);
-    } catch (error) {
-      if (!running.hasExited && !this.#end) running.kill(SIGKILL);
-      throw error;
-    } finally {
-      stopFeeding();
-    }
-  }
-
-  #onConsole(chunk: Uint8Array): void | Promise<void> {
-    this.#log.add(chunk);
-    const waits: Promise<void>[] = [];
-    for (const listener of this.#consoleListeners) {
-      const wait = listener(chunk);
-      if (wait) waits.push(wait);
-    }
-    if (waits.length > 0) return Promise.all(waits).then(() => {});
-  }
-
   #finish(end: End): void {
-    if (this.#end) return;
-    this.#end = end;
+    if (this.#end.hasCome) return;
     // An exit code that did arrive still counts; everything else in the agent ends.
     this.#agent?.finish?.();
-    this.#ended.resolve(end);
-  }
-
-  #untilStopped<T>(promise: Promise<T>): Promise<T> {
-    const stopped = this.#ended.promise.then((end): never => {
-      throw this.#failureOf(end);
-    });
-    return Promise.race([promise, stopped]);
+    this.#end.come(end);
   }
 
   #report(reason: string): CrashReport {
@@ -740,98 +537,9 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
     } catch {
       // A machine that failed half-way may be unable to describe itself; the reason must come through anyway.
     }
-    return { reason, status, consoleLines: this.#log.lastLines() };
-  }
-
-  #failureOf(end: End): Error {
-    if (end.kind === 'destroyed') {
-      return new DomusError('E_DESTROYED', 'the guest has been destroyed', 'create another one');
-    }
-    if (end.kind === 'failure') {
-      const { error } = end;
-      const reason = error instanceof Error ? error.message : String(error);
-      const failure = error instanceof MachineFailure ? error : undefined;
-      return new GuestFailure(
-        failure?.code ?? 'E_MACHINE_FAILED',
-        `the machine could not go on: ${reason}`,
-        error instanceof DomusError ? error.remedy : 'this is a defect of Domus: please report it',
-        { ...this.#report(reason), ...(failure && { details: failure.details }) },
-        error,
-      );
-    }
-    const { reason, detail } = end.shutdown;
-    const why = detail ? `${reason}: ${detail}` : reason;
-    if (isCrash(end.shutdown)) {
-      return new GuestFailure('E_GUEST_CRASHED', `the guest crashed (${why})`, '', this.#report(why));
-    }
-    return new GuestFailure(
-      'E_GUEST_STOPPED',
-      `the guest stopped (${why}) before the command had ended`,
-      'see its console with --console FILE',
-      this.#report(why),
-    );
-  }
-
-  /** A time-out alone helps nobody: say where the guest was and what it said last. */
-  #explain(error: unknown): unknown {
-    // The channel only knows that it is closed; why the guest stopped is known here.
-    const isClosed = error instanceof DomusError && error.code === 'E_RUN_NO_EXIT';
-    if (isClosed) return this.#end ? this.#failureOf(this.#end) : rebooted();
-    if (!(error instanceof DomusError) || error.code !== 'E_TIMEOUT' || error instanceof GuestFailure)
-      return error;
-    const during = this.#nrCommands > 0 ? 'while the command was running' : 'while the guest was booting';
-    const message = `${error.message} ${during}`;
-    return new GuestFailure(error.code, message, error.remedy, this.#report(message), error);
+    return { reason, status, consoleLines: this.consoleLines };
   }
 }
 
-const SIGKILL = 9;
 /** A guest that ends by itself sooner than this after its start is not started anew. */
 const RESTART_AFTER_MS = 10_000;
-
-const rebooted = () =>
-  new DomusError(
-    'E_GUEST_STOPPED',
-    'the guest rebooted before the command had ended',
-    'run it again when the guest is up',
-  );
-
-const isCrash = (shutdown: Shutdown) => shutdown.reason === 'crash' || shutdown.reason === 'watchdog';
-
-function commandSpec(
-  command: readonly string[] | string,
-  options: CommandOptions & Pick<ExecOptions, 'stdin'>,
-  image: ImageConfig | undefined,
-): CommandSpec {
-  const argv = typeof command === 'string' ? ['/bin/sh', '-c', command] : command;
-  if (argv.length === 0 || argv[0] === '') {
-    throw new DomusError('E_NO_COMMAND', 'the command is empty', 'name a program, for example uname');
-  }
-  for (const text of [...argv, ...Object.entries(options.env ?? {}).flat()]) {
-    if (text.includes('\0')) {
-      throw new DomusError('E_NO_COMMAND', 'a command or variable contains a NUL character', 'remove it');
-    }
-  }
-  // A tool of ours is no command of the image.
-  const own = options.isTool ? undefined : image;
-  return {
-    argv,
-    env: { ...own?.env, ...options.env },
-    hasInput: options.hasInput ?? options.stdin !== undefined,
-    ...((options.workingFolder ?? own) && {
-      workingFolder: options.workingFolder ?? own?.workingFolder ?? '/',
-    }),
-    ...(own?.user && { user: own.user }),
-    ...(options.isTool && { isTool: true }),
-    ...(options.terminal && { terminal: options.terminal }),
-  };
-}
-
-async function writeAll(stream: ConsoleStream, chunk: Uint8Array): Promise<void> {
-  let rest = chunk;
-  while (rest.length > 0) {
-    const taken = stream.write(rest);
-    rest = rest.subarray(taken);
-    if (rest.length > 0) await new Promise<void>(resolve => stream.onWritable(resolve));
-  }
-}

@@ -5,8 +5,8 @@
 import { DomusError } from '../../base/errors.ts';
 import type { LocalHandler, LocalReply, LocalRequest } from '../../platform/node/local-http.ts';
 import type { Phase } from '../boot.ts';
+import type { CommandOptions } from '../guest-commands.ts';
 import { listSnapshots, newSnapshotPath, removeSnapshot } from '../snapshots.ts';
-import type { CommandOptions } from '../virtual-machine.ts';
 import { parseBudgetChange } from './balance-report.ts';
 import { parseCloneRequest } from './clone-request.ts';
 import { attachConsole } from './console.ts';

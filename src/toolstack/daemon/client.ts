@@ -19,7 +19,7 @@ import { defaultStateFolder, isOwnSocket, startDetached } from '../../platform/n
 import type { Phase, RunningCommand } from '../boot.ts';
 import { concatenate } from '../byte-io.ts';
 import type { DiskSpec } from '../disk-spec.ts';
-import type { CommandOptions } from '../virtual-machine.ts';
+import type { CommandOptions } from '../guest-commands.ts';
 import { FRAMES_PROTOCOL } from './api.ts';
 import type { BalanceReport } from './balance-report.ts';
 import type { CloneRequest } from './clone-request.ts';
