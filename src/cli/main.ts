@@ -2,7 +2,6 @@
  * The `domus` command: finds the verb, parses its options, runs it, and turns every failure into one line that says
  * what happened and how to mend it. Returns the exit code; bin/domus.js ends the process with it.
  */
-import { DomusError } from '../base/errors.ts';
 import { createNodeClock, nodeTimers } from '../platform/node/clock.ts';
 import { endProcess } from '../platform/node/end-process.ts';
 import { hostEnvironment } from '../platform/node/host-info.ts';
@@ -17,6 +16,7 @@ import { exitCodesHelp, generalHelp, verbHelp } from './help.ts';
 import { Interruption } from './interrupt.ts';
 import { nearest, parseOptions } from './options.ts';
 import { reportError } from './report-error.ts';
+import { usage } from './usage.ts';
 import type { CommandContext, Verb } from './verb.ts';
 import { VERBS } from './verbs/index.ts';
 import { NOT_THERE } from './verbs/not-there.ts';
@@ -49,8 +49,6 @@ const RARE_VERBS: ReadonlySet<string> = new Set(['cache', 'doctor', 'version']);
 let worked: string | undefined;
 /** Has a verb done what it is for, and is that worth to be done faster the next time? */
 export const hasWorked = (name: string): boolean => worked === name && !RARE_VERBS.has(name);
-
-const usage = (message: string, remedy: string) => new DomusError('E_USAGE', message, remedy);
 
 /** `domus help [TOPIC]` and `domus --help [TOPIC]`. */
 async function showHelp(context: CommandContext, topic: string | undefined): Promise<number> {

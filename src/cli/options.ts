@@ -5,7 +5,8 @@
  *     parseOptions(options, ['-m', '512M', 'uname', '-a'], true)
  *     // { values: { memory: 536870912 }, operands: ['uname', '-a'], isAfterDashes: false }
  */
-import { DomusError } from '../base/errors.ts';
+import type { DomusError } from '../base/errors.ts';
+import { usage } from './usage.ts';
 
 export interface OptionSpec<T> {
   /** Long name without the dashes; empty when there is only a short one. */
@@ -54,8 +55,6 @@ export function list<T>(
 export const spelling = (spec: { name: string; short?: string }) =>
   spec.name ? `--${spec.name}` : `-${spec.short}`;
 
-const usageError = (message: string, remedy: string) => new DomusError('E_USAGE', message, remedy);
-
 /**
  * Split `args` into option values and operands. `--` ends the options; so does the first operand when
  * `endsAtOperand` says that what follows belongs to somebody else. `isAfterDashes` tells which it was.
@@ -78,14 +77,14 @@ export function parseOptions<Table extends Record<string, OptionSpec<unknown>>>(
   const apply = ([key, spec]: [string, OptionSpec<unknown>], attached: string | undefined) => {
     if (spec.placeholder === undefined) {
       if (attached !== undefined) {
-        throw usageError(`${spelling(spec)} takes no value`, `write ${spelling(spec)} alone`);
+        throw usage(`${spelling(spec)} takes no value`, `write ${spelling(spec)} alone`);
       }
       values[key] = spec.combine(values[key], '');
       return;
     }
     const text = attached ?? args[next++];
     if (text === undefined) {
-      throw usageError(`${spelling(spec)} needs a value`, `write ${spelling(spec)} ${spec.placeholder}`);
+      throw usage(`${spelling(spec)} needs a value`, `write ${spelling(spec)} ${spec.placeholder}`);
     }
     values[key] = spec.combine(values[key], text);
   };
@@ -138,7 +137,7 @@ function unknownOption(
 ): DomusError {
   const names = entries.map(([, spec]) => spelling(spec));
   const near = given.startsWith('--') ? nearest(given, names) : undefined;
-  return usageError(
+  return usage(
     `unknown option ${given}`,
     near ? `did you mean ${near}?` : `"${helpCommand}" lists the options`,
   );
@@ -177,7 +176,7 @@ function editDistance(a: string, b: string): number {
 export function parseInteger(what: string): (text: string) => number {
   return text => {
     if (!/^\d+$/.test(text) || !Number.isSafeInteger(Number(text))) {
-      throw usageError(`"${text}" is not a ${what}`, 'write a whole number');
+      throw usage(`"${text}" is not a ${what}`, 'write a whole number');
     }
     return Number(text);
   };
@@ -190,6 +189,6 @@ export function parseDurationMs(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text);
   const unit = DURATION_MS[match?.[2] ?? ''];
   const durationMs = match && unit !== undefined ? Number(match[1]) * unit : 0;
-  if (!(durationMs > 0)) throw usageError(`"${text}" is not a duration`, 'write 30s, 5m or 1h');
+  if (!(durationMs > 0)) throw usage(`"${text}" is not a duration`, 'write 30s, 5m or 1h');
   return durationMs;
 }

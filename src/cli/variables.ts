@@ -1,7 +1,5 @@
 /** `-e NAME=VALUE`: variables of a guest's command. */
-import { DomusError } from '../base/errors.ts';
-
-const usage = (message: string, remedy: string) => new DomusError('E_USAGE', message, remedy);
+import { usage } from './usage.ts';
 
 /** @throws DomusError E_USAGE */
 export function parseVariable(text: string): readonly [string, string] {

@@ -1,5 +1,4 @@
 /** `domus image`: what guests can have for a root. The work itself is in src/image and src/toolstack/images.ts. */
-import { DomusError } from '../../base/errors.ts';
 import { checkName } from '../../image/reference.ts';
 import { GROUP_BYTES } from '../../image/rootfs/ext4/geometry.ts';
 import { parseSize } from '../../toolstack/size.ts';
@@ -8,10 +7,9 @@ import { watchInterrupts } from '../interrupt.ts';
 import { flag, list, option } from '../options.ts';
 import { outputOption } from '../output.ts';
 import { createProgress } from '../progress.ts';
+import { usage } from '../usage.ts';
 import { verb } from '../verb.ts';
 import { ACTIONS } from './image/actions.ts';
-
-const usage = (message: string, remedy: string) => new DomusError('E_USAGE', message, remedy);
 
 const options = {
   tag: option({

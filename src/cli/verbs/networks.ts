@@ -14,6 +14,7 @@ import type { SwitchPortView, SwitchView } from '../../toolstack/daemon/switches
 import { flag, list, type OptionValues, option } from '../options.ts';
 import { outputOption } from '../output.ts';
 import { type Column, formatTable } from '../table.ts';
+import { usage } from '../usage.ts';
 import { type CommandContext, verb } from '../verb.ts';
 import { type OfGuest, ofRunningGuests, operandsOf } from './guest-operand.ts';
 
@@ -105,8 +106,6 @@ const setOptions = {
   noCapture: flag({ name: 'no-capture', summary: 'end the capture that is being made' }),
   output: outputOption,
 };
-
-const usage = (message: string, remedy: string) => new DomusError('E_USAGE', message, remedy);
 
 function changeOf(values: OptionValues<typeof setOptions>): NetworkChange {
   const { netFault, direction, allow, deny, noRules, capture, noCapture } = values;

@@ -1,15 +1,13 @@
 /** `domus vhd`: makes, examines and changes disk images. The work itself is in src/disk. */
-import { DomusError } from '../../base/errors.ts';
 import { parseImageFormat } from '../../disk/format.ts';
 import { nodeDiskHost } from '../../toolstack/disk-host.ts';
 import { watchInterrupts } from '../interrupt.ts';
 import { flag, option } from '../options.ts';
 import { outputOption } from '../output.ts';
 import { createProgress } from '../progress.ts';
+import { usage } from '../usage.ts';
 import { verb } from '../verb.ts';
 import { ACTIONS } from './vhd/actions.ts';
-
-const usage = (message: string, remedy: string) => new DomusError('E_USAGE', message, remedy);
 
 function parseTarget(text: string): 'vhd' | 'raw' {
   const format = parseImageFormat(text);

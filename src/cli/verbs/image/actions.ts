@@ -7,8 +7,7 @@ import { formatSize } from '../../../toolstack/config.ts';
 import { nodeDiskHost } from '../../../toolstack/disk-host.ts';
 import type { Images } from '../../../toolstack/images.ts';
 import { ExitCode } from '../../exit-codes.ts';
-
-const usage = (message: string, remedy: string) => new DomusError('E_USAGE', message, remedy);
+import { usage } from '../../usage.ts';
 
 /** Options of the verb that actions look at. */
 export interface ImageOptions {
