@@ -20,7 +20,8 @@ import { isGateway, isInside, outsideAddress } from './addresses.ts';
 import { BlockPool } from './block-pool.ts';
 import { CONNECTIONS_MAX } from './budget.ts';
 import { isClosed } from './closed.ts';
-import { TcpConnection, type TcpUser } from './tcp-connection.ts';
+import { TcpConnection } from './tcp-connection.ts';
+import type { TcpUser } from './tcp-user.ts';
 import { flowKey, type NatWiring, randomNumber } from './wiring.ts';
 
 /** What a pending write costs besides its bytes: a guest must not fill memory with single bytes. */
