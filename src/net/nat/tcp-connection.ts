@@ -200,9 +200,13 @@ export class TcpConnection {
 
   #takeData(segment: TcpSegment, bytes: Uint8Array, offset: number): void {
     this.#owesAck = true;
+    const wasMissing = this.#receiver.take(segment, bytes, offset);
+    const hasEnded = this.#receiver.takeFin();
+    // An answer to the data may have acknowledged that, before the end had its turn.
+    if (hasEnded) this.#owesAck = true;
     // The guest learns at once what is missing.
-    if (this.#receiver.take(segment, bytes, offset)) this.#acknowledge();
-    if (this.#receiver.takeFin()) this.#user.ended();
+    if (wasMissing) this.#acknowledge();
+    if (hasEnded) this.#user.ended();
   }
 
   // ---- segments to the guest ----
