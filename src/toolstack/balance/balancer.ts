@@ -236,17 +236,14 @@ export class MemoryBalancer {
   #set(guest: BalancedGuest, member: Member, target: number, before: PlannedGuest): void {
     const isTold = Math.abs(target - member.toldBytes) >= Math.max(TOLD_MIN, member.toldBytes / TOLD_PART);
     if (isTold) member.toldBytes = target;
-    const { wishBytes = 0, targetBytes, usualBytes } = before;
-    const isMore = target > targetBytes;
-    const why = isMore
-      ? wishBytes > targetBytes
-        ? 'it needs more'
-        : 'nobody needs it more'
-      : targetBytes > usualBytes
-        ? 'it needs no more'
-        : 'others need it more';
-    guest.balance(target, isTold ? why : '');
+    guest.balance(target, isTold ? reasonOf(target, before) : '');
   }
+}
+
+/** Of a change, for people. */
+function reasonOf(target: number, { wishBytes = 0, targetBytes, usualBytes }: PlannedGuest): string {
+  if (target > targetBytes) return wishBytes > targetBytes ? 'it needs more' : 'nobody needs it more';
+  return targetBytes > usualBytes ? 'it needs no more' : 'others need it more';
 }
 
 function isDue(guest: BalancedGuest, member: Member, nowNs: number): boolean {
