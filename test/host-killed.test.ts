@@ -83,11 +83,13 @@ function noDiskLitter(owner: number): void {
   assert.deepEqual(unknown(disksFolder, new RegExp(known)), []);
 }
 
-/** What is kept goes on from where it was. */
+/** What is kept goes on from where it was, which may be before its first number, or just when it writes one. */
 async function goesOn(from: string): Promise<void> {
   const command =
-    'n=$(cat /tmp/told); [ "$n" -ge 1 ] || exit 1; [ ! -e /mnt ] || [ "$(cat /mnt/$n)" = "content $n" ]';
-  assert.equal((await real.host.run({ from, command, timeoutMs: TIMEOUT_MS })).exitCode, 0, from);
+    'until n=$(cat /tmp/told 2>/dev/null) && [ -n "$n" ]; do usleep 10000; done; ' +
+    '[ "$n" -ge 1 ] && { [ ! -e /mnt ] || [ "$(cat /mnt/$n)" = "content $n" ]; } || { echo "$n"; mount; ls /mnt; exit 1; }';
+  const { exitCode, stdout, stderr } = await real.host.run({ from, command, timeoutMs: TIMEOUT_MS });
+  assert.equal(exitCode, 0, `${from}: ${Buffer.concat([stdout, stderr])}`);
 }
 
 /** The numbers that the writer was told to be durable. */
