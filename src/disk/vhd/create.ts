@@ -27,7 +27,7 @@ import { locatorsFor, utf16 } from './locator.ts';
 
 export const BLOCK_DEFAULT_BYTES = 2 << 20;
 /** A child's BAT has to be written when a snapshot is taken: its size bounds the time that takes. */
-const CHILD_ENTRIES_MAX = 1 << 17;
+const CHILD_ENTRIES_MAX = 1 << 14;
 
 /** Block size of an image over another: as there, and larger where the BAT would become too long. */
 export function childBlockBytes(sizeBytes: number, parentBlockBytes: number): number {
