@@ -3,8 +3,8 @@ import { DomusError } from '../../base/errors.ts';
 import { Daemon } from '../../toolstack/daemon/client.ts';
 import { attachStreams } from '../attach.ts';
 import { watchInterrupts } from '../interrupt.ts';
-import { flag, list, option } from '../options.ts';
-import { parseVariable } from '../variables.ts';
+import { flag, option } from '../options.ts';
+import { variables } from '../variables.ts';
 import { verb } from '../verb.ts';
 
 export const exec = verb({
@@ -19,13 +19,7 @@ export const exec = verb({
       short: 't',
       summary: 'run the command on a terminal; with -i, Ctrl-] leaves it',
     }),
-    env: list({
-      name: 'env',
-      short: 'e',
-      placeholder: 'NAME=VALUE',
-      summary: 'set a variable for the command; may be repeated',
-      parse: parseVariable,
-    }),
+    env: variables,
     workdir: option({
       name: 'workdir',
       short: 'w',

@@ -10,12 +10,12 @@ const { ack: ACK, fin: FIN, syn: SYN } = TcpFlag;
 
 /** A guest that has connected, with 1000 as its next number. `answers`: each time there is data a byte is sent back. */
 function connected({ answers = false } = {}) {
-  const sent: { flags: number; acknowledgement: number }[] = [];
+  const sent: number[] = [];
   const tasks: (() => void)[] = [];
   let hasEnded = false;
   const connection = new TcpConnection({
     user: {
-      emit: ({ flags, acknowledgement }) => void sent.push({ flags, acknowledgement }),
+      emit: ({ acknowledgement }) => void sent.push(acknowledgement),
       connected: () => {},
       data: () => {
         if (answers) connection.send(Uint8Array.of(1));
@@ -57,7 +57,7 @@ function connected({ answers = false } = {}) {
     /** What the guest was told last to have come, when all is done. */
     acknowledged(): number | undefined {
       for (const task of tasks.splice(0)) task();
-      return sent.at(-1)?.acknowledgement;
+      return sent.at(-1);
     },
   };
 }

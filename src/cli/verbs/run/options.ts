@@ -22,7 +22,7 @@ import { parseSize } from '../../../toolstack/size.ts';
 import { flag, list, type OptionValues, option, parseDurationMs, parseInteger } from '../../options.ts';
 import { parseOutputFormat } from '../../output.ts';
 import { usage } from '../../usage.ts';
-import { parseVariable } from '../../variables.ts';
+import { variables } from '../../variables.ts';
 import { labelOption } from '../labels.ts';
 
 export interface TraceChoice {
@@ -119,13 +119,7 @@ export const options = {
     summary: 'what a reboot of the guest does: restart (default with --boot) or destroy (default without)',
     parse: checkEndAction,
   }),
-  env: list({
-    name: 'env',
-    short: 'e',
-    placeholder: 'NAME=VALUE',
-    summary: 'set a variable for the command; may be repeated',
-    parse: parseVariable,
-  }),
+  env: variables,
   timeout: option({
     name: 'timeout',
     placeholder: 'TIME',
