@@ -21,6 +21,7 @@ export interface FieldType<T> {
   readonly length?: number;
   /** Of a structure. */
   readonly fields?: Readonly<Record<string, FieldType<unknown>>>;
+  readonly offsets?: Readonly<Record<string, number>>;
 }
 
 const scalar = <T>(
@@ -109,10 +110,10 @@ export function aligned<T>(align: number, field: FieldType<T>): FieldType<T> {
   return { ...field, align };
 }
 
-type Fields = Record<string, FieldType<unknown>>;
+export type Fields = Record<string, FieldType<unknown>>;
 type Accessor<F extends Fields> = {
   -readonly [K in keyof F]: F[K] extends FieldType<infer T> ? T : never;
-} & { readonly address: number };
+} & { readonly view: DataView; readonly address: number };
 
 export interface Struct<F extends Fields> extends FieldType<Accessor<F>> {
   readonly structName: string;
@@ -156,36 +157,4 @@ export function struct<F extends Fields>(structName: string, fields: F): Struct<
   const size = Math.ceil(offset / align) * align;
   const at = (view: DataView, address: number) => new Handle(view, address) as object as Accessor<F>;
   return { structName, fields, offsets: offsets as Struct<F>['offsets'], size, align, at, get: at };
-}
-
-/**
- * Copy what `layout` describes from one structure to another. Either may be of another layout, with more fields, as long as these
- * are there under the same names. Of two arrays the shorter one counts.
- */
-export function copyFields<F extends Fields>(
-  layout: { readonly fields: F },
-  to: { -readonly [K in keyof F]: F[K] extends FieldType<infer T> ? T : never },
-  from: { readonly [K in keyof F]: F[K] extends FieldType<infer T> ? T : never },
-): void {
-  copyAll(layout.fields, to as Record<string, unknown>, from as Record<string, unknown>);
-}
-
-function copyAll(fields: Fields, to: Record<string, unknown>, from: Record<string, unknown>): void {
-  for (const [name, field] of Object.entries(fields)) {
-    if (field.set) to[name] = from[name];
-    else copyAggregate(field, to[name], from[name]);
-  }
-}
-
-function copyAggregate(field: FieldType<unknown>, to: unknown, from: unknown): void {
-  if (field.fields) copyAll(field.fields, to as Record<string, unknown>, from as Record<string, unknown>);
-  else if (field.element) copyElements(field.element, to as ArrayView<unknown>, from as ArrayView<unknown>);
-  else (to as Uint8Array).set(from as Uint8Array);
-}
-
-function copyElements(element: FieldType<unknown>, to: ArrayView<unknown>, from: ArrayView<unknown>): void {
-  for (let i = 0; i < Math.min(to.length, from.length); i++) {
-    if (element.set) to.set(i, from.get(i));
-    else copyAggregate(element, to.get(i), from.get(i));
-  }
 }

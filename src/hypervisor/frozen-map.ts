@@ -31,6 +31,23 @@ export interface FrozenMap {
  * and no other thread look at the table.
  */
 export function freezeMap(domain: Domain, runtime: RuntimeExports, kept: ReadonlySet<number>): FrozenMap {
+  const map = copyMap(domain, runtime, kept, count => count);
+  mapChanged(domain);
+  return map;
+}
+
+/** The same for nothing. */
+export function rehearseFreeze(domain: Domain, runtime: RuntimeExports): void {
+  copyMap(domain, runtime, new Set(), () => 0);
+}
+
+/** @param nrFrozen how many of so many entries */
+function copyMap(
+  domain: Domain,
+  runtime: RuntimeExports,
+  kept: ReadonlySet<number>,
+  nrFrozen: (count: number) => number,
+): FrozenMap {
   const { hypervisor, state, id } = domain;
   const { u16, u32 } = hypervisor.memory;
   const { p2m } = state;
@@ -43,7 +60,7 @@ export function freezeMap(domain: Domain, runtime: RuntimeExports, kept: Readonl
       return;
     }
     const at = p2m / 4 + first;
-    const nrOthers = runtime.freezeEntries(at * 4, count, id);
+    const nrOthers = runtime.freezeEntries(at * 4, nrFrozen(count), id);
     invariant(nrOthers >= 0, 'a page of the p2m');
     for (let i = 0; i < nrOthers; i++) {
       const gfn = first + u16[found + i]!;
@@ -56,7 +73,6 @@ export function freezeMap(domain: Domain, runtime: RuntimeExports, kept: Readonl
     }
     parts.push({ first, count, entries: u32.slice(at, at + count), whole });
   });
-  mapChanged(domain);
   return {
     others,
     forEachEntry(visit, visitWhole) {

@@ -9,7 +9,7 @@ export const NO_FRAME = 0xffff_ffff;
 export const LOOSE_FRAME = 0x8000_0000;
 
 /** What is copied by name. */
-const DomainStateRecord = struct('domain_state', {
+export const DomainStateRecord = struct('domain_state', {
   shutdownCode: u8,
   isShutDown: u8,
   shutdownVcpu: u8,

@@ -9,7 +9,6 @@ import { GrantEntryV1, GTF_reading, GTF_writing } from '../abi/xen/grant-table.t
 import { E820_ENTRY_BYTES } from '../abi/xen/memory.ts';
 import { VcpuInfo, XEN_LEGACY_MAX_VCPUS } from '../abi/xen/xen.ts';
 import { domid, frameAddress, mfn, PAGE_SIZE } from '../base/brand.ts';
-import { copyFields } from '../base/struct.ts';
 import type { RuntimeExports } from '../cpu/runtime/signatures.ts';
 import { LAPIC_STATE_BYTES, LapicState } from '../hypervisor/apic-state.ts';
 import { createDomain } from '../hypervisor/domain.ts';
@@ -34,17 +33,9 @@ import {
   VCPUS_MAX,
 } from '../hypervisor/state.ts';
 import { updateWallClock } from '../hypervisor/time.ts';
+import * as copies from './copies.ts';
 import { damaged, RecordType } from './format.ts';
-import {
-  ChannelRecord,
-  DomainRecord,
-  GrantsRecord,
-  LapicRecord,
-  MsrRecord,
-  ProcessorRecord,
-  VcpuRecord,
-  VcpuStateRecord,
-} from './layout.ts';
+import { ChannelRecord, DomainRecord, GrantsRecord, VcpuRecord } from './layout.ts';
 import { FrameNames, restoreMap } from './restore-map.ts';
 import type { ServiceFrames } from './save-domain.ts';
 
@@ -164,7 +155,7 @@ function furnish(
   u8.set(memoryMap, state.e820);
   state.nrE820 = memoryMap.length / E820_ENTRY_BYTES;
 
-  copyFields(DomainRecord.fields.state, state, record.state);
+  copies.domainState.restore(state, record.state);
   const names = new FrameNames(domain, recordOf(records, RecordType.loose, 'loose frames'), nrPages);
   const { eventArray } = eventTable(domain);
   for (let i = 0; i < state.fifoWords / EVENT_WORDS_PER_PAGE; i++) {
@@ -225,7 +216,7 @@ function restoreChannels(domain: Domain, payload: Uint8Array): void {
     check(record.lastVcpu < domain.vcpus.length && record.lastPriority < PRIORITIES, 'an event channel');
     check(record.state <= Channel.ipi && record.priority < PRIORITIES, 'an event channel');
     const channel = channelAt(domain, port);
-    copyFields(ChannelRecord, channel, record);
+    copies.channel.restore(channel, record);
     if (channel.state !== Channel.interdomain) continue;
     check(channel.remoteDomain === 0, 'an event channel');
     channel.state = Channel.unbound;
@@ -242,20 +233,19 @@ function restoreVcpu(vcpu: Vcpu, record: VcpuFields, runtime: RuntimeExports, na
   const { domain, state, block } = vcpu;
   const { view, u8 } = domain.hypervisor.memory;
   checkVcpu(record, domain);
-  copyFields(ProcessorRecord, block, record.processor);
+  copies.processor.restore(block, record.processor);
   runtime.setFlags(state.block, record.rflags, 0xffff_ffffn);
   runtime.updateMode(state.block);
   runtime.selectTlb(state.block);
   // In 64-bit mode they were zero; updateMode has looked at the hidden ones only if the mode has changed.
-  copyFields({ fields: { segBase: ProcessorRecord.fields.segBase } }, block, record.processor);
-  copyFields(VcpuStateRecord, state, record.state);
+  copies.restoreSegmentBases(block, record.processor);
+  copies.vcpuState.restore(state, record.state);
   const runOf = (which: number) => domain.state.runs.get(2 * which);
-  copyFields(
-    LapicRecord,
+  copies.lapic.restore(
     LapicState.at(view, runOf(DomainRun.lapics) + vcpu.id * LAPIC_STATE_BYTES),
     record.lapic,
   );
-  copyFields(MsrRecord, MsrState.at(view, runOf(DomainRun.msrs) + vcpu.id * MSR_STATE_BYTES), record.msrs);
+  copies.msrs.restore(MsrState.at(view, runOf(DomainRun.msrs) + vcpu.id * MSR_STATE_BYTES), record.msrs);
 
   const infoFrame = names.take(record.vcpuInfoFrame);
   if (infoFrame !== 0) {

@@ -5,27 +5,18 @@
 import { E820_ENTRY_BYTES } from '../abi/xen/memory.ts';
 import { PAGE_SIZE } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
-import { copyFields } from '../base/struct.ts';
 import type { RuntimeExports } from '../cpu/runtime/signatures.ts';
 import { LAPIC_STATE_BYTES, LapicState } from '../hypervisor/apic-state.ts';
 import { channelAt, eventTable, usedPorts } from '../hypervisor/event/table.ts';
+import { rehearseFreeze } from '../hypervisor/frozen-map.ts';
 import { activeGrant, grantsInUse, grantTable, maptrackAt } from '../hypervisor/grant/table.ts';
 import type { Domain, Vcpu } from '../hypervisor/hypervisor.ts';
 import type { MemoryImage, SharedPages } from '../hypervisor/memory-image.ts';
 import { MSR_STATE_BYTES, MsrState } from '../hypervisor/msr-state.ts';
 import { DomainRun, VcpuState } from '../hypervisor/state.ts';
+import * as copies from './copies.ts';
 import { RecordType, type SavedRecord } from './format.ts';
-import {
-  ChannelRecord,
-  DomainRecord,
-  GrantsRecord,
-  LapicRecord,
-  MsrRecord,
-  NO_FRAME,
-  ProcessorRecord,
-  VcpuRecord,
-  VcpuStateRecord,
-} from './layout.ts';
+import { ChannelRecord, DomainRecord, GrantsRecord, NO_FRAME, VcpuRecord } from './layout.ts';
 import { freezeForImage, PageList, type SavedMap, type SavedPages, saveMap } from './save-map.ts';
 
 export interface SavedDomain {
@@ -103,6 +94,7 @@ export function rehearseFork(domain: Domain, runtime: RuntimeExports, services: 
   checkMaptrack(domain);
   usedFrames(domain, services);
   grantedFrames(domain);
+  rehearseFreeze(domain, runtime);
   domainRecords(domain, runtime, services, { nameOf: () => NO_FRAME });
 }
 
@@ -169,7 +161,7 @@ function saveState(domain: Domain, services: ServiceFrames, map: Pick<SavedMap, 
   record.maxMaptrackFrames = state.maxMaptrackFrames;
   record.systemTimeNs = hypervisor.clock.systemTimeNs();
   record.nextTimerNs = hypervisor.state.nextTimerNs;
-  copyFields(DomainRecord.fields.state, record.state, state);
+  copies.domainState.save(record.state, state);
   const { eventArray } = eventTable(domain);
   for (let i = 0; i < eventArray.length; i++) {
     record.eventArray.set(i, map.nameOf(eventArray.get(i) >>> 12));
@@ -192,15 +184,11 @@ function saveVcpu(vcpu: Vcpu, runtime: RuntimeExports, map: Pick<SavedMap, 'name
   const payload = new Uint8Array(VcpuRecord.size);
   const record = VcpuRecord.at(new DataView(payload.buffer), 0);
   record.rflags = runtime.getFlags(state.block);
-  copyFields(ProcessorRecord, record.processor, block);
-  copyFields(VcpuStateRecord, record.state, state);
+  copies.processor.save(record.processor, block);
+  copies.vcpuState.save(record.state, state);
   const runOf = (which: number) => domain.state.runs.get(2 * which);
-  copyFields(
-    LapicRecord,
-    record.lapic,
-    LapicState.at(view, runOf(DomainRun.lapics) + vcpu.id * LAPIC_STATE_BYTES),
-  );
-  copyFields(MsrRecord, record.msrs, MsrState.at(view, runOf(DomainRun.msrs) + vcpu.id * MSR_STATE_BYTES));
+  copies.lapic.save(record.lapic, LapicState.at(view, runOf(DomainRun.lapics) + vcpu.id * LAPIC_STATE_BYTES));
+  copies.msrs.save(record.msrs, MsrState.at(view, runOf(DomainRun.msrs) + vcpu.id * MSR_STATE_BYTES));
   record.vcpuInfoFrame = map.nameOf(state.vcpuInfoMfn);
   record.vcpuInfoOffset = state.vcpuInfo % PAGE_SIZE;
   record.ownInfo.set(u8.subarray(state.vcpuInfo, state.vcpuInfo + record.ownInfo.length));
@@ -214,7 +202,7 @@ function saveChannels(domain: Domain): Uint8Array {
   const payload = new Uint8Array(nrPorts * ChannelRecord.size);
   const view = new DataView(payload.buffer);
   for (const port of usedPorts(domain)) {
-    copyFields(ChannelRecord, ChannelRecord.at(view, port * ChannelRecord.size), channelAt(domain, port));
+    copies.channel.save(ChannelRecord.at(view, port * ChannelRecord.size), channelAt(domain, port));
   }
   return payload;
 }

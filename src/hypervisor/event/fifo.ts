@@ -129,6 +129,7 @@ export function initControl(vcpu: Vcpu, gfn: number, offset: number): number {
 function switchToFifo(domain: Domain): void {
   for (let port = 1; port < domain.state.nrPorts; port++) {
     const channel = channelAt(domain, port);
+    if (channel.state === Channel.free) continue;
     channel.priority = EVTCHN_FIFO_PRIORITY_DEFAULT;
     if (twoLevel.isPending(domain, port)) channel.pending = 1;
   }
