@@ -8,7 +8,7 @@
  * more: a flush takes as long as several at the same time. Temporary names that a cut leaves are taken away by unfinished.ts.
  */
 import { DomusError } from '../base/errors.ts';
-import type { FileLock } from '../platform/block-files.ts';
+import type { BlockFile, FileLock } from '../platform/block-files.ts';
 import { createFile } from './create.ts';
 import type { ChainLink, Disk } from './disk.ts';
 import { unsupported } from './errors.ts';
@@ -79,14 +79,39 @@ async function makeAll(host: DiskHost, parts: ReadonlyMap<string, Promise<void>>
 export const snapshotDisk = (host: DiskHost, disk: Disk, snapshotPath: string): Promise<void> =>
   keepAs(host, disk, snapshotPath);
 
+/** @param clonePath for a second disk over what is kept */
+async function keepAs(host: DiskHost, disk: Disk, snapshotPath: string, clonePath?: string): Promise<void> {
+  await (await beginSnapshot(host, disk, snapshotPath, clonePath)).take();
+}
+
+/** A snapshot for which everything is being made while the disk is at work. */
+export interface BegunSnapshot {
+  /** Settles when nothing but the moment is left; a failure is `take`'s to report. */
+  readonly ready: Promise<unknown>;
+  /** This is the moment: what the disk holds now is kept. */
+  take(): Promise<void>;
+  /** Instead of that: nothing is left of it. Afterwards it does nothing. */
+  giveUp(): Promise<void>;
+}
+
 /** Named after the disk if it lies in its folder: who opens the disk clears that away. A name cannot be moved between file systems. */
 const unfinishedClone = (host: DiskHost, path: string, clonePath: string): string =>
   unfinishedName(host, folderOf(path) === folderOf(clonePath) ? path : clonePath);
 
-/** @param clonePath for a second disk over what is kept */
-async function keepAs(host: DiskHost, disk: Disk, snapshotPath: string, clonePath?: string): Promise<void> {
+/**
+ * The first half of `snapshotDisk`, for who has to hold something else during the second one.
+ * @param clonePath for a second disk over what is kept
+ * @throws DomusError E_DISK_EXISTS, E_DISK_UNSUPPORTED, E_DISK_READ_ONLY
+ */
+export async function beginSnapshot(
+  host: DiskHost,
+  disk: Disk,
+  snapshotPath: string,
+  clonePath?: string,
+): Promise<BegunSnapshot> {
   const { files } = host;
   const old = topVhd(disk, 'a snapshot');
+  const { sizeBytes } = disk;
   if (disk.whyReadOnly !== undefined) {
     throw new DomusError(
       'E_DISK_READ_ONLY',
@@ -99,48 +124,99 @@ async function keepAs(host: DiskHost, disk: Disk, snapshotPath: string, clonePat
   await mustNotExist(host, kept);
   const temporary = unfinishedName(host, path);
   const cloneTemporary = clonePath === undefined ? undefined : unfinishedClone(host, path, clonePath);
-  await disk.exclusively(async () => {
-    const parent = parentOf(old, kept);
-    const child = (at: string, finalPath: string) =>
-      createChild(host, at, finalPath, disk.sizeBytes, parent, old.meta.blockBytes);
-    const made = new Map([
-      [temporary, child(temporary, path)],
-      [kept, files.link(path, kept)],
-    ]);
-    if (clonePath !== undefined && cloneTemporary !== undefined)
-      made.set(cloneTemporary, child(cloneTemporary, clonePath));
-    const flushed = old.flush();
-    flushed.catch(() => {});
-    await makeAll(host, made);
-    let keptLock: FileLock | undefined;
-    try {
-      await flushed;
-      keptLock = await files.lock(kept, 'shared');
-      await files.replace(temporary, path);
-    } catch (error) {
-      await keptLock?.release();
-      for (const name of made.keys()) await files.remove(name).catch(() => {});
-      throw error;
-    }
-    const file = await files.open(path, 'write');
-    const top = new VhdImage(file, await readMetadata(file));
-    const [before, ...below] = disk.links as [ChainLink, ...ChainLink[]];
-    const lock = keptLock;
-    old.path = kept;
-    disk.setLinks([
-      // The lock on the disk's own name stays what it was.
-      { layer: top, release: () => before.release() },
-      { layer: old, release: () => lock.release() },
-      ...below,
-    ]);
-    const sealed = old.sealAs(footer => {
-      footer.hidden = 1;
+  const parent = parentOf(old, kept);
+  const child = (at: string, finalPath: string) =>
+    createChild(host, at, finalPath, sizeBytes, parent, old.meta.blockBytes);
+  const parts = new Map([
+    [temporary, child(temporary, path)],
+    [kept, files.link(path, kept)],
+  ]);
+  if (clonePath !== undefined && cloneTemporary !== undefined)
+    parts.set(cloneTemporary, child(cloneTemporary, clonePath));
+  const removeParts = async () => {
+    for (const name of parts.keys()) await files.remove(name).catch(() => {});
+  };
+  const ready = openParts(host, makeAll(host, parts), temporary, kept, removeParts);
+  ready.catch(() => {});
+
+  let isOver = false;
+  const drop = async () => {
+    const { top, keptLock } = await ready;
+    await top.close();
+    await keptLock.release();
+    await removeParts();
+  };
+  const take = async () => {
+    isOver = true;
+    const isTaken = await disk.exclusively(async () => {
+      // Somebody else has changed the disk since.
+      if (disk.layers[0] !== old || disk.sizeBytes !== sizeBytes) return false;
+      const flushed = old.flush();
+      flushed.catch(() => {});
+      const { top, keptLock } = await ready;
+      try {
+        await flushed;
+        await files.replace(temporary, path);
+      } catch (error) {
+        await drop();
+        throw error;
+      }
+      const [before, ...below] = disk.links as [ChainLink, ...ChainLink[]];
+      top.file.path = path;
+      old.file.path = kept;
+      disk.setLinks([
+        // The lock on the disk's own name stays what it was.
+        { layer: top, release: () => before.release() },
+        { layer: old, release: () => keptLock.release() },
+        ...below,
+      ]);
+      const sealed = old.sealAs(footer => {
+        footer.hidden = 1;
+      });
+      sealed.catch(() => {});
+      if (clonePath !== undefined && cloneTemporary !== undefined)
+        await rename(host, cloneTemporary, clonePath);
+      await sealed;
+      return true;
     });
-    sealed.catch(() => {});
-    if (clonePath !== undefined && cloneTemporary !== undefined)
-      await rename(host, cloneTemporary, clonePath);
-    await sealed;
-  });
+    if (isTaken) return;
+    await drop();
+    await keepAs(host, disk, snapshotPath, clonePath);
+  };
+  const giveUp = async () => {
+    if (isOver) return;
+    isOver = true;
+    await drop().catch(() => {});
+  };
+  return { ready: ready.catch(() => {}), take, giveUp };
+}
+
+interface OpenedParts {
+  /** The disk's new file, under its temporary name. */
+  readonly top: VhdImage;
+  readonly keptLock: FileLock;
+}
+
+async function openParts(
+  { files }: DiskHost,
+  made: Promise<void>,
+  temporary: string,
+  kept: string,
+  removeParts: () => Promise<void>,
+): Promise<OpenedParts> {
+  await made;
+  let keptLock: FileLock | undefined;
+  let file: BlockFile | undefined;
+  try {
+    keptLock = await files.lock(kept, 'shared');
+    file = await files.open(temporary, 'write');
+    return { top: new VhdImage(file, await readMetadata(file)), keptLock };
+  } catch (error) {
+    await file?.close();
+    await keptLock?.release();
+    await removeParts();
+    throw error;
+  }
 }
 
 /** To a name that nobody has. */
@@ -158,36 +234,44 @@ async function childOf(host: DiskHost, image: VhdImage, path: string, sizeBytes:
   await createChild(host, path, path, sizeBytes, parentOf(image, parentPath), image.meta.blockBytes);
 }
 
+/** The image with what the disk holds now, where nobody writes to it any more: nothing was written since the last snapshot or clone. */
+export function baseOf(disk: Disk): VhdImage | undefined {
+  const [top, below] = disk.layers;
+  if (!(top instanceof VhdImage)) return undefined;
+  if (top.isHidden) return top;
+  const isBase = below instanceof VhdImage && below.isHidden && below.sizeBytes === disk.sizeBytes;
+  return isBase && top.nrBlocksUsed === 0 ? below : undefined;
+}
+
 /**
  * A new disk `clonePath` that holds what this one holds now; both go on, each on its own.
  * @throws DomusError E_DISK_EXISTS, E_DISK_UNSUPPORTED
  */
 export async function cloneDisk(host: DiskHost, disk: Disk, clonePath: string): Promise<void> {
+  await (await beginClone(host, disk, clonePath)).take();
+}
+
+/** The first half of `cloneDisk`, as `beginSnapshot`. @throws DomusError E_DISK_EXISTS, E_DISK_UNSUPPORTED */
+export async function beginClone(host: DiskHost, disk: Disk, clonePath: string): Promise<BegunSnapshot> {
   const path = await absolute(host, clonePath);
   await mustNotExist(host, path);
+  const isQuick = disk.format === 'raw' || baseOf(disk) !== undefined;
+  if (!isQuick) return beginSnapshot(host, disk, newBase(host, disk), path);
+  return { ready: Promise.resolve(), take: () => cloneOver(host, disk, path), giveUp: async () => {} };
+}
+
+async function cloneOver(host: DiskHost, disk: Disk, path: string): Promise<void> {
   if (disk.format === 'raw') {
     await cloneRaw(host, disk, path);
     return;
   }
-  const top = topVhd(disk, 'a clone');
-  if (top.isHidden) {
-    await childOf(host, top, path, disk.sizeBytes);
-    return;
-  }
-  // Nothing was written since the last clone: its base will do.
-  const below = disk.layers[1];
-  if (
-    below instanceof VhdImage &&
-    below.isHidden &&
-    below.sizeBytes === disk.sizeBytes &&
-    top.nrBlocksUsed === 0
-  ) {
-    await childOf(host, below, path, disk.sizeBytes);
-    return;
-  }
-  const stem = disk.path.replace(/\.[^./]+$/, '');
-  await keepAs(host, disk, `${stem}-${randomHex(host, 4)}.base.vhd`, path);
+  const base = baseOf(disk);
+  if (base) await childOf(host, base, path, disk.sizeBytes);
+  else await keepAs(host, disk, newBase(host, disk), path);
 }
+
+const newBase = (host: DiskHost, disk: Disk): string =>
+  `${disk.path.replace(/\.[^./]+$/, '')}-${randomHex(host, 4)}.base.vhd`;
 
 /** A raw file cannot say that others build on it: it is write-protected. */
 async function cloneRaw(host: DiskHost, disk: Disk, path: string): Promise<void> {

@@ -6,7 +6,12 @@ const NOTHING = Promise.resolve();
 
 /** As `file`, with a flush that does nothing. */
 const volatile = (file: BlockFile): BlockFile => ({
-  path: file.path,
+  get path() {
+    return file.path;
+  },
+  set path(path) {
+    file.path = path;
+  },
   isReadOnly: file.isReadOnly,
   size: () => file.size(),
   read: (position, into) => file.read(position, into),
@@ -22,6 +27,8 @@ const volatileFiles = (files: BlockFiles): BlockFiles => ({
   ...files,
   open: async (path, mode) => volatile(await files.open(path, mode)),
   create: async path => volatile(await files.create(path)),
+  link: (from, to) => files.link(from, to, false),
+  replace: (from, to) => files.replace(from, to, false),
 });
 
 export const volatileHost = (host: DiskHost): DiskHost => ({ ...host, files: volatileFiles(host.files) });

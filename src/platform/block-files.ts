@@ -4,14 +4,14 @@
  *
  * What the implementations promise, and what src/disk builds on: a write may reach the medium at any time and in any
  * order until `flush` returns, after which everything written before the call is durable; one 512-byte sector is
- * written whole or not at all. `replace` and `link` are atomic and durable when they return.
+ * written whole or not at all. `replace` and `link` are atomic and, unless told that it does not matter, durable when they return.
  */
 
 export type Awaitable<T> = T | Promise<T>;
 
 export interface BlockFile {
-  /** As it was named when it was opened; a rename does not change it. */
-  readonly path: string;
+  /** As it was named when it was opened, until somebody who has renamed it says what it is called since. */
+  path: string;
   readonly isReadOnly: boolean;
   size(): Awaitable<number>;
   /** Fill `into` from `position`. Returns how many bytes there were: fewer only at the end of the file. */
@@ -48,9 +48,9 @@ export interface BlockFiles {
   realPath(path: string): Promise<string>;
   /** Names in a folder; none if it cannot be read. */
   list(folder: string): Promise<string[]>;
-  link(from: string, to: string): Promise<void>;
+  link(from: string, to: string, isDurable?: boolean): Promise<void>;
   /** Give the file `from` the name `to`, in place of a file that has that name. */
-  replace(from: string, to: string): Promise<void>;
+  replace(from: string, to: string, isDurable?: boolean): Promise<void>;
   remove(path: string): Promise<void>;
   /** Bytes that the file takes on its host, for people. */
   allocatedBytes(path: string): Promise<number>;

@@ -7,6 +7,7 @@
  */
 import type { KernelImage } from '../hypervisor/builder/domain-builder.ts';
 import type { AgentState } from '../image/guest-agent/agent-state.ts';
+import type { Identity } from '../image/guest-agent/identity.ts';
 import type { MemoryReport } from '../image/guest-agent/memory-report.ts';
 import type { RunningCommand } from '../image/guest-agent/session.ts';
 import type { CommandSpec } from '../image/guest-agent/start.ts';
@@ -39,6 +40,8 @@ export interface GuestAgent {
   run(command: CommandSpec): RunningCommand;
   /** Ask what the guest's kernel says about memory. */
   memory?(): Promise<MemoryReport>;
+  /** Tell a copy of a guest who it is; undefined, and nothing done, where it must be told otherwise. */
+  identify?(identity: Identity): Promise<void> | undefined;
   /** What another host needs to go on with the guest. */
   state?(): AgentState;
   /** The guest is gone and its consoles have handed over their last bytes. */

@@ -4,7 +4,8 @@
  * address of its own.
  */
 import { DomusError } from '../base/errors.ts';
-import { formatMac } from '../net/packet/address.ts';
+import type { Identity } from '../image/guest-agent/identity.ts';
+import { formatIp, formatMac, parseIp, parseMac } from '../net/packet/address.ts';
 import { recordsByType } from '../state/format.ts';
 import type { GuestPurpose, GuestWorld } from './guest-builder.ts';
 import type { MachineFacts } from './machine-facts.ts';
@@ -123,16 +124,35 @@ async function introduce(
   { network: before }: MachineFacts,
 ): Promise<void> {
   if (!vm.takesCommands) return;
+  const { network } = vm;
+  const macBefore = before && parseMac(before.mac);
+  if (hostname === undefined && !(network && macBefore)) return;
+  const { gateway } = network?.settings ?? {};
+  const identity: Identity = {
+    hostname,
+    ...(network &&
+      macBefore && {
+        network: {
+          macBefore,
+          mac: network.mac,
+          gateway: gateway === undefined ? undefined : parseIp(gateway),
+        },
+      }),
+  };
+  if (!(await vm.identify(identity))) await introduceByCommand(vm, identity);
+}
+
+/** The same for an agent that was saved by version 0.1 of Domus before there was a frame for it. */
+async function introduceByCommand(vm: VirtualMachine, { hostname, network }: Identity): Promise<void> {
   const lines: string[] = [];
   if (hostname !== undefined) lines.push(`hostname ${hostname}`);
-  const { network } = vm;
-  if (network && before) {
-    const { gateway } = network.settings;
+  if (network) {
+    const { macBefore, mac, gateway } = network;
     lines.push(
-      `for i in /sys/class/net/*; do read -r mac <$i/address && [ "$mac" = ${before.mac} ] && break; done`,
-      `i=\${i##*/}; ip link set dev $i down; ip link set dev $i address ${network.macText}; ip link set dev $i up`,
-      ...(gateway ? [`ip route replace default via ${gateway} dev $i`] : []),
+      `for i in /sys/class/net/*; do read -r mac <$i/address && [ "$mac" = ${formatMac(macBefore)} ] && break; done`,
+      `i=\${i##*/}; ip link set dev $i down; ip link set dev $i address ${formatMac(mac)}; ip link set dev $i up`,
+      ...(gateway ? [`ip route replace default via ${formatIp(gateway)} dev $i`] : []),
     );
   }
-  if (lines.length > 0) await vm.exec(['sh', '-c', lines.join('\n')], { isTool: true });
+  await vm.exec(['sh', '-c', lines.join('\n')], { isTool: true });
 }

@@ -12,7 +12,7 @@ import { cloneDisk, snapshotDisk } from '../disk/snapshot.ts';
 import { type DiskSpec, type NamedDisk, nameDisks } from './disk-spec.ts';
 import type { AttachedDisk, MachineDisk } from './machine.ts';
 import type { DiskFacts } from './machine-facts.ts';
-import { type ForkedDisk, forkDisk, keepDisk } from './saved-disk.ts';
+import { type BegunFork, beginFork, keepDisk } from './saved-disk.ts';
 import { parseSize } from './size.ts';
 
 /** Modules of a Debian kernel that drive our disks. */
@@ -124,9 +124,9 @@ export class GuestDisk {
     return keepDisk(this.#machineDisk, folder, isDurable);
   }
 
-  /** The same for clones, which are gone with this process. */
-  fork(runsFolder: string): Promise<ForkedDisk> {
-    return forkDisk(this.#machineDisk, runsFolder);
+  /** The same for clones, which are gone with this process; begun before the guest is held. */
+  beginFork(runsFolder: string): Promise<BegunFork> {
+    return beginFork(this.#machineDisk, runsFolder);
   }
 
   /** Take a file out of the chain while the guest goes on. */

@@ -9,7 +9,13 @@ import type { GuestAgent } from './boot.ts';
 import type { GuestDisk } from './guest-disk.ts';
 import type { ForkedMachine, GuestMachine } from './machine.ts';
 import type { DiskFacts, MachineFacts } from './machine-facts.ts';
-import { describeSaved, type ForkedDisk, newDisksFolder, removeDisksFolder } from './saved-disk.ts';
+import {
+  type BegunFork,
+  describeSaved,
+  type ForkedDisk,
+  newDisksFolder,
+  removeDisksFolder,
+} from './saved-disk.ts';
 import { beginDisksFolder, keepDisksFolder, removeLeftoversOf } from './saved-leftovers.ts';
 import { writeMachine } from './saved-machine.ts';
 
@@ -65,20 +71,23 @@ export async function saveGuest(guest: StatefulGuest, path: string, isDurable: b
 
 /** See VirtualMachine.fork. */
 export async function forkGuest(guest: StatefulGuest, runsFolder: string): Promise<ForkedGuest> {
+  const begun: BegunFork[] = [];
   const disks: ForkedDisk[] = [];
   const machine = guest.machine();
   try {
+    for (const disk of guest.disks.values()) begun.push(await disk.beginFork(runsFolder));
     const { state: domain, seen: agent } = await machine.fork(
       () => {
         const state = guest.agent()?.state?.();
         return state ? [{ type: RecordType.agent, payload: encodeAgentState(state) }] : [];
       },
       async () => {
-        for (const disk of guest.disks.values()) disks.push(await disk.fork(runsFolder));
+        for (const disk of begun) disks.push(await disk.take());
       },
     );
     return { domain, agent, facts: guest.facts, disks, heldMs: machine.heldMs };
   } catch (error) {
+    for (const disk of begun.slice(disks.length)) await disk.giveUp();
     for (const { remove } of disks) await remove?.();
     throw error;
   }

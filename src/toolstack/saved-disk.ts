@@ -13,8 +13,7 @@ import { DomusError } from '../base/errors.ts';
 import type { Disk } from '../disk/disk.ts';
 import { randomBytes } from '../disk/host.ts';
 import { openDisk } from '../disk/open.ts';
-import { cloneDisk, snapshotDisk } from '../disk/snapshot.ts';
-import { VhdImage } from '../disk/vhd/image.ts';
+import { baseOf, beginClone, beginSnapshot, cloneDisk, snapshotDisk } from '../disk/snapshot.ts';
 import { volatileHost } from '../disk/volatile.ts';
 import { throwawayChild } from '../image/rootfs/root-disk.ts';
 import {
@@ -80,34 +79,57 @@ export interface ForkedDisk {
   readonly remove?: () => Promise<void>;
 }
 
-/** As `keepDisk`, for clones: nothing has to outlive this process. @throws DomusError E_SAVE_UNSUPPORTED, E_DISK_* */
-export async function forkDisk(
+/** A disk for clones, for which everything is being made while the guest is at work. */
+export interface BegunFork {
+  /** This is the moment; the guest must be held. */
+  take(): Promise<ForkedDisk>;
+  /** Instead of that, or when that has failed. */
+  giveUp(): Promise<void>;
+}
+
+/**
+ * As `keepDisk`, for clones: nothing has to outlive this process, and the guest is held for the last steps only.
+ * @throws DomusError E_SAVE_UNSUPPORTED, E_DISK_*
+ */
+export async function beginFork(
   { name, disk, queueDepth, limits, isThrowaway }: MachineDisk,
   runsFolder: string,
-): Promise<ForkedDisk> {
+): Promise<BegunFork> {
   checkFormat(name, disk);
   const facts = { device: name, isReadOnly: disk.isReadOnly, queueDepth, limits };
-  if (isThrowaway) return { facts, path: await throwawayBase(disk) };
-  const folder = await makeScratchFolder(runsFolder);
-  const path = joinPath(folder, newBaseName());
+  const host = volatileHost(nodeDiskHost());
+  if (isThrowaway && baseOf(disk))
+    return { take: async () => ({ facts, path: await throwawayBase(disk) }), giveUp: async () => {} };
+  const folder = isThrowaway ? folderOf(disk.path) : await makeScratchFolder(runsFolder);
+  const remove = async () => {
+    if (!isThrowaway) await removeFile(folder);
+  };
   try {
-    await cloneDisk(volatileHost(nodeDiskHost()), disk, path);
-    return { facts, path, remove: () => removeFile(folder) };
+    const path = joinPath(folder, newBaseName());
+    const begun = await (isThrowaway ? beginSnapshot(host, disk, path) : beginClone(host, disk, path));
+    await begun.ready;
+    return {
+      async take() {
+        await begun.take();
+        return { facts, path, remove };
+      },
+      async giveUp() {
+        await begun.giveUp();
+        await remove();
+      },
+    };
   } catch (error) {
-    await removeFile(folder);
+    await remove();
     throw error;
   }
 }
 
 /** A file that holds what the disk holds now, and lies where the disk does. */
 async function throwawayBase(disk: Disk): Promise<string> {
-  const [top, below] = disk.layers;
-  const isUnwritten = top instanceof VhdImage && top.nrBlocksUsed === 0;
-  if (isUnwritten && below instanceof VhdImage && below.isHidden && below.sizeBytes === disk.sizeBytes)
-    return below.path;
-  const host = volatileHost(nodeDiskHost());
+  const known = baseOf(disk);
+  if (known) return known.path;
   const base = joinPath(folderOf(disk.path), newBaseName());
-  await snapshotDisk(host, disk, base);
+  await snapshotDisk(volatileHost(nodeDiskHost()), disk, base);
   return base;
 }
 

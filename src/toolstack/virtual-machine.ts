@@ -9,6 +9,7 @@ import type { Share } from '../hypervisor/credit.ts';
 import type { DomainMemoryMap } from '../hypervisor/memory-map.ts';
 import type { SharingFacts } from '../hypervisor/sharing/sharing-facts.ts';
 import type { ImageConfig } from '../image/config.ts';
+import type { Identity } from '../image/guest-agent/identity.ts';
 import type { Platform } from '../platform/platform.ts';
 import { abortable } from './abort.ts';
 import type { BalancedGuest } from './balance/balancer.ts';
@@ -398,6 +399,17 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
   /** Whether there is an agent that can be given commands now. */
   get takesCommands(): boolean {
     return this.#agent !== undefined;
+  }
+
+  /**
+   * Tell a clone who it is from now on, before anything else runs in it.
+   * @returns whether it could be told so. @throws DomusError E_IDENTITY
+   */
+  async identify(identity: Identity): Promise<boolean> {
+    await this.ready();
+    const told = this.#agent?.identify?.(identity);
+    if (told) await this.#end.orFailure(told);
+    return told !== undefined;
   }
 
   /**

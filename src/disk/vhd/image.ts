@@ -31,8 +31,6 @@ const alignUp = (value: number, to: number): number => Math.ceil(value / to) * t
 
 export class VhdImage implements WritableLayer {
   readonly format = 'vhd';
-  /** Changes when the file gets another name. */
-  path: string;
   readonly file: BlockFile;
   readonly meta: VhdMetadata;
   readonly bitmaps: BlockBitmaps | undefined;
@@ -57,7 +55,6 @@ export class VhdImage implements WritableLayer {
   readonly #merged = new Set<number>();
 
   constructor(file: BlockFile, meta: VhdMetadata) {
-    this.path = file.path;
     this.file = file;
     this.meta = meta;
     this.#nextFree = meta.dataEnd;
@@ -65,6 +62,9 @@ export class VhdImage implements WritableLayer {
     if (meta.type !== VhdType.fixed) this.bitmaps = new BlockBitmaps(file, meta);
   }
 
+  get path(): string {
+    return this.file.path;
+  }
   get sizeBytes(): number {
     return this.meta.sizeBytes;
   }

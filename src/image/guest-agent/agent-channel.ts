@@ -8,7 +8,17 @@
 import { DomusError } from '../../base/errors.ts';
 import { type ConsoleStream, consoleWriter } from '../console-writer.ts';
 import type { AgentState } from './agent-state.ts';
-import { DATA_BYTES, encodeFrame, Frame, frameParser, numberOf, SESSIONS, VERSION } from './frames.ts';
+import {
+  DATA_BYTES,
+  encodeFrame,
+  Frame,
+  frameParser,
+  numberOf,
+  SESSIONS,
+  VERSION,
+  VERSION_WITH_IDENTITY,
+} from './frames.ts';
+import { checkIdentity, encodeIdentity, type Identity } from './identity.ts';
 import { decodeMemoryReport, type MemoryReport } from './memory-report.ts';
 import { type RunningCommand, Session } from './session.ts';
 import { type CommandSpec, encodeStart } from './start.ts';
@@ -22,6 +32,11 @@ export interface AgentChannel {
   run(command: CommandSpec): RunningCommand;
   /** Ask what the guest's kernel says about memory. An agent that was saved by an earlier version never answers. */
   memory(): Promise<MemoryReport>;
+  /**
+   * Tell a copy of a guest who it is from now on, before anything else runs in it. Undefined, and nothing done, where its agent was saved by
+   * a version that cannot take it. @throws DomusError E_IDENTITY
+   */
+  identify(identity: Identity): Promise<void> | undefined;
   /** What another host needs to go on with the guest. */
   state(): AgentState;
   /** Ask the guest to power off. */
@@ -62,6 +77,8 @@ export function openAgentChannel(
   const writer = consoleWriter(channel);
   const sessions = new Map<number, Session>();
   let failure: unknown;
+  let version = resume?.state.version ?? VERSION;
+  let identified: PromiseWithResolvers<number | undefined> | undefined;
   /** One question at a time. */
   let asked: PromiseWithResolvers<MemoryReport> | undefined;
 
@@ -78,6 +95,7 @@ export function openAgentChannel(
     for (const session of sessions.values()) session.fail(failure);
     sessions.clear();
     asked?.reject(failure);
+    identified?.reject(failure);
     writer.drop();
   };
   const parse = frameParser(DATA_BYTES, ({ type, stream, session: id }, payload) => {
@@ -85,6 +103,7 @@ export function openAgentChannel(
     if (type === Frame.ready) {
       if (value !== VERSION)
         throw new DomusError('E_CHANNEL', 'the agent in the guest is of another version');
+      version = value;
       becomeReady();
       return;
     }
@@ -92,6 +111,10 @@ export function openAgentChannel(
     if (type === Frame.memory) {
       asked?.resolve(decodeMemoryReport(payload));
       asked = undefined;
+      return;
+    }
+    if (type === Frame.identity) {
+      identified?.resolve(value);
       return;
     }
     const session = sessions.get(id);
@@ -166,7 +189,15 @@ export function openAgentChannel(
       else asked.reject(failure);
       return asked.promise;
     },
+    identify(identity) {
+      if (version < VERSION_WITH_IDENTITY) return undefined;
+      identified = Promise.withResolvers();
+      if (failure === undefined) void send(Frame.identity, 0, 0, encodeIdentity(identity));
+      else identified.reject(failure);
+      return identified.promise.then(checkIdentity);
+    },
     state: () => ({
+      version,
       isReady,
       received: parse.partial(),
       unsent: writer.waiting(),

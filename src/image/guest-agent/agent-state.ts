@@ -7,6 +7,8 @@ import { fromHex, toHex } from '../../platform/node/text-codecs.ts';
 import { DATA_BYTES, HEADER_BYTES, SESSIONS, VERSION, WINDOW_BYTES } from './frames.ts';
 
 export interface AgentState {
+  /** Of the protocol, as the guest's agent speaks it. */
+  readonly version: number;
   /** The agent has said that it takes commands. */
   readonly isReady: boolean;
   /** What has come of a frame of the guest's. */
@@ -23,9 +25,9 @@ export interface AgentState {
 /** More than this never waits: each session may have sent a window, and started with less than a window. */
 const UNSENT_MAX = 64 << 20;
 
-export function encodeAgentState({ isReady, received, unsent, sessions }: AgentState): Uint8Array {
+export function encodeAgentState({ version, isReady, received, unsent, sessions }: AgentState): Uint8Array {
   const text = JSON.stringify({
-    protocol: VERSION,
+    protocol: version,
     isReady,
     received: toHex(received),
     unsent: toHex(unsent),
@@ -56,12 +58,14 @@ export function decodeAgentState(record: Uint8Array): AgentState {
   const isText = (text: unknown, bytesMax: number): text is string =>
     typeof text === 'string' && text.length <= 2 * bytesMax && /^(?:[0-9a-f]{2})*$/.test(text);
   const isGood =
+    Number.isInteger(protocol) &&
     typeof isReady === 'boolean' &&
     isText(received, HEADER_BYTES + DATA_BYTES) &&
     isText(unsent, UNSENT_MAX) &&
     isList;
   if (!isGood) throw bad("the state of the agent's channel");
   return {
+    version: protocol as number,
     isReady,
     received: fromHex(received),
     unsent: fromHex(unsent),

@@ -12,6 +12,7 @@
  *     STOP    host     the guest is to power itself off
  *     RESUME  host     the guest is a restored one: u64 seconds, u64 nanoseconds since 1970, then RESUME_SEED_BYTES of randomness
  *     MEMORY  both     host: nothing, a question; agent: the answer, memory-report.ts
+ *     IDENTITY both    host: the guest is a copy, which is somebody else: identity.ts; agent: u32, 0 or an errno. From version 3 on
  *     READY   agent    u32: version of the protocol
  *     EXIT    agent    u32: exit code; the last frame of a session
  *     FAILED  init     text: why the guest cannot run commands
@@ -33,12 +34,15 @@ export const Frame = {
   failed: 10,
   resume: 11,
   memory: 12,
+  identity: 13,
 } as const;
 export const STDIN = 0;
 export const STDOUT = 1;
 export const STDERR = 2;
-/** Version of the protocol; an agent of another one is refused. */
-export const VERSION = 2;
+/** Version of the protocol. A guest boots with an agent of this one; one that was saved may have an earlier one. */
+export const VERSION = 3;
+/** The first version whose agent knows IDENTITY. */
+export const VERSION_WITH_IDENTITY = 3;
 
 export const HEADER_BYTES = 8;
 /** Of a stream, not yet taken by the other side. */

@@ -70,7 +70,7 @@ async function explained<T>(doing: string, path: string, use: () => Promise<T>):
 }
 
 class NodeBlockFile implements BlockFile {
-  readonly path: string;
+  path: string;
   readonly isReadOnly: boolean;
   readonly #fd: number;
   #pooled = 0;
@@ -348,15 +348,15 @@ export const nodeBlockFiles: BlockFiles = {
       return [];
     }
   },
-  link: (from, to) =>
+  link: (from, to, isDurable = true) =>
     explained('create', to, async () => {
       fs.linkSync(from, to);
-      await flushFolder(to);
+      if (isDurable) await flushFolder(to);
     }),
-  replace: (from, to) =>
+  replace: (from, to, isDurable = true) =>
     explained('replace', to, async () => {
       fs.renameSync(from, to);
-      await flushFolder(to);
+      if (isDurable) await flushFolder(to);
     }),
   remove: path => explained('remove', path, async () => removeFile(path)),
   allocatedBytes: path => explained('look at', path, async () => fs.statSync(path).blocks * 512),

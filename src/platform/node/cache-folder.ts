@@ -169,10 +169,14 @@ export async function removeFile(path: string): Promise<void> {
   await rm(path, { force: true, recursive: true });
 }
 
+/** Folders that this process has swept. */
+const swept = new Set<string>();
+
 /** A new folder in `parent`, for as long as this process lives at most. */
 export async function makeScratchFolder(parent: string): Promise<string> {
   await makeFolder(parent);
-  await sweep(parent);
+  if (!swept.has(parent)) await sweep(parent);
+  swept.add(parent);
   const folder = join(parent, `scratch-${unique()}`);
   mkdirSync(folder);
   // A package client started by root fetches as a user of its own, who must get in.

@@ -22,6 +22,7 @@ export const READY: u8 = 8;
 export const EXIT: u8 = 9;
 export const RESUME: u8 = 11;
 export const MEMORY: u8 = 12;
+export const IDENTITY: u8 = 13;
 
 const CHANNEL_OUT: i32 = 1;
 

@@ -5,6 +5,7 @@
  * the host's own needs. It may be the guest's first process; then it waits for the orphans too.
  */
 import * as frames from './frames';
+import { identify } from './identity';
 import { report } from './memory';
 import { reserve } from './reserve';
 import { prepareResume, resume } from './resume';
@@ -27,7 +28,7 @@ import {
   waitAny,
 } from './system';
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const CHANNEL: i32 = 0;
 const SIGPIPE: i32 = 13;
 const SIGKILL: i32 = 9;
@@ -55,6 +56,10 @@ function act(type: u8, stream: i32, id: i32): void {
   }
   if (type === frames.RESUME) {
     resume(start);
+    return;
+  }
+  if (type === frames.IDENTITY) {
+    frames.sendNumber(frames.IDENTITY, 0, 0, -identify(start));
     return;
   }
   if (type === frames.MEMORY) {
@@ -105,7 +110,7 @@ function parse(size: i32): void {
         // Whole frames at once: each write may wake the command.
         if (have + count === length) feed(id, session(id));
       }
-    } else if (type === frames.START || type === frames.RESUME) {
+    } else if (type === frames.START || type === frames.RESUME || type === frames.IDENTITY) {
       if (length <= START_BYTES) memory.copy(start + have, input + at, count);
     } else if (length <= 8) {
       memory.copy(small + have, input + at, count);

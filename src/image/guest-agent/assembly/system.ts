@@ -40,6 +40,9 @@ export function ioctl(fd: i32, request: i64, argument: i64): i32 {
 export function duplicate(fd: i32, to: i32): i32 {
   return call(33, fd, to);
 }
+export function socket(family: i32, type: i32): i32 {
+  return call(41, family, type);
+}
 export function getpid(): i32 {
   return call(39);
 }
@@ -75,6 +78,9 @@ export function chdir(path: usize): i32 {
 }
 export function chroot(path: usize): i32 {
   return call(161, address(path));
+}
+export function setHostname(name: usize, length: i32): i32 {
+  return call(170, address(name), length);
 }
 export function openat(folder: i32, path: usize, flags: i32): i32 {
   return call(257, folder, address(path), flags);
