@@ -21,7 +21,9 @@ import { Exit } from './vcpu/exit.ts';
 import { Seg, VCPU_BLOCK_BYTES, Vcpu } from './vcpu/layout.ts';
 
 /** Machine-dependent behaviour of a processor. */
-export type EngineHost = Services & Omit<RuntimeImports, 'decode'> & Pick<CodeServices, 'readPage'>;
+export type EngineHost = Services &
+  Omit<RuntimeImports, 'decode'> &
+  Pick<CodeServices, 'readPage' | 'originOf'>;
 
 /** The compiled WebAssembly modules; the same for all engines of a process. */
 export interface EngineModules {
@@ -122,6 +124,7 @@ export class CpuEngine {
     this.#records = new RecordWriter(this.memory, {
       codeBehind: (cpu, codePage) => runtime.codeBehind(cpu, codePage) >>> 0,
       readPage: host.readPage,
+      originOf: host.originOf,
       markCode: mfn => runtime.markCode(mfn),
       decoded: (cpu, page, codePage, isFirst, run) => {
         // Regions know no breakpoints.

@@ -30,6 +30,7 @@ export interface ProcessorOptions {
   readonly memory: MachineMemory;
   /** See `CodeServices`. */
   readonly readPage: EngineHost['readPage'];
+  readonly originOf: EngineHost['originOf'];
   readonly clock: Clock;
   readonly policy: CpuPolicy;
   /** Fills bytes with randomness, for RDRAND and RDSEED. */
@@ -53,7 +54,7 @@ export interface Processors {
 }
 
 export function createProcessors(options: ProcessorOptions): Processors {
-  const { memory, readPage, clock, random, earlyConsole } = options;
+  const { memory, readPage, originOf, clock, random, earlyConsole } = options;
   const services = createCpuServices(memory);
   const domains = new Map<number, { domain: Domain; timerFired(vcpuId: number): void }>();
   const domainIdOf = (block: number) => memory.u32[(block + VcpuBlock.offsets.domain) >>> 2]!;
@@ -66,6 +67,7 @@ export function createProcessors(options: ProcessorOptions): Processors {
       else pageInForFetch(entry.domain, frame);
     },
     readPage,
+    originOf,
     mmioRead: (block, gpa, size) => services.mmioRead(block >>> 0, gpa, size),
     mmioWrite: (block, gpa, size) => services.mmioWrite(block >>> 0, gpa, size),
     rdmsr: (block, index) => services.rdmsr(block >>> 0, index),

@@ -113,6 +113,7 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
   const processors = createProcessors({
     memory,
     readPage: (page, into) => hypervisor.pages?.read(page, into),
+    originOf: page => hypervisor.pages?.originOf?.(page),
     clock,
     policy: options.policy ?? cpuPolicy(),
     random: bytes => platform.entropy.fill(bytes),

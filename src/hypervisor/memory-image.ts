@@ -148,6 +148,12 @@ export class MemoryImage implements PageSource, SharedPages {
     return place > 0 || (-place < STORED_PAGES && this.#below?.isNear?.(-place) === true);
   }
 
+  originOf(page: number): { readonly u32: Uint32Array; readonly frame: number } | undefined {
+    const place = this.#places[page - 1]!;
+    if (place < 0) return -place < STORED_PAGES ? this.#below?.originOf?.(-place) : undefined;
+    return this.#copies.has(place) ? undefined : { u32: this.#memory.u32, frame: place };
+  }
+
   retain(): void {
     this.#nrUsers += 1;
   }

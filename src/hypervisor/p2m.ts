@@ -50,6 +50,8 @@ export interface PageSource {
   read(page: number, into: Uint8Array): void;
   /** Does it cost no more than copying the page, however often it is read? */
   isNear?(page: number): boolean;
+  /** The frame that the page still is, where it comes from the memory of another machine of this thread. */
+  originOf?(page: number): { readonly u32: Uint32Array; readonly frame: number } | undefined;
 }
 
 /** Pages of the store have these numbers among those that are elsewhere; lower ones are in what the machine is filled from. */

@@ -95,6 +95,7 @@ export function createLockstepMachine(options: {
       portOut: nothing,
       pageIn: nothing,
       readPage: nothing,
+      originOf: () => undefined,
       mmioRead: nothing,
       mmioWrite: nothing,
       rdmsr: () => 1,

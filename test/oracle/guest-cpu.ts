@@ -107,6 +107,7 @@ export function createGuestCpu(control: { cr0?: bigint; cr4?: bigint; xcr0?: big
       portOut: nothing,
       pageIn: nothing,
       readPage: nothing,
+      originOf: () => undefined,
       mmioRead: nothing,
       mmioWrite: nothing,
       rdmsr: refuse,

@@ -1,6 +1,12 @@
 /** Entries of the decoder by opcode, made when it is met first. */
+import { FIRST_REGION } from '../isa/form-numbers.ts';
 import { type Entry, VEX_MAPS } from './entry.ts';
 import { entryAt, numbersAt } from './table-entries.ts';
+
+/** Bits of `FORM_FLAGS`. */
+export const FormFlag = { known: 1, ends: 2, jump: 4 } as const;
+/** Of a form what its entry says, as soon as that is made; 0 before. */
+export const FORM_FLAGS = new Uint8Array(FIRST_REGION);
 
 const made = new Map<number, Entry>();
 function entryOf(number: number): Entry {
@@ -8,6 +14,8 @@ function entryOf(number: number): Entry {
   if (known) return known;
   const entry = entryAt(number);
   made.set(number, entry);
+  const flags = FormFlag.known | (entry.ends ? FormFlag.ends : 0) | (entry.isJump ? FormFlag.jump : 0);
+  for (const form of entry.forms) if (form !== 0) FORM_FLAGS[form] = flags;
   return entry;
 }
 const ENTRIES: (readonly Entry[] | undefined)[] = new Array(2 * VEX_MAPS * 256).fill(undefined);

@@ -1,16 +1,20 @@
 /** Decoded instructions in the code cache: where they are found, and what they take. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { FrameFlag } from '../../machine/frames.ts';
+import { createSeededEntropy } from '../../platform/sim/entropy.ts';
+import { FIRST_REGION } from '../isa/form-numbers.ts';
 import { createTestMachine, W } from '../runtime/test-machine.ts';
+import type { CodeOrigin } from './decoded-before.ts';
 import { RECORD_BYTES, TABLE_PART_BYTES } from './record.ts';
-import { recordAt } from './record-table.ts';
-import { RecordWriter } from './records.ts';
+import { recordAt, slotOf } from './record-table.ts';
+import { type CodeServices, RecordWriter } from './records.ts';
 
 const VA = 0x4000_0000n;
 const PHYSICAL = 0x3000;
 const [NOP, RET] = [0x90, 0xc3];
 
-function decodingMachine() {
+function decodingMachine(originOf: CodeServices['originOf'] = () => undefined) {
   const machine: ReturnType<typeof createTestMachine> = createTestMachine({
     decode: (cpu, hostPage, codePage, offset) => writer.decode(cpu, hostPage, codePage, offset),
   });
@@ -18,7 +22,11 @@ function decodingMachine() {
   const writer: RecordWriter = new RecordWriter(memory, {
     codeBehind: (vcpu, page) => runtime.codeBehind(vcpu, page),
     markCode: mfn => runtime.markCode(mfn),
-    readPage: () => {},
+    readPage: (_page, into) => {
+      const { u32, frame } = originOf(1) as CodeOrigin;
+      into.set(new Uint8Array(u32.buffer, frame * 4096, 4096));
+    },
+    originOf,
     decoded: () => {},
   });
   machine.enterLongMode();
@@ -69,4 +77,52 @@ test('what was in the code cache before is not found after it was thrown away', 
   for (let offset = 0; offset < 4096; offset++) {
     assert.equal(found(offset) !== 0, offset === 0x123, offset.toString(16));
   }
+});
+
+test('what was decoded in another machine is copied from there, and is what decoding makes of it', () => {
+  const chance = createSeededEntropy(11);
+  const numbers = new Uint16Array(400);
+  chance.fill(new Uint8Array(numbers.buffer));
+  const offsets = [...numbers].map(number => number % 4096);
+  const code = new Uint8Array(4096);
+  chance.fill(code);
+  // Half of it is what compilers write, the rest is what chance says.
+  const usual = [
+    0x48, 0x89, 0xc3, 0x74, 0x05, 0xe8, 1, 2, 0, 0, 0x8b, 0x05, 9, 9, 0, 0, 0xc3, 0x0f, 0x1f, 0x40, 0,
+  ];
+  for (let at = 0; at < 2048; at++) code[at] = usual[at % usual.length] as number;
+
+  const first = decodingMachine();
+  first.machine.memory.u8.set(code, first.host);
+  for (const offset of offsets.slice(0, 300)) first.lookup(offset);
+  const { u32 } = first.machine.memory;
+  const [stale, region] = [offsets[0], offsets[1]].map(offset => first.found(offset as number) >>> 2) as [
+    number,
+    number,
+  ];
+  u32[stale] = (u32[stale] as number) & ~0xffff;
+  // A region's entry has the instruction behind it.
+  const entry = (first.header.codeNext >>> 2) + 64;
+  u32[entry] = ((u32[region] as number) & ~0xffff) | (FIRST_REGION + 3);
+  u32.copyWithin(entry + RECORD_BYTES / 4, region, region + RECORD_BYTES / 4);
+  u32[slotOf(u32, first.machine.frameOf(PHYSICAL).code, offsets[1] as number) >>> 2] = entry * 4;
+  // A jump that has found its target.
+  const jump = first.found(3) >>> 2;
+  u32[jump + 7] = 0x1234;
+
+  const alone = decodingMachine();
+  alone.machine.memory.u8.set(code, alone.host);
+  let nrAsked = 0;
+  const copy = decodingMachine(() => {
+    nrAsked += 1;
+    return { u32, frame: first.host / 4096 };
+  });
+  const frame = copy.machine.frameOf(PHYSICAL);
+  frame.flags |= FrameFlag.unread;
+  frame.next = 1;
+  for (const { lookup } of [alone, copy]) for (const offset of [3, ...offsets]) lookup(offset);
+  const decoded = ({ machine, header }: ReturnType<typeof decodingMachine>) =>
+    machine.memory.u32.slice(header.codeBase / 4, header.codeNext / 4);
+  assert.ok(nrAsked > 100 && first.found(3) !== 0);
+  assert.deepEqual(decoded(copy), decoded(alone));
 });

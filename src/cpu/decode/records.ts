@@ -15,7 +15,9 @@ import { type OperandSpec, sizeOf } from '../isa/definition.ts';
 import { RSP } from '../isa/emitter.ts';
 import { variantOf } from '../isa/variant.ts';
 import { Vcpu } from '../vcpu/layout.ts';
+import { type CodeOrigin, codePageIn, copyRecord } from './decoded-before.ts';
 import { type Decoded, Decoder, type Failure, MAX_LENGTH } from './decoder.ts';
+import { FORM_FLAGS, FormFlag } from './entries.ts';
 import { type Entry, Field, type RegisterPlace, Unit } from './entry.ts';
 import { Mode } from './mode.ts';
 import {
@@ -72,6 +74,8 @@ export interface CodeServices {
   markCode(mfn: number): void;
   /** The contents of frames that are unread: fill `into`, 4096 bytes, with that page of what the machine is filled from. */
   readPage(page: number, into: Uint8Array): void;
+  /** Where else such a page is, in memory in which it may have been decoded. */
+  originOf(page: number): CodeOrigin | undefined;
   /**
    * Instructions were decoded in the page that the vCPU executes.
    * @param isFirst there were none in it before
@@ -107,6 +111,8 @@ export class RecordWriter {
   /** The page of an unread frame that was decoded from last, and its number: what has a number never changes. */
   readonly #page = new Uint8Array(PAGE);
   #pageNumber = 0;
+  /** Of the code that is being decoded. */
+  #origin: CodeOrigin | undefined;
   /**
    * Where in a page the debugger has a breakpoint (1 for each such offset). A code page serves every linear address
    * that its frame is mapped at, so only the offset counts here; the breakpoint's handler asks for the whole address.
@@ -127,6 +133,7 @@ export class RecordWriter {
     if (((u8[FRAME_FLAGS + entry] as number) & FrameFlag.unread) === 0) {
       code.bytes = u8;
       code.base = hostPage;
+      this.#origin = undefined;
       return;
     }
     const number = u32[(FRAME_PAGE + entry) >>> 2] as number;
@@ -136,6 +143,7 @@ export class RecordWriter {
     }
     code.bytes = this.#page;
     code.base = 0;
+    this.#origin = this.#services.originOf(number);
   }
 
   /** Records must fit before a run is begun; callers of `decode` make sure by asking this first. */
@@ -162,12 +170,27 @@ export class RecordWriter {
     let ended = false;
     let decoded = 0;
     let covered = offset;
+    const origin = this.#origin;
+    const before = origin ? codePageIn(origin, mode) : 0;
     for (let count = 0; count < RUN_LIMIT && position < PAGE; count++) {
       const known = recordAt(u32, codePage, position);
       if (known !== 0) {
         this.#proceed(position, known);
         ended = true;
         break;
+      }
+      if (origin && before !== 0 && this.breakpointOffsets[position] !== 1) {
+        const form = copyRecord(origin, before, position, u32, this.#at);
+        if (form !== 0) {
+          this.#positions[count] = position;
+          this.#addresses[count] = this.#at;
+          decoded = count + 1;
+          position += u8[this.#at + O.length] as number;
+          this.#at += RECORD_BYTES;
+          covered = position;
+          if ((FORM_FLAGS[form] as number) & FormFlag.ends) break;
+          continue;
+        }
       }
       const failure = this.#decoder.decode(bytes, base + position, base + PAGE, mode);
       if (failure === 'truncated') {

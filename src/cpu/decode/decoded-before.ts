@@ -1,0 +1,56 @@
+/**
+ * Instructions that were decoded in the machine that this one is a copy of: a record is the same in both, but for what it is linked to,
+ * where its page has the same contents and it was decoded for the same mode. Copying one takes a twentieth of decoding it.
+ */
+import { FrameEntry } from '../../machine/frames.ts';
+import { FRAME_TABLE_BASE } from '../../machine/memory.ts';
+import { Pseudo } from '../interpreter/pseudo.ts';
+import { FIRST_REGION } from '../isa/form-numbers.ts';
+import { FORM_FLAGS, FormFlag } from './entries.ts';
+import { CodePage, LINK_OFFSET, RECORD_BYTES } from './record.ts';
+import { recordAt } from './record-table.ts';
+
+/** A frame of another machine that has the contents of one of ours, in its memory. It may change after the next slice of that machine. */
+export interface CodeOrigin {
+  readonly u32: Uint32Array;
+  readonly frame: number;
+}
+
+const CODE = FRAME_TABLE_BASE + FrameEntry.offsets.code;
+const P = CodePage.offsets;
+const LAST = LINK_OFFSET >>> 2;
+
+/** The frame's code page for a mode, 0 when nothing of it was decoded so. */
+export function codePageIn({ u32, frame }: CodeOrigin, mode: number): number {
+  let page = u32[(CODE + frame * FrameEntry.size) >>> 2] as number;
+  while (page !== 0 && u32[(page + P.mode) >>> 2] !== mode) page = u32[(page + P.next) >>> 2] as number;
+  return page;
+}
+
+/**
+ * Copy the record of the instruction at an offset in the page.
+ * @param to machine memory, and `at` an address there
+ * @returns its form, 0 when there is none that could be copied
+ */
+export function copyRecord(
+  { u32 }: CodeOrigin,
+  codePage: number,
+  offset: number,
+  to: Uint32Array,
+  at: number,
+): number {
+  let from = recordAt(u32, codePage, offset) >>> 2;
+  if (from === 0) return 0;
+  const handler = (u32[from] as number) & 0xffff;
+  // A region's entry, or what was one: the instruction itself is behind it.
+  if (handler >= FIRST_REGION || handler === Pseudo.proceed) from += RECORD_BYTES >>> 2;
+  const first = u32[from] as number;
+  const form = first & 0xffff;
+  const flags = FORM_FLAGS[form] ?? 0;
+  if (flags === 0 || ((u32[from + 1] as number) & 0xffff) !== offset) return 0;
+  const target = at >>> 2;
+  to[target] = first;
+  for (let i = 1; i < LAST; i++) to[target + i] = u32[from + i] as number;
+  to[target + LAST] = flags & FormFlag.jump ? 0 : (u32[from + LAST] as number);
+  return form;
+}
