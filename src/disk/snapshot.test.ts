@@ -1,10 +1,11 @@
 /** Snapshots and clones of which everything is made before the moment. What they hold, and what cuts leave, is in model.test.ts and crash.test.ts. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { beginSnapshot } from './begun-snapshot.ts';
 import { createImage } from './create.ts';
 import { openDisk } from './open.ts';
 import { resizeDisk } from './resize.ts';
-import { beginClone, beginSnapshot, snapshotDisk } from './snapshot.ts';
+import { beginClone, snapshotDisk } from './snapshot.ts';
 import { simulatedHost } from './testing.fixture.ts';
 
 const SIZE = 512 * 1024;

@@ -7,6 +7,7 @@
  */
 import { frameAddress, mfn, PAGE_SIZE } from '../base/brand.ts';
 import { invariant } from '../base/errors.ts';
+import type { CodeOrigin } from '../cpu/decode/decoded-before.ts';
 import type { MachineMemory } from '../machine/memory.ts';
 import { type PageSource, STORED_PAGES } from './p2m.ts';
 import type { StoredPages } from './sharing/stored-pages.ts';
@@ -148,7 +149,7 @@ export class MemoryImage implements PageSource, SharedPages {
     return place > 0 || (-place < STORED_PAGES && this.#below?.isNear?.(-place) === true);
   }
 
-  originOf(page: number): { readonly u32: Uint32Array; readonly frame: number } | undefined {
+  originOf(page: number): CodeOrigin | undefined {
     const place = this.#places[page - 1]!;
     if (place < 0) return -place < STORED_PAGES ? this.#below?.originOf?.(-place) : undefined;
     return this.#copies.has(place) ? undefined : { u32: this.#memory.u32, frame: place };

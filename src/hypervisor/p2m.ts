@@ -18,6 +18,7 @@ import {
   PAGE_SIZE,
 } from '../base/brand.ts';
 import { DomusError, invariant } from '../base/errors.ts';
+import type { CodeOrigin } from '../cpu/decode/decoded-before.ts';
 import { P2m } from '../cpu/vcpu/layout.ts';
 import { DOMID_XEN, FrameEntry, FrameFlag, FrameType } from '../machine/frames.ts';
 import { FRAME_TABLE_BASE } from '../machine/memory.ts';
@@ -51,7 +52,7 @@ export interface PageSource {
   /** Does it cost no more than copying the page, however often it is read? */
   isNear?(page: number): boolean;
   /** The frame that the page still is, where it comes from the memory of another machine of this thread. */
-  originOf?(page: number): { readonly u32: Uint32Array; readonly frame: number } | undefined;
+  originOf?(page: number): CodeOrigin | undefined;
 }
 
 /** Pages of the store have these numbers among those that are elsewhere; lower ones are in what the machine is filled from. */

@@ -10,10 +10,11 @@
  */
 import { vdevNumber } from '../backend/block/vdev.ts';
 import { DomusError } from '../base/errors.ts';
+import { beginSnapshot } from '../disk/begun-snapshot.ts';
 import type { Disk } from '../disk/disk.ts';
 import { randomBytes } from '../disk/host.ts';
 import { openDisk } from '../disk/open.ts';
-import { baseOf, beginClone, beginSnapshot, cloneDisk, snapshotDisk } from '../disk/snapshot.ts';
+import { baseOf, beginClone, cloneDisk, snapshotDisk } from '../disk/snapshot.ts';
 import { volatileHost } from '../disk/volatile.ts';
 import { throwawayChild } from '../image/rootfs/root-disk.ts';
 import {

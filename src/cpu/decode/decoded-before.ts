@@ -1,6 +1,6 @@
 /**
  * Instructions that were decoded in the machine that this one is a copy of: a record is the same in both, but for what it is linked to,
- * where its page has the same contents and it was decoded for the same mode. Copying one takes a twentieth of decoding it.
+ * where its page has the same contents and it was decoded for the same mode. Copying one is moving eight words.
  */
 import { FrameEntry } from '../../machine/frames.ts';
 import { FRAME_TABLE_BASE } from '../../machine/memory.ts';

@@ -170,8 +170,7 @@ export class RecordWriter {
     let ended = false;
     let decoded = 0;
     let covered = offset;
-    const origin = this.#origin;
-    const before = origin ? codePageIn(origin, mode) : 0;
+    const before = this.#origin ? codePageIn(this.#origin, mode) : 0;
     for (let count = 0; count < RUN_LIMIT && position < PAGE; count++) {
       const known = recordAt(u32, codePage, position);
       if (known !== 0) {
@@ -179,18 +178,15 @@ export class RecordWriter {
         ended = true;
         break;
       }
-      if (origin && before !== 0 && this.breakpointOffsets[position] !== 1) {
-        const form = copyRecord(origin, before, position, u32, this.#at);
-        if (form !== 0) {
-          this.#positions[count] = position;
-          this.#addresses[count] = this.#at;
-          decoded = count + 1;
-          position += u8[this.#at + O.length] as number;
-          this.#at += RECORD_BYTES;
-          covered = position;
-          if ((FORM_FLAGS[form] as number) & FormFlag.ends) break;
-          continue;
-        }
+      this.#positions[count] = position;
+      this.#addresses[count] = this.#at;
+      const copied = before === 0 ? 0 : this.#copy(before, position);
+      if (copied !== 0) {
+        decoded = count + 1;
+        position += u8[(this.#addresses[count] as number) + O.length] as number;
+        covered = position;
+        if ((FORM_FLAGS[copied] as number) & FormFlag.ends) break;
+        continue;
       }
       const failure = this.#decoder.decode(bytes, base + position, base + PAGE, mode);
       if (failure === 'truncated') {
@@ -198,8 +194,6 @@ export class RecordWriter {
         break;
       }
       const length = failure ? 1 : this.#decoder.result.length;
-      this.#positions[count] = position;
-      this.#addresses[count] = this.#at;
       decoded = count + 1;
       this.#write(failure, position, mode);
       position += length;
@@ -283,6 +277,14 @@ export class RecordWriter {
       const word = (codePage + P.granules + (granule >> 5) * 4) >> 2;
       this.#memory.u32[word] = (this.#memory.u32[word] as number) | (1 << (granule & 31));
     }
+  }
+
+  /** The record of an instruction from the code page of the origin. Returns its form, 0 when it has to be decoded. */
+  #copy(before: number, position: number): number {
+    if (!this.#origin || this.breakpointOffsets[position] === 1) return 0;
+    const form = copyRecord(this.#origin, before, position, this.#memory.u32, this.#at);
+    if (form !== 0) this.#at += RECORD_BYTES;
+    return form;
   }
 
   /** A record without operands. */

@@ -14,6 +14,7 @@ import {
   Frame,
   frameParser,
   numberOf,
+  OLDEST_VERSION,
   SESSIONS,
   VERSION,
   VERSION_WITH_IDENTITY,
@@ -77,6 +78,7 @@ export function openAgentChannel(
   const writer = consoleWriter(channel);
   const sessions = new Map<number, Session>();
   let failure: unknown;
+  /** As the guest's agent speaks it. */
   let version = resume?.state.version ?? VERSION;
   let identified: PromiseWithResolvers<number | undefined> | undefined;
   /** One question at a time. */
@@ -101,7 +103,7 @@ export function openAgentChannel(
   const parse = frameParser(DATA_BYTES, ({ type, stream, session: id }, payload) => {
     const value = numberOf(payload);
     if (type === Frame.ready) {
-      if (value !== VERSION)
+      if (value === undefined || value < OLDEST_VERSION || value > VERSION)
         throw new DomusError('E_CHANNEL', 'the agent in the guest is of another version');
       version = value;
       becomeReady();

@@ -13,6 +13,7 @@ import {
   encodeFrame,
   Frame,
   frameParser,
+  OLDEST_VERSION,
   SESSIONS,
   VERSION,
   VERSION_WITH_IDENTITY,
@@ -306,6 +307,15 @@ test('a copy takes its identity; one that cannot, and an agent of before, say so
   const before = fakeGuest({ resume: { state: old, payload: new Uint8Array(80) } }).channel;
   assert.equal(before.identify({ network }), undefined);
   assert.equal(decodeAgentState(encodeAgentState(before.state())).version, old.version);
+  // One that was saved while it started says its version afterwards.
+  const late = fakeGuest();
+  late.hear(frame(Frame.ready, Uint8Array.of(OLDEST_VERSION, 0, 0, 0)));
+  assert.equal(late.channel.identify({ network }), undefined);
+  for (const version of [OLDEST_VERSION - 1, VERSION + 1]) {
+    const stranger = fakeGuest();
+    stranger.hear(frame(Frame.ready, Uint8Array.of(version, 0, 0, 0)));
+    await assert.rejects(stranger.channel.ready, { code: 'E_CHANNEL' });
+  }
 });
 
 test('a report that is too short ends the channel, one that nobody asked for is left alone', async () => {

@@ -39,8 +39,9 @@ export const Frame = {
 export const STDIN = 0;
 export const STDOUT = 1;
 export const STDERR = 2;
-/** Version of the protocol. A guest boots with an agent of this one; one that was saved may have an earlier one. */
+/** Version of the protocol. A guest boots with an agent of this one; one that was saved may have an earlier one, down to the oldest. */
 export const VERSION = 3;
+export const OLDEST_VERSION = 2;
 /** The first version whose agent knows IDENTITY. */
 export const VERSION_WITH_IDENTITY = 3;
 
