@@ -1,7 +1,15 @@
 /** Images on the host's disk, read and written in turns with qemu-img and qemu-io. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -178,6 +186,15 @@ test('an image is used by one process that writes, or by many that read', async 
   writeFileSync(`${path}.lock`, `${dead} ${hostname()}\n`);
   // Also of what an image beside it builds on, which nobody may ever open for writing again.
   writeFileSync(join(folder, `base.vhd.lock-${dead}-1`), `${dead} ${hostname()}\n`);
+  // Its number may be another process's by now, and one may have been killed before it had written it.
+  if (process.platform === 'linux') {
+    writeFileSync(join(folder, `base.vhd.lock-${process.pid}-2`), `${process.pid} ${hostname()} 1\n`);
+  }
+  const empty = join(folder, 'base.vhd.lock-1-3');
+  writeFileSync(empty, '');
+  await (await openDisk(host, path)).close();
+  assert.deepEqual(readdirSync(folder).sort(), ['base.vhd.lock-1-3', 'disk.vhd', 'link.vhd']);
+  utimesSync(empty, 1, 1);
   await (await openDisk(host, path)).close();
   assert.deepEqual(readdirSync(folder).sort(), ['disk.vhd', 'link.vhd']);
 });

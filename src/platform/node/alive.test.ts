@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isAlive } from './alive.ts';
+import { isAlive, startOf } from './alive.ts';
 
 test('a process runs, and does not when it has ended, whether or not somebody has waited for it', async () => {
   assert.ok(isAlive(process.pid));
@@ -18,4 +18,12 @@ test('a process runs, and does not when it has ended, whether or not somebody ha
   parent.kill();
   await once(parent, 'close');
   assert.ok(!isAlive(parent.pid as number));
+});
+
+test('a number that is used again is another process', { skip: process.platform !== 'linux' }, () => {
+  const start = startOf(process.pid);
+  assert.match(String(start), /^\d+$/);
+  assert.ok(isAlive(process.pid, start));
+  assert.ok(!isAlive(process.pid, `${Number(start) - 1}`));
+  assert.equal(startOf(0x7fff_fff0), undefined);
 });

@@ -15,7 +15,7 @@ import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { DomusError } from '../../base/errors.ts';
 import type { BlockFile, BlockFiles, FileLock } from '../block-files.ts';
-import { isAlive } from './alive.ts';
+import { isAlive, startOf } from './alive.ts';
 
 /** Transfers up to this size run inline. */
 const INLINE_MAX_BYTES = 1 << 20;
@@ -237,26 +237,34 @@ function removeFile(path: string): void {
   }
 }
 
-function mayBeAlive(owner: string): boolean {
-  const [pidText, host] = owner.trim().split(' ');
+/** A lock is written as soon as it is made, unless whoever does it is killed in between. */
+const WRITING_MS_MAX = 2000;
+
+function mayBeAlive(owner: string, ageMs: number): boolean {
+  const [pidText, host, start] = owner.trim().split(' ');
   const pid = Number(pidText);
-  // Of another machine's process nothing can be known, and of a file that is being written neither.
-  return !(pid > 0) || host !== hostname() || isAlive(pid);
+  if (!(pid > 0)) return ageMs < WRITING_MS_MAX;
+  // Of another machine's process nothing can be known.
+  return host !== hostname() || isAlive(pid, start);
 }
 
-const owner = () => `${process.pid} ${hostname()}\n`;
+const ownStart = startOf(process.pid);
+/** Process, host and, where it is known, when the process was started. */
+const owner = () => `${[process.pid, hostname(), ...(ownStart ? [ownStart] : [])].join(' ')}\n`;
 let nrLocks = 0;
 
 /** A lock file that keeps its image busy; undefined when it is gone or its owner is dead. */
 function holderOf(path: string): string | undefined {
   let text: string;
+  let ageMs: number;
   try {
     text = fs.readFileSync(path, 'utf8');
+    ageMs = Date.now() - fs.statSync(path).mtimeMs;
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return undefined;
     throw error;
   }
-  if (mayBeAlive(text)) return text.trim().split(' ')[0];
+  if (mayBeAlive(text, ageMs)) return text.trim().split(' ')[0];
   // Renaming lets only one of several finders take it away.
   const grave = `${path}.dead-${process.pid}-${++nrLocks}`;
   try {
