@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after } from 'node:test';
+import { after, mock } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { DomusError } from '../src/base/errors.ts';
 import { createImage } from '../src/disk/create.ts';
@@ -62,10 +62,11 @@ guest('a clone has the state of that moment, and a name, address and random numb
   const { clones, heldMs } = await real.host.clone(vm, options);
   assert.ok(heldMs > 0);
   // As where the agent was saved by an earlier version, which cannot be told.
-  const { identify } = VirtualMachine.prototype;
-  VirtualMachine.prototype.identify = async () => false;
-  const told = (await real.host.clone(vm, { hostname: () => 'told' })).clones[0] as VirtualMachine;
-  VirtualMachine.prototype.identify = identify;
+  const identify = mock.method(VirtualMachine.prototype, 'identify', async () => false);
+  const told = await real.host
+    .clone(vm, { hostname: () => 'told' })
+    .then(({ clones: [clone] }) => clone as VirtualMachine)
+    .finally(() => identify.mock.restore());
   await said(vm, 'echo after >/tmp/file');
   const seen = new Set<string>();
   for (const [i, each] of [...clones, vm, told].entries()) {

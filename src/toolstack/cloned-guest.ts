@@ -142,7 +142,7 @@ async function introduce(
   if (!(await vm.identify(identity))) await introduceByCommand(vm, identity);
 }
 
-/** The same for an agent that was saved by version 0.1 of Domus before there was a frame for it. */
+/** The same for a guest whose agent was saved before there was a frame for it. */
 async function introduceByCommand(vm: VirtualMachine, { hostname, network }: Identity): Promise<void> {
   const lines: string[] = [];
   if (hostname !== undefined) lines.push(`hostname ${hostname}`);

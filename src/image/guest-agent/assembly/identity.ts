@@ -66,9 +66,8 @@ function setAddress(network: i32, payload: usize): i32 {
   const taken = ioctl(network, SIOCSIFHWADDR, address(request));
   store<u16>(request + VALUE, flags);
   result = ioctl(network, SIOCSIFFLAGS, address(request));
-  if (taken < 0) return taken;
   if (result === 0 && (flags & IFF_UP) !== 0) addRoute(network, payload + GATEWAY_AT);
-  return result;
+  return taken < 0 ? taken : result;
 }
 
 /** A guest that has gone other ways since its boot may have no way to the gateway. */
