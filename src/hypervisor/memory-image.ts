@@ -152,7 +152,7 @@ export class MemoryImage implements PageSource, SharedPages {
   originOf(page: number): CodeOrigin | undefined {
     const place = this.#places[page - 1]!;
     if (place < 0) return -place < STORED_PAGES ? this.#below?.originOf?.(-place) : undefined;
-    return this.#copies.has(place) ? undefined : { u32: this.#memory.u32, frame: place };
+    return this.#copies.has(place) ? undefined : { memory: this.#memory, frame: place };
   }
 
   retain(): void {

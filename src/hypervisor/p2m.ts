@@ -111,7 +111,7 @@ export function pageInForFetch(domain: Domain, gfn: number): void {
   }
   hypervisor.trail?.add(gfn, page);
   const frame = hypervisor.frames.redeem(id);
-  u32[(entryAddress(frame) + FrameEntry.offsets.next) >>> 2] = page;
+  notePage(hypervisor, frame, page);
   u8[entryAddress(frame) + FrameEntry.offsets.flags]! |= FrameFlag.unread;
   u32[domain.state.p2m / 4 + gfn] = (frame | (P2m.unread << P2m.typeShift)) >>> 0;
 }
@@ -131,10 +131,17 @@ export function fillCode(hypervisor: Hypervisor): void {
 export const unreadPage = ({ memory }: Hypervisor, frame: number): number =>
   memory.u32[(entryAddress(frame) + FrameEntry.offsets.next) >>> 2]!;
 
+function notePage({ memory }: Hypervisor, frame: number, page: number): void {
+  memory.u32[(entryAddress(frame) + FrameEntry.offsets.next) >>> 2] = page;
+}
+
 /** The frame that a page was promised, with its contents: page `number` that is elsewhere, 0 for zeros. */
 function frameFor(domain: Domain, number: number): Mfn {
   const frame = domain.hypervisor.frames.redeem(domain.id);
-  if (number !== 0) fill(domain, frame, number);
+  if (number === 0) return frame;
+  fill(domain, frame, number);
+  // What was decoded there may be of use here (cpu/decode/decoded-before.ts). In the store nothing is decoded.
+  if (number < STORED_PAGES) notePage(domain.hypervisor, frame, number);
   return frame;
 }
 

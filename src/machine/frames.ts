@@ -19,7 +19,10 @@ export const FrameEntry = struct('frame', {
   count: u32,
   /** Head of the list of code pages (decoded instructions) of this frame, 0 if none. */
   code: u32,
-  /** Next free frame, when free; the number of the page that it is to be filled with, when `FrameFlag.unread`. */
+  /**
+   * Next free frame, when free; else the number of the page that it was filled with, or with `FrameFlag.unread` is to be, in what the
+   * machine is filled from. 0 for none.
+   */
   next: u32,
 });
 
@@ -159,6 +162,7 @@ export class FrameTable {
     u8[at + F.flags] = 0;
     u32[(at + F.count) >>> 2] = 1;
     u32[(at + F.code) >>> 2] = 0;
+    u32[(at + F.next) >>> 2] = 0;
     this.#state.nrFree -= 1;
   }
 

@@ -1,7 +1,7 @@
 /** Clones: what they are filled from stays as it was, whatever their parent does, and nothing is copied that nobody changes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { PAGE_SIZE } from '../base/brand.ts';
+import { mfn, PAGE_SIZE } from '../base/brand.ts';
 import { P2m } from '../cpu/vcpu/layout.ts';
 import { readPhysical, writePhysical } from '../hypervisor/guest-physical.ts';
 import { fillCode, p2mType, rawEntry, unmapGfn } from '../hypervisor/p2m.ts';
@@ -94,8 +94,15 @@ test('code that a clone only executes stays where it is, and takes no memory', (
   const after = changed.state();
   // Nearly: a slice may end between the two.
   assert.ok(after.ebx - before.ebx > 4n * (after.eax - before.eax), 'it adds five');
-  fillCode(grandchild.domain.hypervisor);
+  const { hypervisor } = grandchild.domain;
+  fillCode(hypervisor);
   assert.ok(!isUnread(grandchild, 4) && frameOf(grandchild, 4).at(-3) === program[0]);
+  // Where it was decoded before is known from then on as well, but not of the next one that has the frame.
+  const frame = mfn(rawEntry(grandchild.domain, 4) & P2m.mfnMask);
+  assert.notEqual(hypervisor.frames.entry(frame).next, 0);
+  unmapGfn(grandchild.domain, 4);
+  assert.equal(hypervisor.frames.allocate(grandchild.domain.id), frame);
+  assert.equal(hypervisor.frames.entry(frame).next, 0);
 });
 
 test('random writes before and after random forks: every clone has what was there when it was made', () => {

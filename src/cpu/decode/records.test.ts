@@ -6,7 +6,7 @@ import { createSeededEntropy } from '../../platform/sim/entropy.ts';
 import { FIRST_REGION } from '../isa/form-numbers.ts';
 import { createTestMachine, W } from '../runtime/test-machine.ts';
 import type { CodeOrigin } from './decoded-before.ts';
-import { RECORD_BYTES, TABLE_PART_BYTES } from './record.ts';
+import { CodeRecord, RECORD_BYTES, TABLE_PART_BYTES } from './record.ts';
 import { recordAt, slotOf } from './record-table.ts';
 import { type CodeServices, RecordWriter } from './records.ts';
 
@@ -23,8 +23,8 @@ function decodingMachine(originOf: CodeServices['originOf'] = () => undefined) {
     codeBehind: (vcpu, page) => runtime.codeBehind(vcpu, page),
     markCode: mfn => runtime.markCode(mfn),
     readPage: (_page, into) => {
-      const { u32, frame } = originOf(1) as CodeOrigin;
-      into.set(new Uint8Array(u32.buffer, frame * 4096, 4096));
+      const origin = originOf(1) as CodeOrigin;
+      into.set(origin.memory.u8.subarray(origin.frame * 4096, (origin.frame + 1) * 4096));
     },
     originOf,
     decoded: () => {},
@@ -115,7 +115,7 @@ test('what was decoded in another machine is copied from there, and is what deco
   let nrAsked = 0;
   const copy = decodingMachine(() => {
     nrAsked += 1;
-    return { u32, frame: first.host / 4096 };
+    return { memory: first.machine.memory, frame: first.host / 4096 };
   });
   const frame = copy.machine.frameOf(PHYSICAL);
   frame.flags |= FrameFlag.unread;
@@ -125,4 +125,32 @@ test('what was decoded in another machine is copied from there, and is what deco
     machine.memory.u32.slice(header.codeBase / 4, header.codeNext / 4);
   assert.ok(nrAsked > 100 && first.found(3) !== 0);
   assert.deepEqual(decoded(copy), decoded(alone));
+});
+
+test('a page that has its contents is copied from as well, instruction by instruction, as far as both have the same bytes', () => {
+  const MARK = 0x77;
+  const first = decodingMachine();
+  const copy = decodingMachine(() => ({ memory: first.machine.memory, frame: first.host / 4096 }));
+  // xchg r15, rax in a row; one that the copy has changed, one that the first machine has, one that is whole.
+  const code = Uint8Array.of(0x49, 0x87, 0xc7, 0x49, 0x87, 0xc7, 0x49, 0x87, 0xc7, RET);
+  for (const { machine, host } of [first, copy]) machine.memory.u8.set(code, host);
+  copy.machine.frameOf(PHYSICAL).next = 1;
+  first.lookup(0);
+  // A field that this instruction does not use.
+  const markOf = ({ found }: typeof first, offset: number) =>
+    (found(offset) + CodeRecord.offsets.immediate) >>> 2;
+  for (const offset of [0, 3, 6]) first.machine.memory.u32[markOf(first, offset)] = MARK;
+  copy.machine.memory.u8[copy.host + 2] = 0xc0;
+  first.machine.memory.u8[first.host + 5] = 0xc0;
+  copy.lookup(0);
+  const marks = [0, 3, 6].map(offset => copy.machine.memory.u32[markOf(copy, offset)] as number);
+  assert.deepEqual(
+    marks.map(mark => mark === MARK),
+    [false, false, true],
+  );
+});
+
+test('a page that came from nowhere is not copied from', () => {
+  const copy = decodingMachine(() => assert.fail('there is nothing to ask about'));
+  assert.notEqual(copy.lookup(0), 0);
 });

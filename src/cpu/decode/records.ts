@@ -15,7 +15,7 @@ import { type OperandSpec, sizeOf } from '../isa/definition.ts';
 import { RSP } from '../isa/emitter.ts';
 import { variantOf } from '../isa/variant.ts';
 import { Vcpu } from '../vcpu/layout.ts';
-import { type CodeOrigin, codePageIn, copyRecord } from './decoded-before.ts';
+import { type CodeBytes, type CodeOrigin, codePageIn, copyRecord } from './decoded-before.ts';
 import { type Decoded, Decoder, type Failure, MAX_LENGTH } from './decoder.ts';
 import { FORM_FLAGS, FormFlag } from './entries.ts';
 import { type Entry, Field, type RegisterPlace, Unit } from './entry.ts';
@@ -74,19 +74,13 @@ export interface CodeServices {
   markCode(mfn: number): void;
   /** The contents of frames that are unread: fill `into`, 4096 bytes, with that page of what the machine is filled from. */
   readPage(page: number, into: Uint8Array): void;
-  /** Where else such a page is, in memory in which it may have been decoded. */
+  /** Where else such a page is still as it was, in memory in which it may have been decoded. */
   originOf(page: number): CodeOrigin | undefined;
   /**
    * Instructions were decoded in the page that the vCPU executes.
    * @param isFirst there were none in it before
    */
   decoded(cpu: number, code: CodeBytes, codePage: number, isFirst: boolean, run: DecodedRun): void;
-}
-
-/** The bytes of a page of code: `bytes[base]` is the first one. */
-export interface CodeBytes {
-  readonly bytes: Uint8Array;
-  readonly base: number;
 }
 
 /** Instructions that were decoded one after the other. */
@@ -125,25 +119,26 @@ export class RecordWriter {
     this.#code = { bytes: memory.u8, base: 0 };
   }
 
-  /** Find the bytes of a frame, which may be elsewhere; in `#code`. */
+  /** Find the bytes of a frame, which may be elsewhere, in `#code`, and in `#origin` who else has decoded them. */
   #find(hostPage: number): void {
     const { u8, u32 } = this.#memory;
     const code = this.#code;
     const entry = (hostPage >>> 12) * FrameEntry.size;
+    const number = u32[(FRAME_PAGE + entry) >>> 2] as number;
+    const origin = number === 0 ? undefined : this.#services.originOf(number);
+    this.#origin = origin;
     if (((u8[FRAME_FLAGS + entry] as number) & FrameFlag.unread) === 0) {
       code.bytes = u8;
       code.base = hostPage;
-      this.#origin = undefined;
-      return;
-    }
-    const number = u32[(FRAME_PAGE + entry) >>> 2] as number;
-    if (number !== this.#pageNumber) {
-      this.#services.readPage(number, this.#page);
+    } else if (origin) {
+      code.bytes = origin.memory.u8;
+      code.base = origin.frame * PAGE;
+    } else {
+      if (number !== this.#pageNumber) this.#services.readPage(number, this.#page);
       this.#pageNumber = number;
+      code.bytes = this.#page;
+      code.base = 0;
     }
-    code.bytes = this.#page;
-    code.base = 0;
-    this.#origin = this.#services.originOf(number);
   }
 
   /** Records must fit before a run is begun; callers of `decode` make sure by asking this first. */
@@ -282,7 +277,7 @@ export class RecordWriter {
   /** The record of an instruction from the code page of the origin. Returns its form, 0 when it has to be decoded. */
   #copy(before: number, position: number): number {
     if (!this.#origin || this.breakpointOffsets[position] === 1) return 0;
-    const form = copyRecord(this.#origin, before, position, this.#memory.u32, this.#at);
+    const form = copyRecord(this.#origin, before, position, this.#code, this.#memory.u32, this.#at);
     if (form !== 0) this.#at += RECORD_BYTES;
     return form;
   }
