@@ -10,7 +10,7 @@ import { Pseudo } from '../interpreter/pseudo.ts';
 import { FIRST_REGION } from '../isa/form-numbers.ts';
 import { FORM_FLAGS, FormFlag } from './entries.ts';
 import { CodePage, LINK_OFFSET, RECORD_BYTES } from './record.ts';
-import { recordAt } from './record-table.ts';
+import { lockedRecordAt } from './record-table.ts';
 
 /**
  * A frame of another machine that one of ours was filled from, and still has those contents. It may change in the next slice of that
@@ -52,7 +52,8 @@ export function copyRecord(
   to: Uint32Array,
   at: number,
 ): number {
-  let from = recordAt(u32, codePage, offset) >>> 2;
+  // That machine runs on this thread alone, and is not doing so.
+  let from = lockedRecordAt(u32, codePage, offset) >>> 2;
   if (from === 0) return 0;
   const handler = (u32[from] as number) & 0xffff;
   // A region's entry, or what was one: the instruction itself is behind it.

@@ -30,7 +30,7 @@ import {
   RECORD_BYTES,
   TABLE_PART_BYTES,
 } from './record.ts';
-import { partWord, recordAt, slotOf } from './record-table.ts';
+import { lockedRecordAt, partWord, slotOf } from './record-table.ts';
 
 /** Instructions decoded ahead at a time. */
 const RUN_LIMIT = 64;
@@ -167,7 +167,7 @@ export class RecordWriter {
     let covered = offset;
     const before = this.#origin ? codePageIn(this.#origin, mode) : 0;
     for (let count = 0; count < RUN_LIMIT && position < PAGE; count++) {
-      const known = recordAt(u32, codePage, position);
+      const known = lockedRecordAt(u32, codePage, position);
       if (known !== 0) {
         this.#proceed(position, known);
         ended = true;
