@@ -38,14 +38,10 @@ export async function openLayer(file: BlockFile, format: ImageFormat): Promise<L
   }
 }
 
+const TO_BE_READ = 'it was opened to be read only';
 const hasChildren = 'other disks build on it';
 
-async function whyReadOnly(
-  host: DiskHost,
-  layer: Layer,
-  wantsReadOnly: boolean,
-): Promise<string | undefined> {
-  if (wantsReadOnly) return 'it was opened to be read only';
+async function whyReadOnly(host: DiskHost, layer: Layer): Promise<string | undefined> {
   if (layer.format === 'qcow2' || layer.format === 'vhdx') return `${layer.format} images are only read`;
   if (layer instanceof VhdImage && layer.isHidden) return hasChildren;
   if (!(await host.files.isWritable(layer.path))) return 'the file is write-protected';
@@ -108,6 +104,23 @@ export async function findParent(
 const hasParent = (layer: Layer): layer is VhdImage =>
   layer instanceof VhdImage && layer.meta.type === VhdType.differencing;
 
+/** What the top file is, and why it cannot be written: so that it can be claimed for what is done with it. */
+async function firstLook(
+  host: DiskHost,
+  path: string,
+  { format: wanted, isReadOnly = false }: OpenOptions,
+): Promise<{ format: ImageFormat; reason: string | undefined }> {
+  if (wanted && isReadOnly) return { format: wanted, reason: TO_BE_READ };
+  const probe = await host.files.open(path, 'read');
+  try {
+    const format = wanted ?? (await detectFormat(probe));
+    if (isReadOnly) return { format, reason: TO_BE_READ };
+    return { format, reason: await whyReadOnly(host, await openLayer(probe, format)) };
+  } finally {
+    await probe.close();
+  }
+}
+
 /** @throws DomusError E_DISK_... */
 export async function openDisk(host: DiskHost, path: string, options: OpenOptions = {}): Promise<Disk> {
   const links: ChainLink[] = [];
@@ -118,16 +131,7 @@ export async function openDisk(host: DiskHost, path: string, options: OpenOption
     }
   };
   try {
-    const wantsWrite = !options.isReadOnly;
-    const probe = await host.files.open(path, 'read');
-    let format: ImageFormat;
-    let reason: string | undefined;
-    try {
-      format = options.format ?? (await detectFormat(probe));
-      reason = await whyReadOnly(host, await openLayer(probe, format), !wantsWrite);
-    } finally {
-      await probe.close();
-    }
+    const { format, reason } = await firstLook(host, path, options);
     let next: { path: string; format: ImageFormat } | undefined = { path, format };
     const seen = new Set<string>();
     while (next) {

@@ -10,7 +10,15 @@ import { recordsByType } from '../state/format.ts';
 import type { GuestPurpose, GuestWorld } from './guest-builder.ts';
 import type { MachineFacts } from './machine-facts.ts';
 import { goOn, type RestoreOptions } from './restored-guest.ts';
-import { closeKeptDisks, type ForkedDisk, type OpenedDisk, openKeptDisk } from './saved-disk.ts';
+import {
+  closeKeptDisks,
+  closeRoots,
+  type ForkedDisk,
+  type HeldRoot,
+  holdRoots,
+  type OpenedDisk,
+  openKeptDisk,
+} from './saved-disk.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface CloneOptions {
@@ -65,7 +73,9 @@ export async function cloneGuest(
   const { domain, facts, disks, agent, heldMs } = await parent.fork(store.runsFolder);
   const records = recordsByType([...domain.records, ...agent]);
   const clones: VirtualMachine[] = [];
+  let roots: HeldRoot[] = [];
   try {
+    roots = await holdRoots(disks);
     while (clones.length < count) {
       domain.image.retain();
       const vm = await goOn(
@@ -79,7 +89,7 @@ export async function cloneGuest(
             close: () => domain.image.close(),
           },
           facts: withNewMac(facts, world),
-          openDisks: () => openDisks(disks, store.runsFolder),
+          openDisks: () => openDisks(disks, roots, store.runsFolder),
         },
         restore(clones.length),
         { isThrowaway: false, onDestroyed },
@@ -94,14 +104,20 @@ export async function cloneGuest(
     throw error;
   } finally {
     domain.image.close();
+    await closeRoots(roots);
     for (const { remove } of disks) await remove?.();
   }
 }
 
-async function openDisks(disks: readonly ForkedDisk[], runsFolder: string): Promise<OpenedDisk[]> {
+async function openDisks(
+  disks: readonly ForkedDisk[],
+  roots: readonly HeldRoot[],
+  runsFolder: string,
+): Promise<OpenedDisk[]> {
   const opened: OpenedDisk[] = [];
   try {
-    for (const { facts, path } of disks) opened.push(await openKeptDisk(facts, path, runsFolder));
+    for (const [i, { facts, path }] of disks.entries())
+      opened.push(await openKeptDisk(facts, path, runsFolder, roots[i]));
     return opened;
   } catch (error) {
     await closeKeptDisks(opened);

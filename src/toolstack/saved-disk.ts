@@ -80,6 +80,29 @@ export interface ForkedDisk {
   readonly remove?: () => Promise<void>;
 }
 
+/** What the disks of all clones are made of, open while these are made: undefined where each clone opens it for itself, to read. */
+export type HeldRoot = Disk | undefined;
+
+/** @throws DomusError E_DISK_* */
+export async function holdRoots(disks: readonly ForkedDisk[]): Promise<HeldRoot[]> {
+  const roots: HeldRoot[] = [];
+  try {
+    for (const { facts, path } of disks)
+      roots.push(
+        facts.isReadOnly
+          ? undefined
+          : await openDisk(nodeDiskHost(), path, { isReadOnly: true, format: 'vhd' }),
+      );
+    return roots;
+  } catch (error) {
+    await closeRoots(roots);
+    throw error;
+  }
+}
+export async function closeRoots(roots: readonly HeldRoot[]): Promise<void> {
+  for (const root of roots) await root?.close();
+}
+
 /** A disk for clones, for which everything is being made while the guest is at work. */
 export interface BegunFork {
   /** This is the moment; the guest must be held. */
@@ -149,11 +172,16 @@ export interface OpenedDisk {
   remove(): Promise<void>;
 }
 
-/** A disk of a guest that goes on from `basePath`. @throws DomusError E_DISK_*, E_SAVE_DAMAGED */
+/**
+ * A disk of a guest that goes on from `basePath`.
+ * @param root what is there, where the caller has that open
+ * @throws DomusError E_DISK_*, E_SAVE_DAMAGED
+ */
 export async function openKeptDisk(
   { device, isReadOnly, queueDepth, limits }: Omit<DiskFacts, 'file'>,
   basePath: string,
   runsFolder: string,
+  root?: Disk,
 ): Promise<OpenedDisk> {
   const devid = vdevNumber(device);
   if (devid === undefined) throw damaged('the name of a disk');
@@ -162,7 +190,7 @@ export async function openKeptDisk(
     const disk = await openDisk(nodeDiskHost(), basePath, { isReadOnly, format: 'vhd' });
     return { machineDisk: { ...known, disk }, remove: async () => {} };
   }
-  const child = await throwawayChild(nodeDiskHost(), basePath, runsFolder, gather);
+  const child = await throwawayChild(nodeDiskHost(), basePath, runsFolder, { gather, root, format: 'vhd' });
   try {
     return {
       machineDisk: { ...known, disk: await child.open(), isThrowaway: true },

@@ -3,6 +3,7 @@ import { type ConvertOptions, convertDisk } from '../../disk/convert.ts';
 import { createImage } from '../../disk/create.ts';
 import type { Disk } from '../../disk/disk.ts';
 import { type DiskHost, randomBytes } from '../../disk/host.ts';
+import type { ImageFormat } from '../../disk/layer.ts';
 import { openDisk } from '../../disk/open.ts';
 import { cloneDisk } from '../../disk/snapshot.ts';
 import { VhdImage } from '../../disk/vhd/image.ts';
@@ -86,16 +87,24 @@ export interface ThrowawayDisk {
   remove(): Promise<void>;
 }
 
-/**
- * @param gather takes what the root is made of into the folder of the child, and returns where the root is then
- * @throws DomusError E_DISK_* when the root is missing or damaged
- */
+/** A root whose files are taken to where its child lies. */
+export interface Gathering {
+  /** Takes them into that folder, and returns where the root is then. */
+  gather(root: Disk, folder: string): Promise<string>;
+  /** The root, where the caller has it open until the child is made. */
+  readonly root?: Disk | undefined;
+  /** What it is known to be; else that is found out. */
+  readonly format?: ImageFormat;
+}
+
+/** @throws DomusError E_DISK_* when the root is missing or damaged */
 export async function throwawayChild(
   host: DiskHost,
   rootPath: string,
   scratchParent: string,
-  gather: (root: Disk, folder: string) => Promise<string> = async () => rootPath,
+  { gather, root: heldRoot, format }: Gathering = { gather: async () => rootPath },
 ): Promise<ThrowawayDisk> {
+  const options = { isReadOnly: true, format };
   const quick = volatileHost(host);
   const folder = await makeScratchFolder(scratchParent);
   const path = joinPath(folder, 'root.vhd');
@@ -106,11 +115,11 @@ export async function throwawayChild(
   };
   try {
     // Open for as long as the child lives: nobody may take it away while the child is closed.
-    root = await openDisk(quick, rootPath, { isReadOnly: true });
-    const gathered = await gather(root, folder);
-    if (gathered !== rootPath) {
-      await root.close();
-      root = await openDisk(quick, gathered, { isReadOnly: true });
+    if (!heldRoot) root = await openDisk(quick, rootPath, options);
+    const gathered = await gather(heldRoot ?? (root as Disk), folder);
+    if (!root || gathered !== rootPath) {
+      await root?.close();
+      root = await openDisk(quick, gathered, options);
     }
     await cloneDisk(quick, root, path);
     return { open: () => openDisk(quick, path), remove };
