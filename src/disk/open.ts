@@ -15,7 +15,7 @@ import { removeUnfinished } from './unfinished.ts';
 import { VhdImage } from './vhd/image.ts';
 import { footerOf, formatUuid, VhdType } from './vhd/layout.ts';
 import { parentCandidates } from './vhd/locator.ts';
-import { readMetadata } from './vhd/metadata.ts';
+import { findFooter, readMetadata } from './vhd/metadata.ts';
 import { openVhdx } from './vhdx/image.ts';
 
 export interface OpenOptions {
@@ -90,8 +90,8 @@ export async function findParent(
         why = `${path} is no VHD`;
         continue;
       }
-      const { footer } = await readMetadata(file);
-      const { uuid } = footerOf(footer);
+      // The rest is looked at when it is opened.
+      const { uuid } = footerOf((await findFooter(file)).footer);
       if (uuid.every((byte, i) => byte === parent.uuid[i])) return { path, format: 'vhd' };
       why = `${path} is another image (${formatUuid(uuid)}, not ${formatUuid(parent.uuid)})`;
     } finally {
