@@ -64,6 +64,8 @@ export class MemoryImage implements PageSource, SharedPages {
   readonly #below: PageSource | undefined;
   readonly #release: () => void;
   readonly #copies = new Map<number, Uint8Array>();
+  /** What `originOf` returns: it is asked for each run of instructions that is decoded. */
+  readonly #origin: { readonly memory: MachineMemory; frame: number };
   #places = new Int32Array(1024);
   #count = 0;
   #nrUsers = 1;
@@ -78,6 +80,7 @@ export class MemoryImage implements PageSource, SharedPages {
     release: () => void,
   ) {
     this.#memory = memory;
+    this.#origin = { memory, frame: 0 };
     this.#store = store;
     this.#below = below;
     this.#release = release;
@@ -152,7 +155,9 @@ export class MemoryImage implements PageSource, SharedPages {
   originOf(page: number): CodeOrigin | undefined {
     const place = this.#places[page - 1]!;
     if (place < 0) return -place < STORED_PAGES ? this.#below?.originOf?.(-place) : undefined;
-    return this.#copies.has(place) ? undefined : { memory: this.#memory, frame: place };
+    if (this.#copies.has(place)) return undefined;
+    this.#origin.frame = place;
+    return this.#origin;
   }
 
   retain(): void {

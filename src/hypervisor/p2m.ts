@@ -51,7 +51,7 @@ export interface PageSource {
   read(page: number, into: Uint8Array): void;
   /** Does it cost no more than copying the page, however often it is read? */
   isNear?(page: number): boolean;
-  /** The frame that the page still is, where it comes from the memory of another machine of this thread. */
+  /** The frame that the page still is, where it comes from the memory of another machine of this thread. Good until the next call. */
   originOf?(page: number): CodeOrigin | undefined;
 }
 

@@ -74,7 +74,7 @@ export interface CodeServices {
   markCode(mfn: number): void;
   /** The contents of frames that are unread: fill `into`, 4096 bytes, with that page of what the machine is filled from. */
   readPage(page: number, into: Uint8Array): void;
-  /** Where else such a page is still as it was, in memory in which it may have been decoded. */
+  /** Where else such a page is still as it was, in memory in which it may have been decoded. Good until the next call. */
   originOf(page: number): CodeOrigin | undefined;
   /**
    * Instructions were decoded in the page that the vCPU executes.
