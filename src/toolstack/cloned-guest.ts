@@ -37,6 +37,11 @@ export interface Clones {
 }
 
 export const CLONES_MAX = 1000;
+/**
+ * For so long a parent may write what it has to write before it is cloned. What it does not, each clone writes some seconds later: a tenth of a
+ * small command's work, and a copy of it in each clone's disk.
+ */
+const WRITE_BACK_MS = 250;
 const HOSTNAME =
   /^[A-Za-z0-9]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?)*$/;
 
@@ -70,6 +75,7 @@ export async function cloneGuest(
   const names = Array.from({ length: count }, (_, i) => hostname(i));
   for (const name of names) if (name !== undefined) checkHostname(name);
   const { store } = world.images;
+  await parent.writeBack(WRITE_BACK_MS);
   const { domain, facts, disks, agent, heldMs } = await parent.fork(store.runsFolder);
   const records = recordsByType([...domain.records, ...agent]);
   const clones: VirtualMachine[] = [];

@@ -347,6 +347,27 @@ test('a command is over when what it has written is on what outlives the guest',
   assert.deepEqual(tools, [['sync']]);
 });
 
+test('what a guest has to write is waited for, but not for long, and not where nobody would do it', async () => {
+  const disk = join(folder, 'written.vhd');
+  await createImage(nodeDiskHost(), disk, { format: 'vhd', sizeBytes: 1 << 20 });
+  const tools: (readonly string[])[] = [];
+  const { host } = await openFake({
+    command: ({ spec }) => {
+      tools.push(spec.argv);
+      return tools.length === 1 ? 0 : new Promise<number>(() => {});
+    },
+  });
+  await using vm = await host.create({ disks: [disk] });
+  await vm.writeBack(3_600_000);
+  await vm.writeBack(1);
+  assert.deepEqual(tools, [['sync'], ['sync']]);
+  vm.pause();
+  await vm.writeBack(3_600_000);
+  await using without = await host.create();
+  await without.writeBack(3_600_000);
+  assert.equal(tools.length, 2);
+});
+
 test('run: deterministic runs have their own time and chance, wait for the power-off and give a hash', async () => {
   const { host, parts } = await openFake({
     async command({ input, stdout }) {

@@ -490,6 +490,19 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
   }
 
   /**
+   * Have the guest write to its disks what only its memory holds, and wait for that, but no longer than `limitMs`. Does nothing where
+   * nobody can be asked to.
+   */
+  async writeBack(limitMs: number): Promise<void> {
+    const agent = this.#agent;
+    if (!agent?.isReusable || this.#isPaused || this.#disks.size === 0) return;
+    const late = Promise.withResolvers<void>();
+    const cancel = this.#platform.timers.after(limitMs, late.resolve);
+    await Promise.race([syncByAgent(agent).catch(() => {}), late.promise, this.stopped]);
+    cancel();
+  }
+
+  /**
    * For a guest of the user's own: connect its console and wait until it stops.
    * @throws GuestFailure when it crashes
    */
