@@ -2,6 +2,8 @@
  * Clones of a running guest: how long it is held, what each costs until it is made and until a command has run in it, and what memory it
  * takes. `node bench/clones.ts [COUNT [ROUNDS [IMAGE]]]`; without an image the guest has Debian's kernel and busybox, no disk and no network.
  */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { Host } from '../src/toolstack/index.ts';
 import { VirtualMachine } from '../src/toolstack/virtual-machine.ts';
 
@@ -9,12 +11,19 @@ const COUNT = Number(process.argv[2] ?? 100);
 const ROUNDS = Number(process.argv[3] ?? 3);
 const IMAGE = process.argv[4];
 const IDLE_MS = 2000;
+const IDLE_COUNT = Math.min(COUNT, 10);
 
 const cpuMs = (): number => {
   const { user, system } = process.threadCpuUsage();
   return (user + system) / 1000;
 };
-const residentMiB = (): number => process.memoryUsage.rss() / 2 ** 20;
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+/** Without what earlier clones have left to be collected. */
+function residentMiB(): number {
+  collectGarbage();
+  return process.memoryUsage.rss() / 2 ** 20;
+}
 const show = (what: string, value: number, unit: string): void =>
   console.log(`${what.padEnd(48)} ${value.toFixed(1).padStart(8)} ${unit}`);
 
@@ -29,8 +38,15 @@ VirtualMachine.prototype.start = function () {
   start.call(this);
 };
 for (let round = 0; round < ROUNDS; round++) {
-  madeAt = undefined;
   await new Promise(resolve => setTimeout(resolve, IDLE_MS));
+  const before = residentMiB();
+  const { clones: idle, heldMs: heldForIdle } = await host.clone(parent, { count: IDLE_COUNT });
+  show('the parent was held', heldForIdle, 'ms');
+  await new Promise(resolve => setTimeout(resolve, IDLE_MS));
+  show('memory of an idle clone', (residentMiB() - before) / idle.length, 'MiB');
+  for (const clone of idle) await clone.destroy();
+  await new Promise(resolve => setTimeout(resolve, IDLE_MS));
+  madeAt = undefined;
   const [memory, cpu, wall] = [residentMiB(), cpuMs(), performance.now()];
   const { clones, heldMs } = await host.clone(parent, { count: COUNT });
   show('the parent was held', heldMs, 'ms');
@@ -42,11 +58,5 @@ for (let round = 0; round < ROUNDS; round++) {
   show('processor time of each until then', (cpuMs() - cpu) / COUNT, 'ms');
   show('memory of each then', (residentMiB() - memory) / COUNT, 'MiB');
   for (const clone of clones) await clone.destroy();
-  await new Promise(resolve => setTimeout(resolve, IDLE_MS));
-  const before = residentMiB();
-  const idle = (await host.clone(parent, { count: Math.min(COUNT, 10) })).clones;
-  await new Promise(resolve => setTimeout(resolve, IDLE_MS));
-  show('memory of an idle clone', (residentMiB() - before) / idle.length, 'MiB');
-  for (const clone of idle) await clone.destroy();
 }
 await parent.destroy();
