@@ -150,41 +150,45 @@ class Begun implements BegunSnapshot {
   }
 }
 
-/** Files and names, made at the same time, since a flush takes as long as several: all of them, or none is left. */
+/**
+ * Images, made at the same time, since a flush takes as long as several, and then the second name of the disk: unfinished.ts knows by the
+ * image whose that is. All of them, or none is left.
+ */
 async function makeParts(plan: Plan): Promise<Parts> {
   const { host, old, sizeBytes, path, temporary, kept, clone } = plan;
   const { files } = host;
   const parent = parentOf(old, kept);
-  const child = (at: string, finalPath: string) =>
-    createChild(host, at, finalPath, sizeBytes, parent, old.meta.blockBytes);
+  const made: string[] = [];
+  const child = async (at: string, finalPath: string) => {
+    await createChild(host, at, finalPath, sizeBytes, parent, old.meta.blockBytes);
+    made.push(at);
+  };
   let keptLock: FileLock | undefined;
   let file: BlockFile | undefined;
-  const ends = await Promise.allSettled([
-    child(temporary, path),
-    files.link(path, kept),
-    clone && child(clone.temporary, clone.path),
-  ]);
   try {
+    const ends = await Promise.allSettled([
+      child(temporary, path),
+      clone && child(clone.temporary, clone.path),
+    ]);
     for (const end of ends) if (end.status === 'rejected') throw end.reason;
+    // A name that cannot be made may be somebody else's.
+    await files.link(path, kept);
+    made.unshift(kept);
     keptLock = await files.lock(kept, 'shared');
     file = await files.open(temporary, 'write');
     return { top: new VhdImage(file, await readMetadata(file)), keptLock };
   } catch (error) {
     await file?.close();
     await keptLock?.release();
-    // A name that could not be made may be somebody else's.
-    await remove(
-      host,
-      namesOf(plan).filter((_, i) => ends[i]?.status === 'fulfilled'),
-    );
+    await remove(host, made);
     throw error;
   }
 }
 
-/** In the order in which they are made. */
+/** In the order in which they go. */
 const namesOf = ({ temporary, kept, clone }: Plan): string[] => [
-  temporary,
   kept,
+  temporary,
   ...(clone ? [clone.temporary] : []),
 ];
 

@@ -144,12 +144,21 @@ async function verify(seed: number, failAt: number, cutSeed: number): Promise<vo
       `seed ${seed}, cut at ${failAt}/${cutSeed}: sector ${sector} is ${value}, not of ${[...(model.possible[sector] ?? [])]}`,
     );
   }
-  // And it can be written on: new blocks show nothing of what was lost.
+  const kept = after.names().filter(name => /\/(snap-|disk\..*base)/.test(name));
+  const contentsOf = async (name: string) => {
+    const snapshot = await openDisk(host, name, { isReadOnly: true });
+    const values = await readValues(snapshot);
+    await snapshot.close();
+    return values;
+  };
+  const before = await Promise.all(kept.map(contentsOf));
+  // And it can be written on: new blocks show nothing of what was lost, and snapshots nothing of what is new.
   for (let sector = 5; sector < SECTORS; sector += BLOCK / 512) {
     await disk.write(sector * 512, sectorsOf(sector, 1, 99_999));
     got[sector] = 99_999;
   }
   assert.deepEqual(await readValues(disk), got);
+  assert.deepEqual(await Promise.all(kept.map(contentsOf)), before, `seed ${seed}, cut at ${failAt}`);
   await disk.close();
   const again = await openDisk(host, '/d/disk.vhd');
   assert.deepEqual(await readValues(again), got);

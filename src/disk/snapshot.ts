@@ -2,10 +2,10 @@
  * Snapshots and clones in constant time: the image that was written so far gets another name and is never written again; a new
  * image over it, empty, takes its place.
  *
- * Steps, and what a cut after each leaves: everything flushed, the new image under a temporary name, and a second name for the old image,
- * all at the same time (the old disk); the new image in the old one's place (the new disk, the same contents). Last the old image is marked as one
+ * Steps, and what a cut after each leaves: the new image under a temporary name, a second name for the old image, and everything flushed
+ * (the old disk); the new image in the old one's place (the new disk, the same contents). Last the old image is marked as one
  * that others build on. A clone is made with the new image, under a temporary name, and gets its own when nobody writes to the old image any
- * more: a flush takes as long as several at the same time. Temporary names that a cut leaves are taken away by unfinished.ts.
+ * more: a flush takes as long as several at the same time. Names that a cut leaves are taken away by unfinished.ts.
  */
 import { type BegunSnapshot, beginSnapshot } from './begun-snapshot.ts';
 import { absolute, childOf, createChild, mustNotExist, topVhd } from './child.ts';

@@ -52,6 +52,8 @@ export interface BlockFiles {
   /** Give the file `from` the name `to`, in place of a file that has that name. */
   replace(from: string, to: string, isDurable?: boolean): Promise<void>;
   remove(path: string): Promise<void>;
+  /** Are these two names of one file? False where there is none. */
+  isSame(path: string, other: string): Promise<boolean>;
   /** Bytes that the file takes on its host, for people. */
   allocatedBytes(path: string): Promise<number>;
   /**

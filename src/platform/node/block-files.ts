@@ -367,6 +367,10 @@ export const nodeBlockFiles: BlockFiles = {
       if (isDurable) await flushFolder(to);
     }),
   remove: path => explained('remove', path, async () => removeFile(path)),
+  isSame: async (path, other) => {
+    const [one, two] = [path, other].map(name => fs.statSync(name, { bigint: true, throwIfNoEntry: false }));
+    return one !== undefined && one.dev === two?.dev && one.ino === two.ino;
+  },
   allocatedBytes: path => explained('look at', path, async () => fs.statSync(path).blocks * 512),
   lock: (path, kind) =>
     explained('lock', path, async () => {

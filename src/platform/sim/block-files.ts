@@ -258,6 +258,10 @@ export class SimulatedFiles implements BlockFiles {
     this.#step();
     this.#files.delete(path);
   }
+  async isSame(path: string, other: string): Promise<boolean> {
+    const contents = this.#files.get(path);
+    return contents !== undefined && contents === this.#files.get(other);
+  }
   async allocatedBytes(path: string): Promise<number> {
     return this.#get(path).chunks.size * CHUNK;
   }
