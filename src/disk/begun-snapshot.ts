@@ -7,6 +7,7 @@ import type { BlockFile, FileLock } from '../platform/block-files.ts';
 import { absolute, createChild, mustNotExist, parentOf, topVhd } from './child.ts';
 import type { ChainLink, Disk } from './disk.ts';
 import type { DiskHost } from './host.ts';
+import { markAsParent } from './mark-parent.ts';
 import { folderOf } from './path.ts';
 import { unfinishedName } from './unfinished.ts';
 import { VhdImage } from './vhd/image.ts';
@@ -128,9 +129,7 @@ class Begun implements BegunSnapshot {
       { layer: old, release: () => keptLock.release() },
       ...below,
     ]);
-    const sealed = old.sealAs(footer => {
-      footer.hidden = 1;
-    });
+    const sealed = markAsParent(old);
     sealed.catch(() => {});
     if (clone) await rename(host, clone.temporary, clone.path);
     await sealed;

@@ -160,6 +160,12 @@ async function verify(seed: number, failAt: number, cutSeed: number): Promise<vo
   assert.deepEqual(await readValues(disk), got);
   assert.deepEqual(await Promise.all(kept.map(contentsOf)), before, `seed ${seed}, cut at ${failAt}`);
   await disk.close();
+  // Nor can they be written themselves.
+  for (const name of kept) {
+    const snapshot = await openDisk(host, name);
+    assert.equal(snapshot.whyReadOnly, 'other disks build on it', `${name}, seed ${seed}, cut at ${failAt}`);
+    await snapshot.close();
+  }
   const again = await openDisk(host, '/d/disk.vhd');
   assert.deepEqual(await readValues(again), got);
   await again.close();

@@ -8,6 +8,7 @@ import { badParent, corrupt, unsupported } from './errors.ts';
 import { detectFormat, formatByContents, formatByName } from './format.ts';
 import type { DiskHost } from './host.ts';
 import { type ImageFormat, LAYERS_MAX, type Layer } from './layer.ts';
+import { markParentOf } from './mark-parent.ts';
 import { folderOf } from './path.ts';
 import { openQcow2 } from './qcow2/image.ts';
 import { rawLayer } from './raw.ts';
@@ -153,6 +154,8 @@ export async function openDisk(host: DiskHost, path: string, options: OpenOption
       if (mode === 'write') await removeUnfinished(host, real);
       next = hasParent(layer) ? await findParent(host, layer) : undefined;
     }
+    const [top, below] = links;
+    if (reason === undefined && top && below) await markParentOf(host, top.layer, below.layer);
     return new Disk(path, links, reason);
   } catch (error) {
     await giveBack();

@@ -4,7 +4,7 @@
  *
  * Steps, and what a cut after each leaves: the new image under a temporary name, a second name for the old image, and everything flushed
  * (the old disk); the new image in the old one's place (the new disk, the same contents). Last the old image is marked as one
- * that others build on. A clone is made with the new image, under a temporary name, and gets its own when nobody writes to the old image any
+ * that others build on, by who opens the disk next where a cut came before that (mark-parent.ts). A clone is made with the new image, under a temporary name, and gets its own when nobody writes to the old image any
  * more: a flush takes as long as several at the same time. Names that a cut leaves are taken away by unfinished.ts.
  */
 import { type BegunSnapshot, beginSnapshot } from './begun-snapshot.ts';

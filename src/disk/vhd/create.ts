@@ -70,6 +70,9 @@ export const vhdTimestamp = (host: DiskHost): number =>
 
 /** The creator that makes other programs take the size from the size field, not from the geometry. */
 const CREATOR = { application: 'win ', version: 0x000a_0000, host: 'Wi2k' };
+/** The version says which images over others are ours. */
+const VERSION_OF_CHILD = CREATOR.version + 1;
+export const isOwnChild = (bytes: Uint8Array): boolean => footerOf(bytes).creatorVersion === VERSION_OF_CHILD;
 
 function newFooter(host: DiskHost, { type, sizeBytes }: NewVhd): Uint8Array {
   const bytes = new Uint8Array(FOOTER_BYTES);
@@ -80,7 +83,7 @@ function newFooter(host: DiskHost, { type, sizeBytes }: NewVhd): Uint8Array {
   footer.dataOffset = type === 'fixed' ? NO_OFFSET : BigInt(FOOTER_BYTES);
   footer.timestamp = vhdTimestamp(host);
   setText(footer.creatorApplication, CREATOR.application);
-  footer.creatorVersion = CREATOR.version;
+  footer.creatorVersion = type === 'differencing' ? VERSION_OF_CHILD : CREATOR.version;
   setText(footer.creatorHost, CREATOR.host);
   footer.originalSize = BigInt(sizeBytes);
   footer.currentSize = BigInt(sizeBytes);
