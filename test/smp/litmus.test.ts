@@ -87,7 +87,11 @@ test('pages are shared while vCPUs run on two pCPUs, again and again, and nobody
   const run = await startOnPcpus(kernel.path, 4, 2, { hotJumps: 100, store: scan.store });
   const scanned = scan.join(run.domain);
   let given = 0;
+  let passes = 0;
   const { lines, problem } = await runToEnd(run, () => {
+    // Each stops all processors and makes them look up all their pages again: where others want the host's they get nowhere else.
+    if (passes === 100) return;
+    passes += 1;
     const { shared, zero } = scanned.facts;
     given = Math.max(given, shared + zero);
     scanned.mark();
