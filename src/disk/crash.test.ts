@@ -144,7 +144,7 @@ async function verify(seed: number, failAt: number, cutSeed: number): Promise<vo
       `seed ${seed}, cut at ${failAt}/${cutSeed}: sector ${sector} is ${value}, not of ${[...(model.possible[sector] ?? [])]}`,
     );
   }
-  const kept = after.names().filter(name => /\/(snap-|disk\..*base)/.test(name));
+  const kept = after.names().filter(name => /\/(snap-|disk-.*\.base)/.test(name));
   const contentsOf = async (name: string) => {
     const snapshot = await openDisk(host, name, { isReadOnly: true });
     const values = await readValues(snapshot);

@@ -38,7 +38,7 @@ export interface Clones {
 
 export const CLONES_MAX = 1000;
 /**
- * For so long a parent may write what it has to write before it is cloned. What it does not, each clone writes some seconds later: a tenth of a
+ * For so long a parent may write what it has to write before it is cloned. What it does not, each clone writes some seconds later: a sixth of a
  * small command's work, and a copy of it in each clone's disk.
  */
 const WRITE_BACK_MS = 250;

@@ -11,7 +11,7 @@ import type { SharingFacts } from '../hypervisor/sharing/sharing-facts.ts';
 import type { ImageConfig } from '../image/config.ts';
 import type { Identity } from '../image/guest-agent/identity.ts';
 import type { Platform } from '../platform/platform.ts';
-import { abortable } from './abort.ts';
+import { abortable, createDeadline } from './abort.ts';
 import type { BalancedGuest } from './balance/balancer.ts';
 import { agentFacts, type MemoryFacts, pageFacts, xenstoreFacts } from './balance/facts.ts';
 import type { BootPlan, GuestAgent, Phase, RunningCommand } from './boot.ts';
@@ -496,10 +496,8 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
   async writeBack(limitMs: number): Promise<void> {
     const agent = this.#agent;
     if (!agent?.isReusable || this.#isPaused || this.#disks.size === 0) return;
-    const late = Promise.withResolvers<void>();
-    const cancel = this.#platform.timers.after(limitMs, late.resolve);
-    await Promise.race([syncByAgent(agent).catch(() => {}), late.promise, this.stopped]);
-    cancel();
+    using deadline = createDeadline(this.#platform.timers, limitMs, undefined);
+    await abortable(Promise.race([syncByAgent(agent), this.stopped]), deadline.signal).catch(() => {});
   }
 
   /**
