@@ -61,7 +61,7 @@ export interface Parallel {
   readonly lock: Lock;
   /** Something about the vCPU has changed: if it executes, let it come out and see. */
   kick(vcpu: Vcpu): void;
-  /** A vCPU became runnable: an idle pCPU should take it, or all of them look where not all may. */
+  /** A vCPU became runnable, or timers are due earlier: an idle pCPU should look, or all of them where not all may run it. */
   wakePcpu(all: boolean): void;
   /** Wait for work, with the lock let go; `waitNs` at most. */
   sleep(waitNs: number): void;

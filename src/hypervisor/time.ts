@@ -181,7 +181,8 @@ function fireVcpuTimers(vcpu: Vcpu, now: number): void {
   );
 }
 
-/** All timers again, after a domain was resumed. */
-export const rearmTimers = (hypervisor: Hypervisor): void => {
-  hypervisor.state.nextTimerNs = 0;
-};
+/** All timers again, after a domain was resumed. No vCPU may be runnable, so pCPUs that sleep have to be told. */
+export function rearmTimers({ state, parallel }: Hypervisor): void {
+  state.nextTimerNs = 0;
+  parallel?.wakePcpu(false);
+}

@@ -130,6 +130,7 @@ export function restoreDomain(
     services,
     begin: () => {
       unpauseDomain(domain);
+      // Whoever was woken to look at the timers waits for the lock.
       hypervisor.state.nextTimerNs = record.nextTimerNs;
     },
   };
