@@ -34,6 +34,8 @@ export interface EngineModules {
 export interface EngineOptions {
   /** Memory for decoded instructions; when it is full all is decoded again. */
   readonly codeCacheBytes?: number;
+  /** So much of it is used at first: see runtime/assembly/code/room.ts. Default: all of it. */
+  readonly firstCodeBytes?: number;
   /** Translate hot code; else the interpreter runs everything. */
   readonly translates?: boolean;
   /** Jumps to a place until it is translated. */
@@ -71,6 +73,7 @@ export class CpuEngine {
     host: EngineHost,
     {
       codeCacheBytes = 96 << 20,
+      firstCodeBytes = codeCacheBytes,
       translates = true,
       hotJumps = HOT_JUMPS,
       hotEntries = HOT_ENTRIES,
@@ -109,7 +112,8 @@ export class CpuEngine {
       const first = frames.reserveRun(Math.ceil(codeCacheBytes / PAGE_SIZE));
       header.codeBase = frameAddress(first);
       header.codeNext = header.codeBase;
-      header.codeLimit = header.codeBase + codeCacheBytes;
+      header.codeLimit = header.codeBase + firstCodeBytes;
+      header.codeEnd = header.codeBase + codeCacheBytes;
       header.translator = frameAddress(frames.allocateRun(Math.ceil(TranslatorState.size / PAGE_SIZE)));
     }
     if (translates) {
@@ -127,8 +131,9 @@ export class CpuEngine {
       originOf: host.originOf,
       markCode: mfn => runtime.markCode(mfn),
       decoded: (cpu, page, codePage, isFirst, run) => {
-        // Regions know no breakpoints.
-        if (this.#breakpoints.size === 0) this.translator?.decoded(cpu, page, codePage, isFirst, run);
+        // Regions know no breakpoints, and are not put where records are about to be thrown away.
+        if (this.#breakpoints.size === 0 && header.codeLimit === header.codeEnd)
+          this.translator?.decoded(cpu, page, codePage, isFirst, run);
       },
     });
   }
@@ -146,9 +151,15 @@ export class CpuEngine {
 
   #decode(cpu: number, hostPage: number, codePage: number, offset: number): number {
     if (this.#records.hasRoom()) return this.#records.decode(cpu, hostPage, codePage, offset);
-    // The cache is full: start over. The code page went with it, so the vCPU looks its position up again.
-    this.runtime.discardCode();
+    // The cache is full. The code page may go with what is in it, so the vCPU looks its position up again.
+    this.runtime.makeRoom();
     return this.runtime.lookup(cpu);
+  }
+
+  /** Use all of the code cache from now on. */
+  useAllCode(): void {
+    const header = machineHeader(this.memory);
+    header.codeLimit = header.codeEnd;
   }
 
   /** Told of every instruction while it is set. */

@@ -32,6 +32,8 @@ const OVERHEAD_BYTES = 32 << 20;
 /** A vCPU's block, APIC, registers and the hypervisor's state of it. */
 const VCPU_BYTES = VCPU_BLOCK_BYTES + 16 * 4096;
 const CODE_CACHE_BYTES = 128 << 20;
+/** What a clone uses of it at first. */
+const CLONE_CODE_BYTES = 768 << 10;
 
 const V = VcpuBlock.offsets;
 
@@ -120,9 +122,12 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
     earlyConsole: options.earlyConsole,
     startProcessor: (block, vector) => engine.runtime.sipi(block, vector),
   });
-  /** Whoever makes regions reads the code that he makes them of. */
+  /** Whoever makes regions reads the code that he makes them of, and has them in the code cache. */
   const wake = (areHot: boolean): void => {
-    if (areHot) fillCode(hypervisor);
+    if (areHot) {
+      fillCode(hypervisor);
+      engine.useAllCode();
+    }
     options.makerLink?.wake(areHot);
   };
   const alone = createAlone(memory);
@@ -130,8 +135,12 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
     options.parallel &&
     createParallel(memory, alone, options.parallel.pcpu, options.parallel.call ?? (() => {}));
   const engineHost = parallel ? lockedServices(processors.engineHost, parallel.lock) : processors.engineHost;
+  // Nobody else reads code or keeps anything in the code cache until the maker of regions is woken for hot code.
+  const isLazy = !parallel && (options.makerLink?.isLazy ?? options.translates === false);
+  const isClone = options.pages !== undefined && 'read' in options.pages;
   const engine: CpuEngine = new CpuEngine(options.modules, frames, engineHost, {
     codeCacheBytes: CODE_CACHE_BYTES,
+    ...(isLazy && isClone && { firstCodeBytes: CLONE_CODE_BYTES }),
     translates: options.translates ?? true,
     makerLink: options.makerLink && { ...options.makerLink, wake },
     ...(options.hotJumps !== undefined && { hotJumps: options.hotJumps }),
@@ -155,7 +164,7 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
     notices: options.notices ?? {},
     parallel,
     pages: options.pages && ('read' in options.pages ? options.pages : pageSource(options.pages)),
-    leavesCode: !parallel && (options.makerLink?.isLazy ?? options.translates === false),
+    leavesCode: isLazy,
     store: options.store,
     interrupts: {
       upcall: (block, vector) => processors.services.upcall(block, vector),

@@ -1,7 +1,7 @@
 /**
  * The machine header: roots of everything that is found by following addresses, at a fixed place in machine memory.
  */
-import { aligned, struct, u32 } from '../base/struct.ts';
+import { aligned, struct, u32, u64 } from '../base/struct.ts';
 import type { MachineMemory } from './memory.ts';
 
 export const MACHINE_HEADER = 0x8000;
@@ -9,7 +9,10 @@ export const MACHINE_HEADER = 0x8000;
 export const MachineHeader = struct('machine', {
   /** Head of the list of all vCPU blocks of this machine (linked by `Vcpu.nextVcpu`). */
   firstVcpu: u32,
-  /** The code cache: bounds, bump pointer, and how often it was thrown away as a whole. */
+  /**
+   * The code cache: bounds of what is in use of it, bump pointer, and how often it was thrown away as a whole. It may be made larger, up to
+   * `codeEnd` (cpu/runtime/assembly/code/room.ts).
+   */
   codeBase: u32,
   codeLimit: u32,
   codeNext: u32,
@@ -22,6 +25,10 @@ export const MachineHeader = struct('machine', {
   hotEntries: u32,
   /** Address of what the translator keeps (cpu/translator/layout.ts), 0 where nothing is translated. */
   translator: u32,
+  /** Where the code cache's memory ends. */
+  codeEnd: u32,
+  /** Instructions that the vCPUs had retired together when it was full for the last time. */
+  codeFullAt: u64,
 
   // Each on a cache line of its own.
   /** Lock of the code cache, held while code is decoded or forgotten (cpu/runtime/assembly/code/lock.ts). */

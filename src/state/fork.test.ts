@@ -5,6 +5,7 @@ import { mfn, PAGE_SIZE } from '../base/brand.ts';
 import { P2m } from '../cpu/vcpu/layout.ts';
 import { readPhysical, writePhysical } from '../hypervisor/guest-physical.ts';
 import { fillCode, p2mType, rawEntry, unmapGfn } from '../hypervisor/p2m.ts';
+import { machineHeader } from '../machine/header.ts';
 import { createSeededEntropy } from '../platform/sim/entropy.ts';
 import { createSmallMachine, type SmallMachine } from './small-machine.fixture.ts';
 
@@ -103,6 +104,44 @@ test('code that a clone only executes stays where it is, and takes no memory', (
   unmapGfn(grandchild.domain, 4);
   assert.equal(hypervisor.frames.allocate(grandchild.domain.id), frame);
   assert.equal(hypervisor.frames.entry(frame).next, 0);
+});
+
+test('a clone begins with a small code cache, and executes the same with one that is much too small', () => {
+  // add ebx, imm32 over twenty pages, some across their ends, and back to the first.
+  const [first, size] = [0x14000, 20 * PAGE_SIZE];
+  const program = new Uint8Array(size);
+  const view = new DataView(program.buffer);
+  let at = 0;
+  for (; at + 12 < size; at += 6) {
+    program.set([0x81, 0xc3], at);
+    view.setUint32(at + 2, at * 0x9e3779b1, true);
+  }
+  program[at] = 0xe9;
+  view.setInt32(at + 1, -(at + 5), true);
+  const parentOf = () => {
+    const machine = createSmallMachine();
+    writePhysical(machine.domain, first, program);
+    writePhysical(machine.domain, 0x1000, Uint8Array.of(0xe9, 0xfb, 0x2f, 0x01, 0));
+    machine.run(3);
+    return machine;
+  };
+  const header = ({ domain }: SmallMachine) => machineHeader(domain.hypervisor.memory);
+  const [parent, straight] = [parentOf(), parentOf()];
+  const { clone } = parent.fork();
+  const { codeBase, codeLimit, codeEnd } = header(clone);
+  assert.equal(header(parent).codeLimit, header(parent).codeEnd);
+  assert.ok(codeLimit - codeBase === 768 << 10 && codeEnd - codeBase > 64 << 20);
+  header(clone).codeLimit = codeBase + (48 << 10);
+  straight.run(40);
+  clone.run(40);
+  assert.deepEqual(clone.state(), straight.state());
+  const { codeGeneration, codeLimit: grown } = header(clone);
+  assert.ok(codeGeneration >= 32, `it was thrown away ${codeGeneration} times`);
+  assert.ok(grown > codeLimit && grown < codeEnd, 'it has grown to what is needed');
+  const { clone: grandchild } = clone.fork();
+  straight.run(10);
+  grandchild.run(10);
+  assert.deepEqual(grandchild.state(), straight.state());
 });
 
 test('random writes before and after random forks: every clone has what was there when it was made', () => {

@@ -41,6 +41,8 @@ export interface FakeGuest {
   stop(shutdown: Shutdown): void;
   fail(error: unknown): void;
   isDestroyed: boolean;
+  /** A command was announced. */
+  isExpectingWork: boolean;
   isPaused: boolean;
 }
 
@@ -91,6 +93,7 @@ function createFakeMachine(
     typed: '',
     killedBy: [],
     isDestroyed: false,
+    isExpectingWork: false,
     isPaused: config.isPaused ?? false,
     say: text => hear(encoder.encode(text)),
     stop: shutdown => onShutdown(shutdown),
@@ -131,6 +134,9 @@ function createFakeMachine(
     sharing: { own: 100, idle: 90, shared: 40, zero: 7, untouched: 900, saved: 27 },
     attachDisk: disk => attached(disk),
     start: onStart,
+    expectWork() {
+      guest.isExpectingWork = true;
+    },
     async pause() {
       guest.isPaused = true;
     },

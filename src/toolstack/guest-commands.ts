@@ -49,6 +49,8 @@ export interface CommandedGuest {
   agent(): GuestAgent | undefined;
   /** Settles when the machine is gone that is there now. */
   machineGone(): Promise<void>;
+  /** There is a command to come: see `GuestMachine.expectWork`. */
+  expectWork(): void;
   readonly end: GuestEnd;
   /** How commands are run in the image that is the guest's root. */
   readonly image: ImageConfig | undefined;
@@ -110,6 +112,7 @@ export class GuestCommands {
   async #prepare(command: readonly string[] | string, options: CommandOptions) {
     const { end, image } = this.#guest;
     const agent = this.#claimAgent();
+    this.#guest.expectWork();
     const spec = commandSpec(command, options, image);
     await abortable(end.orFailure(agent.ready), options.signal);
     if (options.user === undefined) {

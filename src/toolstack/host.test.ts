@@ -347,6 +347,18 @@ test('a command is over when what it has written is on what outlives the guest',
   assert.deepEqual(tools, [['sync']]);
 });
 
+test('a machine hears that there is a command to come, before the guest does', async () => {
+  const { host, parts } = await openFake({
+    command() {
+      assert.equal(parts.guests[0]?.isExpectingWork, true);
+      return 0;
+    },
+  });
+  await using vm = await host.create();
+  assert.equal(parts.guests[0]?.isExpectingWork, false);
+  assert.equal((await vm.exec(['x'])).exitCode, 0);
+});
+
 test('what a guest has to write is waited for, but not for long, and not where nobody would do it', async () => {
   const disk = join(folder, 'written.vhd');
   await createImage(nodeDiskHost(), disk, { format: 'vhd', sizeBytes: 1 << 20 });

@@ -115,6 +115,8 @@ export interface GuestMachine {
   attachDisk(disk: MachineDisk): AttachedDisk;
   /** The disks of the configuration, in its order. */
   readonly disks: readonly AttachedDisk[];
+  /** The guest is about to be asked for something: it need not go on being as small as one that does nothing. */
+  expectWork?(): void;
   /** The guest has done what it was to do: others that go on from the same saved machine may follow it. */
   leaveTrail?(): void;
   /** Stop and give back everything. Safe to call twice. */

@@ -116,6 +116,7 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
     this.#commands = new GuestCommands({
       agent: () => this.#agent,
       machineGone: () => this.#machineGone.promise,
+      expectWork: () => this.#machine.expectWork?.(),
       end: this.#end,
       image: options.image,
       neverHoldsBack: options.platform.isDeterministic,

@@ -232,6 +232,9 @@ export class XenMachine implements GuestMachine {
     };
     return { ...link, wake };
   }
+  expectWork(): void {
+    this.#host.engine.useAllCode();
+  }
   leaveTrail(): void {
     if (!this.#hasFailed) this.#config.trail?.leave();
   }

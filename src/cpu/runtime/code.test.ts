@@ -4,6 +4,7 @@ import { frameAddress, mfn } from '../../base/brand.ts';
 import { FrameFlag } from '../../machine/frames.ts';
 import { CodePage, CodeRecord, GRANULE_SHIFT, TABLE_PART_BYTES } from '../decode/record.ts';
 import { slotOf } from '../decode/record-table.ts';
+import { HEAT_ENTRIES, HEAT_OFFSET, TLB_WRITE_OFFSET } from '../vcpu/layout.ts';
 import { createTestMachine, NX, U, W } from './test-machine.ts';
 
 const VA = 0x4000_0000n;
@@ -131,4 +132,73 @@ test('a full code cache is thrown away', () => {
   assert.equal(decoded.length, 3, 'decoded again');
   assert.equal(CodePage.at(machine.memory.view, machine.frameOf(0x3000).code).mfn, machine.mfnOf(0x3000));
   assert.equal(frameAddress(mfn(machine.mfnOf(0x3000))), machine.guest(0x3000));
+});
+
+test('a small code cache is thrown away while that is cheap, and else made larger, up to all of it', () => {
+  const { machine, lookup } = codeMachine();
+  const { header, vcpu } = machine;
+  const SMALL = 0x2_0000;
+  const sizes: number[] = [];
+  header.codeLimit = header.codeBase + SMALL;
+  /** Fill it, and have something decoded that is not there yet. */
+  const overfill = (offset: number) => {
+    header.codeNext = header.codeLimit - 100;
+    assert.notEqual(lookup(VA + BigInt(offset)), 0);
+    sizes.push(header.codeLimit - header.codeBase);
+    return header.codeGeneration;
+  };
+  let offset = 0;
+  const next = () => {
+    offset += 16;
+    return overfill(offset);
+  };
+  for (let count = 1; count <= 32; count++) assert.equal(next(), count, 'at first it is thrown away');
+  assert.deepEqual(new Set(sizes), new Set([SMALL]));
+  const known = lookup(VA + 0x800n);
+  assert.equal(next(), 32);
+  assert.equal(sizes.at(-1), 2 * SMALL);
+  assert.equal(lookup(VA + 0x800n), known, 'what is there stays');
+  vcpu.retired += BigInt(8 * 2 * SMALL);
+  assert.equal(next(), 33, 'much has been done since it was full');
+  assert.equal(sizes.at(-1), 2 * SMALL);
+  vcpu.retired += BigInt(8 * 2 * SMALL - 1);
+  assert.equal(next(), 33);
+  assert.deepEqual([next(), sizes.at(-1)], [33, header.codeEnd - header.codeBase]);
+  assert.equal(next(), 34, 'there is no more');
+  assert.equal(sizes.at(-1), header.codeEnd - header.codeBase);
+});
+
+test('what goes with the code cache', () => {
+  const { machine, lookup, isCode } = codeMachine();
+  const { memory, cpu, runtime } = machine;
+  lookup(VA);
+  // A frame below the code cache: that of the vCPU's own memory is above.
+  const below = machine.frames.entry(mfn((machine.header.codeBase >>> 12) - 1));
+  below.flags |= FrameFlag.code;
+  below.code = machine.frameOf(0x3000).code;
+  memory.u8.fill(1, cpu + HEAT_OFFSET, cpu + HEAT_OFFSET + 2 * HEAT_ENTRIES);
+  runtime.discardCode();
+  assert.deepEqual([below.flags & FrameFlag.code, below.code], [0, 0]);
+  assert.ok(!isCode() && machine.frameOf(0x3000).code === 0);
+  const heat = memory.u8.subarray(cpu + HEAT_OFFSET, cpu + HEAT_OFFSET + 2 * HEAT_ENTRIES);
+  assert.ok(
+    heat.every(byte => byte === 0),
+    'jumps were counted by addresses of records',
+  );
+});
+
+test('a frame that nobody has written to is in no table to be searched when it is marked', () => {
+  const { machine } = codeMachine();
+  const { memory, cpu, runtime } = machine;
+  const mark = (physical: number) => {
+    const entry = cpu + TLB_WRITE_OFFSET;
+    memory.view.setBigUint64(entry, VA, true);
+    memory.view.setInt32(entry + 8, (machine.guest(physical) - Number(VA)) | 0, true);
+    runtime.markCode(machine.mfnOf(physical));
+    return memory.view.getBigUint64(entry, true) === VA;
+  };
+  machine.frameOf(0x5000).flags |= FrameFlag.unread;
+  assert.equal(mark(0x4000), false);
+  assert.equal(mark(0x5000), true);
+  assert.equal(machine.frameOf(0x5000).flags, FrameFlag.unread | FrameFlag.code);
 });

@@ -33,6 +33,7 @@ const HOST_ONLY = new Set<string>([
   'markCode',
   'invalidateCode',
   'discardCode',
+  'makeRoom',
   'dropRegion',
   'openRegion',
   'codeBehind',

@@ -52,6 +52,7 @@ export const runtimeExports = {
   invalidateCode: signature(null, i32, i32, i32),
   /** No parameter. */
   discardCode: signature(null),
+  makeRoom: signature(null),
   /** A region of the translator, which is not to be entered any more; with the code cache locked. */
   dropRegion: signature(null, i32),
   openRegion: signature(i32, i32, i32),

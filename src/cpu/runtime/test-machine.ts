@@ -36,6 +36,7 @@ export function createTestMachine(host: Partial<RuntimeImports> = {}, nrVcpus = 
   header.codeBase = run(CODE_CACHE_BYTES);
   header.codeNext = header.codeBase;
   header.codeLimit = header.codeBase + CODE_CACHE_BYTES;
+  header.codeEnd = header.codeLimit;
   const guestBase = frameAddress(frames.allocateRun(GUEST_BYTES / PAGE, domid(1)));
   const p2m = run(PAGE * 2);
   for (let frame = 0; frame < GUEST_BYTES / PAGE; frame++) {

@@ -8,6 +8,7 @@ export { discardCode, invalidateCode, markCode } from './code/invalidate';
 export { fetchAddress, lookup } from './code/lookup';
 export { openRegion } from './code/open-region';
 export { dropRegion } from './code/regions';
+export { makeRoom } from './code/room';
 export {
   clts,
   invlpg,

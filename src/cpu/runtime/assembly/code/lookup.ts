@@ -8,7 +8,6 @@ import {
   FRAME_ENTRY_code,
   MACHINE_HEADER,
   MACHINE_HEADER_codeGeneration,
-  MACHINE_HEADER_codeLimit,
   MACHINE_HEADER_codeNext,
   PENDING_EXCLUSIVE,
   SEG_cs,
@@ -35,12 +34,13 @@ import {
   raisePageFault,
 } from '../state';
 import { UD } from '../x86';
-import { discardCode, isCodeMarked, markCode } from './invalidate';
+import { isCodeMarked, markCode } from './invalidate';
 import { lockCode, unlockCode } from './lock';
+import { hasRoom, makeRoom } from './room';
 import { recordAt } from './table';
 
 /** Room that the decoder finds in the code cache at each call, at least. */
-export const DECODE_HEADROOM: u32 = 0x10000;
+export const DECODE_HEADROOM: u32 = 0x8000;
 const PAGE_MASK: u64 = ~(0xfff as u64);
 
 /**
@@ -107,7 +107,7 @@ function find(cpu: usize, va: u64): usize {
   // Also for the code page behind, when the instruction reaches into it.
   if (!hasRoom((CODE_PAGE_BYTES as u32) + DECODE_HEADROOM)) {
     if (needsOthersToStop(cpu)) return 0;
-    discardCode();
+    makeRoom();
     table = enterCodePage(cpu, va);
     if (table === 0) return 0;
   }
@@ -133,11 +133,6 @@ function needsOthersToStop(cpu: usize): bool {
   if (load<u32>(cpu, VCPU_parallel) === 0) return false;
   raiseNoError(cpu, PENDING_EXCLUSIVE);
   return true;
-}
-
-function hasRoom(bytes: u32): bool {
-  const header = MACHINE_HEADER as usize;
-  return load<u32>(header, MACHINE_HEADER_codeLimit) - load<u32>(header, MACHINE_HEADER_codeNext) >= bytes;
 }
 
 /** Walk for execution and enter the frame's code page in the execute TLB. Its table, 0 = exception pending. */
@@ -181,7 +176,7 @@ function codePageOf(cpu: usize, mfn: u32): usize {
   }
   if (!hasRoom((CODE_PAGE_BYTES as u32) + DECODE_HEADROOM)) {
     if (needsOthersToStop(cpu)) return 0;
-    discardCode();
+    makeRoom();
   }
   // Stores beside code look at the granules of one code page: not while there are two.
   if (load<u32>(frame, FRAME_ENTRY_code) !== 0) flushFrame(mfn);
