@@ -44,6 +44,7 @@ const P = CodePage.offsets;
 const CODE_NEXT = (MACHINE_HEADER + MachineHeader.offsets.codeNext) >> 2;
 const CODE_GENERATION = (MACHINE_HEADER + MachineHeader.offsets.codeGeneration) >> 2;
 const CODE_LIMIT = (MACHINE_HEADER + MachineHeader.offsets.codeLimit) >> 2;
+const CODE_END = (MACHINE_HEADER + MachineHeader.offsets.codeEnd) >> 2;
 const FRAME_FLAGS = FRAME_TABLE_BASE + FrameEntry.offsets.flags;
 const FRAME_PAGE = FRAME_TABLE_BASE + FrameEntry.offsets.next;
 // Records are written word by word.
@@ -203,10 +204,13 @@ export class RecordWriter {
     }
     if (!ended) this.#proceed(position, 0);
     if (covered > offset) this.#cover(codePage, offset, covered - offset);
-    // Other vCPUs may find them from here on, so all of the run must be there.
+    // Other threads may find them from here on, so all of the run must be there. While not all of the code cache is in use no other thread
+    // looks at it, and an atomic store is a call in V8.
+    const isAlone = u32[CODE_LIMIT] !== u32[CODE_END];
     for (let i = 0; i < decoded; i++) {
-      const slot = this.#makeSlot(codePage, this.#positions[i] as number);
-      Atomics.store(u32, slot >>> 2, this.#addresses[i] as number);
+      const word = this.#makeSlot(codePage, this.#positions[i] as number) >>> 2;
+      if (isAlone) u32[word] = this.#addresses[i] as number;
+      else Atomics.store(u32, word, this.#addresses[i] as number);
     }
     u32[CODE_NEXT] = this.#at;
     const flags = FRAME_FLAGS + (hostPage >>> 12) * FrameEntry.size;
