@@ -102,7 +102,8 @@ const PIECES_KEPT = 4096;
 /** A machine's memory in pieces. A domain has its buffers for long: the same pieces are asked for again and again. */
 export class LentMemory {
   readonly #u8: Uint8Array;
-  readonly #kept = new Array<Uint8Array | undefined>(PIECES_KEPT).fill(undefined);
+  /** By slot. A map, as each device of each guest has one, and most are never asked for a piece. */
+  readonly #kept = new Map<number, Uint8Array>();
 
   constructor(u8: Uint8Array) {
     this.#u8 = u8;
@@ -110,10 +111,10 @@ export class LentMemory {
 
   piece(start: number, length: number): Uint8Array {
     const slot = (start >>> PAGE_SHIFT) % PIECES_KEPT;
-    const kept = this.#kept[slot];
+    const kept = this.#kept.get(slot);
     if (kept && kept.length === length && kept.byteOffset === start) return kept;
     const made = this.#u8.subarray(start, start + length);
-    this.#kept[slot] = made;
+    this.#kept.set(slot, made);
     return made;
   }
 }

@@ -168,7 +168,7 @@ export class NetDevice implements Station {
     const whileOpen = (task: () => void) => () => {
       if (isOpen) task();
     };
-    const lent = new Uint8Array(FRAME_BYTES_MAX);
+    let lent: Uint8Array | undefined;
     const serveTx = whileOpen(() => {
       const outcome = serveTransmit({
         ring: tx,
@@ -177,7 +177,10 @@ export class NetDevice implements Station {
         counters: this.counters.transmit,
         fault: size => faults?.onTransfer('net-transmit', domid, size) ?? 'none',
         send: frame => cable.receive(frame),
-        lent,
+        get lent() {
+          lent ??= new Uint8Array(FRAME_BYTES_MAX);
+          return lent;
+        },
       });
       if (tx.publish()) txChannel?.notify();
       if (outcome === 'broken') this.#half.fail('the transmit ring is broken');

@@ -69,8 +69,9 @@ export class Nat implements Station {
   readonly #forwards = new Set<OpenForward>();
   #cable: Station | undefined;
   #nextId = 1;
-  /** For one large segment after the other; whoever gets it has it only for the call. */
-  #lent: Uint8Array | undefined = new Uint8Array(FRAME_BYTES_MAX);
+  /** For one large segment after the other; whoever gets it has it only for the call. Made for the first. */
+  #room: Uint8Array | undefined;
+  #isLent = false;
   #isClosed = false;
 
   /** @throws DomusError E_NET_RULE, E_NET_ADDRESS */
@@ -310,9 +311,9 @@ export class Nat implements Station {
     const headerBytes = ipHeaderBytes(destination);
     const at = ETHERNET_BYTES + headerBytes;
     const mac = this.#neighbours.find(destination);
-    const lent = mac && this.#lent;
     // Not for a segment that the sending of this one leads to.
-    if (lent) this.#lent = undefined;
+    const lent = mac && !this.#isLent ? this.#ownRoom() : undefined;
+    if (lent) this.#isLent = true;
     const bytes = lent?.subarray(0, at + segmentBytes) ?? new Uint8Array(at + segmentBytes);
     const header = { source, destination, protocol: Protocol.tcp, id: this.#nextId++ & 0xffff };
     const addressSum = writeIpHeader(bytes, ETHERNET_BYTES, header, segmentBytes);
@@ -327,7 +328,12 @@ export class Nat implements Station {
     };
     if (mac) send(mac);
     else this.#neighbours.resolve(destination, send);
-    if (lent) this.#lent = lent;
+    if (lent) this.#isLent = false;
+  }
+
+  #ownRoom(): Uint8Array {
+    this.#room ??= new Uint8Array(FRAME_BYTES_MAX);
+    return this.#room;
   }
 
   #unreachable(packet: IpPacket, reason: UnreachableReason): void {
