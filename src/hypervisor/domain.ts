@@ -7,8 +7,7 @@ import { DomusError } from '../base/errors.ts';
 import {
   P2m,
   TLB_EMPTY_TAG,
-  TLB_JOURNAL_OFFSET,
-  TLB_READ_OFFSET,
+  TLB_PAGE_0_ENTRIES,
   VCPU_BLOCK_BYTES,
   Vcpu as VcpuBlock,
 } from '../cpu/vcpu/layout.ts';
@@ -231,9 +230,8 @@ function initialiseBlock(vcpu: Vcpu): void {
   block.exVector = -1;
   block.exDelivering = -1;
   block.flagSys = 2;
-  for (let at = block.address + TLB_READ_OFFSET; at < block.address + TLB_JOURNAL_OFFSET; at += 16) {
-    memory.view.setBigInt64(at, TLB_EMPTY_TAG, true);
-  }
+  for (const offset of TLB_PAGE_0_ENTRIES)
+    memory.view.setBigInt64(block.address + offset, TLB_EMPTY_TAG, true);
   block.nextVcpu = header.firstVcpu;
   header.firstVcpu = block.address;
 }

@@ -34,7 +34,8 @@ export const TLB_ENTRIES = 1024;
 export const TLB_BYTES = TLB_ENTRIES * 16;
 /**
  * Tag of an empty entry. Lookups compare with a page's address, whose low 12 bits are clear, so nothing can ever match: not even
- * an address that is not canonical, which must go to the slow path for its fault.
+ * an address that is not canonical, which must go to the slow path for its fault. An entry that was never filled has the tag 0, as its
+ * memory was never touched, but for those that are ever compared with page 0 (`TLB_PAGE_0_ENTRIES`).
  */
 export const TLB_EMPTY_TAG = 1n;
 /** TLB entry flags. */
@@ -232,7 +233,8 @@ export const TlbClass = {
 } as const;
 /** Added to the size of an access that the runtime makes: it is one through the stack pointer (#SS instead of #GP). */
 export const STACK_ACCESS = 0x100;
-export const VCPU_STATE_BYTES = 0x1000;
+/** Not all of a page: the last entry of a table and the first of the next one, which are written in a new block, are in one page so. */
+export const VCPU_STATE_BYTES = 0x1000 - 64;
 export const TLB_READ_OFFSET = VCPU_STATE_BYTES;
 /** From the read table of a class to itself, and to its write table. */
 export const TLB_READ = 0;
@@ -255,6 +257,20 @@ export const TLB_VICTIMS_OFFSET = TLB_EXEC_OFFSET + 2 * TLB_BYTES;
 /** Journal of TLB fills that a CR3 load must undo: u16 each, table number * TLB_ENTRIES + index. */
 export const TLB_JOURNAL_OFFSET = TLB_VICTIMS_OFFSET + TLB_VICTIM_TABLES * TLB_VICTIMS * TlbEntry.size;
 export const TLB_JOURNAL_ENTRIES = 2048;
+/**
+ * Entries that a lookup may compare with page 0, offsets in the block, which have to be made empty in a new one: in each table the first, and
+ * the last, which is looked at for bytes on both sides of the end of all addresses; and the first of each table's victims.
+ */
+export const TLB_PAGE_0_ENTRIES: readonly number[] = [
+  ...offsetsBetween(TLB_READ_OFFSET, TLB_VICTIMS_OFFSET, TLB_BYTES).flatMap(first => [
+    first,
+    first + TLB_BYTES - TlbEntry.size,
+  ]),
+  ...offsetsBetween(TLB_VICTIMS_OFFSET, TLB_JOURNAL_OFFSET, TLB_VICTIMS * TlbEntry.size),
+];
+function offsetsBetween(start: number, end: number, step: number): number[] {
+  return Array.from({ length: (end - start) / step }, (_, i) => start + i * step);
+}
 /** How often jumps led to a record, u16 each, by a hash of its address: finds what is worth translating. */
 export const HEAT_OFFSET = TLB_JOURNAL_OFFSET + TLB_JOURNAL_ENTRIES * 2;
 export const HEAT_ENTRIES = 8192;

@@ -44,7 +44,14 @@ import {
   VCPU_tlbLargeLocal,
 } from '../generated/layout';
 import { CR0_AM, CR4_SMAP, FLAG_AC } from '../x86';
-import { endOfVictims, firstWriteVictim, forgetVictims, forgetVictimsAt, makeWay } from './victims';
+import {
+  emptyFirstVictims,
+  endOfVictims,
+  firstWriteVictim,
+  forgetVictims,
+  forgetVictimsAt,
+  makeWay,
+} from './victims';
 
 /** All tables lie one after the other: three for reading, writing and watched pages each, two for execution; then victims of six. */
 const TABLES: i32 = 11;
@@ -166,11 +173,28 @@ function regionBit(region: u64): u64 {
   return (1 as u64) << (((folded * 0x9e37_79b1) >> 26) as u64);
 }
 
+/**
+ * An entry that was never filled is all zeros, and stays so: a vCPU that does little touches few pages of its tables. The tag 0 is
+ * that of page 0 as well, so it is never left where a lookup may compare with that: in the first place of each table, and in the last, where
+ * bytes on both sides of the end of all addresses are looked up by the first and compared by the last of them.
+ */
+function empty(entry: usize): void {
+  if ((load<u64>(entry, TLB_ENTRY_tag) | (load<u32>(entry, TLB_ENTRY_addend) as u64)) !== 0) {
+    store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
+  }
+}
+
 /** Throw away everything. */
 export function tlbFlushAll(cpu: usize): void {
-  let entry = cpu + FIRST_TABLE;
-  const end = entry + ((ALL_ENTRIES as usize) << 4);
-  for (; entry < end; entry += 16) store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
+  const first = cpu + FIRST_TABLE;
+  const end = first + ((ALL_ENTRIES as usize) << 4);
+  for (let entry = first; entry < end; entry += 16) empty(entry);
+  for (let i = 0; i < TABLES; i++) {
+    const table = first + ((i * TLB_BYTES) as usize);
+    store<u64>(table, TLB_EMPTY_TAG, TLB_ENTRY_tag);
+    store<u64>(slot(table, PAGE_MASK), TLB_EMPTY_TAG, TLB_ENTRY_tag);
+  }
+  emptyFirstVictims(cpu);
   forgetVictims(cpu);
   store<u32>(cpu, 0, VCPU_tlbJournalCount);
   store<u64>(cpu, 0, VCPU_tlbLargeLocal);
@@ -195,9 +219,7 @@ export function tlbFlushNonGlobal(cpu: usize): void {
 }
 
 function clearUnlessGlobal(entry: usize): void {
-  if ((load<i32>(entry, TLB_ENTRY_flags) & TLB_FLAG_global) === 0) {
-    store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
-  }
+  if ((load<i32>(entry, TLB_ENTRY_flags) & TLB_FLAG_global) === 0) empty(entry);
 }
 
 /** Throw away the translations of one address, of whatever page size. */
@@ -226,7 +248,7 @@ function invalidateLarge(cpu: usize, va: u64, shift: u64): void {
 export function flushExec(cpu: usize): void {
   let entry = cpu + (TLB_EXEC_OFFSET as usize);
   const end = entry + ((2 * TLB_BYTES) as usize);
-  for (; entry < end; entry += 16) store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
+  for (; entry < end; entry += 16) empty(entry);
 }
 
 export function firstVcpu(): usize {
@@ -240,7 +262,7 @@ export function nextVcpu(cpu: usize): usize {
 export function flushWatched(cpu: usize): void {
   let entry = watchedTable(cpu, 0);
   const end = entry + ((3 * TLB_BYTES) as usize);
-  for (; entry < end; entry += 16) store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
+  for (; entry < end; entry += 16) empty(entry);
 }
 
 /** Remove a machine page from the write tables of every vCPU, so that stores to it come the slow way. */

@@ -46,10 +46,19 @@ function numberOf(cpu: usize, table: usize): usize {
 function empty(entry: usize): void {
   store<u64>(entry, TLB_EMPTY_TAG, TLB_ENTRY_tag);
 }
+/** Also of an entry that was never filled. Page 0, which has the same tag, is never a victim. */
+function isEmpty(tag: u64): bool {
+  return tag <= TLB_EMPTY_TAG;
+}
+/** Page 0 would be there, and is not to be found where the memory is still all zeros. */
+export function emptyFirstVictims(cpu: usize): void {
+  const first = cpu + (TLB_VICTIMS_OFFSET as usize);
+  for (let number: usize = 0; number < TABLES; number++) empty(first + number * BYTES);
+}
 /** Another page is about to come to an entry of a table. */
 export function makeWay(cpu: usize, table: usize, entry: usize, va: u64): void {
   const tag = load<u64>(entry, TLB_ENTRY_tag);
-  if (tag === TLB_EMPTY_TAG || tag === (va & PAGE_MASK)) return;
+  if (isEmpty(tag) || tag === (va & PAGE_MASK)) return;
   const number = numberOf(cpu, table);
   if (number >= TABLES) return;
   const worth = load<i32>(cpu, VCPU_tlbVictimsWorth);
@@ -78,7 +87,7 @@ export function bringBack(cpu: usize, table: usize, entry: usize, va: u64): bool
   const rest = load<u64>(victim, REST);
   empty(victim);
   const tag = load<u64>(entry, TLB_ENTRY_tag);
-  if (tag !== TLB_EMPTY_TAG) keep(cpu, number, entry, tag);
+  if (!isEmpty(tag)) keep(cpu, number, entry, tag);
   store<u64>(entry, va & PAGE_MASK, TLB_ENTRY_tag);
   store<u64>(entry, rest, REST);
   const worth = load<i32>(cpu, VCPU_tlbVictimsWorth) + EARNING;
