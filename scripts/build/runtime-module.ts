@@ -13,6 +13,8 @@ const OPTIONS = [
   ...['-O3', '--runtime', 'stub', '--noAssert', '--use', 'abort='],
   ...['--importMemory', '--sharedMemory', '--initialMemory', '32', '--maximumMemory', '65536'],
   ...['--memoryBase', String(RUNTIME_DATA_BASE)],
+  // Else the zeros of large tables are in the module, and are written into each machine's memory.
+  '--zeroFilledMemory',
   ...['--enable', 'threads', '--enable', 'simd', '--enable', 'bulk-memory'],
   // Addresses and sizes are both 32-bit integers here.
   ...['--disableWarning', '201'],
