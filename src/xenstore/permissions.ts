@@ -35,6 +35,10 @@ export function parsePermission(text: string): Permission {
   return { domid: parseDomid(text.slice(1)), access };
 }
 
+export const areSame = (a: Permissions, b: Permissions): boolean =>
+  a.length === b.length &&
+  a.every(({ domid, access }, i) => domid === b[i]!.domid && access === b[i]!.access);
+
 export const ownerOf = (permissions: Permissions): number => permissions[0]!.domid;
 
 export const isPrivileged = (subject: Subject): boolean => subject.domid === 0;

@@ -4,6 +4,7 @@ import { maddr } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
 import { TestGuest } from './guest-fixture.ts';
 import { decodeSnapshot } from './snapshot.ts';
+import { lookup } from './tree.ts';
 import { encodeMessage, MessageType, packStrings } from './wire.ts';
 import { createXenstored, type Xenstored } from './xenstored.ts';
 
@@ -55,6 +56,24 @@ test('a guest goes on over a restored xenstore: nodes, permissions, watches, quo
   const before = next.store.generation;
   xs.write('/local/domain/5/data/y', '2');
   assert.ok(next.store.generation > before && before > xenstored.store.generation);
+});
+
+test('nodes of a restored tree share what they have in common', () => {
+  const { xenstored, guest } = setUp();
+  guest.write('data/deep/er', '');
+  const { top } = decodeSnapshot(xenstored.save());
+  const at = (path: string) => lookup(top, path)!;
+  const [x, er] = [at('/local/domain/5/data/x'), at('/local/domain/5/data/deep/er')];
+  assert.equal(er.permissions, at('/local/domain/5/data').permissions);
+  assert.notEqual(er.permissions, at('/local/domain/5').permissions);
+  assert.equal(x.children, er.children);
+  // Each changes for itself.
+  const next = moved(xenstored, guest);
+  guest.write('data/x/below', 'y');
+  next.client().setPermissions('/local/domain/5/data/x', ['n5']);
+  assert.equal(guest.read('data/x/below'), 'y');
+  assert.deepEqual(next.client().directory('/local/domain/5/data/deep/er'), []);
+  assert.deepEqual(next.client().getPermissions('/local/domain/5/data'), ['n5', 'r7']);
 });
 
 test('what was half-way arrives: part of a request, a reply and events that found no room', () => {

@@ -8,11 +8,11 @@
  * Layout, version 1: magic, version, generation, tree, domains; see the functions below for the order of the fields.
  */
 import type { ConnectionBuffers } from './connection.ts';
-import { Access, type Permission } from './permissions.ts';
+import { Access, areSame, type Permission, type Permissions } from './permissions.ts';
 import { RecordReader, RecordWriter } from './record.ts';
 import type { Watch } from './session.ts';
-import type { Node } from './tree.ts';
-import { PAYLOAD_MAX } from './wire.ts';
+import { NO_CHILDREN, type Node } from './tree.ts';
+import { EMPTY, PAYLOAD_MAX } from './wire.ts';
 
 /** `DXSS` */
 const MAGIC = 0x53535844;
@@ -49,22 +49,27 @@ function writeNode(to: RecordWriter, node: Node): void {
   });
 }
 
-function readNode(from: RecordReader, depth: number): Node {
+/** @param known permissions of the node above: those of most nodes, and then the same object */
+function readNode(from: RecordReader, depth: number, known: Permissions = []): Node {
   if (depth > DEPTH_MAX) from.fail('a tree too deep');
   const generation = from.u64();
-  const permissions = from.list((): Permission => {
+  const own = from.list((): Permission => {
     const domid = from.upTo(0xffff);
     return { domid, access: from.upTo(Access.read | Access.write) };
   });
-  if (permissions.length === 0) from.fail('a node without an owner');
+  if (own.length === 0) from.fail('a node without an owner');
+  const permissions = areSame(own, known) ? known : own;
   const value = from.bytes();
-  const children = new Map(
-    from.list((): [string, Node] => {
-      const name = from.string();
-      return [name, readNode(from, depth + 1)];
-    }),
-  );
-  return { value, permissions, generation, children };
+  const children = from.list((): [string, Node] => {
+    const name = from.string();
+    return [name, readNode(from, depth + 1, permissions)];
+  });
+  return {
+    value: value.length > 0 ? value : EMPTY,
+    permissions,
+    generation,
+    children: children.length > 0 ? new Map(children) : NO_CHILDREN,
+  };
 }
 
 function writeDomain(to: RecordWriter, domain: DomainSnapshot): void {

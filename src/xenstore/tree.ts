@@ -17,7 +17,8 @@ export interface Node {
   readonly children: ReadonlyMap<string, Node>;
 }
 
-const NO_CHILDREN: ReadonlyMap<string, Node> = new Map();
+/** Of all nodes without any: most of a tree, and an empty map takes as much as the rest of such a node. */
+export const NO_CHILDREN: ReadonlyMap<string, Node> = new Map();
 
 export const newNode = (permissions: Permissions, generation: number, value: Uint8Array = EMPTY): Node => ({
   value,
