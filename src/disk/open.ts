@@ -16,22 +16,27 @@ import { removeUnfinished } from './unfinished.ts';
 import { VhdImage } from './vhd/image.ts';
 import { footerOf, formatUuid, VhdType } from './vhd/layout.ts';
 import { parentCandidates } from './vhd/locator.ts';
-import { findFooter, readMetadata } from './vhd/metadata.ts';
+import { findFooter, readMetadata, type VhdMetadata } from './vhd/metadata.ts';
 import { openVhdx } from './vhdx/image.ts';
 
 export interface OpenOptions {
   /** Found out from name and contents when absent. */
   readonly format?: ImageFormat | undefined;
   readonly isReadOnly?: boolean | undefined;
+  /**
+   * A disk that is open, and stays so until this one is: files that both only read have one set of tables. A guest's disk and the root that
+   * it builds on have most of their files in common, and so have those of clones.
+   */
+  readonly beside?: Disk | undefined;
 }
 
 /** An open file as a layer. */
-export async function openLayer(file: BlockFile, format: ImageFormat): Promise<Layer> {
+export async function openLayer(file: BlockFile, format: ImageFormat, known?: VhdMetadata): Promise<Layer> {
   switch (format) {
     case 'raw':
       return rawLayer(file, await file.size());
     case 'vhd':
-      return new VhdImage(file, await readMetadata(file));
+      return new VhdImage(file, known ?? (await readMetadata(file)));
     case 'qcow2':
       return openQcow2(file);
     case 'vhdx':
@@ -122,6 +127,16 @@ async function firstLook(
   }
 }
 
+/** Of the files that an open disk only reads, by their real paths: nobody changes them while it has them. */
+async function tablesOf(host: DiskHost, disk: Disk | undefined): Promise<Map<string, VhdMetadata>> {
+  const known = new Map<string, VhdMetadata>();
+  for (const layer of disk?.layers ?? []) {
+    if (layer instanceof VhdImage && layer.file.isReadOnly)
+      known.set(await host.files.realPath(layer.path), layer.meta);
+  }
+  return known;
+}
+
 /** @throws DomusError E_DISK_... */
 export async function openDisk(host: DiskHost, path: string, options: OpenOptions = {}): Promise<Disk> {
   const links: ChainLink[] = [];
@@ -135,6 +150,7 @@ export async function openDisk(host: DiskHost, path: string, options: OpenOption
     const { format, reason } = await firstLook(host, path, options);
     let next: { path: string; format: ImageFormat } | undefined = { path, format };
     const seen = new Set<string>();
+    const known = await tablesOf(host, options.beside);
     while (next) {
       const mode = links.length === 0 && reason === undefined ? 'write' : 'read';
       const real: string = await host.files.realPath(next.path);
@@ -144,7 +160,7 @@ export async function openDisk(host: DiskHost, path: string, options: OpenOption
       const { file, lock } = await claim(host, next.path, mode);
       let layer: Layer;
       try {
-        layer = await openLayer(file, next.format);
+        layer = await openLayer(file, next.format, mode === 'read' ? known.get(real) : undefined);
       } catch (error) {
         await file.close();
         await lock.release();

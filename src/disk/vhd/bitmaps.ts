@@ -21,16 +21,17 @@ export class BlockBitmaps {
   /** On their way to the file. */
   readonly #writing = new Map<number, Uint8Array>();
   readonly #cacheMax: number;
-  #fullness: Uint8Array;
+  /** Made when the first bitmap is known: of most files that a guest's disk builds on none ever is. */
+  #fullness: Uint8Array | undefined;
 
   constructor(file: BlockFile, meta: VhdMetadata) {
     this.#file = file;
     this.#meta = meta;
     this.#cacheMax = Math.max(CACHE_MIN, Math.floor(CACHE_BYTES / meta.bitmapBytes));
-    this.#fullness = new Uint8Array(meta.nrBlocks);
   }
 
   resized(nrBlocks: number): void {
+    if (!this.#fullness) return;
     const fullness = new Uint8Array(nrBlocks);
     fullness.set(this.#fullness.subarray(0, nrBlocks));
     this.#fullness = fullness;
@@ -38,7 +39,7 @@ export class BlockBitmaps {
 
   /** Known to hold all its sectors. */
   isFull(block: number): boolean {
-    return this.#fullness[block] === Fullness.full;
+    return this.#fullness?.[block] === Fullness.full;
   }
 
   has(bits: Uint8Array, sector: number): boolean {
@@ -72,6 +73,7 @@ export class BlockBitmaps {
   }
 
   put(block: number, bits: Uint8Array, isFull: boolean): void {
+    this.#fullness ??= new Uint8Array(this.#meta.nrBlocks);
     this.#fullness[block] = isFull ? Fullness.full : Fullness.partial;
     this.#cache.set(block, bits);
     if (this.#cache.size <= this.#cacheMax) return;
@@ -82,7 +84,7 @@ export class BlockBitmaps {
   }
 
   forget(block: number): void {
-    this.#fullness[block] = Fullness.unknown;
+    if (this.#fullness) this.#fullness[block] = Fullness.unknown;
     this.#cache.delete(block);
     this.#dirty.delete(block);
     this.#writing.delete(block);
@@ -101,7 +103,7 @@ export class BlockBitmaps {
     }
     if (!hasChanged) return;
     this.#dirty.set(block, bits);
-    if (this.#allSet(bits)) this.#fullness[block] = Fullness.full;
+    if (this.#fullness && this.#allSet(bits)) this.#fullness[block] = Fullness.full;
   }
 
   /** What has to be written, as it is now. Until `written` the bitmaps stay at hand: the file does not have them yet. */

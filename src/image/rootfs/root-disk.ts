@@ -119,10 +119,10 @@ export async function throwawayChild(
     const gathered = await gather(heldRoot ?? (root as Disk), folder);
     if (!root || gathered !== rootPath) {
       await root?.close();
-      root = await openDisk(quick, gathered, options);
+      root = await openDisk(quick, gathered, { ...options, beside: heldRoot });
     }
     await cloneDisk(quick, root, path);
-    return { open: () => openDisk(quick, path), remove };
+    return { open: () => openDisk(quick, path, { beside: root }), remove };
   } catch (error) {
     await remove();
     throw error;
