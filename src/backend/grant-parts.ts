@@ -96,26 +96,33 @@ export function lendParts<T>(
   }
 }
 
-/** Pieces that are kept, by where they begin. */
-const PIECES_KEPT = 4096;
+/** Pieces that are kept, by where they begin: so many rows of so many, powers of 2. */
+const ROWS = 64;
+const ROW_SLOTS = 64;
 
 /** A machine's memory in pieces. A domain has its buffers for long: the same pieces are asked for again and again. */
 export class LentMemory {
   readonly #u8: Uint8Array;
-  /** By slot. A map, as each device of each guest has one, and most are never asked for a piece. */
-  readonly #kept = new Map<number, Uint8Array>();
+  /** A row is made when it is needed: each device of each guest has these, and most are never asked for a piece. */
+  readonly #rows: (Uint8Array | undefined)[][] = [];
 
   constructor(u8: Uint8Array) {
     this.#u8 = u8;
   }
 
   piece(start: number, length: number): Uint8Array {
-    const slot = (start >>> PAGE_SHIFT) % PIECES_KEPT;
-    const kept = this.#kept.get(slot);
+    const page = start >>> PAGE_SHIFT;
+    const row = this.#row((page / ROW_SLOTS) & (ROWS - 1));
+    const slot = page & (ROW_SLOTS - 1);
+    const kept = row[slot];
     if (kept && kept.length === length && kept.byteOffset === start) return kept;
     const made = this.#u8.subarray(start, start + length);
-    this.#kept.set(slot, made);
+    row[slot] = made;
     return made;
+  }
+  #row(number: number): (Uint8Array | undefined)[] {
+    this.#rows[number] ??= new Array<Uint8Array | undefined>(ROW_SLOTS).fill(undefined);
+    return this.#rows[number];
   }
 }
 
