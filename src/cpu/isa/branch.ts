@@ -26,7 +26,7 @@ const jumpIndirect: Semantics = (x, where) => {
 const jumpIf =
   (cc: number): Semantics =>
   (x, distance) =>
-    x.if(flags.condition(x, cc), () => jump(x, distance as Operand));
+    x.if(flags.condition(x, cc), () => jump(x, distance as Operand), undefined, x.isBranchLikely());
 
 const call: Semantics = (x, distance) => {
   checkDirect(x);

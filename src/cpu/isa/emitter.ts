@@ -164,6 +164,10 @@ export abstract class Emitter {
   abstract leaveJump(rip: Value): void;
   /** Go on at the direct target of the jump at hand. */
   abstract leaveBranch(distance: Operand): void;
+  /** Is the conditional branch taken nearly always, or nearly never? Undefined: nobody knows. */
+  isBranchLikely(): boolean | undefined {
+    return undefined;
+  }
   /** Go on with the next instruction. */
   abstract leaveNext(): void;
   /** Run the same instruction again (a string instruction that has more to do). */

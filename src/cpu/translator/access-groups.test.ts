@@ -1,40 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RAX, RBP, RBX, RCX, RSP } from '../isa/emitter.ts';
-import { FORMS } from '../isa/forms.ts';
-import { Seg, TLB_READ, TLB_WRITE, Vcpu } from '../vcpu/layout.ts';
+import { TLB_READ, TLB_WRITE, Vcpu } from '../vcpu/layout.ts';
 import { groupAccesses } from './access-groups.ts';
 import type { Instruction } from './instruction.ts';
+import { instruction, load, place, pop, push, store } from './instructions.fixture.ts';
 import type { Block } from './region.ts';
 
 const V = Vcpu.offsets;
-const place = (register: number) => V.gpr + register * 8;
-
-/** An instruction of 8 bytes by name and encoding. */
-function instruction(name: string, encoding: string, fields: Partial<Instruction> = {}): Instruction {
-  const memory = fields.base !== undefined;
-  const form = FORMS.find(
-    each =>
-      each.definition.name === name &&
-      each.definition.encoding === encoding &&
-      each.size === 8 &&
-      each.memory === memory &&
-      each.mode64 &&
-      !each.lock,
-  );
-  assert.ok(form, name);
-  return {
-    ...{ record: 0, form, length: 4, offset: 0, segment: V.segBase + Seg.ds * 8, reg: V.zero, rm: V.zero },
-    ...{ base: V.zero, index: V.zero, scale: 0, displacement: 0n, immediate: 0n },
-    ...fields,
-  };
-}
-const load = (base: number, displacement: number) =>
-  instruction('mov', '8B /r', { reg: place(RAX), base: place(base), displacement: BigInt(displacement) });
-const store = (base: number, displacement: number) =>
-  instruction('mov', '89 /r', { reg: place(RAX), base: place(base), displacement: BigInt(displacement) });
-const push = (register: number) => instruction('push', '50+r', { rm: place(register) });
-const pop = (register: number) => instruction('pop', '58+r', { rm: place(register) });
 
 function groupsOf(...blocks: Instruction[][]) {
   const list = blocks.map(

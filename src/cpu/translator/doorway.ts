@@ -102,7 +102,7 @@ export class Doorway {
       code.set(this.next, w.load('i32', 4, entry, immediate));
     }
     loadState();
-    registers.load(cpu, touched.read | touched.written);
+    registers.load(touched.read | touched.written);
   }
   /** The record that led here. */
   get entry(): Value {
@@ -200,7 +200,7 @@ export class Doorway {
   /** Everything to the vCPU block; on to another region if there is one at the target. */
   #epilogue(): void {
     const { code, cpu, flags, registers, touched } = this.#parts;
-    registers.store(cpu, touched.written);
+    registers.store(touched.written);
     flags.epilogue();
     code.if(w.ltS(this.fuel, w.i32(-CODE_CHANGED / 2)), () => {
       code.set(this.fuel, w.add(this.fuel, w.i32(CODE_CHANGED)));

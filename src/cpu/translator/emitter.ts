@@ -41,6 +41,8 @@ export interface Site {
   fault(inStack: boolean): void;
   /** The direct branch is taken. */
   taken(): void;
+  /** Is it nearly always, or nearly never? */
+  isTakenLikely(): boolean | undefined;
   /** Go on at a computed address. */
   jump(target: Value): void;
   synchroniseFuel(): void;
@@ -305,6 +307,9 @@ export class TranslatorEmitter extends Emitter {
   }
   leaveBranch(): void {
     this.#site.taken();
+  }
+  override isBranchLikely(): boolean | undefined {
+    return this.#site.isTakenLikely();
   }
   leaveJump(rip: Value): void {
     this.#site.jump(rip);

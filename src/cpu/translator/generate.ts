@@ -28,6 +28,7 @@ import { FuelPaths } from './fuel-paths.ts';
 import type { Instruction } from './instruction.ts';
 import { BlockCount, calledOffset, countOffset, ENTRY_COUNT_OFFSET } from './layout.ts';
 import { liveFlags } from './liveness.ts';
+import { withoutLocals } from './local-registers.ts';
 import type { Surroundings } from './module.ts';
 import { perfectHash } from './perfect-hash.ts';
 import {
@@ -111,7 +112,7 @@ class RegionGenerator implements Site {
     this.#pages = new RegionPages(code, this.cpu, this.#record, [...region.codePages.keys()]);
     this.tlb = code.local('i32');
     this.#flags = new FlagTracker(code, this.cpu, surroundings.computeAux);
-    this.registers = new Registers(code);
+    this.registers = new Registers(code, this.cpu, withoutLocals(region.blocks, this.#structure));
     this.#doorway = new Doorway({
       ...{ code, cpu: this.cpu, surroundings, registers: this.registers, touched: this.#touched },
       ...{ flags: this.#flags, record: this.#record, pages: this.#pages },
@@ -360,7 +361,7 @@ class RegionGenerator implements Site {
     const { block } = this.#at;
     const vectors = calledVectors(instruction) & (this.#touched.read | this.#touched.written);
     const general = 0xffff;
-    this.registers.store(this.cpu, this.#touched.written & (general | vectors));
+    this.registers.store(this.#touched.written & (general | vectors));
     this.#flags.toBlock();
     code.store(4, this.cpu, w.add(this.#doorway.fuel, w.i32(behind)), V.fuel);
     if (this.#region.codePages.size > 1) {
@@ -374,12 +375,12 @@ class RegionGenerator implements Site {
     const outcome = code.callIndirect(handlerType, 'i32', slot, this.cpu, record);
     code.if(outcome, () => {
       // The way out goes past the epilogue: vectors that the handler had no use for are still in locals alone.
-      this.registers.store(this.cpu, this.#touched.written & ~(general | vectors));
+      this.registers.store(this.#touched.written & ~(general | vectors));
       this.#doorway.handlerLeft(outcome, this.#place());
     });
     code.set(this.#doorway.fuel, w.sub(w.load('i32', 4, this.cpu, V.fuel), w.i32(behind)));
     const all = this.#touched.read | this.#touched.written;
-    this.registers.load(this.cpu, all & (general | vectors));
+    this.registers.load(all & (general | vectors));
     this.#loadState();
     this.#pages.forget();
     if (block.control === 'stop' && behind === 0) {
@@ -456,13 +457,19 @@ class RegionGenerator implements Site {
   taken(): void {
     this.#inBranch(({ taken }) => taken as Edge);
   }
+  /** Ways out of the region are gone seldom, or they would be in it. */
+  isTakenLikely(): boolean | undefined {
+    const { taken, next } = this.#at.block;
+    const [staysTaken, staysNext] = [taken?.block !== undefined, next?.block !== undefined];
+    return staysTaken === staysNext ? undefined : staysTaken;
+  }
   jump(target: Value): void {
     const code = this.#code;
     const { targets } = this.#at.block;
     const distance = targets.length > 0 ? code.let(w.sub(target, this.#pages.first)) : target;
     const goTo = (edge: Edge) => {
       const isIt = w.eq(distance, w.i64(distanceOf(edge.place)));
-      code.if(isIt, () => this.#inBranch(() => edge));
+      code.if(isIt, () => this.#inBranch(() => edge), undefined, targets.length === 1 ? true : undefined);
     };
     const table =
       targets.length > COMPARED_TARGETS

@@ -48,11 +48,29 @@ function assertNests(graph: number[][]): void {
   assert.equal(written.size, reached(graph, -1).size);
 }
 
+/** Of a graph that nests: does the node lead back to the head without leaving what the head dominates? */
+function isInLoop(graph: number[][], head: number, node: number): boolean {
+  const others = reached(graph, head);
+  const isInside = (at: number) => !others.has(at);
+  if (!isInside(node)) return false;
+  const stack = [node];
+  const seen = new Set(stack);
+  for (let at = stack.pop(); at !== undefined; at = stack.pop()) {
+    for (const to of graph[at] as number[]) {
+      if (to === head) return true;
+      if (seen.has(to) || !isInside(to)) continue;
+      seen.add(to);
+      stack.push(to);
+    }
+  }
+  return false;
+}
+
 test('random graphs: dominators as by definition, and what is reducible nests', () => {
   let nested = 0;
   for (let seed = 1; seed <= 3000; seed++) {
     const graph = randomGraph(seed);
-    const { order, position, children, irreducible } = structureOf(graph);
+    const { order, position, children, isLoopHead, depth, irreducible } = structureOf(graph);
     const all = reached(graph, -1);
     assert.deepEqual(new Set(order), all);
     children.forEach((list, node) => {
@@ -63,9 +81,18 @@ test('random graphs: dominators as by definition, and what is reducible nests', 
     });
     if (irreducible.length > 0) continue;
     assertNests(graph);
+    for (const node of order) {
+      const around = order.filter(head => isLoopHead[head] && isInLoop(graph, head, node));
+      assert.equal(depth[node], around.length, `seed ${seed}: loops around ${node}`);
+    }
     nested += 1;
   }
   assert.ok(nested > 1000);
+});
+
+test('a loop within a loop', () => {
+  // 0 -> 1 -> 2 -> 2, 2 -> 3 -> 1, 3 -> 4
+  assert.deepEqual(structureOf([[1], [2], [2, 3], [1, 4], []]).depth, [0, 1, 2, 1, 0]);
 });
 
 test('a loop with two ways in is irreducible', () => {

@@ -14,6 +14,8 @@ export interface Structure {
   /** What a node dominates immediately, in reverse postorder. */
   readonly children: readonly (readonly number[])[];
   readonly isLoopHead: readonly boolean[];
+  /** How many loops a node is in. */
+  readonly depth: readonly number[];
   /** More than one forward edge leads here. */
   readonly isMerge: readonly boolean[];
   /** Edges into the middle of a loop, which nesting cannot express. */
@@ -43,17 +45,33 @@ export function structureOf(successors: readonly (readonly number[])[]): Structu
 
   const isLoopHead = new Array<boolean>(count).fill(false);
   const isMerge = new Array<boolean>(count).fill(false);
+  const depth = new Array<number>(count).fill(0);
   const irreducible: [number, number][] = [];
   for (const node of order) {
+    const ends: number[] = [];
     let forward = 0;
     for (const from of predecessors[node] ?? []) {
       if (at(from) < at(node)) forward += 1;
-      else if (dominates(node, from)) isLoopHead[node] = true;
+      else if (dominates(node, from)) ends.push(from);
       else irreducible.push([from, node]);
     }
     isMerge[node] = forward > 1;
+    isLoopHead[node] = ends.length > 0;
+    for (const inside of loopOf(node, ends, predecessors)) depth[inside] = (depth[inside] as number) + 1;
   }
-  return { order, position, dominator, children, isLoopHead, isMerge, irreducible };
+  return { order, position, dominator, children, isLoopHead, depth, isMerge, irreducible };
+}
+
+/** The natural loop of a head: what leads to the ends from where it goes back there. Empty without ends. */
+function loopOf(head: number, ends: readonly number[], predecessors: readonly number[][]): Set<number> {
+  const inside = new Set(ends.length > 0 ? [head] : []);
+  const open = [...ends];
+  for (let node = open.pop(); node !== undefined; node = open.pop()) {
+    if (inside.has(node)) continue;
+    inside.add(node);
+    open.push(...(predecessors[node] as number[]));
+  }
+  return inside;
 }
 
 function reversePostorder(successors: readonly (readonly number[])[]): number[] {

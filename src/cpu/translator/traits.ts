@@ -62,7 +62,7 @@ function probe(form: Form): Traits {
       : 1n,
   };
   const code = new Code(['i32', 'i32']);
-  const registers = new Registers(code);
+  const registers = new Registers(code, code.parameter(0));
   const seen = { stores: false, rounds: false, mayLeave: false, readsFlags: false, writesFlags: false };
   const lanes = new Set<number>();
   const callee = (name: string): Callee => {
@@ -90,6 +90,7 @@ function probe(form: Form): Traits {
     setFlagState() {
       seen.writesFlags = true;
     },
+    isTakenLikely: () => undefined,
     fault() {
       seen.mayLeave = true;
     },
