@@ -33,7 +33,7 @@ const OVERHEAD_BYTES = 32 << 20;
 const VCPU_BYTES = VCPU_BLOCK_BYTES + 16 * 4096;
 const CODE_CACHE_BYTES = 128 << 20;
 /** What a clone uses of it at first. */
-const CLONE_CODE_BYTES = 384 << 10;
+const CLONE_CODE_BYTES = 768 << 10;
 
 const V = VcpuBlock.offsets;
 

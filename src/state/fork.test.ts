@@ -130,13 +130,13 @@ test('a clone begins with a small code cache, and executes the same with one tha
   const { clone } = parent.fork();
   const { codeBase, codeLimit, codeEnd } = header(clone);
   assert.equal(header(parent).codeLimit, header(parent).codeEnd);
-  assert.ok(codeLimit - codeBase === 384 << 10 && codeEnd - codeBase > 64 << 20);
+  assert.ok(codeLimit - codeBase === 768 << 10 && codeEnd - codeBase > 64 << 20);
   header(clone).codeLimit = codeBase + (48 << 10);
-  straight.run(160);
-  clone.run(160);
+  straight.run(40);
+  clone.run(40);
   assert.deepEqual(clone.state(), straight.state());
   const { codeGeneration, codeLimit: grown } = header(clone);
-  assert.ok(codeGeneration >= 128, `it was thrown away ${codeGeneration} times`);
+  assert.ok(codeGeneration >= 32, `it was thrown away ${codeGeneration} times`);
   assert.ok(grown > codeLimit && grown < codeEnd, 'it has grown to what is needed');
   const { clone: grandchild } = clone.fork();
   straight.run(10);

@@ -152,19 +152,19 @@ test('a small code cache is thrown away while that is cheap, and else made large
     offset += 16;
     return overfill(offset);
   };
-  for (let count = 1; count <= 128; count++) assert.equal(next(), count, 'at first it is thrown away');
+  for (let count = 1; count <= 32; count++) assert.equal(next(), count, 'at first it is thrown away');
   assert.deepEqual(new Set(sizes), new Set([SMALL]));
   const known = lookup(VA + 0x800n);
-  assert.equal(next(), 128);
+  assert.equal(next(), 32);
   assert.equal(sizes.at(-1), 2 * SMALL);
   assert.equal(lookup(VA + 0x800n), known, 'what is there stays');
   vcpu.retired += BigInt(8 * 2 * SMALL);
-  assert.equal(next(), 129, 'much has been done since it was full');
+  assert.equal(next(), 33, 'much has been done since it was full');
   assert.equal(sizes.at(-1), 2 * SMALL);
   vcpu.retired += BigInt(8 * 2 * SMALL - 1);
-  assert.equal(next(), 129);
-  assert.deepEqual([next(), sizes.at(-1)], [129, header.codeEnd - header.codeBase]);
-  assert.equal(next(), 130, 'there is no more');
+  assert.equal(next(), 33);
+  assert.deepEqual([next(), sizes.at(-1)], [33, header.codeEnd - header.codeBase]);
+  assert.equal(next(), 34, 'there is no more');
   assert.equal(sizes.at(-1), header.codeEnd - header.codeBase);
 });
 

@@ -22,11 +22,11 @@ import {
 import { firstVcpu, nextVcpu } from '../mmu/tlb';
 import { discardCode } from './invalidate';
 
-/** So often it is thrown away whatever the guest has done. A clone with a network does it 64 to 87 times until it has come to rest. */
-const FREE_DISCARDS: u32 = 128;
+/** So often it is thrown away whatever the guest has done. A clone with a network does it twenty-four times until it has come to rest. */
+const FREE_DISCARDS: u32 = 32;
 /**
- * When a guest has retired so many instructions for each byte that is thrown away, decoding them again is little of what it costs: filling 384 KiB
- * from the parent's records takes 1 ms, and three million instructions take 15 and more.
+ * When a guest has retired so many instructions for each byte that is thrown away, decoding them again is little of what it costs: filling 768 KiB
+ * from the parent's records takes 2 ms, and six million instructions take 30 and more.
  */
 const INSTRUCTIONS_PER_BYTE: u64 = 8;
 
