@@ -115,7 +115,8 @@ export function restoreDomain(
   const domain = createDomain(hypervisor, {
     id: domid(record.id),
     p2mCount: record.p2mCount,
-    maxPages: record.maxPages,
+    // It may have more than it is to have: one that was told to give some back does so later.
+    maxPages: record.p2mCount,
     vcpus: record.nrVcpus,
     tscKhz: record.state.tscKhz,
     maxEventChannelPort: record.state.maxPort,
@@ -148,6 +149,7 @@ function furnish(
   restoreGrants(domain, recordOf(records, RecordType.grants, 'grants'));
   restoreChannels(domain, recordOf(records, RecordType.channels, 'event channels'));
   restoreMap(domain, recordOf(records, RecordType.map, 'the map of memory'), nrPages);
+  state.maxPages = record.maxPages;
   const sharedInfo = recordOf(records, RecordType.sharedInfo, 'shared info');
   check(sharedInfo.length === PAGE_SIZE, 'shared info');
   u8.set(sharedInfo, state.sharedInfo);

@@ -15,14 +15,12 @@ import { LOOSE_FRAME, MapKind, MapRun, NO_FRAME } from './layout.ts';
 /** @throws DomusError E_SAVE_DAMAGED, E_MACHINE_FULL */
 export function restoreMap(domain: Domain, runs: Uint8Array, nrPages: number): void {
   const view = new DataView(runs.buffer, runs.byteOffset, runs.byteLength);
-  const { p2mCount, maxPages } = domain.state;
+  const { p2mCount } = domain.state;
   let end = 0;
   for (let at = 0; at + MapRun.size <= runs.length; at += MapRun.size) {
     const { gfn, count, kind, first } = MapRun.at(view, at);
     if (gfn < end || count === 0 || gfn + count > p2mCount) throw damaged('its map of memory');
     end = gfn + count;
-    const isRam = kind === MapKind.zero || kind === MapKind.pages;
-    if (isRam && domain.state.totPages + count > maxPages) throw damaged('more memory than it may have');
     mapRun(domain, asGfn(gfn), count, kind, first, nrPages);
   }
 }

@@ -58,6 +58,25 @@ test('what a restored machine has not looked at is saved all the same', () => {
   assert.deepEqual(third.state(), first.state());
 });
 
+test('a domain that has more memory than it is to have, as it has not given it back yet, is saved, restored and cloned', () => {
+  const machine = createSmallMachine();
+  machine.run(2);
+  const { state } = machine.domain;
+  state.maxPages = state.totPages - 8;
+  const { clone } = machine.fork();
+  writeSmallMachine(machine, file('larger'));
+  const restored = restoreSmallMachine(file('larger'));
+  machine.run(3);
+  for (const copy of [clone, restored]) {
+    copy.run(3);
+    assert.deepEqual(copy.state(), machine.state());
+    assert.deepEqual(
+      [copy.domain.state.maxPages, copy.domain.state.totPages],
+      [state.maxPages, state.totPages],
+    );
+  }
+});
+
 test('files of every version load', () => {
   copyFileSync(new URL('fixtures/v1.sav', import.meta.url), file('v1'));
   const machine = restoreSmallMachine(file('v1'));
