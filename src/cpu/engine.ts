@@ -6,7 +6,7 @@
 import { frameAddress, type MachineAddress, PAGE_SIZE } from '../base/brand.ts';
 import { DomusError, invariant } from '../base/errors.ts';
 import type { FrameTable } from '../machine/frames.ts';
-import { MACHINE_HEADER, MachineHeader, machineHeader } from '../machine/header.ts';
+import { machineHeader, usesAllCode } from '../machine/header.ts';
 import type { MachineMemory } from '../machine/memory.ts';
 import { type CodeServices, RecordWriter } from './decode/records.ts';
 import { FEW_TARGETS_UNTIL, useAllTargets } from './interpreter/jump-targets.ts';
@@ -54,8 +54,6 @@ export interface InstructionObserver {
 }
 
 const V = Vcpu.offsets;
-const CODE_LIMIT = (MACHINE_HEADER + MachineHeader.offsets.codeLimit) >>> 2;
-const CODE_END = (MACHINE_HEADER + MachineHeader.offsets.codeEnd) >>> 2;
 /** What it costs to translate a place is what the interpreter needs for some ten thousand jumps there: docs/design/0022. */
 const HOT_JUMPS = 48_000;
 /** V8's second compiler comes to a small region at 10,000 to 20,000: in vain, if a large one takes its place then. */
@@ -134,7 +132,7 @@ export class CpuEngine {
       markCode: mfn => runtime.markCode(mfn),
       decoded: (cpu, page, codePage, isFirst, run) => {
         // Regions know no breakpoints, and are not put where records are about to be thrown away.
-        if (this.#breakpoints.size === 0 && this.#usesAllCode)
+        if (this.#breakpoints.size === 0 && usesAllCode(this.memory))
           this.translator?.decoded(cpu, page, codePage, isFirst, run);
       },
     });
@@ -156,12 +154,6 @@ export class CpuEngine {
     // The cache is full. The code page may go with what is in it, so the vCPU looks its position up again.
     this.runtime.makeRoom();
     return this.runtime.lookup(cpu);
-  }
-
-  /** Past the header's accessors: it is asked for each run of instructions that is decoded. */
-  get #usesAllCode(): boolean {
-    const { u32 } = this.memory;
-    return u32[CODE_LIMIT] === u32[CODE_END];
   }
 
   /** Use all of the code cache from now on. */

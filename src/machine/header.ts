@@ -48,3 +48,8 @@ export const MachineHeader = struct('machine', {
 });
 
 export const machineHeader = (memory: MachineMemory) => MachineHeader.at(memory.view, MACHINE_HEADER);
+
+const CODE_LIMIT = (MACHINE_HEADER + MachineHeader.offsets.codeLimit) >>> 2;
+const CODE_END = (MACHINE_HEADER + MachineHeader.offsets.codeEnd) >>> 2;
+/** Is all of the code cache in use? Past the accessors: it is asked for each run of instructions that is decoded. */
+export const usesAllCode = ({ u32 }: MachineMemory): boolean => u32[CODE_LIMIT] === u32[CODE_END];

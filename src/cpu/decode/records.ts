@@ -8,7 +8,7 @@
 
 import { invariant } from '../../base/errors.ts';
 import { FrameEntry, FrameFlag } from '../../machine/frames.ts';
-import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
+import { MACHINE_HEADER, MachineHeader, usesAllCode } from '../../machine/header.ts';
 import { FRAME_TABLE_BASE, type MachineMemory } from '../../machine/memory.ts';
 import { AddressField, Pseudo } from '../interpreter/pseudo.ts';
 import { type OperandSpec, sizeOf } from '../isa/definition.ts';
@@ -44,7 +44,6 @@ const P = CodePage.offsets;
 const CODE_NEXT = (MACHINE_HEADER + MachineHeader.offsets.codeNext) >> 2;
 const CODE_GENERATION = (MACHINE_HEADER + MachineHeader.offsets.codeGeneration) >> 2;
 const CODE_LIMIT = (MACHINE_HEADER + MachineHeader.offsets.codeLimit) >> 2;
-const CODE_END = (MACHINE_HEADER + MachineHeader.offsets.codeEnd) >> 2;
 const FRAME_FLAGS = FRAME_TABLE_BASE + FrameEntry.offsets.flags;
 const FRAME_PAGE = FRAME_TABLE_BASE + FrameEntry.offsets.next;
 // Records are written word by word.
@@ -206,7 +205,7 @@ export class RecordWriter {
     if (covered > offset) this.#cover(codePage, offset, covered - offset);
     // Other threads may find them from here on, so all of the run must be there. While not all of the code cache is in use no other thread
     // looks at it, and an atomic store is a call in V8.
-    const isAlone = u32[CODE_LIMIT] !== u32[CODE_END];
+    const isAlone = !usesAllCode(this.#memory);
     for (let i = 0; i < decoded; i++) {
       const word = this.#makeSlot(codePage, this.#positions[i] as number) >>> 2;
       if (isAlone) u32[word] = this.#addresses[i] as number;
