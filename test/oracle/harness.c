@@ -97,6 +97,16 @@ static uint8_t *code_at(const uint8_t *record) {
   return code_alias + (get64(record + CASE_HEADER_BYTES + STATE_RIP) & (CODE_BYTES - 1));
 }
 
+static unsigned is_zero(const uint8_t *bytes, unsigned length) {
+  uint8_t any = 0;
+  for (unsigned i = 0; i < length; i++) any |= bytes[i];
+  return !any;
+}
+
+static unsigned is_x87_initial(const uint8_t *fx) {
+  return get32(fx) == 0x37f && get32(fx + 4) == 0 && is_zero(fx + 8, 16) && is_zero(fx + FX_ST, 128);
+}
+
 static void load_fp(uint8_t *fx, const uint8_t *state) {
   memset(fx, 0, 32);
   memcpy(fx, state + STATE_FCW, 4); /* and FSW */
@@ -109,8 +119,10 @@ static void load_fp(uint8_t *fx, const uint8_t *state) {
   for (unsigned i = 0; i < 8; i++) memcpy(fx + FX_ST + 16 * i, state + STATE_FPR + 16 * ((i + top) & 7), 16);
   for (unsigned i = 0; i < 16; i++) memcpy(fx + FX_XMM + 16 * i, state + STATE_YMM + 32 * i, 16);
   if (features & FEATURE_AVX) {
-    put64(fx + XSAVE_BV, get64(fx + XSAVE_BV) | 7);
     for (unsigned i = 0; i < 16; i++) memcpy(fx + XSAVE_YMM + 16 * i, state + STATE_YMM + 32 * i + 16, 16);
+    /* A component that is loaded counts as in use on some processors, even when what is loaded is its initial state. */
+    unsigned initial = is_x87_initial(fx) + 2 * is_zero(fx + FX_XMM, 256) + 4 * is_zero(fx + XSAVE_YMM, 256);
+    put64(fx + XSAVE_BV, (get64(fx + XSAVE_BV) | 7) ^ initial);
   }
 }
 

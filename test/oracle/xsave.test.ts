@@ -30,6 +30,8 @@ const PROGRAMS: Record<string, string> = {
   'xsave64, vzeroall, xrstor64': '48 0f ae 23 c5 fc 77 48 0f ae 2b',
 };
 const HEADER = 512;
+/** A processor may take a component in its initial state to be in use; some do after an interrupt in the wrong moment. */
+const ATTEMPTS = 5;
 /** x87 control, status and tags, MXCSR, XMM, the header, the upper halves. */
 const COMPARED = [
   [0, 5],
@@ -58,9 +60,9 @@ function makeState(draw: Random, code: Uint8Array): MachineCase {
     header[15] = 0x80;
     header[8] = draw.oneIn(3) ? draw.below(8) : 7;
   }
-  // The host may have more components than those of these tests, in the lowest two bytes of both sets.
+  // The host may have more components than those of these tests, in the lowest three bytes of both sets.
   const odd = draw.below(64);
-  if (draw.oneIn(12) && odd !== 0 && odd !== 1 && odd !== 8 && odd !== 9) header[odd]! |= 1 << draw.below(8);
+  if (draw.oneIn(12) && (odd >= 16 || odd % 8 >= 3)) header[odd]! |= 1 << draw.below(8);
   const mxcsr = new Uint8Array(8);
   new DataView(mxcsr.buffer).setUint32(0, draw.below(10) ? 0x1f80 | draw.below(64) : 0x1_0000, true);
   const at = Number(state.u64[3]) - DATA_BASE;
@@ -77,13 +79,22 @@ function imageOf(test: MachineCase, result: MachineResult): Uint8Array {
   return window;
 }
 
+/** Whether XRSTOR refuses the MXCSR of a compacted area, by when some processors have loaded vector registers. */
+function isRefusedLate(test: MachineCase, end: MachineResult): boolean {
+  if (end.vector !== 13) return false;
+  const [window, at] = [windowOf(test), areaOf(test)];
+  const mxcsr = new DataView(window.buffer, window.byteOffset).getUint32(at + 24, true);
+  return (window[at + HEADER + 15]! & 0x80) !== 0 && mxcsr > 0xffff;
+}
+
 function differences(test: MachineCase, expected: MachineResult, actual: MachineResult): string[] {
   const found: string[] = [];
   if (expected.end !== actual.end || expected.vector !== actual.vector)
     return [`ended ${expected.end}/${expected.vector}, not ${actual.end}/${actual.vector}`];
   if (expected.state.u32[D.mxcsr] !== actual.state.u32[D.mxcsr]) found.push('MXCSR');
   const registers = (result: MachineResult) => result.state.bytes.subarray(B.ymm, B.ymm + 512);
-  if (Buffer.compare(registers(expected), registers(actual)) !== 0) found.push('vector registers');
+  if (!isRefusedLate(test, expected) && Buffer.compare(registers(expected), registers(actual)) !== 0)
+    found.push('vector registers');
   // After a page fault part of the image may have been written.
   if (expected.vector === 14) return found;
   const [want, have] = [imageOf(test, expected), imageOf(test, actual)];
@@ -102,10 +113,17 @@ test('XSAVE and its relatives do what the host does', { skip }, async t => {
   const draw = random(0x5a7e);
   for (const [name, code] of Object.entries(PROGRAMS)) {
     const cases = Array.from({ length: full ? 4000 : 250 }, () => makeState(draw, hex(code)));
-    const [expected, actual] = await Promise.all([host.run(cases), guest.run(cases)]);
-    cases.forEach((test, i) => {
-      const lines = differences(test, expected[i]!, actual[i]!);
-      assert.deepEqual(lines, [], `${name}, mask ${test.state.u64[0]}, case ${i}`);
-    });
+    const actual = await guest.run(cases);
+    let left = cases.map((_, i) => i);
+    let lines: string[] = [];
+    for (let attempt = 0; attempt < ATTEMPTS && left.length > 0; attempt++) {
+      const expected = await host.run(left.map(i => cases[i]!));
+      const found = left.map((i, at) => differences(cases[i]!, expected[at]!, actual[i]!));
+      lines = found.flatMap((each, at) =>
+        each.map(line => `mask ${cases[left[at]!]!.state.u64[0]}, case ${left[at]}: ${line}`),
+      );
+      left = left.filter((_, at) => found[at]!.length > 0);
+    }
+    assert.deepEqual(lines, [], name);
   }
 });
