@@ -2,45 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CR0, CR4, createGuestCpu } from './guest-cpu.ts';
-import { CODE_BASE, DATA_BASE, End, type MachineResult, type Mode, WINDOW_BYTES } from './machine-case.ts';
-import { B, D, Flag, initialState, type MachineState, Q, W } from './machine-state.ts';
+import { CODE_BASE, DATA_BASE, End, type MachineResult, WINDOW_BYTES } from './machine-case.ts';
+import { B, Flag, type MachineState, Q, W } from './machine-state.ts';
+import { NOT_CANONICAL, RAX, RBP, RBX, RCX, RSI, RSP, run, STACK } from './single-case.ts';
 
-const RAX = 0;
-const RCX = 1;
-const RBX = 3;
-const RSP = 4;
-const RBP = 5;
-const RSI = 6;
-const guest = createGuestCpu();
-const STACK = BigInt(DATA_BASE + 0x1000);
-const NOT_CANONICAL = 0x8000_0000_0000_0000n;
-
-interface Setup {
-  readonly mode?: Mode;
-  readonly registers?: Partial<Record<number, bigint>>;
-  readonly flags?: number;
-  readonly change?: (state: MachineState) => void;
-  readonly memory?: readonly number[];
-  readonly cpu?: typeof guest;
-}
-
-/** Run code (in hexadecimal) at CODE_BASE + 0x100; `memory` lies at the beginning of the window. */
-async function run(code: string, setup: Setup = {}): Promise<MachineResult> {
-  const { mode = 64, registers = {}, flags = 0, change, memory = [], cpu = guest } = setup;
-  const state = initialState();
-  state.u64[Q.rip] = mode === 16 ? 0x100n : BigInt(CODE_BASE + 0x100);
-  state.u64[RSP] = mode === 16 ? 0x2000n : STACK;
-  for (const [register, value] of Object.entries(registers)) state.u64[Number(register)] = value!;
-  state.u32[D.rflags]! |= flags;
-  change?.(state);
-  const patches = memory.length > 0 ? [{ offset: 0, bytes: Uint8Array.from(memory) }] : [];
-  return cpu.run({
-    mode,
-    code: Uint8Array.from(Buffer.from(code.replaceAll(' ', ''), 'hex')),
-    state,
-    patches,
-  });
-}
 const fault = (result: MachineResult) => [result.end, result.vector, result.errorCode];
 const GP0 = [End.exception, 13, 0];
 const SS0 = [End.exception, 12, 0];
