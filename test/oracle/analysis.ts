@@ -43,6 +43,15 @@ export interface MemoryUse {
   readonly implicitStack: boolean;
 }
 
+/** A gathered memory operand: numbers of the vector registers, size of an index, size of the mask and the result. */
+export interface Gather {
+  readonly destination: number;
+  readonly index: number;
+  readonly mask: number;
+  readonly indexBytes: 4 | 8;
+  readonly bytes: number;
+}
+
 export interface Analysis {
   readonly mode: Mode;
   readonly length: number;
@@ -75,8 +84,7 @@ export interface Analysis {
   readonly mmx: boolean;
   readonly vector: boolean;
   readonly vex: boolean;
-  /** A gathered memory operand: numbers of the vector registers of indices and mask, size of an index. */
-  readonly gather: { readonly index: number; readonly mask: number; readonly indexBytes: 4 | 8 } | undefined;
+  readonly gather: Gather | undefined;
   readonly lanes: LaneKind;
   readonly features: readonly string[];
   readonly privileged: boolean;
@@ -245,9 +253,11 @@ function analyseInstruction(instruction: Instruction, mode: Mode): Analysis {
     vex: instruction.encoding === EncodingKind.VEX,
     gather: instruction.isVsib
       ? {
+          destination: RegisterExt.number(instruction.opRegister(0)),
           index: RegisterExt.number(instruction.memoryIndex),
           mask: RegisterExt.number(instruction.opRegister(2)),
           indexBytes: instruction.isVsib64 ? 8 : 4,
+          bytes: RegisterExt.size(instruction.opRegister(2)),
         }
       : undefined,
     lanes: laneKind(mnemonic),

@@ -8,10 +8,10 @@ import { hostUnavailable, openHostCpu } from './host-cpu.ts';
 import { icedForms } from './iced-forms.ts';
 import { type CaseRunner, End, type Mode } from './machine-case.ts';
 import { copyState, D, Flag, initialState } from './machine-state.ts';
-import { undefinedFlags } from './masks.ts';
 import { random } from './random.ts';
 import { sequenceForms } from './sequence-forms.ts';
 import { makeCase } from './state.ts';
+import { undefinedFlags } from './undefined-flags.ts';
 import { hashCases, readVectorFile, recordVectors, replayVectors } from './vectors.ts';
 
 const skip = hostUnavailable() ?? false;

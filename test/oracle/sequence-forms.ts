@@ -9,8 +9,8 @@ import { codePlace, type InstructionForm } from './forms.ts';
 import { icedForms } from './iced-forms.ts';
 import { MAX_CODE_BYTES, type Mode } from './machine-case.ts';
 import { Flag, initialState } from './machine-state.ts';
-import { undefinedFlags } from './masks.ts';
 import type { Random } from './random.ts';
+import { undefinedFlags } from './undefined-flags.ts';
 
 const MEMBERS =
   /^(add|sub|adc|sbb|cmp|inc|dec|neg|and|or|xor|test|not|mov|movzx|movsxd?|lea|cmov.*|set.*|xchg|xadd|cmpxchg|bswap|cwd|cdq|cqo|cbw|cwde|cdqe|popcnt|clc|stc|cmc|sahf|sh[lr]|sar|ro[lr]|rc[lr]|shld|shrd)$/;
