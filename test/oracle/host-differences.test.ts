@@ -126,6 +126,21 @@ const differences: readonly Difference[] = [
     wrong: { state: state => (state.u64[RSI]! += 1n) },
   },
   {
+    what: 'fsin of the smallest normal number, rounded towards zero',
+    code: 'd9 fe',
+    setup: {
+      change: state => {
+        state.u16[W.fcw] = 0xf7f;
+        state.u16[W.ftw] = 1;
+        state.u64[B.fpr / 8] = 1n << 63n;
+        state.u16[B.fpr / 2 + 4] = 1;
+      },
+    },
+    engine: ({ state }) => assert.equal(state.u16[W.fsw]! & 0x30, 0x30),
+    intel: { state: state => (state.u16[W.fsw]! &= ~0x10) },
+    wrong: { state: state => (state.u16[W.fsw]! |= 4) },
+  },
+  {
     what: 'dpps xmm0, xmm1, ff of two NaNs',
     code: '66 0f 3a 40 c1 ff',
     setup: {

@@ -71,6 +71,11 @@ export function leaveOutStatus({ state }: ResultMask, bits: number): void {
   state[2 * W.fsw]! &= ~bits;
   state[2 * W.fsw + 1]! &= ~(bits >>> 8);
 }
+/** An x87 register. */
+export function leaveOutRegister({ state }: ResultMask, register: number): void {
+  state.fill(0, B.fpr + 16 * register, B.fpr + 16 * (register + 1));
+}
+/** Of a general register. */
 export function leaveOutUpperHalf({ state }: ResultMask, register: number): void {
   state.fill(0, 8 * register + 4, 8 * register + 8);
 }
@@ -81,12 +86,14 @@ export function windowOffset(analysis: Analysis, use: MemoryUse, test: MachineCa
   const offset = Number(BigInt.asIntN(64, linear - BigInt(DATA_BASE)));
   return offset < -1024 || offset >= WINDOW_BYTES ? undefined : offset;
 }
-export function leaveOutOperand(
+/** The first bytes of an operand in memory. */
+export function leaveOutMemory(
   mask: ResultMask,
   analysis: Analysis,
   use: MemoryUse,
   test: MachineCase,
+  length = use.size,
 ): void {
   const offset = windowOffset(analysis, use, test);
-  if (offset !== undefined) mask.ignoredMemory.push({ offset, length: use.size });
+  if (offset !== undefined) mask.ignoredMemory.push({ offset, length });
 }
