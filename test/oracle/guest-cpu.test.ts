@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CR0, CR4, createGuestCpu } from './guest-cpu.ts';
 import { CODE_BASE, DATA_BASE, End, type MachineResult, WINDOW_BYTES } from './machine-case.ts';
-import { B, Flag, type MachineState, Q, W } from './machine-state.ts';
+import { B, D, Flag, type MachineState, Q, W } from './machine-state.ts';
 import { NOT_CANONICAL, RAX, RBP, RBX, RCX, RSI, RSP, run, STACK } from './single-case.ts';
 
 const fault = (result: MachineResult) => [result.end, result.vector, result.errorCode];
@@ -222,6 +222,30 @@ test('aligned AVX moves want the alignment of their length, all else takes any a
   for (const code of ['c5 f8 10 00', 'c5 fc 11 00', 'c5 fe 6f 00', 'c5 f5 fe 00', 'c5 f4 58 00']) {
     assert.equal((await run(code, at(1))).end, End.completed, code);
   }
+});
+
+test('each step of a dot product reports what it found in all of its parts before the next one', async () => {
+  const [ONE, TINY, DENORMAL] = [0x3f80_0000, 0x108b_42ee, 1];
+  /** Both factors of the products; their two parts. */
+  const dotProduct = (code: string, lower: readonly number[], upper: readonly number[]) =>
+    run(code, {
+      change: state => {
+        // Denormal operands are not masked; up.
+        state.u32[D.mxcsr] = 0x5e80;
+        for (const register of [1, 2]) state.u32.set([...lower, ...upper], (B.ymm + 32 * register) / 4);
+      },
+    });
+  // vdpps ymm0, ymm1, ymm2, ff; dpps xmm1, xmm2, ff
+  for (const code of ['c4 e3 75 40 c2 ff', '66 0f 3a 40 ca ff']) {
+    // The product is the smallest denormal number, so that the first sum has a denormal operand.
+    const later = await dotProduct(code, [TINY, ONE, 0, 0], [0, 0, 0, 0]);
+    assert.deepEqual(fault(later), [End.exception, 19, 0]);
+    assert.equal(later.state.u32[D.mxcsr], 0x5eb2, code);
+  }
+  // In one step it hides what comes after it, in the other part as well.
+  const hidden = await dotProduct('c4 e3 75 40 c2 ff', [TINY, 0, 0, 0], [DENORMAL, 0, 0, 0]);
+  assert.deepEqual(fault(hidden), [End.exception, 19, 0]);
+  assert.equal(hidden.state.u32[D.mxcsr], 0x5e82);
 });
 
 test('a gather that faults has kept what it has, and goes on from there', async () => {

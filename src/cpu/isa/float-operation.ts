@@ -31,7 +31,7 @@ import {
   roundsOtherwise,
   SINGLES,
 } from './float-range.ts';
-import { checkSimd, pick, raiseSimd } from './sse-common.ts';
+import { checkSimd, constant, pick, raiseSimd, ZERO } from './sse-common.ts';
 
 // ---- exceptions ----
 
@@ -546,9 +546,46 @@ export const singlesToDoubles = (x: Emitter, a: Value): Value =>
     () => x.runtime('cvtps2pd', a),
   );
 
-/** DPPS, DPPD: products that the upper bits of the immediate choose, added, in the lanes that the lower ones choose. */
-export const dotProduct = (x: Emitter, type: FloatType, a: Value, b: Value, immediate: Value): Value =>
-  called(x, packedName('dp', type), a, b, immediate);
+/**
+ * DPPS, DPPD: products that the upper bits of the immediate choose, added by pairs, in the lanes that the lower ones choose. Each step
+ * reports the exceptions of all parts before the next one begins. Zeros are where there is no product: they report nothing.
+ */
+export function dotProducts(
+  x: Emitter,
+  type: FloatType,
+  a: readonly Value[],
+  b: readonly Value[],
+  immediate: Value,
+): Value[] {
+  const size = type === 'f64' ? 8 : 4;
+  const bits = x.let(w.simd('i32x4.splat', immediate));
+  /** Ones in the lanes whose bits are set, that of the lowest being `first`. */
+  const chosen = (first: number): Value => {
+    const places = constant(i => (i % 4 === 0 ? first << Math.floor(i / size) : 0));
+    return x.let(w.simd('i32x4.eq', both(bits, places), places));
+  };
+  const factors = chosen(0x10);
+  const product = (i: number) =>
+    packedArithmetic(
+      x,
+      'mul',
+      type,
+      x.let(both(a[i] as Value, factors)),
+      x.let(both(b[i] as Value, factors)),
+    );
+  let sums = inParts(x, a.length, product);
+  for (let lanes = 16 / size; lanes > 1; lanes /= 2) {
+    const addends = sums;
+    sums = inParts(x, a.length, i => horizontal(x, 'add', type, addends[i] as Value, ZERO));
+  }
+  const targets = chosen(1);
+  return sums.map(sum =>
+    both(
+      pick(sum, sum, i => i % size),
+      targets,
+    ),
+  );
+}
 
 /** Approximations of 1/x and 1/sqrt(x): nothing is reported. */
 export const approximate = (x: Emitter, name: 'rcp' | 'rsqrt', a: Value): Value => x.runtime(`${name}ps`, a);

@@ -217,7 +217,8 @@ const dotProduct =
   (x, destination, source, immediate) => {
     const target = destination as Operand;
     const b = (source as Operand).readVector();
-    target.writeVector(float.dotProduct(x, type, target.readVector(), b, (immediate as Operand).read()));
+    const [result] = float.dotProducts(x, type, [target.readVector()], [b], (immediate as Operand).read());
+    target.writeVector(result as Value);
   };
 const sumDifferences: BinaryImmediate = (a, b, immediate, x) =>
   x.runtime('sumDifferenceWindows', a, b, immediate);

@@ -27,7 +27,15 @@ const binary =
     const results = float.inParts(x, a.length, i => compute(x, a[i] as Value, b[i] as Value, control));
     (destination as Operand).writeParts(results);
   };
-/** The same for the low element; the others are those of the first source. */
+const dotProduct =
+  (type: FloatType): Semantics =>
+  (x, destination, first, second, immediate) => {
+    const b = (second as Operand).readParts();
+    const a = (first as Operand).readParts();
+    const results = float.dotProducts(x, type, a, b, (immediate as Operand).read());
+    (destination as Operand).writeParts(results);
+  };
+/** As `binary` for the low element; the others are those of the first source. */
 const scalar =
   (type: FloatType, compute: Binary): Semantics =>
   (x, destination, first, second, immediate) => {
@@ -317,19 +325,8 @@ export const vexFloats: Definition[] = [
     'Vx Hx Wq Ib',
     scalarUnary('f64', (x, a, immediate) => float.scalarRound(x, 'f64', a, immediate)),
   ),
-  ...defineVex(
-    'vdpps',
-    'VEX.66.0F3A 40 /r',
-    'Vx Hx Wx Ib',
-    binary((x, a, b, immediate) => float.dotProduct(x, 'f32', a, b, immediate)),
-  ),
-  define(
-    'vdppd',
-    'VEX.128.66.0F3A 41 /r',
-    'Vx Hx Wx Ib',
-    binary((x, a, b, immediate) => float.dotProduct(x, 'f64', a, b, immediate)),
-    AVX,
-  ),
+  ...defineVex('vdpps', 'VEX.66.0F3A 40 /r', 'Vx Hx Wx Ib', dotProduct('f32')),
+  define('vdppd', 'VEX.128.66.0F3A 41 /r', 'Vx Hx Wx Ib', dotProduct('f64'), AVX),
   ...fusedEntries,
   ...defineVex(
     'vcvtph2ps',

@@ -37,8 +37,6 @@ export const floatExports = {
   sqrtpd: { params: ['i32', 'v128'], result: 'v128' },
   addsubps: { params: ['i32', 'v128', 'v128'], result: 'v128' },
   addsubpd: { params: ['i32', 'v128', 'v128'], result: 'v128' },
-  dpps: { params: ['i32', 'v128', 'v128', 'i32'], result: 'v128' },
-  dppd: { params: ['i32', 'v128', 'v128', 'i32'], result: 'v128' },
   fmass: { params: ['i32', 'i32', 'i32', 'i32', 'i32'], result: 'i32' },
   fmasd: { params: ['i32', 'i64', 'i64', 'i64', 'i32'], result: 'i64' },
   fmaps: { params: ['i32', 'v128', 'v128', 'v128', 'i32'], result: 'v128' },

@@ -22,8 +22,6 @@ export const RC_ZERO: u32 = 3;
 
 /** Exceptions raised so far by the current instruction. */
 export let raised: u32 = 0;
-/** What the steps of the current SSE operation raised. */
-let reported: u32 = 0;
 /** In vcpu.simdFault: one of the exceptions there is unmasked. */
 const UNMASKED: u32 = 0x100;
 /** Rounding control, 0..3 as encoded. */
@@ -69,7 +67,6 @@ export function beginControl(roundingControl: u32, exceptionMasks: u32): void {
 export function beginSse(cpu: usize): void {
   const mxcsr = load<u32>(cpu, VCPU_mxcsr);
   raised = 0;
-  reported = 0;
   rounding = (mxcsr >> 13) & 3;
   masks = (mxcsr >> 7) & 0x3f;
   denormalsAreZero = (mxcsr & 0x40) !== 0;
@@ -81,14 +78,13 @@ export function beginSse(cpu: usize): void {
 }
 
 /**
- * End an SSE operation, or a step of one: report the exceptions in MXCSR, and in vcpu.simdFault whether one of them is
- * unmasked; the caller then leaves the destination alone and raises #XM. An unmasked invalid, denormal or divide exception
- * comes before the computation, which then never reports the other three.
+ * End an SSE operation: report the exceptions in MXCSR, and in vcpu.simdFault whether one of them is unmasked; the caller
+ * then leaves the destination alone and raises #XM. An unmasked invalid, denormal or divide exception comes before the
+ * computation, which then never reports the other three.
  */
 export function endSse(cpu: usize): bool {
   const unmasked = raised & ~masks;
-  reported |= raised;
-  store<u32>(cpu, reported | (unmasked ? UNMASKED : 0), VCPU_simdFault);
+  store<u32>(cpu, raised | (unmasked ? UNMASKED : 0), VCPU_simdFault);
   if (unmasked & (IE | DE | ZE)) raised &= IE | DE | ZE;
   if (raised) store<u32>(cpu, load<u32>(cpu, VCPU_mxcsr) | raised, VCPU_mxcsr);
   return unmasked !== 0;

@@ -5,7 +5,7 @@
  * that an exception is unmasked.
  */
 
-import { beginSse, endSse, isPrecisionSettled, RC_NEAREST, rounding, setRaised } from './control';
+import { beginSse, endSse, isPrecisionSettled, RC_NEAREST, rounding } from './control';
 import { isNan, signBit } from './format';
 import { fusedGood, fusedLanes } from './fused';
 import { softFma } from './sse-arith';
@@ -180,37 +180,6 @@ export function addsubpd(cpu: usize, a: v128, b: v128): v128 {
   const r1 = lane64<Add>(i64x2.extract_lane(a, 1), i64x2.extract_lane(b, 1));
   endSse(cpu);
   return f64Lanes(r0, r1);
-}
-
-/** End one step of an instruction that computes in steps, each with exceptions of its own. */
-function step(cpu: usize): bool {
-  const unmasked = endSse(cpu);
-  setRaised(0);
-  return unmasked;
-}
-/** DPPS: products that the upper mask bits choose, added in pairs, to the lanes that the lower bits choose. */
-export function dpps(cpu: usize, a: v128, b: v128, imm: u32): v128 {
-  beginSse(cpu);
-  const p0 = imm & 0x10 ? lane32<Mul>(i32x4.extract_lane(a, 0), i32x4.extract_lane(b, 0)) : 0;
-  const p1 = imm & 0x20 ? lane32<Mul>(i32x4.extract_lane(a, 1), i32x4.extract_lane(b, 1)) : 0;
-  const p2 = imm & 0x40 ? lane32<Mul>(i32x4.extract_lane(a, 2), i32x4.extract_lane(b, 2)) : 0;
-  const p3 = imm & 0x80 ? lane32<Mul>(i32x4.extract_lane(a, 3), i32x4.extract_lane(b, 3)) : 0;
-  if (step(cpu)) return a;
-  const lower = lane32<Add>(p0, p1);
-  const upper = lane32<Add>(p2, p3);
-  if (step(cpu)) return a;
-  const r = lane32<Add>(lower, upper);
-  endSse(cpu);
-  return f32Lanes(imm & 1 ? r : 0, imm & 2 ? r : 0, imm & 4 ? r : 0, imm & 8 ? r : 0);
-}
-export function dppd(cpu: usize, a: v128, b: v128, imm: u32): v128 {
-  beginSse(cpu);
-  const p0 = imm & 0x10 ? lane64<Mul>(i64x2.extract_lane(a, 0), i64x2.extract_lane(b, 0)) : 0;
-  const p1 = imm & 0x20 ? lane64<Mul>(i64x2.extract_lane(a, 1), i64x2.extract_lane(b, 1)) : 0;
-  if (step(cpu)) return a;
-  const r = lane64<Add>(p0, p1);
-  endSse(cpu);
-  return f64Lanes(imm & 1 ? r : 0, imm & 2 ? r : 0);
 }
 
 /** Kinds of fused operation: bit 0 negates the product, bit 1 the addend; bit 2 flips bit 1 in the odd lanes. */
