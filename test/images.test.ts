@@ -195,6 +195,28 @@ guest('what is saved of an image needs neither the guest nor what was saved befo
   assert.equal(await listing(old), 'file1\n');
 });
 
+guest('an init of the image’s own: no command runs in the RAM disk that it began in', async () => {
+  const layout = join(folder, 'init');
+  const init = '#!/bin/sh\nwhile :; do busybox sleep 1000; done\n';
+  writeLayout(
+    layout,
+    sampleImage([
+      [
+        { name: 'bin/busybox', data: busybox, mode: 0o755 },
+        { name: 'bin/sh', type: '2', link: 'busybox' },
+        { name: 'sbin/init', data: init, mode: 0o755 },
+      ],
+    ]),
+  );
+  const image = `oci:${layout}`;
+  built.push(image);
+  await using vm = await host.create({ image, boot: true, network: 'none' });
+  const ask = async (script: string) => text((await vm.exec(['/bin/busybox', 'sh', '-c', script])).stdout);
+  const first = await ask('echo kept >/early; grep -c " / ext4 " /proc/mounts; cat /proc/1/comm');
+  assert.equal(first, '1\ninit\n');
+  assert.equal(await ask('cat /early'), 'kept\n');
+});
+
 guest('a folder: its own disk beside others, and exit codes', async () => {
   const root = join(folder, 'root');
   mkdirSync(join(root, 'bin'), { recursive: true });

@@ -13,7 +13,7 @@
  *     RESUME  host     the guest is a restored one: u64 seconds, u64 nanoseconds since 1970, then RESUME_SEED_BYTES of randomness
  *     MEMORY  both     host: nothing, a question; agent: the answer, memory-report.ts
  *     IDENTITY both    host: the guest is a copy, which is somebody else: identity.ts; agent: u32, 0 or an errno. From version 3 on
- *     READY   agent    u32: version of the protocol
+ *     READY   agent    u32: version of the protocol; the guest's root is in its place
  *     EXIT    agent    u32: exit code; the last frame of a session
  *     FAILED  init     text: why the guest cannot run commands
  *

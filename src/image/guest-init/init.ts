@@ -133,7 +133,8 @@ prepare_root() {
   cp /domus/agent "$root/run/domus/"
 }
 
-# The root's own init becomes process 1. The agent goes on beside it, with that root for its own, from where nothing is removed.
+# The root's own init becomes process 1. The agent goes on beside it, with that root for its own, from where nothing is removed;
+# it takes no commands before the hand-over.
 boot_root() {
   [ -e "$root$domus_init" ] || [ -L "$root$domus_init" ] ||
     fail "the root has no $domus_init: install an init in it, for example the packages systemd-sysv and udev"

@@ -5,6 +5,7 @@
  * the host's own needs. It may be the guest's first process; then it waits for the orphans too.
  */
 import * as frames from './frames';
+import { awaitInit } from './hand-over';
 import { identify } from './identity';
 import { report } from './memory';
 import { reserve } from './reserve';
@@ -193,6 +194,7 @@ export function main(): i32 {
   disposition(SIGPIPE, 1);
   blockSignals(SIGCHLD);
   const children = signalFile(SIGCHLD);
+  awaitInit();
   frames.sendNumber(frames.READY, 0, 0, VERSION);
   while (!hasEnded) {
     nrEntries = 0;

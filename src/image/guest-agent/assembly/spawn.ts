@@ -48,7 +48,7 @@ const TOOL: u32 = 4;
 const USER: u32 = 8;
 
 /** The program that TOOL means, open since the start. */
-const TOOL_FILE: i32 = 3;
+export const TOOL_FILE: i32 = 3;
 
 const TIOCSCTTY: i64 = 0x540e;
 const TIOCSWINSZ: i64 = 0x5414;

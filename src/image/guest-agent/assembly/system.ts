@@ -31,8 +31,12 @@ export function write(fd: i32, from: usize, size: i32): i32 {
 export function close(fd: i32): void {
   call(3, fd);
 }
-export function poll(entries: usize, count: i32): i32 {
-  return call(7, address(entries), count, -1);
+/** Device and number of an open file, and more: a struct stat. */
+export function fileStatus(fd: i32, to: usize): i32 {
+  return call(5, fd, address(to));
+}
+export function poll(entries: usize, count: i32, timeoutMs: i32 = -1): i32 {
+  return call(7, address(entries), count, timeoutMs);
 }
 export function ioctl(fd: i32, request: i64, argument: i64): i32 {
   return call(16, fd, request, argument);
