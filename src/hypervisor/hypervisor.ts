@@ -9,6 +9,7 @@ import type { Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
 import type { FrameTable } from '../machine/frames.ts';
 import type { Lock } from '../machine/lock.ts';
 import type { MachineMemory } from '../machine/memory.ts';
+import type { BorrowedPages } from './borrowed-pages.ts';
 import type { MemoryImages } from './memory-image.ts';
 import type { PageSource } from './p2m.ts';
 import type { StoredPages } from './sharing/stored-pages.ts';
@@ -118,6 +119,8 @@ export interface Hypervisor {
   pages?: PageSource | undefined;
   /** Pages that are only executed may stay there: nobody but the decoder reads code (p2m.ts, `fillCode`). */
   leavesCode: boolean;
+  /** Gives pages back that were only looked at; undefined where they stay. */
+  borrowed?: BorrowedPages | undefined;
   /** Notes which pages a restored domain looks at. */
   trail?: TrailRecorder | undefined;
   /** Contents of shared pages. */
@@ -148,5 +151,6 @@ export interface HypervisorOptions {
   pages?: PageSource | undefined;
   /** Default false. */
   leavesCode?: boolean;
+  borrowed?: BorrowedPages | undefined;
   store?: StoredPages | undefined;
 }

@@ -16,6 +16,7 @@ import type { Lock } from '../machine/lock.ts';
 import { createMachineMemory, viewMachineMemory } from '../machine/memory.ts';
 import type { Platform } from '../platform/platform.ts';
 import { NS_PER_INSTRUCTION } from '../platform/sim/clock.ts';
+import { BorrowedPages, keepBorrowed } from './borrowed-pages.ts';
 import { type CpuPolicy, cpuPolicy } from './cpuid-policy.ts';
 import { createHypervisor } from './domain.ts';
 import { createProcessors, type Processors } from './guest-processor.ts';
@@ -78,6 +79,8 @@ export interface MachineHost {
   readonly hypervisor: Hypervisor;
   readonly engine: CpuEngine;
   readonly processors: Processors;
+  /** From now on the guest is to be fast, and not small. */
+  expectWork(): void;
   /** The time of day when the machine's clock was at 0. */
   readonly wallStartNs: bigint;
   /** The machine's clock is so far ahead of the platform's. */
@@ -126,9 +129,13 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
   const wake = (areHot: boolean): void => {
     if (areHot) {
       fillCode(hypervisor);
-      engine.useAllCode();
+      expectWork();
     }
     options.makerLink?.wake(areHot);
+  };
+  const expectWork = (): void => {
+    engine.useAllCode();
+    keepBorrowed(hypervisor);
   };
   const alone = createAlone(memory);
   const parallel =
@@ -165,6 +172,7 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
     parallel,
     pages: options.pages && ('read' in options.pages ? options.pages : pageSource(options.pages)),
     leavesCode: isLazy,
+    ...(isLazy && isClone && { borrowed: new BorrowedPages() }),
     store: options.store,
     interrupts: {
       upcall: (block, vector) => processors.services.upcall(block, vector),
@@ -198,7 +206,7 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
       if (!domain.state.isControl) processors.attach(domain, true);
     }
   }
-  return { hypervisor, engine, processors, wallStartNs: wallStart, clockOffsetNs: offset };
+  return { hypervisor, engine, processors, expectWork, wallStartNs: wallStart, clockOffsetNs: offset };
 }
 
 /** How far the machine's clock is ahead of the platform's when it shows `startNs` now. */

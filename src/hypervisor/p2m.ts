@@ -78,10 +78,13 @@ export function pageIn(domain: Domain, gfn: number): number {
     case P2m.offered:
       return setRam(domain, gfn, number);
     case P2m.paged:
-      if (number !== 0) hypervisor.trail?.add(gfn, number);
+      if (number !== 0) {
+        hypervisor.trail?.add(gfn, number);
+        hypervisor.borrowed?.add(domain, gfn);
+      }
       return setRam(domain, gfn, frameFor(domain, number));
     case P2m.unread:
-      fill(domain, number, unreadPage(hypervisor, number));
+      fill(domain, number, pageOfFrame(hypervisor, number));
       hypervisor.memory.u8[entryAddress(number) + FrameEntry.offsets.flags]! &= ~FrameFlag.unread;
       return setRam(domain, gfn, number);
     case P2m.shared: {
@@ -110,7 +113,7 @@ export function pageInForFetch(domain: Domain, gfn: number): void {
     return;
   }
   hypervisor.trail?.add(gfn, page);
-  const frame = hypervisor.frames.redeem(id);
+  const frame = hypervisor.frames.redeemUntouched(id);
   notePage(hypervisor, frame, page);
   u8[entryAddress(frame) + FrameEntry.offsets.flags]! |= FrameFlag.unread;
   u32[domain.state.p2m / 4 + gfn] = (frame | (P2m.unread << P2m.typeShift)) >>> 0;
@@ -127,8 +130,8 @@ export function fillCode(hypervisor: Hypervisor): void {
   }
 }
 
-/** Where the contents of an unread frame are. */
-export const unreadPage = ({ memory }: Hypervisor, frame: number): number =>
+/** The page that a frame was filled from or, of an unread one, where its contents are; 0 when it was not. */
+export const pageOfFrame = ({ memory }: Hypervisor, frame: number): number =>
   memory.u32[(entryAddress(frame) + FrameEntry.offsets.next) >>> 2]!;
 
 function notePage({ memory }: Hypervisor, frame: number, page: number): void {

@@ -12,7 +12,7 @@ import { mayRunOn } from './affinity.ts';
 import { deliverEvents } from './event/backend.ts';
 import { assertCallbackVector } from './event/upcall.ts';
 import { hypercall, mayChangeMap } from './hypercall/dispatch.ts';
-import type { Hypervisor, Vcpu } from './hypervisor.ts';
+import type { Domain, Hypervisor, Vcpu } from './hypervisor.ts';
 import { domainCrash, domainShutdown, vcpuDown } from './life.ts';
 import { flushStale } from './p2m.ts';
 import { dequeue, enqueue, removeFromQueue } from './run-queue.ts';
@@ -94,7 +94,7 @@ export function stepVcpu(vcpu: Vcpu, step: (block: MachineAddress) => number): n
   if (!isRunnable(vcpu)) return undefined;
   removeFromQueue(vcpu);
   setRunstate(vcpu, RUNSTATE_running);
-  flushStale(vcpu.domain);
+  settleMemory(vcpu.domain);
   const exit = step(maddr(vcpu.state.block));
   handleExit(vcpu, exit);
   const { hypervisor } = vcpu.domain;
@@ -113,7 +113,7 @@ function slice(vcpu: Vcpu, sliceFuel: number): Outcome {
     interrupts.refresh?.(vcpu.state.block);
     if (vcpu.state.upcallVector === 0) assertCallbackVector(vcpu);
     const fuel = Math.max(1, Math.min(remaining, fuelToNextTimer(hypervisor)));
-    flushStale(vcpu.domain);
+    settleMemory(vcpu.domain);
     const before = clock.fuelUntil ? 0 : clock.systemTimeNs();
     const exit = engine.run(vcpu.state.block, fuel);
     if (!clock.fuelUntil) measurePace(hypervisor, clock.systemTimeNs() - before, fuel - vcpu.block.fuel);
@@ -123,6 +123,12 @@ function slice(vcpu: Vcpu, sliceFuel: number): Outcome {
     if (!goesOn || remaining <= 0 || !isRunnable(vcpu))
       return { kind: 'ran', vcpu, exit, used: sliceFuel - remaining };
   }
+}
+
+/** What is to be done with a domain's memory before one of its vCPUs executes. */
+function settleMemory(domain: Domain): void {
+  domain.hypervisor.borrowed?.giveBack(domain);
+  flushStale(domain);
 }
 
 /**

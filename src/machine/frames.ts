@@ -52,6 +52,9 @@ export const FrameAllocator = struct('frame_allocator', {
   nrPromised: u32,
 });
 
+/** Frames that wait for another use while fresh ones are taken: runs must find some of these later. */
+const WAITING_MAX = 1024;
+
 const machineFull = (wanted: number, left: number): DomusError =>
   new DomusError(
     'E_MACHINE_FULL',
@@ -106,6 +109,15 @@ export class FrameTable {
   redeem(owner: DomainId): Mfn {
     this.forgo(1);
     return this.allocate(owner);
+  }
+
+  /** The same for contents that may never come: one that the host has given no memory for yet, unless many others wait for a use. */
+  redeemUntouched(owner: DomainId): Mfn {
+    this.forgo(1);
+    const { nrFrames, frontier, nrFree } = this.#state;
+    const nrUntouched = nrFrames - frontier;
+    if (nrUntouched === 0 || nrFree - nrUntouched > WAITING_MAX) return this.allocate(owner);
+    return this.allocateRun(1, owner, FrameType.ram);
   }
 
   entry(frame: Mfn): ReturnType<typeof FrameEntry.at> {

@@ -14,9 +14,9 @@ import {
   forEachEntry,
   frameOwner,
   p2mType,
+  pageOfFrame,
   readElsewhere,
   STORED_PAGES,
-  unreadPage,
 } from '../hypervisor/p2m.ts';
 import { crc32 } from '../platform/node/checksum.ts';
 import { LOOSE_FRAME, MapKind, MapRun, NO_FRAME } from './layout.ts';
@@ -193,7 +193,7 @@ function whatIsAt(domain: Domain, entry: number): Listed {
     case P2m.paged:
       return plainly(entry);
     case P2m.unread:
-      return pageAt(-unreadPage(hypervisor, number));
+      return pageAt(-pageOfFrame(hypervisor, number));
     case P2m.shared:
       return number === 0 ? ZERO : pageAt(-(STORED_PAGES + number));
     default:

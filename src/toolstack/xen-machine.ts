@@ -233,7 +233,7 @@ export class XenMachine implements GuestMachine {
     return { ...link, wake };
   }
   expectWork(): void {
-    this.#host.engine.useAllCode();
+    this.#host.expectWork();
   }
   leaveTrail(): void {
     if (!this.#hasFailed) this.#config.trail?.leave();

@@ -32,6 +32,14 @@ export function isSamePage(
 ): boolean {
   const start = address >>> 2;
   const distance = (otherAddress >>> 2) - start;
-  for (let at = start; at < start + WORDS; at++) if (words[at] !== others[at + distance]) return false;
+  for (let at = start; at < start + WORDS; at += 4) {
+    const other = at + distance;
+    const differences =
+      (words[at]! ^ others[other]!) |
+      (words[at + 1]! ^ others[other + 1]!) |
+      (words[at + 2]! ^ others[other + 2]!) |
+      (words[at + 3]! ^ others[other + 3]!);
+    if (differences !== 0) return false;
+  }
   return true;
 }
