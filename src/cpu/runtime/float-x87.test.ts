@@ -69,6 +69,21 @@ const SPECIAL: [number, bigint][] = [
 ];
 
 type Random = () => number;
+
+/**
+ * Whether processors differ in what underflows: functions of a denormal or the smallest normal number (Intel Sapphire Rapids rounds some
+ * of them the other way), and a denormal that stays what it is, as a remainder by infinity or scaled by zero, which AMD reports where
+ * underflow is not masked, and that one does not.
+ */
+function isUpToTheProcessor({ name, ulps }: Case, view: DataView, at: number): boolean {
+  const [st0, st1] = [at + 28, at + 38];
+  const exponent = view.getUint16(st1 + 8, true) & 0x7fff;
+  const staysTheSame =
+    (name.startsWith('fprem') && exponent === 0x7fff) ||
+    (name === 'fscale' && exponent === 0 && view.getBigUint64(st1, true) === 0n);
+  const isTiny = (view.getUint16(st0 + 8, true) & 0x7fff) <= 1;
+  return isTiny && (ulps !== undefined || staysTheSame);
+}
 const big = (random: Random): bigint => (BigInt(random()) << 32n) | BigInt(random());
 
 /** One 80-bit operand at `at`. */
@@ -488,7 +503,7 @@ describe('x87 equals the host', { skip: reason }, () => {
       const flags = test.run(m);
       call(m, 'fnsave', Place.out, 1);
       const wrong = differences(test, expected, want, flags);
-      if (!wrong) continue;
+      if (!wrong || isUpToTheProcessor(test, view, at)) continue;
       failures++;
       if (failures > 4) continue;
       text += `\n${wrong}\n   in ${show(view, at, at + 112)}\n  got ${show(m.view, Place.out, Place.memory)}\n want ${show(want, expected, expected + 112)}`;
