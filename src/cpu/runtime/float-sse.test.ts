@@ -166,6 +166,9 @@ function operands(bytes: number, pairs: boolean, count: number, seed: number): U
   return out;
 }
 
+/** What VCVTPS2PH finds too small for half precision, and underflow is not masked, an Intel Sapphire Rapids calls inexact, too; AMD does not. */
+const inexactToo = (mxcsr: number): number => (mxcsr & 0x800 ? 0 : 0x20);
+
 /** Where the result is looked for: in the destination, in a general register, in the flags. */
 type Shape = 'vector' | 'general' | 'flags';
 interface Case {
@@ -238,7 +241,9 @@ describe('SSE floating point equals the host', { skip: reason }, () => {
         if (test.shape === 'general' && !outcome) general = view.getBigUint64(Place.dst, true);
         if (test.shape === 'flags' && !outcome) general = comparisonFlags(view.getUint32(Place.dst, true));
         const flags = view.getUint32(MXCSR, true) & 0x3f;
-        let same = outcome === want.getUint32(at + 28, true) && flags === want.getUint32(at + 24, true);
+        const wantFlags = want.getUint32(at + 24, true);
+        const compared = outcome && test.name === 'cvtps2ph' ? ~inexactToo(controls[c]!) : ~0;
+        let same = outcome === want.getUint32(at + 28, true) && ((flags ^ wantFlags) & compared) === 0;
         if (test.shape === 'general' || test.shape === 'flags')
           same &&= general === want.getBigUint64(at + 16, true);
         else if (!outcome)
@@ -249,7 +254,7 @@ describe('SSE floating point equals the host', { skip: reason }, () => {
         if (failures > 5) continue;
         first += `\nmxcsr ${controls[c]!.toString(16)} a ${hex(view, Place.a, 16)} b ${hex(view, Place.b, 16)} c ${hex(view, Place.c, 16)}`;
         first += `\n   got ${hex(view, Place.dst, test.result)} ${general.toString(16)} flags ${flags.toString(16)} fault ${outcome}`;
-        first += `\n  want ${hex(want, at, test.result)} ${want.getBigUint64(at + 16, true).toString(16)} flags ${want.getUint32(at + 24, true).toString(16)} fault ${want.getUint32(at + 28, true)}`;
+        first += `\n  want ${hex(want, at, test.result)} ${want.getBigUint64(at + 16, true).toString(16)} flags ${wantFlags.toString(16)} fault ${want.getUint32(at + 28, true)}`;
       }
     }
     assert.equal(
