@@ -12,6 +12,7 @@ import {
   Vcpu as VcpuBlock,
 } from '../cpu/vcpu/layout.ts';
 import { machineHeader } from '../machine/header.ts';
+import { locked } from './event/backend.ts';
 import { resetChannels } from './event/channel.ts';
 import { channelAt } from './event/table.ts';
 import { releaseGrants, setUpGrantTable } from './grant/table.ts';
@@ -38,7 +39,7 @@ export function createHypervisor(options: HypervisorOptions): Hypervisor {
     domains: new Map(),
     vcpus: new Map(),
     callbacks: new Map(),
-    images: new MemoryImages(options.memory, options.store),
+    images: new MemoryImages(options.memory, options.store, task => locked(hypervisor, task)),
     pendingCallbacks: [],
     pace: { nsPerFuel: 20, elapsedNs: 0, fuel: 0 },
   };

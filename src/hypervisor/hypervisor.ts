@@ -11,7 +11,7 @@ import type { Lock } from '../machine/lock.ts';
 import type { MachineMemory } from '../machine/memory.ts';
 import type { BorrowedPages } from './borrowed-pages.ts';
 import type { MemoryImages } from './memory-image.ts';
-import type { PageSource } from './p2m.ts';
+import type { MachinePages } from './page-source.ts';
 import type { StoredPages } from './sharing/stored-pages.ts';
 import type { DomainState, HypervisorState, VcpuState } from './state.ts';
 import type { TrailRecorder } from './trail.ts';
@@ -116,7 +116,7 @@ export interface Hypervisor {
   /** Undefined where one thread runs all vCPUs in turn. */
   readonly parallel?: Parallel | undefined;
   /** What paged frames are filled from; set when a domain is restored. */
-  pages?: PageSource | undefined;
+  pages?: MachinePages | undefined;
   /** Pages that are only executed may stay there: nobody but the decoder reads code (p2m.ts, `fillCode`). */
   leavesCode: boolean;
   /** Gives pages back that were only looked at; undefined where they stay. */
@@ -148,7 +148,7 @@ export interface HypervisorOptions {
   engine: CpuEngine;
   notices?: Notices;
   parallel?: Parallel | undefined;
-  pages?: PageSource | undefined;
+  pages?: MachinePages | undefined;
   /** Default false. */
   leavesCode?: boolean;
   borrowed?: BorrowedPages | undefined;

@@ -21,8 +21,9 @@ import { type CpuPolicy, cpuPolicy } from './cpuid-policy.ts';
 import { createHypervisor } from './domain.ts';
 import { createProcessors, type Processors } from './guest-processor.ts';
 import type { Clock, Domain, Hypervisor, Notices } from './hypervisor.ts';
-import { fillCode, type PageSource } from './p2m.ts';
-import { type PageFile, pageSource } from './page-file.ts';
+import { openPages } from './image-pages.ts';
+import { fillCode } from './p2m.ts';
+import type { PagesMemory } from './page-source.ts';
 import { createGuestEntry, createParallel } from './parallel.ts';
 import type { StoredPages } from './sharing/stored-pages.ts';
 
@@ -70,7 +71,7 @@ export interface MachineHostOptions {
   /** What the machine's clock shows now, when it goes on from where a saved one stood. */
   readonly startNs?: number;
   /** What paged frames of a restored domain are filled from. */
-  readonly pages?: PageFile | PageSource | undefined;
+  readonly pages?: PagesMemory | undefined;
   /** Contents of shared pages. */
   readonly store?: StoredPages | undefined;
 }
@@ -144,7 +145,7 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
   const engineHost = parallel ? lockedServices(processors.engineHost, parallel.lock) : processors.engineHost;
   // Nobody else reads code or keeps anything in the code cache until the maker of regions is woken for hot code.
   const isLazy = !parallel && (options.makerLink?.isLazy ?? options.translates === false);
-  const isClone = options.pages !== undefined && 'read' in options.pages;
+  const isClone = options.pages !== undefined && !('fd' in options.pages);
   const engine: CpuEngine = new CpuEngine(options.modules, frames, engineHost, {
     codeCacheBytes: CODE_CACHE_BYTES,
     ...(isLazy && isClone && { firstCodeBytes: CLONE_CODE_BYTES }),
@@ -170,7 +171,7 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
     clock,
     notices: options.notices ?? {},
     parallel,
-    pages: options.pages && ('read' in options.pages ? options.pages : pageSource(options.pages)),
+    pages: options.pages && openPages(options.pages),
     leavesCode: isLazy,
     ...(isLazy && isClone && { borrowed: new BorrowedPages() }),
     store: options.store,

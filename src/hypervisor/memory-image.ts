@@ -1,50 +1,141 @@
 /**
  * What a domain's memory held at one moment, for clones of it to be filled from. Nothing is copied then: the domain's frames become
  * `frozen` in its p2m, and each is copied before it is written to for the first time (p2m.ts). So an image reads a page either from
- * its copy or, where the domain has not changed it, from the domain's own memory.
+ * its copy or, where the domain has not changed it, from the domain's own memory (image-pages.ts).
  *
- * A frame that is in several images is copied once for all of them.
+ * A frame that is in several images is copied once for all of them. Clones may run on other threads than the domain does, so all that is
+ * needed to read an image, or to copy for it, lies in shared memory. The thread that made it lists its pages and closes it.
  */
 import { frameAddress, mfn, PAGE_SIZE } from '../base/brand.ts';
-import { invariant } from '../base/errors.ts';
-import type { CodeOrigin } from '../cpu/decode/decoded-before.ts';
 import type { MachineMemory } from '../machine/memory.ts';
-import { type PageSource, STORED_PAGES } from './p2m.ts';
-import type { StoredPages } from './sharing/stored-pages.ts';
+import { STORED_PAGES } from './p2m.ts';
+import { createPageCopies, PageCopies, type PageCopiesMemory, untouchedMemory } from './page-copies.ts';
+import type { MachinePages, PagesMemory } from './page-source.ts';
+import type { StoredPages, StoredPagesMemory } from './sharing/stored-pages.ts';
 
-/** Images of a machine that clones still need. */
+/** An image in a form that other threads can be given, at any time: what is added later they find. */
+export interface ImageMemory {
+  /** The machine's, where pages lie that it has not changed. */
+  readonly memory: WebAssembly.Memory;
+  /** How many pages there are, then the place of each; i32. */
+  readonly places: SharedArrayBuffer;
+  /** For each frame of the machine the slot of its copy, 0 for none, and in place of frame 0, which is nobody's, `CLOSED`; i32. */
+  readonly slots: SharedArrayBuffer;
+  readonly copies: PageCopiesMemory;
+  /** What the machine itself is filled from. */
+  readonly below: PagesMemory | undefined;
+  readonly store: StoredPagesMemory | undefined;
+}
+
+/** A page of an image is at a frame or, below zero, has a number elsewhere (`readElsewhere`). */
+type Place = number;
+
+/** Word of `ImageMemory.places`. */
+export const COUNT = 0;
+/** Word of `ImageMemory.slots`: not 0 when the image is closed. */
+export const CLOSED = 0;
+
+/** Images of a machine that clones still need, for one of the threads that change the machine's memory. */
 export class MemoryImages {
   readonly #memory: MachineMemory;
   readonly #store: StoredPages | undefined;
-  readonly #images = new Set<MemoryImage>();
+  readonly #locked: (task: () => void) => void;
+  /** Of each image `ImageMemory.slots`. */
+  readonly #tables: Int32Array[] = [];
+  #copies: { readonly memory: PageCopiesMemory; readonly pages: PageCopies } | undefined;
 
-  constructor(memory: MachineMemory, store?: StoredPages) {
+  /** @param locked does something with the machine's hypervisor lock held */
+  constructor(
+    memory: MachineMemory,
+    store?: StoredPages,
+    locked: (task: () => void) => void = task => task(),
+  ) {
     this.#memory = memory;
     this.#store = store;
+    this.#locked = locked;
   }
 
   get isEmpty(): boolean {
-    return this.#images.size === 0;
+    return this.#tables.every(isClosed);
+  }
+  /** Bytes that the host has ever given for copies. */
+  get heldBytes(): number {
+    return this.#copies?.pages.heldBytes ?? 0;
   }
 
-  /** @param below what the machine itself is filled from, and who keeps that open */
-  add(below?: { readonly pages: PageSource; readonly owner: SharedPages }): MemoryImage {
+  /**
+   * An image that belongs to the caller. Other threads that change the machine's memory must have adopted it before they go on.
+   * @param below what the machine itself is filled from, and who keeps that open
+   */
+  add(below?: { readonly pages: MachinePages; readonly owner: SharedPages }): MemoryImage {
+    const nrFrames = this.#memory.sizeBytes / PAGE_SIZE;
+    const { memory } = this.#useCopies(this.#copies?.memory ?? createPageCopies(nrFrames));
     below?.owner.retain();
-    const image: MemoryImage = new MemoryImage(this.#memory, this.#store, below?.pages, () => {
-      this.#images.delete(image);
-      below?.owner.close();
-    });
-    this.#images.add(image);
+    const image = new MemoryImage(
+      {
+        memory: this.#memory.wasm,
+        places: untouchedMemory((1 + nrFrames) * 4),
+        slots: untouchedMemory(nrFrames * 4),
+        copies: memory,
+        below: below?.pages.memory,
+        store: this.#store?.memory,
+      },
+      this.#store,
+      {
+        keep: frame => this.keep(frame),
+        close: slots => {
+          this.#locked(() => this.#close(slots));
+          below?.owner.close();
+        },
+      },
+    );
+    this.#watch(image.slots);
     return image;
   }
 
-  /** The frame is about to change. */
+  /** Copy for an image that another thread has added, until that closes it. With the hypervisor lock held. */
+  adopt({ slots, copies }: ImageMemory): void {
+    this.#useCopies(copies);
+    this.#watch(new Int32Array(slots));
+  }
+
+  /** All images of a machine have the same. */
+  #useCopies(memory: PageCopiesMemory) {
+    this.#copies ??= { memory, pages: new PageCopies(memory) };
+    return this.#copies;
+  }
+
+  #watch(table: Int32Array): void {
+    const open = this.#tables.filter(other => !isClosed(other));
+    this.#tables.splice(0, this.#tables.length, ...open, table);
+  }
+
+  /** The frame is about to change. With the hypervisor lock held. @throws DomusError E_HOST_MEMORY */
   keep(frame: number): void {
-    let copy: Uint8Array | undefined;
-    for (const image of this.#images) {
-      if (image.hasCopy(frame)) continue;
-      copy ??= this.#memory.u8.slice(frameAddress(mfn(frame)), frameAddress(mfn(frame)) + PAGE_SIZE);
-      image.addCopy(frame, copy);
+    let slot = 0;
+    for (const table of this.#tables) {
+      if (isClosed(table) || table[frame] !== 0) continue;
+      if (slot === 0) slot = this.#copy(frame);
+      this.#copies?.pages.retain(slot);
+      // Who sees it finds the copy, and who does not has read before the frame changes.
+      Atomics.store(table, frame, slot);
+    }
+  }
+
+  #copy(frame: number): number {
+    const at = frameAddress(mfn(frame));
+    const { pages } = this.#copies!;
+    return pages.add(this.#memory.u8.subarray(at, at + PAGE_SIZE));
+  }
+
+  /** Nobody reads the image any more. */
+  #close(table: Int32Array): void {
+    Atomics.store(table, CLOSED, 1);
+    for (let frame = 1; frame < table.length; frame++) {
+      const slot = table[frame]!;
+      if (slot === 0) continue;
+      table[frame] = 0;
+      this.#copies?.pages.release(slot);
     }
   }
 }
@@ -55,43 +146,39 @@ export interface SharedPages {
   close(): void;
 }
 
-/** A page of an image is at a frame or, below zero, has a number elsewhere (`readElsewhere`). */
-type Place = number;
-
-export class MemoryImage implements PageSource, SharedPages {
-  readonly #memory: MachineMemory;
+/** An image for who made it: to list its pages, and to close it. */
+export class MemoryImage implements SharedPages {
+  readonly memory: ImageMemory;
+  /** Views of `memory.slots` and `memory.places`. */
+  readonly slots: Int32Array;
+  readonly #places: Int32Array;
   readonly #store: StoredPages | undefined;
-  readonly #below: PageSource | undefined;
-  readonly #release: () => void;
-  readonly #copies = new Map<number, Uint8Array>();
-  /** What `originOf` returns: it is asked for each run of instructions that is decoded. */
-  readonly #origin: { readonly memory: MachineMemory; frame: number };
-  #places = new Int32Array(1024);
-  #count = 0;
+  readonly #images: { keep(frame: number): void; close(slots: Int32Array): void };
   #nrUsers = 1;
   /** Pages of the store that are to be among the places, and stay there until then. */
   readonly #expected: number[] = [];
 
   /** Use `MemoryImages.add`. */
   constructor(
-    memory: MachineMemory,
+    memory: ImageMemory,
     store: StoredPages | undefined,
-    below: PageSource | undefined,
-    release: () => void,
+    images: { keep(frame: number): void; close(slots: Int32Array): void },
   ) {
-    this.#memory = memory;
-    this.#origin = { memory, frame: 0 };
+    this.memory = memory;
+    this.slots = new Int32Array(memory.slots);
+    this.#places = new Int32Array(memory.places);
     this.#store = store;
-    this.#below = below;
-    this.#release = release;
+    this.#images = images;
   }
 
   get count(): number {
-    return this.#count;
+    return this.#places[COUNT]!;
   }
   /** Bytes that were copied for it. */
   get copiedBytes(): number {
-    return this.#copies.size * PAGE_SIZE;
+    let count = 0;
+    for (let frame = 1; frame < this.slots.length; frame++) if (this.slots[frame] !== 0) count += 1;
+    return count * PAGE_SIZE;
   }
 
   /** A page of the store will be added: the domain may give it back before. */
@@ -106,58 +193,20 @@ export class MemoryImage implements PageSource, SharedPages {
 
   /** The number of the page there, from 1. */
   add(place: Place): number {
-    if (this.#count === this.#places.length) {
-      const places = new Int32Array(2 * this.#places.length);
-      places.set(this.#places);
-      this.#places = places;
-    }
     if (-place >= STORED_PAGES) this.#store?.retain(-place % STORED_PAGES);
-    this.#places[this.#count] = place;
-    this.#count += 1;
-    return this.#count;
+    const page = this.count + 1;
+    this.#places[page] = place;
+    this.#places[COUNT] = page;
+    return page;
   }
 
-  hasCopy(frame: number): boolean {
-    return this.#copies.has(frame);
-  }
-  addCopy(frame: number, copy: Uint8Array): void {
-    this.#copies.set(frame, copy);
-  }
-
-  /** Depend on the machine's memory no more. */
+  /** Depend on the machine's memory no more. With the hypervisor lock held. @throws DomusError E_HOST_MEMORY */
   copyAll(): void {
-    for (const place of this.#places.subarray(0, this.#count)) {
-      if (place <= 0 || this.hasCopy(place)) continue;
-      const at = frameAddress(mfn(place));
-      this.addCopy(place, this.#memory.u8.slice(at, at + PAGE_SIZE));
-    }
+    for (const place of this.#listed()) if (place > 0) this.#images.keep(place);
   }
 
-  read(page: number, into: Uint8Array): void {
-    const place = this.#places[page - 1];
-    invariant(place !== undefined && page <= this.#count && this.#nrUsers > 0, 'a page of an image');
-    if (place < 0) {
-      const source = -place < STORED_PAGES ? this.#below : this.#store;
-      invariant(source, 'there is nothing below an image');
-      source.read(-place % STORED_PAGES, into);
-      return;
-    }
-    const copy = this.#copies.get(place);
-    const at = frameAddress(mfn(place));
-    into.set(copy ?? this.#memory.u8.subarray(at, at + PAGE_SIZE));
-  }
-
-  isNear(page: number): boolean {
-    const place = this.#places[page - 1]!;
-    return place > 0 || (-place < STORED_PAGES && this.#below?.isNear?.(-place) === true);
-  }
-
-  originOf(page: number): CodeOrigin | undefined {
-    const place = this.#places[page - 1]!;
-    if (place < 0) return -place < STORED_PAGES ? this.#below?.originOf?.(-place) : undefined;
-    if (this.#copies.has(place)) return undefined;
-    this.#origin.frame = place;
-    return this.#origin;
+  #listed(): Int32Array {
+    return this.#places.subarray(1, 1 + this.count);
   }
 
   retain(): void {
@@ -167,9 +216,10 @@ export class MemoryImage implements PageSource, SharedPages {
     this.#nrUsers -= 1;
     if (this.#nrUsers > 0) return;
     this.settle();
-    this.#copies.clear();
-    for (const place of this.#places.subarray(0, this.#count))
+    for (const place of this.#listed())
       if (-place >= STORED_PAGES) this.#store?.release(-place % STORED_PAGES);
-    this.#release();
+    this.#images.close(this.slots);
   }
 }
+
+const isClosed = (table: Int32Array): boolean => table[CLOSED] !== 0;

@@ -18,7 +18,6 @@ import {
   PAGE_SIZE,
 } from '../base/brand.ts';
 import { DomusError, invariant } from '../base/errors.ts';
-import type { CodeOrigin } from '../cpu/decode/decoded-before.ts';
 import { P2m } from '../cpu/vcpu/layout.ts';
 import { DOMID_XEN, FrameEntry, FrameFlag, FrameType } from '../machine/frames.ts';
 import { FRAME_TABLE_BASE } from '../machine/memory.ts';
@@ -43,16 +42,6 @@ export function rawEntry(domain: Domain, gfn: number): number {
 export function p2mEntry(domain: Domain, gfn: number): number {
   const entry = rawEntry(domain, gfn);
   return p2mType(entry) >= P2m.frozen ? pageIn(domain, gfn) : entry;
-}
-
-/** Where the contents of paged frames lie. */
-export interface PageSource {
-  /** Fill `into`, 4096 bytes, with page `page`; the first one is 1. @throws DomusError when it cannot be read any more */
-  read(page: number, into: Uint8Array): void;
-  /** Does it cost no more than copying the page, however often it is read? */
-  isNear?(page: number): boolean;
-  /** The frame that the page still is, where it comes from the memory of another machine of this thread. Good until the next call. */
-  originOf?(page: number): CodeOrigin | undefined;
 }
 
 /** Pages of the store have these numbers among those that are elsewhere; lower ones are in what the machine is filled from. */

@@ -3,7 +3,7 @@ import { PAGE_SIZE } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
 import { crc32 } from '../platform/node/checksum.ts';
 import { readFully } from '../platform/node/random-files.ts';
-import type { PageSource } from './p2m.ts';
+import type { MachinePages } from './page-source.ts';
 
 /** In a form that other threads can be given. */
 export interface PageFile {
@@ -17,10 +17,12 @@ export interface PageFile {
 const REMEDY =
   'leave the files of saved machines alone while guests run from them; restore from another copy';
 
-export function pageSource({ fd, offset, checks }: PageFile): PageSource {
+export function pageSource(memory: PageFile): MachinePages {
+  const { fd, offset, checks } = memory;
   // Read and checked before it is shared with anybody.
   const copy = new Uint8Array(PAGE_SIZE);
   return {
+    memory,
     read(page, into) {
       const index = page - 1;
       if (!readFully(fd, copy, offset + index * PAGE_SIZE))

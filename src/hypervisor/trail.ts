@@ -18,7 +18,8 @@ import { FrameEntry, FrameFlag, FrameType } from '../machine/frames.ts';
 import { FRAME_TABLE_BASE } from '../machine/memory.ts';
 import { crc32 } from '../platform/node/checksum.ts';
 import type { Domain } from './hypervisor.ts';
-import { FREEZABLE, frameOwner, type PageSource, p2mType, rawEntry } from './p2m.ts';
+import { FREEZABLE, frameOwner, p2mType, rawEntry } from './p2m.ts';
+import type { PageSource } from './page-source.ts';
 
 /** Longer trails are cut: a guest that looks at more than this is under way for so long that its beginning matters little. */
 export const LOOKS_MAX = 4096;

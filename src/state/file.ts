@@ -2,8 +2,8 @@
 import { PAGE_SIZE } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
 import type { SharedPages } from '../hypervisor/memory-image.ts';
-import type { PageSource } from '../hypervisor/p2m.ts';
 import type { PageFile } from '../hypervisor/page-file.ts';
+import type { PagesMemory } from '../hypervisor/page-source.ts';
 import { sha256 } from '../platform/node/native-codecs.ts';
 import {
   closeRandom,
@@ -82,7 +82,7 @@ const fileError = (what: string, cause: unknown): DomusError => {
 export interface SavedState extends SharedPages {
   readonly records: Records;
   readonly nrPages: number;
-  readonly pages: PageFile | PageSource;
+  readonly pages: PagesMemory;
 }
 
 export interface SavedFile extends SavedState {

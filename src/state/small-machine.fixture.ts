@@ -85,7 +85,7 @@ function machineOf(
       const clone = restore(
         recordsByType([...records, ...listMemory()]),
         image.count,
-        image,
+        image.memory,
         image,
         host.hypervisor.store,
       );

@@ -90,7 +90,7 @@ export async function cloneGuest(
           saved: {
             records,
             nrPages: domain.image.count,
-            pages: domain.image,
+            pages: domain.image.memory,
             retain: () => domain.image.retain(),
             close: () => domain.image.close(),
           },

@@ -76,7 +76,7 @@ const isWatched = ({ platform, gdbPort, trace }: MachineConfig): boolean =>
 
 /** What threads fill the memory of a restored domain from; an image in this thread's memory is of no use to others. */
 const pagesFileOf = ({ saved }: MachineConfig): PageFile | 'memory' | undefined =>
-  saved && ('read' in saved.pages ? 'memory' : saved.pages);
+  saved && ('fd' in saved.pages ? saved.pages : 'memory');
 
 /** The maker's link of a machine whose vCPUs this thread runs. */
 function linkOf(making: Making, isLazy: boolean): MakerLink | undefined {

@@ -4,7 +4,7 @@
  */
 import { PAGE_SIZE } from '../../base/brand.ts';
 import { invariant } from '../../base/errors.ts';
-import type { PageSource } from '../p2m.ts';
+import type { PageSource } from '../page-source.ts';
 
 /** In a form that other threads can be given. */
 export interface StoredPagesMemory {
