@@ -9,6 +9,7 @@
  * there is work or hot code (`MachineHost.expectWork`), and a guest that is busy with more pages than these is allowed more.
  */
 import { frameAddress, type Mfn, mfn, PAGE_SIZE } from '../base/brand.ts';
+import { isAsItWas } from '../cpu/decode/decoded-before.ts';
 import { KICK, P2m } from '../cpu/vcpu/layout.ts';
 import type { Domain, Hypervisor } from './hypervisor.ts';
 import {
@@ -79,12 +80,15 @@ function giveBackUnchanged(domain: Domain, gfn: number): void {
   frames.promise(1);
 }
 
-/** Is the frame what it was filled with? The page is compared where it is, if it is in another machine's memory. */
+/** Is the frame what it was filled with? The page is compared where it is, while it is in another machine's memory. */
 function isUnchanged(hypervisor: Hypervisor, frame: Mfn, page: number): boolean {
   const { u32 } = hypervisor.memory;
   const address = frameAddress(frame);
   const origin = hypervisor.pages?.originOf?.(page);
-  if (origin) return isSamePage(u32, address, origin.memory.u32, frameAddress(mfn(origin.frame)));
+  if (origin) {
+    const isSame = isSamePage(u32, address, origin.memory.u32, frameAddress(mfn(origin.frame)));
+    if (isAsItWas(origin)) return isSame;
+  }
   readElsewhere(hypervisor, page, copyBytes);
   return isSamePage(u32, address, copy, 0);
 }

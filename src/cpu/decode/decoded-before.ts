@@ -2,9 +2,14 @@
  * Instructions that were decoded in the machine that this one is a copy of: a record is the same in both, but for what it is linked to,
  * where the instruction has the same bytes at the same offset in its page and was decoded for the same mode. Copying one is moving eight
  * words. That the bytes are the same is found by looking at them: either machine may have changed its page since.
+ *
+ * The other machine may be executed meanwhile, by another thread, and its code cache be thrown away. So what is read there is any number,
+ * and whoever has read it asks afterwards whether it was right: as long as the frame has not changed and the code cache is the same one, what
+ * can be found stays as it is, but for handlers and links.
  */
 import { PAGE_SIZE } from '../../base/brand.ts';
 import { FrameEntry } from '../../machine/frames.ts';
+import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
 import { FRAME_TABLE_BASE, type MachineMemory } from '../../machine/memory.ts';
 import { Pseudo } from '../interpreter/pseudo.ts';
 import { FIRST_REGION } from '../isa/form-numbers.ts';
@@ -12,15 +17,23 @@ import { FORM_FLAGS, FormFlag } from './entries.ts';
 import { CodePage, LINK_OFFSET, RECORD_BYTES } from './record.ts';
 import { lockedRecordAt } from './record-table.ts';
 
-/**
- * A frame of another machine that one of ours was filled from, and still has those contents. It may change in the next slice of that
- * machine.
- */
+/** A frame of another machine that one of ours was filled from, and still had those contents when it was asked for. */
 export interface CodeOrigin {
   readonly memory: MachineMemory;
   readonly frame: number;
+  /** Word `frame` is 0 until the frame may change. */
+  readonly copies: Int32Array;
 }
 
+/** Had the frame those contents for all that was read of it so far? */
+export const isAsItWas = ({ copies, frame }: CodeOrigin): boolean => Atomics.load(copies, frame) === 0;
+
+/** How often the code cache of that machine was thrown away: another number before its memory is used again. */
+export const generationOf = ({ memory: { u32 } }: CodeOrigin): number => Atomics.load(u32, GENERATION);
+
+const GENERATION = (MACHINE_HEADER + MachineHeader.offsets.codeGeneration) >>> 2;
+/** More code pages a frame does not have: bits of modes that a guest changes while it executes are few. */
+const CODE_PAGES_MAX = 64;
 const CODE = FRAME_TABLE_BASE + FrameEntry.offsets.code;
 const P = CodePage.offsets;
 const LAST = LINK_OFFSET >>> 2;
@@ -34,8 +47,12 @@ export interface CodeBytes {
 /** The frame's code page for a mode, 0 when nothing of it was decoded so. */
 export function codePageIn({ memory: { u32 }, frame }: CodeOrigin, mode: number): number {
   let page = u32[(CODE + frame * FrameEntry.size) >>> 2] as number;
-  while (page !== 0 && u32[(page + P.mode) >>> 2] !== mode) page = u32[(page + P.next) >>> 2] as number;
-  return page;
+  for (let i = 0; i < CODE_PAGES_MAX && page !== 0; i++) {
+    if (u32[(page + P.mode) >>> 2] === mode) return page;
+    // Beyond the end of memory there is nothing.
+    page = (u32[(page + P.next) >>> 2] as number) >>> 0;
+  }
+  return 0;
 }
 
 /**
@@ -52,7 +69,7 @@ export function copyRecord(
   to: Uint32Array,
   at: number,
 ): number {
-  // That machine runs on this thread alone, and is not doing so.
+  // Without atomic operations, which are calls: aligned words are read as a whole, and in this order.
   let from = lockedRecordAt(u32, codePage, offset) >>> 2;
   if (from === 0) return 0;
   const handler = (u32[from] as number) & 0xffff;

@@ -10,8 +10,8 @@ export const partWord = (codePage: number, offset: number): number =>
 
 /**
  * Address of the word that belongs to an offset; in the first 256 bytes of machine memory when there is no part for it. For who has the
- * code cache's lock, so that nobody else writes there: an atomic operation, of which decoding would do five for each instruction, is a
- * call in V8.
+ * code cache's lock, so that nobody else writes there, or asks afterwards whether what he read was right (decoded-before.ts): an atomic
+ * operation, of which decoding would do five for each instruction, is a call in V8.
  */
 export const slotOf = (u32: Uint32Array, codePage: number, offset: number): number =>
   (u32[partWord(codePage, offset)] as number) + (offset & IN_PART) * 4;

@@ -41,6 +41,12 @@ function decodingMachine(originOf: CodeServices['originOf'] = () => undefined) {
   return { machine, header, lookup, found, host };
 }
 
+const originIn = ({ machine: { memory }, host }: ReturnType<typeof decodingMachine>): CodeOrigin => ({
+  memory,
+  frame: host / 4096,
+  copies: new Int32Array(memory.sizeBytes / 4096),
+});
+
 test('a page takes what is decoded of it', () => {
   const { header, lookup, found } = decodingMachine();
   const used = () => header.codeNext - header.codeBase;
@@ -115,7 +121,7 @@ test('what was decoded in another machine is copied from there, and is what deco
   let nrAsked = 0;
   const copy = decodingMachine(() => {
     nrAsked += 1;
-    return { memory: first.machine.memory, frame: first.host / 4096 };
+    return originIn(first);
   });
   const frame = copy.machine.frameOf(PHYSICAL);
   frame.flags |= FrameFlag.unread;
@@ -130,7 +136,7 @@ test('what was decoded in another machine is copied from there, and is what deco
 test('a page that has its contents is copied from as well, instruction by instruction, as far as both have the same bytes', () => {
   const MARK = 0x77;
   const first = decodingMachine();
-  const copy = decodingMachine(() => ({ memory: first.machine.memory, frame: first.host / 4096 }));
+  const copy = decodingMachine(() => originIn(first));
   // xchg r15, rax in a row; one that the copy has changed, one that the first machine has, one that is whole.
   const code = Uint8Array.of(0x49, 0x87, 0xc7, 0x49, 0x87, 0xc7, 0x49, 0x87, 0xc7, RET);
   for (const { machine, host } of [first, copy]) machine.memory.u8.set(code, host);

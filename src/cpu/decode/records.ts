@@ -15,7 +15,14 @@ import { type OperandSpec, sizeOf } from '../isa/definition.ts';
 import { RSP } from '../isa/emitter.ts';
 import { variantOf } from '../isa/variant.ts';
 import { Vcpu } from '../vcpu/layout.ts';
-import { type CodeBytes, type CodeOrigin, codePageIn, copyRecord } from './decoded-before.ts';
+import {
+  type CodeBytes,
+  type CodeOrigin,
+  codePageIn,
+  copyRecord,
+  generationOf,
+  isAsItWas,
+} from './decoded-before.ts';
 import { type Decoded, Decoder, type Failure, MAX_LENGTH } from './decoder.ts';
 import { FORM_FLAGS, FormFlag } from './entries.ts';
 import { type Entry, Field, type RegisterPlace, Unit } from './entry.ts';
@@ -99,6 +106,8 @@ export class RecordWriter {
   /** Offsets in the page of the run's instructions, and their records. */
   readonly #positions = new Uint16Array(RUN_LIMIT);
   readonly #addresses = new Uint32Array(RUN_LIMIT);
+  /** Offset behind the last byte that the run depends on. */
+  #covered = 0;
   readonly #crossingBytes = new Uint8Array(2 * MAX_LENGTH);
   /** The code that is being decoded. */
   readonly #code: { bytes: Uint8Array; base: number };
@@ -154,18 +163,57 @@ export class RecordWriter {
   decode(cpu: number, hostPage: number, codePage: number, offset: number): number {
     const { u32, u8 } = this.#memory;
     const mode = u32[(cpu + V.mode) >> 2] as number;
-    this.#find(hostPage);
-    const { bytes, base } = this.#code;
     this.#decoder.ripRelative = (mode & Mode.sizeMask) === Mode.code64;
     const first = u32[CODE_NEXT] as number;
-    this.#at = first;
     const granules = (codePage + P.granules) >> 2;
     const isFirst = u32[granules] === 0 && u32[granules + 1] === 0;
+    const decoded = this.#findRun(hostPage, codePage, offset, mode);
+    if (decoded < 0) return this.#crossing(cpu, hostPage, codePage, offset, mode);
+    const covered = this.#covered;
+    if (covered > offset) this.#cover(codePage, offset, covered - offset);
+    // Other threads may find them from here on, so all of the run must be there. While not all of the code cache is in use no other thread
+    // of this machine's looks at it, and an atomic store is a call in V8; clones' threads look at what is stored in this order.
+    const isAlone = !usesAllCode(this.#memory);
+    for (let i = 0; i < decoded; i++) {
+      const word = this.#makeSlot(codePage, this.#positions[i] as number) >>> 2;
+      if (isAlone) u32[word] = this.#addresses[i] as number;
+      else Atomics.store(u32, word, this.#addresses[i] as number);
+    }
+    u32[CODE_NEXT] = this.#at;
+    const flags = FRAME_FLAGS + (hostPage >>> 12) * FrameEntry.size;
+    if (((u8[flags] as number) & FrameFlag.code) === 0) this.#services.markCode(hostPage >>> 12);
+    const run = { length: decoded, offsets: this.#positions, records: this.#addresses };
+    this.#services.decoded(cpu, this.#code, codePage, isFirst, run);
+    return first;
+  }
+
+  /**
+   * Make a run that nobody can find yet: `#addresses` are its records, `#positions` where their instructions are, `#covered` where these
+   * end. Returns how many, -1 when the first one reaches into the next page.
+   */
+  #findRun(hostPage: number, codePage: number, offset: number, mode: number): number {
+    this.#find(hostPage);
+    if (!this.#origin) return this.#makeRun(codePage, offset, mode, 0);
+    const generation = generationOf(this.#origin);
+    const run = this.#makeRun(codePage, offset, mode, codePageIn(this.#origin, mode));
+    if (isAsItWas(this.#origin) && generationOf(this.#origin) === generation) return run;
+    // It has changed under our eyes. The page does so once.
+    this.#find(hostPage);
+    const again = this.#makeRun(codePage, offset, mode, 0);
+    if (!this.#origin || isAsItWas(this.#origin)) return again;
+    this.#find(hostPage);
+    return this.#makeRun(codePage, offset, mode, 0);
+  }
+
+  /** @param before code page of the origin to copy records from, 0 for none */
+  #makeRun(codePage: number, offset: number, mode: number, before: number): number {
+    const { u32, u8 } = this.#memory;
+    const { bytes, base } = this.#code;
+    this.#at = u32[CODE_NEXT] as number;
     let position = offset;
     let ended = false;
     let decoded = 0;
     let covered = offset;
-    const before = this.#origin ? codePageIn(this.#origin, mode) : 0;
     for (let count = 0; count < RUN_LIMIT && position < PAGE; count++) {
       const known = lockedRecordAt(u32, codePage, position);
       if (known !== 0) {
@@ -185,7 +233,7 @@ export class RecordWriter {
       }
       const failure = this.#decoder.decode(bytes, base + position, base + PAGE, mode);
       if (failure === 'truncated') {
-        if (position === offset) return this.#crossing(cpu, hostPage, codePage, offset, mode);
+        if (position === offset) return -1;
         break;
       }
       const length = failure ? 1 : this.#decoder.result.length;
@@ -202,21 +250,8 @@ export class RecordWriter {
       if (this.#decoder.result.entry.ends) break;
     }
     if (!ended) this.#proceed(position, 0);
-    if (covered > offset) this.#cover(codePage, offset, covered - offset);
-    // Other threads may find them from here on, so all of the run must be there. While not all of the code cache is in use no other thread
-    // looks at it, and an atomic store is a call in V8.
-    const isAlone = !usesAllCode(this.#memory);
-    for (let i = 0; i < decoded; i++) {
-      const word = this.#makeSlot(codePage, this.#positions[i] as number) >>> 2;
-      if (isAlone) u32[word] = this.#addresses[i] as number;
-      else Atomics.store(u32, word, this.#addresses[i] as number);
-    }
-    u32[CODE_NEXT] = this.#at;
-    const flags = FRAME_FLAGS + (hostPage >>> 12) * FrameEntry.size;
-    if (((u8[flags] as number) & FrameFlag.code) === 0) this.#services.markCode(hostPage >>> 12);
-    const run = { length: decoded, offsets: this.#positions, records: this.#addresses };
-    this.#services.decoded(cpu, this.#code, codePage, isFirst, run);
-    return first;
+    this.#covered = covered;
+    return decoded;
   }
 
   /** An instruction over the page's end, from a copy of its bytes. */
@@ -229,8 +264,8 @@ export class RecordWriter {
     const second = (u32[(behind - P.table + P.mfn) >>> 2] as number) * PAGE;
     const inFirst = PAGE - offset;
     const bytes = this.#crossingBytes;
-    bytes.set(this.#bytesOf(hostPage, offset, inFirst));
-    bytes.set(this.#bytesOf(second, 0, MAX_LENGTH), inFirst);
+    this.#copyBytes(hostPage, offset, inFirst, 0);
+    this.#copyBytes(second, 0, MAX_LENGTH, inFirst);
     const failure = this.#decoder.decode(bytes, 0, inFirst + MAX_LENGTH, mode);
     const length = failure ? MAX_LENGTH : this.#decoder.result.length;
     const record = this.#begin(Pseudo.crossing, offset, length);
@@ -247,10 +282,13 @@ export class RecordWriter {
     return record;
   }
 
-  #bytesOf(hostPage: number, offset: number, count: number): Uint8Array {
-    this.#find(hostPage);
-    const { bytes, base } = this.#code;
-    return bytes.subarray(base + offset, base + offset + count);
+  /** Copy bytes of a frame to `to` of those of an instruction over the page's end. */
+  #copyBytes(hostPage: number, offset: number, count: number, to: number): void {
+    do {
+      this.#find(hostPage);
+      const { bytes, base } = this.#code;
+      this.#crossingBytes.set(bytes.subarray(base + offset, base + offset + count), to);
+    } while (this.#origin && !isAsItWas(this.#origin));
   }
 
   /** Address of the word in the page's table that belongs to an offset. Of the room behind the records so far it may take some. */

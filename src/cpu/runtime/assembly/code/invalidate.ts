@@ -161,15 +161,17 @@ function forgetCodeOf(first: u32, end: u32): void {
 export function discardCode(): void {
   lockCode();
   const header = MACHINE_HEADER as usize;
-  atomic.add<u32>(header + MACHINE_HEADER_codeGeneration, 1);
-  awaitMaker();
-  store<u32>(header, load<u32>(header, MACHINE_HEADER_codeBase), MACHINE_HEADER_codeNext);
   // Frames that were ever in use, but for the code cache's own: of a young clone these are a few hundred in a table of 2 MB. The
   // allocator's state lies right before the table (machine/frames.ts).
   const frontier = load<u32>((FRAME_TABLE_BASE as usize) - FRAME_ALLOCATOR_BYTES, FRAME_ALLOCATOR_frontier);
   const own = load<u32>(header, MACHINE_HEADER_codeBase) >> 12;
   forgetCodeOf(0, min(own, frontier));
   forgetCodeOf(load<u32>(header, MACHINE_HEADER_codeEnd) >> 12, frontier);
+  // Behind that and before the memory is used again: a clone on another thread, which copies records from here, finds none of those
+  // that are thrown away in the new generation (decode/decoded-before.ts).
+  atomic.add<u32>(header + MACHINE_HEADER_codeGeneration, 1);
+  awaitMaker();
+  store<u32>(header, load<u32>(header, MACHINE_HEADER_codeBase), MACHINE_HEADER_codeNext);
   for (let cpu = firstVcpu(); cpu !== 0; cpu = nextVcpu(cpu)) {
     flushExec(cpu);
     flushWatched(cpu);
