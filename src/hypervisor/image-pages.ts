@@ -33,8 +33,8 @@ class ImagePages implements MachinePages {
   constructor(memory: ImageMemory) {
     this.memory = memory;
     this.#machine = viewMachineMemory(memory.memory);
-    this.#places = new Int32Array(memory.places);
-    this.#slots = new Int32Array(memory.slots);
+    this.#places = memory.places;
+    this.#slots = memory.slots;
     this.#copies = new PageCopies(memory.copies);
     this.#below = memory.below && openPages(memory.below);
     this.#store = memory.store && new StoredPages(memory.store);
@@ -74,7 +74,8 @@ class ImagePages implements MachinePages {
   originOf(page: number): CodeOrigin | undefined {
     const place = this.#places[page]!;
     if (place < 0) return -place < STORED_PAGES ? this.#below?.originOf?.(-place) : undefined;
-    if (Atomics.load(this.#slots, place) !== 0) return undefined;
+    // No atomic operation, which is a call: who reads from there asks again afterwards.
+    if (this.#slots[place] !== 0) return undefined;
     this.#origin.frame = place;
     return this.#origin;
   }

@@ -7,9 +7,9 @@
  * needed to read an image, or to copy for it, lies in shared memory. The thread that made it lists its pages and closes it.
  */
 import { frameAddress, mfn, PAGE_SIZE } from '../base/brand.ts';
-import type { MachineMemory } from '../machine/memory.ts';
+import { type MachineMemory, reserveMemory } from '../machine/memory.ts';
 import { STORED_PAGES } from './p2m.ts';
-import { createPageCopies, PageCopies, type PageCopiesMemory, untouchedMemory } from './page-copies.ts';
+import { createPageCopies, PageCopies, type PageCopiesMemory } from './page-copies.ts';
 import type { MachinePages, PagesMemory } from './page-source.ts';
 import type { StoredPages, StoredPagesMemory } from './sharing/stored-pages.ts';
 
@@ -17,10 +17,10 @@ import type { StoredPages, StoredPagesMemory } from './sharing/stored-pages.ts';
 export interface ImageMemory {
   /** The machine's, where pages lie that it has not changed. */
   readonly memory: WebAssembly.Memory;
-  /** How many pages there are, then the place of each; i32. */
-  readonly places: SharedArrayBuffer;
-  /** For each frame of the machine the slot of its copy, 0 for none, and in place of frame 0, which is nobody's, `CLOSED`; i32. */
-  readonly slots: SharedArrayBuffer;
+  /** How many pages there are, and the place of each. */
+  readonly places: Int32Array;
+  /** For each frame of the machine the slot of its copy, 0 for none. In place of frame 0, which is nobody's, is `CLOSED`. */
+  readonly slots: Int32Array;
   readonly copies: PageCopiesMemory;
   /** What the machine itself is filled from. */
   readonly below: PagesMemory | undefined;
@@ -41,8 +41,9 @@ export class MemoryImages {
   readonly #store: StoredPages | undefined;
   readonly #locked: (task: () => void) => void;
   /** Of each image `ImageMemory.slots`. */
-  readonly #tables: Int32Array[] = [];
-  #copies: { readonly memory: PageCopiesMemory; readonly pages: PageCopies } | undefined;
+  #tables: Int32Array[] = [];
+  /** Those of all images of the machine; undefined before the first one. */
+  #copies: PageCopies | undefined;
 
   /** @param locked does something with the machine's hypervisor lock held */
   constructor(
@@ -60,83 +61,77 @@ export class MemoryImages {
   }
   /** Bytes that the host has ever given for copies. */
   get heldBytes(): number {
-    return this.#copies?.pages.heldBytes ?? 0;
+    return this.#copies?.heldBytes ?? 0;
   }
 
   /**
    * An image that belongs to the caller. Other threads that change the machine's memory must have adopted it before they go on.
+   * @throws DomusError E_HOST_MEMORY
    * @param below what the machine itself is filled from, and who keeps that open
    */
   add(below?: { readonly pages: MachinePages; readonly owner: SharedPages }): MemoryImage {
     const nrFrames = this.#memory.sizeBytes / PAGE_SIZE;
-    const { memory } = this.#useCopies(this.#copies?.memory ?? createPageCopies(nrFrames));
+    this.#copies ??= new PageCopies(createPageCopies(nrFrames));
+    // A machine has no more pages than frames.
+    const tables = reserveMemory((2 * nrFrames + 1) * 4).buffer;
     below?.owner.retain();
-    const image = new MemoryImage(
-      {
-        memory: this.#memory.wasm,
-        places: untouchedMemory((1 + nrFrames) * 4),
-        slots: untouchedMemory(nrFrames * 4),
-        copies: memory,
-        below: below?.pages.memory,
-        store: this.#store?.memory,
+    const memory: ImageMemory = {
+      memory: this.#memory.wasm,
+      slots: new Int32Array(tables, 0, nrFrames),
+      places: new Int32Array(tables, nrFrames * 4, 1 + nrFrames),
+      copies: this.#copies.memory,
+      below: below?.pages.memory,
+      store: this.#store?.memory,
+    };
+    this.adopt(memory);
+    return new MemoryImage(memory, this.#store, {
+      keep: frame => this.keep(frame),
+      close: () => {
+        this.#locked(() => this.#close(memory.slots));
+        below?.owner.close();
       },
-      this.#store,
-      {
-        keep: frame => this.keep(frame),
-        close: slots => {
-          this.#locked(() => this.#close(slots));
-          below?.owner.close();
-        },
-      },
-    );
-    this.#watch(image.slots);
-    return image;
+    });
   }
 
-  /** Copy for an image that another thread has added, until that closes it. With the hypervisor lock held. */
+  /** Copy for an image that another thread has added, until that closes it. */
   adopt({ slots, copies }: ImageMemory): void {
-    this.#useCopies(copies);
-    this.#watch(new Int32Array(slots));
+    this.#copies ??= new PageCopies(copies);
+    this.#tables = [...this.#open(), slots];
   }
 
-  /** All images of a machine have the same. */
-  #useCopies(memory: PageCopiesMemory) {
-    this.#copies ??= { memory, pages: new PageCopies(memory) };
-    return this.#copies;
-  }
-
-  #watch(table: Int32Array): void {
-    const open = this.#tables.filter(other => !isClosed(other));
-    this.#tables.splice(0, this.#tables.length, ...open, table);
+  #open(): Int32Array[] {
+    return this.#tables.filter(table => !isClosed(table));
   }
 
   /** The frame is about to change. With the hypervisor lock held. @throws DomusError E_HOST_MEMORY */
   keep(frame: number): void {
+    const copies = this.#copies;
+    if (!copies) return;
     let slot = 0;
     for (const table of this.#tables) {
       if (isClosed(table) || table[frame] !== 0) continue;
-      if (slot === 0) slot = this.#copy(frame);
-      this.#copies?.pages.retain(slot);
+      if (slot === 0) slot = copies.add(this.#page(frame));
+      copies.retain(slot);
       // Who sees it finds the copy, and who does not has read before the frame changes.
       Atomics.store(table, frame, slot);
     }
   }
 
-  #copy(frame: number): number {
+  #page(frame: number): Uint8Array {
     const at = frameAddress(mfn(frame));
-    const { pages } = this.#copies!;
-    return pages.add(this.#memory.u8.subarray(at, at + PAGE_SIZE));
+    return this.#memory.u8.subarray(at, at + PAGE_SIZE);
   }
 
-  /** Nobody reads the image any more. */
+  /** Nobody reads the image with this table any more. */
   #close(table: Int32Array): void {
     Atomics.store(table, CLOSED, 1);
     for (let frame = 1; frame < table.length; frame++) {
       const slot = table[frame]!;
       if (slot === 0) continue;
       table[frame] = 0;
-      this.#copies?.pages.release(slot);
+      this.#copies?.release(slot);
     }
+    this.#tables = this.#open();
   }
 }
 
@@ -146,38 +141,36 @@ export interface SharedPages {
   close(): void;
 }
 
+/** What an image needs of the images of its machine. */
+interface ImageOwner {
+  keep(frame: number): void;
+  close(): void;
+}
+
 /** An image for who made it: to list its pages, and to close it. */
 export class MemoryImage implements SharedPages {
   readonly memory: ImageMemory;
-  /** Views of `memory.slots` and `memory.places`. */
-  readonly slots: Int32Array;
-  readonly #places: Int32Array;
   readonly #store: StoredPages | undefined;
-  readonly #images: { keep(frame: number): void; close(slots: Int32Array): void };
+  readonly #images: ImageOwner;
   #nrUsers = 1;
   /** Pages of the store that are to be among the places, and stay there until then. */
   readonly #expected: number[] = [];
 
   /** Use `MemoryImages.add`. */
-  constructor(
-    memory: ImageMemory,
-    store: StoredPages | undefined,
-    images: { keep(frame: number): void; close(slots: Int32Array): void },
-  ) {
+  constructor(memory: ImageMemory, store: StoredPages | undefined, images: ImageOwner) {
     this.memory = memory;
-    this.slots = new Int32Array(memory.slots);
-    this.#places = new Int32Array(memory.places);
     this.#store = store;
     this.#images = images;
   }
 
   get count(): number {
-    return this.#places[COUNT]!;
+    return this.memory.places[COUNT]!;
   }
   /** Bytes that were copied for it. */
   get copiedBytes(): number {
+    const { slots } = this.memory;
     let count = 0;
-    for (let frame = 1; frame < this.slots.length; frame++) if (this.slots[frame] !== 0) count += 1;
+    for (let frame = 1; frame < slots.length; frame++) if (slots[frame] !== 0) count += 1;
     return count * PAGE_SIZE;
   }
 
@@ -195,8 +188,8 @@ export class MemoryImage implements SharedPages {
   add(place: Place): number {
     if (-place >= STORED_PAGES) this.#store?.retain(-place % STORED_PAGES);
     const page = this.count + 1;
-    this.#places[page] = place;
-    this.#places[COUNT] = page;
+    this.memory.places[page] = place;
+    this.memory.places[COUNT] = page;
     return page;
   }
 
@@ -206,7 +199,7 @@ export class MemoryImage implements SharedPages {
   }
 
   #listed(): Int32Array {
-    return this.#places.subarray(1, 1 + this.count);
+    return this.memory.places.subarray(1, 1 + this.count);
   }
 
   retain(): void {
@@ -218,7 +211,7 @@ export class MemoryImage implements SharedPages {
     this.settle();
     for (const place of this.#listed())
       if (-place >= STORED_PAGES) this.#store?.release(-place % STORED_PAGES);
-    this.#images.close(this.slots);
+    this.#images.close();
   }
 }
 

@@ -7,13 +7,14 @@
  */
 import { PAGE_SIZE } from '../base/brand.ts';
 import { DomusError } from '../base/errors.ts';
+import { reserveMemory } from '../machine/memory.ts';
 
 /** In a form that other threads can be given. */
 export interface PageCopiesMemory {
   /** Slot `n` begins at `n * PAGE_SIZE`; it grows. */
   readonly bytes: SharedArrayBuffer;
-  /** A word for each slot, i32: of one in use how many images have it, of a free one the next free one. */
-  readonly slots: SharedArrayBuffer;
+  /** A word for each slot: of one in use how many images have it, of a free one the next free one. */
+  readonly slots: Int32Array;
 }
 
 /** Words that are of no slot: the first free slot, 0 for none, and the first slot that was never in use. */
@@ -23,27 +24,23 @@ const MOMENTS = 8;
 /** It grows by so many pages. */
 const GROWTH = 1 << 10;
 
-/** Shared memory, all zeros, of which the host gives what is touched. Of other buffers the allocator may clear memory that it had before. */
-export const untouchedMemory = (sizeBytes: number): SharedArrayBuffer =>
-  new SharedArrayBuffer(sizeBytes, { maxByteLength: sizeBytes });
-
-/** @param nrFrames of the machine */
+/** @param nrFrames of the machine. @throws DomusError E_HOST_MEMORY */
 export function createPageCopies(nrFrames: number): PageCopiesMemory {
   const nrSlots = FIRST_SLOT + MOMENTS * nrFrames;
-  const slots = untouchedMemory(nrSlots * 4);
-  new Int32Array(slots)[FRONTIER] = FIRST_SLOT;
+  const slots = new Int32Array(reserveMemory(nrSlots * 4).buffer);
+  slots[FRONTIER] = FIRST_SLOT;
   return { bytes: new SharedArrayBuffer(0, { maxByteLength: nrSlots * PAGE_SIZE }), slots };
 }
 
 export class PageCopies {
-  readonly #memory: PageCopiesMemory;
+  readonly memory: PageCopiesMemory;
   readonly #bytes: Uint8Array;
   readonly #slots: Int32Array;
 
   constructor(memory: PageCopiesMemory) {
-    this.#memory = memory;
+    this.memory = memory;
     this.#bytes = new Uint8Array(memory.bytes);
-    this.#slots = new Int32Array(memory.slots);
+    this.#slots = memory.slots;
   }
 
   /** Bytes that the host has ever given for copies. */
@@ -87,7 +84,7 @@ export class PageCopies {
   }
 
   #reach(end: number): void {
-    const { bytes } = this.#memory;
+    const { bytes } = this.memory;
     if (end <= bytes.byteLength) return;
     try {
       bytes.grow(Math.max(end, Math.min(end + GROWTH * PAGE_SIZE, bytes.maxByteLength)));

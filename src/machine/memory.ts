@@ -27,15 +27,19 @@ export interface MachineMemory {
   readonly i32: Int32Array;
 }
 
+/** As `reserveMemory` does. */
+export const createMachineMemory = (sizeBytes: number): MachineMemory =>
+  viewMachineMemory(reserveMemory(Math.min(sizeBytes, MACHINE_BYTES_MAX)));
+
 /**
- * Reserve machine memory. The operating system commits pages as they are touched, so a large size costs little.
+ * Memory that threads can share, all zeros. The operating system commits pages as they are touched, so a large size costs little: that is
+ * so of a WebAssembly memory, not of each SharedArrayBuffer, and those that can grow are slow.
  * @throws DomusError E_HOST_MEMORY when the host refuses the reservation.
  */
-export function createMachineMemory(sizeBytes: number): MachineMemory {
-  const pages = Math.ceil(Math.min(sizeBytes, MACHINE_BYTES_MAX) / WASM_PAGE);
-  let wasm: WebAssembly.Memory;
+export function reserveMemory(sizeBytes: number): WebAssembly.Memory {
+  const pages = Math.ceil(sizeBytes / WASM_PAGE);
   try {
-    wasm = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   } catch (cause) {
     throw new DomusError(
       'E_HOST_MEMORY',
@@ -44,7 +48,6 @@ export function createMachineMemory(sizeBytes: number): MachineMemory {
       { cause },
     );
   }
-  return viewMachineMemory(wasm);
 }
 
 /** Views over a memory that another thread has made. */

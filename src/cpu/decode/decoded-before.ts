@@ -28,8 +28,11 @@ export interface CodeOrigin {
 /** Had the frame those contents for all that was read of it so far? */
 export const isAsItWas = ({ copies, frame }: CodeOrigin): boolean => Atomics.load(copies, frame) === 0;
 
-/** How often the code cache of that machine was thrown away: another number before its memory is used again. */
-export const generationOf = ({ memory: { u32 } }: CodeOrigin): number => Atomics.load(u32, GENERATION);
+/** How often the code cache of that machine was thrown away, asked for before records are read there. */
+export const generationOf = ({ memory: { u32 } }: CodeOrigin): number => u32[GENERATION] as number;
+/** Was it not thrown away since, so that all records that were read were records? It is another number before the memory is used again. */
+export const isGeneration = ({ memory: { u32 } }: CodeOrigin, generation: number): boolean =>
+  Atomics.load(u32, GENERATION) === generation;
 
 const GENERATION = (MACHINE_HEADER + MachineHeader.offsets.codeGeneration) >>> 2;
 /** More code pages a frame does not have: bits of modes that a guest changes while it executes are few. */

@@ -22,6 +22,7 @@ import {
   copyRecord,
   generationOf,
   isAsItWas,
+  isGeneration,
 } from './decoded-before.ts';
 import { type Decoded, Decoder, type Failure, MAX_LENGTH } from './decoder.ts';
 import { FORM_FLAGS, FormFlag } from './entries.ts';
@@ -195,8 +196,9 @@ export class RecordWriter {
     this.#find(hostPage);
     if (!this.#origin) return this.#makeRun(codePage, offset, mode, 0);
     const generation = generationOf(this.#origin);
-    const run = this.#makeRun(codePage, offset, mode, codePageIn(this.#origin, mode));
-    if (isAsItWas(this.#origin) && generationOf(this.#origin) === generation) return run;
+    const before = codePageIn(this.#origin, mode);
+    const run = this.#makeRun(codePage, offset, mode, before);
+    if (isAsItWas(this.#origin) && (before === 0 || isGeneration(this.#origin, generation))) return run;
     // It has changed under our eyes. The page does so once.
     this.#find(hostPage);
     const again = this.#makeRun(codePage, offset, mode, 0);
