@@ -5,16 +5,20 @@ import { FrameFlag } from '../../machine/frames.ts';
 import { createSeededEntropy } from '../../platform/sim/entropy.ts';
 import { FIRST_REGION } from '../isa/form-numbers.ts';
 import { createTestMachine, W } from '../runtime/test-machine.ts';
-import type { CodeOrigin } from './decoded-before.ts';
-import { CodeRecord, RECORD_BYTES, TABLE_PART_BYTES } from './record.ts';
+import { type CodeOrigin, codePageIn } from './decoded-before.ts';
+import { CodePage, CodeRecord, RECORD_BYTES, TABLE_PART_BYTES } from './record.ts';
 import { recordAt, slotOf } from './record-table.ts';
 import { type CodeServices, RecordWriter } from './records.ts';
 
 const VA = 0x4000_0000n;
 const PHYSICAL = 0x3000;
+const PAGE = 4096;
 const [NOP, RET] = [0x90, 0xc3];
 
-function decodingMachine(originOf: CodeServices['originOf'] = () => undefined) {
+type DecodingMachine = ReturnType<typeof decodingMachine>;
+
+/** @param contents of pages that are unread */
+function decodingMachine(originOf: CodeServices['originOf'] = () => undefined, contents?: Uint8Array) {
   const machine: ReturnType<typeof createTestMachine> = createTestMachine({
     decode: (cpu, hostPage, codePage, offset) => writer.decode(cpu, hostPage, codePage, offset),
   });
@@ -22,10 +26,7 @@ function decodingMachine(originOf: CodeServices['originOf'] = () => undefined) {
   const writer: RecordWriter = new RecordWriter(memory, {
     codeBehind: (vcpu, page) => runtime.codeBehind(vcpu, page),
     markCode: mfn => runtime.markCode(mfn),
-    readPage: (_page, into) => {
-      const origin = originOf(1) as CodeOrigin;
-      into.set(origin.memory.u8.subarray(origin.frame * 4096, (origin.frame + 1) * 4096));
-    },
+    readPage: (_page, into) => into.set(contents as Uint8Array),
     originOf,
     decoded: () => {},
   });
@@ -41,11 +42,15 @@ function decodingMachine(originOf: CodeServices['originOf'] = () => undefined) {
   return { machine, header, lookup, found, host };
 }
 
-const originIn = ({ machine: { memory }, host }: ReturnType<typeof decodingMachine>): CodeOrigin => ({
+const originIn = ({ machine: { memory }, host }: DecodingMachine): CodeOrigin => ({
   memory,
   frame: host / 4096,
   copies: new Int32Array(memory.sizeBytes / 4096),
 });
+
+/** The code cache as far as it is in use. */
+const decoded = ({ machine, header }: DecodingMachine) =>
+  machine.memory.u32.slice(header.codeBase / 4, header.codeNext / 4);
 
 test('a page takes what is decoded of it', () => {
   const { header, lookup, found } = decodingMachine();
@@ -127,8 +132,6 @@ test('what was decoded in another machine is copied from there, and is what deco
   frame.flags |= FrameFlag.unread;
   frame.next = 1;
   for (const { lookup } of [alone, copy]) for (const offset of [3, ...offsets]) lookup(offset);
-  const decoded = ({ machine, header }: ReturnType<typeof decodingMachine>) =>
-    machine.memory.u32.slice(header.codeBase / 4, header.codeNext / 4);
   assert.ok(nrAsked > 100 && first.found(3) !== 0);
   assert.deepEqual(decoded(copy), decoded(alone));
 });
@@ -159,4 +162,115 @@ test('a page that has its contents is copied from as well, instruction by instru
 test('a page that came from nowhere is not copied from', () => {
   const copy = decodingMachine(() => assert.fail('there is nothing to ask about'));
   assert.notEqual(copy.lookup(0), 0);
+});
+
+/** A few instructions, the last of which reaches into the next page. */
+function meanwhileCode(): Uint8Array {
+  const code = new Uint8Array(PAGE).fill(RET);
+  code.set([0x49, 0x87, 0xc7, 0x8b, 0x05, 9, 9, 0, 0, 0x48, 0x89, 0xc3, NOP], 0x38);
+  code.set([NOP, 0xb8, 1, 2], PAGE - 4);
+  return code;
+}
+const MEANWHILE = [0x38, PAGE - 4, PAGE - 3];
+function decodeAll({ machine, lookup }: DecodingMachine): void {
+  machine.map(VA + BigInt(PAGE), PHYSICAL + PAGE, W);
+  for (const offset of MEANWHILE) lookup(offset);
+}
+
+type Event = (first: DecodingMachine, origin: CodeOrigin) => void;
+
+/**
+ * Decode in a copy of a machine to which something happens when it is looked at for the `moment`th time.
+ * @param next happens behind that as soon as the copy has been told where the page is
+ * @returns what is in the code cache then, and how often the machine was looked at
+ */
+function decodeMeanwhile(moment: number, happen: Event, next?: Event) {
+  const code = meanwhileCode();
+  const first = decodingMachine();
+  const { memory } = first.machine;
+  memory.u8.set(code, first.host);
+  decodeAll(first);
+  const origin = originIn(first);
+  let nrLooks = 0;
+  const look = <T>(what: T): T => {
+    nrLooks += 1;
+    if (nrLooks === moment) happen(first, origin);
+    return what;
+  };
+  const watched: CodeOrigin = {
+    ...origin,
+    memory: {
+      ...memory,
+      get u8() {
+        return look(memory.u8);
+      },
+      get u32() {
+        return look(memory.u32);
+      },
+    },
+  };
+  let isNext = next !== undefined;
+  const copy = decodingMachine(() => {
+    const isThere = origin.copies[origin.frame] === 0;
+    if (isNext && nrLooks >= moment) {
+      isNext = false;
+      next?.(first, origin);
+    }
+    return isThere ? watched : undefined;
+  }, code);
+  const frame = copy.machine.frameOf(PHYSICAL);
+  frame.flags |= FrameFlag.unread;
+  frame.next = 1;
+  decodeAll(copy);
+  return { found: decoded(copy), nrLooks };
+}
+
+test('when what is copied from changes meanwhile the run is made again', () => {
+  const alone = decodingMachine();
+  alone.machine.memory.u8.set(meanwhileCode(), alone.host);
+  decodeAll(alone);
+  const expected = decoded(alone);
+  const chance = createSeededEntropy(4);
+  const garbage = new Uint8Array(1 << 14);
+  chance.fill(garbage);
+  /** Its guest writes another program there. */
+  const write: Event = ({ machine, host }, { copies, frame }) => {
+    copies[frame] = 1;
+    machine.memory.u8.fill(0x40, host, host + PAGE);
+    machine.runtime.invalidateCode(frame, 0, PAGE);
+  };
+  /** It throws its code away, and uses the memory for code that is nearly the same. */
+  const discard: Event = ({ machine, found }) => {
+    const records = [0x38, 0x3b, 0x41, PAGE - 4].map(found).filter(record => record !== 0);
+    machine.runtime.discardCode();
+    for (const record of records)
+      machine.memory.u32[(record + CodeRecord.offsets.displacement) >>> 2] = 0x1234;
+  };
+  /** Both, and the memory holds anything. */
+  const both: Event = (first, origin) => {
+    write(first, origin);
+    first.machine.runtime.discardCode();
+    first.machine.memory.u8.set(garbage, first.header.codeBase);
+  };
+  const { found, nrLooks } = decodeMeanwhile(0, () => {});
+  assert.deepEqual(found, expected);
+  assert.ok(nrLooks > 15, `${nrLooks}`);
+  const events: readonly (readonly [Event, Event?])[] = [[write], [discard], [both], [discard, write]];
+  for (const [happen, next] of events)
+    for (let moment = 1; moment <= nrLooks; moment++)
+      assert.deepEqual(decodeMeanwhile(moment, happen, next).found, expected, `at look ${moment}`);
+});
+
+test('code pages are searched to an end, whatever is in memory', () => {
+  const { machine, lookup, host } = decodingMachine();
+  const { memory } = machine;
+  lookup(0);
+  const page = machine.frameOf(PHYSICAL).code;
+  const origin = { memory, frame: host / PAGE, copies: new Int32Array(0) };
+  const mode = memory.u32[(page + CodePage.offsets.mode) >>> 2] as number;
+  assert.equal(codePageIn(origin, mode), page);
+  for (const next of [page, 0xffff_fff0, 0]) {
+    memory.u32[(page + CodePage.offsets.next) >>> 2] = next;
+    assert.equal(codePageIn(origin, mode + 1), 0);
+  }
 });

@@ -200,9 +200,15 @@ export class RecordWriter {
     const run = this.#makeRun(codePage, offset, mode, before);
     if (isAsItWas(this.#origin) && (before === 0 || isGeneration(this.#origin, generation))) return run;
     // It has changed under our eyes. The page does so once.
-    this.#find(hostPage);
-    const again = this.#makeRun(codePage, offset, mode, 0);
+    const again = this.#makeAgain(hostPage, codePage, offset, mode);
     if (!this.#origin || isAsItWas(this.#origin)) return again;
+    return this.#makeAgain(hostPage, codePage, offset, mode);
+  }
+
+  #makeAgain(hostPage: number, codePage: number, offset: number, mode: number): number {
+    const { u32 } = this.#memory;
+    // What is behind the records in use may have to be zeros, and these are perhaps more than there will be.
+    u32.fill(0, (u32[CODE_NEXT] as number) >>> 2, this.#at >>> 2);
     this.#find(hostPage);
     return this.#makeRun(codePage, offset, mode, 0);
   }
