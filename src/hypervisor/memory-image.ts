@@ -21,6 +21,8 @@ export interface ImageMemory {
   readonly places: Int32Array;
   /** For each frame of the machine the slot of its copy, 0 for none. In place of frame 0, which is nobody's, is `CLOSED`. */
   readonly slots: Int32Array;
+  /** How many frames have a copy, and which: looking for them in `slots` would touch all of it. */
+  readonly kept: Int32Array;
   readonly copies: PageCopiesMemory;
   /** What the machine itself is filled from. */
   readonly below: PagesMemory | undefined;
@@ -30,7 +32,7 @@ export interface ImageMemory {
 /** A page of an image is at a frame or, below zero, has a number elsewhere (`readElsewhere`). */
 type Place = number;
 
-/** Word of `ImageMemory.places`. */
+/** Word of `ImageMemory.places` and `kept`. */
 export const COUNT = 0;
 /** Word of `ImageMemory.slots`: not 0 when the image is closed. */
 export const CLOSED = 0;
@@ -40,8 +42,7 @@ export class MemoryImages {
   readonly #memory: MachineMemory;
   readonly #store: StoredPages | undefined;
   readonly #locked: (task: () => void) => void;
-  /** Of each image `ImageMemory.slots`. */
-  #tables: Int32Array[] = [];
+  #images: ImageMemory[] = [];
   /** Those of all images of the machine; undefined before the first one. */
   #copies: PageCopies | undefined;
 
@@ -57,7 +58,7 @@ export class MemoryImages {
   }
 
   get isEmpty(): boolean {
-    return this.#tables.every(isClosed);
+    return this.#images.every(isClosed);
   }
   /** Bytes that the host has ever given for copies. */
   get heldBytes(): number {
@@ -72,13 +73,15 @@ export class MemoryImages {
   add(below?: { readonly pages: MachinePages; readonly owner: SharedPages }): MemoryImage {
     const nrFrames = this.#memory.sizeBytes / PAGE_SIZE;
     this.#copies ??= new PageCopies(createPageCopies(nrFrames));
-    // A machine has no more pages than frames.
-    const tables = reserveMemory((2 * nrFrames + 1) * 4).buffer;
+    // A machine has no more pages than frames, and there is a word in front of them.
+    const length = nrFrames + 1;
+    const tables = reserveMemory(3 * length * 4).buffer;
     below?.owner.retain();
     const memory: ImageMemory = {
       memory: this.#memory.wasm,
-      slots: new Int32Array(tables, 0, nrFrames),
-      places: new Int32Array(tables, nrFrames * 4, 1 + nrFrames),
+      places: new Int32Array(tables, 0, length),
+      slots: new Int32Array(tables, length * 4, length),
+      kept: new Int32Array(tables, 2 * length * 4, length),
       copies: this.#copies.memory,
       below: below?.pages.memory,
       store: this.#store?.memory,
@@ -87,20 +90,20 @@ export class MemoryImages {
     return new MemoryImage(memory, this.#store, {
       keep: frame => this.keep(frame),
       close: () => {
-        this.#locked(() => this.#close(memory.slots));
+        this.#locked(() => this.#close(memory));
         below?.owner.close();
       },
     });
   }
 
   /** Copy for an image that another thread has added, until that closes it. */
-  adopt({ slots, copies }: ImageMemory): void {
-    this.#copies ??= new PageCopies(copies);
-    this.#tables = [...this.#open(), slots];
+  adopt(image: ImageMemory): void {
+    this.#copies ??= new PageCopies(image.copies);
+    this.#images = [...this.#open(), image];
   }
 
-  #open(): Int32Array[] {
-    return this.#tables.filter(table => !isClosed(table));
+  #open(): ImageMemory[] {
+    return this.#images.filter(image => !isClosed(image));
   }
 
   /** The frame is about to change. With the hypervisor lock held. @throws DomusError E_HOST_MEMORY */
@@ -108,12 +111,15 @@ export class MemoryImages {
     const copies = this.#copies;
     if (!copies) return;
     let slot = 0;
-    for (const table of this.#tables) {
-      if (isClosed(table) || table[frame] !== 0) continue;
+    for (const image of this.#images) {
+      const { slots, kept } = image;
+      if (isClosed(image) || slots[frame] !== 0) continue;
       if (slot === 0) slot = copies.add(this.#page(frame));
       copies.retain(slot);
+      kept[COUNT]! += 1;
+      kept[kept[COUNT]!] = frame;
       // Who sees it finds the copy, and who does not has read before the frame changes.
-      Atomics.store(table, frame, slot);
+      Atomics.store(slots, frame, slot);
     }
   }
 
@@ -122,16 +128,12 @@ export class MemoryImages {
     return this.#memory.u8.subarray(at, at + PAGE_SIZE);
   }
 
-  /** Nobody reads the image with this table any more. */
-  #close(table: Int32Array): void {
-    Atomics.store(table, CLOSED, 1);
-    for (let frame = 1; frame < table.length; frame++) {
-      const slot = table[frame]!;
-      if (slot === 0) continue;
-      table[frame] = 0;
-      this.#copies?.release(slot);
-    }
-    this.#tables = this.#open();
+  /** Nobody reads the image any more. */
+  #close({ slots, kept }: ImageMemory): void {
+    slots[CLOSED] = 1;
+    for (const frame of kept.subarray(1, 1 + kept[COUNT]!)) this.#copies?.release(slots[frame]!);
+    kept[COUNT] = 0;
+    this.#images = this.#open();
   }
 }
 
@@ -153,8 +155,9 @@ export class MemoryImage implements SharedPages {
   readonly #store: StoredPages | undefined;
   readonly #images: ImageOwner;
   #nrUsers = 1;
-  /** Pages of the store that are to be among the places, and stay there until then. */
+  /** Pages of the store that are to be among the places, and stay there until then; and those that are. */
   readonly #expected: number[] = [];
+  readonly #stored: number[] = [];
 
   /** Use `MemoryImages.add`. */
   constructor(memory: ImageMemory, store: StoredPages | undefined, images: ImageOwner) {
@@ -168,10 +171,7 @@ export class MemoryImage implements SharedPages {
   }
   /** Bytes that were copied for it. */
   get copiedBytes(): number {
-    const { slots } = this.memory;
-    let count = 0;
-    for (let frame = 1; frame < slots.length; frame++) if (slots[frame] !== 0) count += 1;
-    return count * PAGE_SIZE;
+    return this.memory.kept[COUNT]! * PAGE_SIZE;
   }
 
   /** A page of the store will be added: the domain may give it back before. */
@@ -181,12 +181,15 @@ export class MemoryImage implements SharedPages {
   }
   /** What was expected has been added, or will not be. */
   settle(): void {
-    for (const number of this.#expected.splice(0)) this.#store?.release(number);
+    this.#release(this.#expected);
   }
 
   /** The number of the page there, from 1. */
   add(place: Place): number {
-    if (-place >= STORED_PAGES) this.#store?.retain(-place % STORED_PAGES);
+    if (-place >= STORED_PAGES) {
+      this.#store?.retain(-place % STORED_PAGES);
+      this.#stored.push(-place % STORED_PAGES);
+    }
     const page = this.count + 1;
     this.memory.places[page] = place;
     this.memory.places[COUNT] = page;
@@ -195,11 +198,8 @@ export class MemoryImage implements SharedPages {
 
   /** Depend on the machine's memory no more. With the hypervisor lock held. @throws DomusError E_HOST_MEMORY */
   copyAll(): void {
-    for (const place of this.#listed()) if (place > 0) this.#images.keep(place);
-  }
-
-  #listed(): Int32Array {
-    return this.memory.places.subarray(1, 1 + this.count);
+    for (const place of this.memory.places.subarray(1, 1 + this.count))
+      if (place > 0) this.#images.keep(place);
   }
 
   retain(): void {
@@ -209,10 +209,14 @@ export class MemoryImage implements SharedPages {
     this.#nrUsers -= 1;
     if (this.#nrUsers > 0) return;
     this.settle();
-    for (const place of this.#listed())
-      if (-place >= STORED_PAGES) this.#store?.release(-place % STORED_PAGES);
+    this.#release(this.#stored);
     this.#images.close();
+  }
+
+  /** Pages of the store that it has no use for any more. */
+  #release(numbers: number[]): void {
+    for (const number of numbers.splice(0)) this.#store?.release(number);
   }
 }
 
-const isClosed = (table: Int32Array): boolean => table[CLOSED] !== 0;
+const isClosed = ({ slots }: ImageMemory): boolean => slots[CLOSED] !== 0;

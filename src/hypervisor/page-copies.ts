@@ -29,7 +29,16 @@ export function createPageCopies(nrFrames: number): PageCopiesMemory {
   const nrSlots = FIRST_SLOT + MOMENTS * nrFrames;
   const slots = new Int32Array(reserveMemory(nrSlots * 4).buffer);
   slots[FRONTIER] = FIRST_SLOT;
-  return { bytes: new SharedArrayBuffer(0, { maxByteLength: nrSlots * PAGE_SIZE }), slots };
+  try {
+    return { bytes: new SharedArrayBuffer(0, { maxByteLength: nrSlots * PAGE_SIZE }), slots };
+  } catch (cause) {
+    throw new DomusError(
+      'E_HOST_MEMORY',
+      `the host refused addresses for ${Math.ceil((nrSlots * PAGE_SIZE) / 2 ** 30)} GiB of copies of a guest's pages`,
+      'raise the address space limit (ulimit -v)',
+      { cause },
+    );
+  }
 }
 
 export class PageCopies {
@@ -91,7 +100,7 @@ export class PageCopies {
     } catch (cause) {
       throw new DomusError(
         'E_HOST_MEMORY',
-        `there is no room for more than ${this.heldBytes / 2 ** 20} MiB of what a guest has changed since it was cloned`,
+        `there is no room for more than ${Math.floor(this.heldBytes / 2 ** 20)} MiB of what a guest has changed since it was cloned`,
         'stop clones of it that are not needed any more',
         { cause },
       );
