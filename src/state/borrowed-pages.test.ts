@@ -87,3 +87,35 @@ test('a clone that is busy is allowed more, and one that has work has what it lo
   assert.equal(framesOf(other), COUNT);
   assertRight(other);
 });
+
+test('a page that its parent changes while it is compared is compared with what it was', () => {
+  const parent = parentOf();
+  const { clone } = parent.fork();
+  const { hypervisor } = clone.domain;
+  hypervisor.borrowed = new BorrowedPages(LIMIT);
+  const { pages } = hypervisor;
+  assert.ok(pages);
+  const gfns = new Map(
+    Array.from({ length: COUNT }, (_, i) => [rawEntry(parent.domain, FIRST + i) & P2m.mfnMask, FIRST + i]),
+  );
+  const changed = new Set<number>();
+  hypervisor.pages = {
+    memory: pages.memory,
+    read: (page, into) => pages.read(page, into),
+    originOf(page) {
+      const origin = pages.originOf?.(page);
+      const gfn = gfns.get(origin?.frame ?? 0);
+      if (gfn !== undefined) {
+        writePhysical(parent.domain, gfn * PAGE_SIZE, new Uint8Array(PAGE_SIZE).fill(1));
+        changed.add(gfn);
+      }
+      return origin;
+    },
+  };
+  for (let i = 0; i < 25; i++) {
+    clone.run(1);
+    assertRight(clone);
+    assert.ok(framesOf(clone) <= LIMIT + 4, `${framesOf(clone)} pages`);
+  }
+  assert.ok(changed.size > 2 * LIMIT, `${changed.size} pages`);
+});
