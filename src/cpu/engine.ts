@@ -36,6 +36,8 @@ export interface EngineOptions {
   readonly codeCacheBytes?: number;
   /** So much of it is used at first: see runtime/assembly/code/room.ts. Default: all of it. */
   readonly firstCodeBytes?: number;
+  /** Guest code is executed here (the default); else the engine only changes what those look at who do. */
+  readonly executes?: boolean;
   /** Translate hot code; else the interpreter runs everything. */
   readonly translates?: boolean;
   /** Jumps to a place until it is translated. */
@@ -65,7 +67,7 @@ export class CpuEngine {
   readonly memory: MachineMemory;
   readonly runtime: RuntimeExports;
   readonly #frames: FrameTable;
-  readonly #run: (cpu: number) => void;
+  readonly #run: (cpu: number) => void = () => invariant(false, 'this engine executes nothing');
 
   constructor(
     modules: EngineModules,
@@ -77,6 +79,7 @@ export class CpuEngine {
       translates = true,
       hotJumps = HOT_JUMPS,
       hotEntries = HOT_ENTRIES,
+      executes = true,
       makerLink,
     }: EngineOptions = {},
   ) {
@@ -92,6 +95,29 @@ export class CpuEngine {
       wrmsr: host.wrmsr,
     });
     this.runtime = runtime;
+    const header = machineHeader(this.memory);
+    header.hotJumps = translates ? hotJumps : 0;
+    header.hotEntries = hotEntries;
+    if (header.codeBase === 0) {
+      const first = frames.reserveRun(Math.ceil(codeCacheBytes / PAGE_SIZE));
+      header.codeBase = frameAddress(first);
+      header.codeNext = header.codeBase;
+      header.codeLimit = header.codeBase + firstCodeBytes;
+      header.codeEnd = header.codeBase + codeCacheBytes;
+      header.translator = frameAddress(frames.allocateRun(Math.ceil(TranslatorState.size / PAGE_SIZE)));
+    }
+    this.#records = new RecordWriter(this.memory, {
+      codeBehind: (cpu, codePage) => runtime.codeBehind(cpu, codePage) >>> 0,
+      readPage: host.readPage,
+      originOf: host.originOf,
+      markCode: mfn => runtime.markCode(mfn),
+      decoded: (cpu, page, codePage, isFirst, run) => {
+        // Regions know no breakpoints, and are not put where records are about to be thrown away.
+        if (this.#breakpoints.size === 0 && usesAllCode(this.memory))
+          this.translator?.decoded(cpu, page, codePage, isFirst, run);
+      },
+    });
+    if (!executes) return;
     const interpreter = new WebAssembly.Instance(modules.interpreter, {
       env: { memory: this.memory.wasm },
       runtime: { ...runtime },
@@ -105,17 +131,6 @@ export class CpuEngine {
         breakpoint: (cpu: number) => this.#atBreakpoint(cpu),
       },
     });
-    const header = machineHeader(this.memory);
-    header.hotJumps = translates ? hotJumps : 0;
-    header.hotEntries = hotEntries;
-    if (header.codeBase === 0) {
-      const first = frames.reserveRun(Math.ceil(codeCacheBytes / PAGE_SIZE));
-      header.codeBase = frameAddress(first);
-      header.codeNext = header.codeBase;
-      header.codeLimit = header.codeBase + firstCodeBytes;
-      header.codeEnd = header.codeBase + codeCacheBytes;
-      header.translator = frameAddress(frames.allocateRun(Math.ceil(TranslatorState.size / PAGE_SIZE)));
-    }
     if (translates) {
       this.translator = new Translator({
         memory: this.memory,
@@ -125,17 +140,6 @@ export class CpuEngine {
       });
     }
     this.#run = interpreter.exports.run as (cpu: number) => void;
-    this.#records = new RecordWriter(this.memory, {
-      codeBehind: (cpu, codePage) => runtime.codeBehind(cpu, codePage) >>> 0,
-      readPage: host.readPage,
-      originOf: host.originOf,
-      markCode: mfn => runtime.markCode(mfn),
-      decoded: (cpu, page, codePage, isFirst, run) => {
-        // Regions know no breakpoints, and are not put where records are about to be thrown away.
-        if (this.#breakpoints.size === 0 && usesAllCode(this.memory))
-          this.translator?.decoded(cpu, page, codePage, isFirst, run);
-      },
-    });
   }
 
   readonly #records: RecordWriter;

@@ -11,6 +11,7 @@
 import { frameAddress, type Mfn, mfn, PAGE_SIZE } from '../base/brand.ts';
 import { isAsItWas } from '../cpu/decode/decoded-before.ts';
 import { KICK, P2m } from '../cpu/vcpu/layout.ts';
+import { usesAllCode } from '../machine/header.ts';
 import type { Domain, Hypervisor } from './hypervisor.ts';
 import {
   frameOwner,
@@ -54,6 +55,11 @@ export class BorrowedPages {
   /** To be called between instructions, when nobody has an address of a page but by a reference to its frame. */
   giveBack(domain: Domain): void {
     if (this.#gfns.length < this.#limit) return;
+    if (usesAllCode(domain.hypervisor.memory)) {
+      // Another thread has found that there is work.
+      keepBorrowed(domain.hypervisor);
+      return;
+    }
     const now = domain.hypervisor.clock.systemTimeNs();
     if (this.#nrPasses >= FREE_PASSES && now - this.#passedNs < PASS_NS) this.#limit *= 2;
     this.#nrPasses += 1;

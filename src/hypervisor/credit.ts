@@ -8,6 +8,9 @@
  */
 
 export const PERIOD_NS = 30_000_000;
+/** A turn with others waiting, and with none. Other events are looked at after it. */
+export const TURN_NS = 2_000_000;
+export const LONE_TURN_NS = 10_000_000;
 /** Credit and debt that are kept, in periods: who slept long shall not have the processor alone for long, nor lose it. */
 const CREDIT_PERIODS_MAX = 1;
 const DEBT_PERIODS_MAX = 10;
@@ -20,7 +23,7 @@ export interface Share {
 }
 
 export class CreditAccount {
-  share: Share;
+  #share: Share;
   creditNs = 0;
   /** What it may still use in this period, where it is capped. */
   allowanceNs: number;
@@ -31,10 +34,18 @@ export class CreditAccount {
   isWaiting = false;
 
   constructor(share: Share) {
-    this.share = share;
+    this.#share = share;
     this.allowanceNs = allowance(share, PERIOD_NS);
   }
 
+  get share(): Share {
+    return this.#share;
+  }
+  set share(share: Share) {
+    this.#share = share;
+    // A new cap begins with what it allows.
+    this.allowanceNs = allowance(share, PERIOD_NS);
+  }
   get isParked(): boolean {
     return this.share.cap > 0 && this.allowanceNs <= 0;
   }
@@ -52,6 +63,10 @@ export class CreditQueue {
     this.#periodStartNs = nowNs;
   }
 
+  /** Those that have joined. */
+  get count(): number {
+    return this.#accounts.size;
+  }
   get nrWaiting(): number {
     return this.#waiting.length;
   }

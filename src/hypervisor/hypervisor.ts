@@ -53,19 +53,20 @@ export interface CpuEngine {
 }
 
 /**
- * What a thread needs where several run vCPUs of one machine at the same time. All of the hypervisor's state is under one
- * lock, which is held whenever hypervisor code runs and let go while guest code does.
+ * What a thread needs that has a machine in common with others. All of the hypervisor's state is under one lock, which is held whenever
+ * hypervisor code runs. Where several threads execute vCPUs at the same time it is let go while they do (parallel.ts); where one does it is
+ * held (exclusive.ts).
  */
 export interface Parallel {
   /** Number of this thread's pCPU, from 1; 0 is the control domain's thread, which runs no vCPU. */
   readonly pcpu: number;
   readonly lock: Lock;
+  /** No two vCPUs execute at the same time, and none while another thread has the lock. */
+  readonly isExclusive: boolean;
   /** Something about the vCPU has changed: if it executes, let it come out and see. */
   kick(vcpu: Vcpu): void;
   /** A vCPU became runnable, or timers are due earlier: an idle pCPU should look, or all of them where not all may run it. */
   wakePcpu(all: boolean): void;
-  /** Wait for work, with the lock let go; `waitNs` at most. */
-  sleep(waitNs: number): void;
   /** Tell the control domain's thread that there is something for it. */
   callControl(): void;
   /** Do something while no vCPU executes. The lock is let go before and held again while `task` runs. */
@@ -113,7 +114,7 @@ export interface Hypervisor {
   readonly interrupts: InterruptSink;
   readonly engine: CpuEngine;
   readonly notices: Notices;
-  /** Undefined where one thread runs all vCPUs in turn. */
+  /** Undefined where one thread does everything. */
   readonly parallel?: Parallel | undefined;
   /** What paged frames are filled from; set when a domain is restored. */
   pages?: MachinePages | undefined;
@@ -154,3 +155,6 @@ export interface HypervisorOptions {
   borrowed?: BorrowedPages | undefined;
   store?: StoredPages | undefined;
 }
+
+/** Do several threads execute vCPUs of the machine at the same time? */
+export const isParallel = ({ parallel }: Hypervisor): boolean => parallel?.isExclusive === false;

@@ -9,6 +9,7 @@ import { type MachineAddress, maddr } from '../base/brand.ts';
 import { createAlone } from '../cpu/alone.ts';
 import { CpuEngine, type EngineHost, type EngineModules, retiredNow } from '../cpu/engine.ts';
 import type { MakerLink } from '../cpu/translator/translator.ts';
+import { Exit } from '../cpu/vcpu/exit.ts';
 import { VCPU_BLOCK_BYTES, Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
 import { FrameTable } from '../machine/frames.ts';
 import { machineHeader } from '../machine/header.ts';
@@ -19,6 +20,7 @@ import { NS_PER_INSTRUCTION } from '../platform/sim/clock.ts';
 import { BorrowedPages, keepBorrowed } from './borrowed-pages.ts';
 import { type CpuPolicy, cpuPolicy } from './cpuid-policy.ts';
 import { createHypervisor } from './domain.ts';
+import { createExclusive } from './exclusive.ts';
 import { createProcessors, type Processors } from './guest-processor.ts';
 import type { Clock, Domain, Hypervisor, Notices } from './hypervisor.ts';
 import { openPages } from './image-pages.ts';
@@ -55,12 +57,14 @@ export interface MachineHostOptions {
   readonly notices?: Notices;
   readonly policy?: CpuPolicy;
   readonly earlyConsole?: (domain: Domain, character: number) => void;
-  /** This thread is one of several that run vCPUs of the machine, or serves those that do. */
+  /** This thread is one of those that run vCPUs of the machine, or serves those that do. */
   readonly parallel?: {
     /** See `Parallel.pcpu`. */
     readonly pcpu: number;
     /** Tell the control domain's thread to look. */
     readonly call?: () => void;
+    /** One thread executes all vCPUs: tell it that there is something to execute (exclusive.ts). */
+    readonly ring?: () => void;
     /** The machine, when another thread has made it. */
     readonly adopt?: {
       readonly memory: WebAssembly.Memory;
@@ -139,16 +143,18 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
     keepBorrowed(hypervisor);
   };
   const alone = createAlone(memory);
-  const parallel =
-    options.parallel &&
-    createParallel(memory, alone, options.parallel.pcpu, options.parallel.call ?? (() => {}));
+  const { pcpu = 0, call = () => {}, ring } = options.parallel ?? {};
+  const exclusive = ring && createExclusive(memory, pcpu, call, ring);
+  const parallel = options.parallel && !exclusive ? createParallel(memory, alone, pcpu, call) : undefined;
   const engineHost = parallel ? lockedServices(processors.engineHost, parallel.lock) : processors.engineHost;
+  const executes = options.parallel === undefined || pcpu !== 0;
   // Nobody else reads code or keeps anything in the code cache until the maker of regions is woken for hot code.
   const isLazy = !parallel && (options.makerLink?.isLazy ?? options.translates === false);
   const isClone = options.pages !== undefined && !('fd' in options.pages);
   const engine: CpuEngine = new CpuEngine(options.modules, frames, engineHost, {
     codeCacheBytes: CODE_CACHE_BYTES,
     ...(isLazy && isClone && { firstCodeBytes: CLONE_CODE_BYTES }),
+    executes,
     translates: options.translates ?? true,
     makerLink: options.makerLink && { ...options.makerLink, wake },
     ...(options.hotJumps !== undefined && { hotJumps: options.hotJumps }),
@@ -170,10 +176,10 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
     frames,
     clock,
     notices: options.notices ?? {},
-    parallel,
+    parallel: parallel ?? exclusive,
     pages: options.pages && openPages(options.pages),
     leavesCode: isLazy,
-    ...(isLazy && isClone && { borrowed: new BorrowedPages() }),
+    ...(executes && isLazy && isClone && { borrowed: new BorrowedPages() }),
     store: options.store,
     interrupts: {
       upcall: (block, vector) => processors.services.upcall(block, vector),
@@ -185,6 +191,11 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
       run(address, fuel) {
         if (enterGuest) return enterGuest(address, fuel);
         const block = maddr(address);
+        if (exclusive?.isWanted(block)) {
+          exclusive.giveWay();
+          view.setInt32(block + V.fuel, fuel, true);
+          return Exit.kick;
+        }
         const failed = acceptInterrupt(block);
         if (failed !== undefined) return failed;
         retiredBefore = retiredNow(memory, block);

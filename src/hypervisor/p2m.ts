@@ -21,7 +21,7 @@ import { DomusError, invariant } from '../base/errors.ts';
 import { P2m } from '../cpu/vcpu/layout.ts';
 import { DOMID_XEN, FrameEntry, FrameFlag, FrameType } from '../machine/frames.ts';
 import { FRAME_TABLE_BASE } from '../machine/memory.ts';
-import type { Domain, Hypervisor } from './hypervisor.ts';
+import { type Domain, type Hypervisor, isParallel } from './hypervisor.ts';
 import { ENTRIES_PER_PAGE, fillEntries, setWhole, spread, wholeEntry } from './p2m-pages.ts';
 import { DomainState } from './state.ts';
 
@@ -359,8 +359,8 @@ export function populateRange(domain: Domain, first: Gfn, count: number, page = 
     const gfn = first + done;
     const entry = page === 0 ? paged : paged | (page + done);
     const size = Math.min(ENTRIES_PER_PAGE - (gfn % ENTRIES_PER_PAGE), count - done);
-    // Where other threads read the table its entries are there from the beginning.
-    if (size === ENTRIES_PER_PAGE && !hypervisor.parallel) setWhole(domain, gfn / ENTRIES_PER_PAGE, entry);
+    // Where vCPUs read the table at the same time its entries are there from the beginning.
+    if (size === ENTRIES_PER_PAGE && !isParallel(hypervisor)) setWhole(domain, gfn / ENTRIES_PER_PAGE, entry);
     else fillEntries(domain, gfn, size, entry);
     done += size;
   }

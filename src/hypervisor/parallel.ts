@@ -43,6 +43,7 @@ export function createParallel(
   const parallel: Parallel = {
     pcpu,
     lock,
+    isExclusive: false,
     kick(vcpu: Vcpu) {
       const { runningOn, pauseFlags, block } = vcpu.state;
       if (runningOn === 0) return;
@@ -55,15 +56,6 @@ export function createParallel(
     wakePcpu(all) {
       Atomics.add(words, work, 1);
       if (header.idlePcpus > 0) Atomics.notify(words, work, all ? header.idlePcpus : 1);
-    },
-    sleep(waitNs) {
-      // Whoever makes a vCPU runnable holds the lock, so nothing can come between the look and the wait unseen.
-      const seen = Atomics.load(words, work);
-      header.idlePcpus += 1;
-      lock.release();
-      Atomics.wait(words, work, seen, Math.min(waitNs / 1e6, SLEEP_MAX_MS));
-      lock.acquire();
-      header.idlePcpus -= 1;
     },
     callControl() {
       if (Atomics.exchange(words, called, 1) === 0) call();
@@ -79,6 +71,20 @@ export function createParallel(
     },
   };
   return parallel;
+}
+
+/** Wait for work, with the lock let go; `waitNs` at most. */
+export function awaitWork(memory: MachineMemory, { lock }: Parallel, waitNs: number): void {
+  const words = memory.i32;
+  const work = headerWord('workCount');
+  const header = machineHeader(memory);
+  // Whoever makes a vCPU runnable holds the lock, so nothing can come between the look and the wait unseen.
+  const seen = Atomics.load(words, work);
+  header.idlePcpus += 1;
+  lock.release();
+  Atomics.wait(words, work, seen, Math.min(waitNs / 1e6, SLEEP_MAX_MS));
+  lock.acquire();
+  header.idlePcpus -= 1;
 }
 
 /** The control domain's thread is about to look at what it was called for. */

@@ -4,7 +4,7 @@ import { nodeEntropy } from '../platform/node/entropy.ts';
 import { createClockAt, post, threadData } from '../platform/node/threads.ts';
 import type { Platform } from '../platform/platform.ts';
 import { createMachineHost } from './machine-host.ts';
-import { isStopRequested } from './parallel.ts';
+import { awaitWork, isStopRequested } from './parallel.ts';
 import type { PcpuMessage, PcpuStart } from './pcpus.ts';
 import { runOne } from './scheduler.ts';
 import { StoredPages } from './sharing/stored-pages.ts';
@@ -51,7 +51,7 @@ if (parallel) {
     while (!isStopRequested(memory)) {
       engine.translator?.receive();
       const outcome = runOne(hypervisor);
-      if (outcome.kind === 'idle') parallel.sleep(outcome.waitNs);
+      if (outcome.kind === 'idle') awaitWork(memory, parallel, outcome.waitNs);
     }
   } finally {
     while (parallel.lock.isHeld) parallel.lock.release();

@@ -18,6 +18,7 @@ import type { CpuPolicy } from './cpuid-policy.ts';
 import { requeueCallbacks } from './domain.ts';
 import type { Domain } from './hypervisor.ts';
 import type { MachineHost } from './machine-host.ts';
+import type { ImageMemory } from './memory-image.ts';
 import type { PageFile } from './page-file.ts';
 import { answerCall, freeLocks, requestStop } from './parallel.ts';
 import type { StoredPagesMemory } from './sharing/stored-pages.ts';
@@ -66,6 +67,8 @@ export interface Pcpus {
   answer(): void;
   /** Wait until no vCPU of the domain is on a pCPU. It must have been paused or shut down. */
   awaitStopped(domain: Domain): void;
+  /** The domain's memory was frozen for an image. To be called before the domain goes on. */
+  froze?(image: ImageMemory): void;
   /** End all threads; no vCPU may be on a pCPU, unless one of them failed. */
   stop(): Promise<void>;
 }
@@ -128,16 +131,7 @@ export function startPcpus(options: PcpusOptions): Pcpus {
       answerCall(memory);
       requeueCallbacks(hypervisor);
     },
-    awaitStopped(domain) {
-      const { i32 } = memory;
-      for (const vcpu of domain.vcpus) {
-        const word = (vcpu.state.address + VcpuState.offsets.runningOn) >>> 2;
-        // It was kicked. Nobody tells when it is off, which is rare enough to look now and then.
-        for (let on = Atomics.load(i32, word); on !== 0; on = Atomics.load(i32, word)) {
-          Atomics.wait(i32, word, on, 0.05);
-        }
-      }
-    },
+    awaitStopped,
     async stop() {
       const lock = hypervisor.parallel?.lock;
       // None of them holds a lock when it ends, for this thread may need it later.
@@ -148,4 +142,16 @@ export function startPcpus(options: PcpusOptions): Pcpus {
       else lock?.release();
     },
   };
+}
+
+/** Wait until no vCPU of the domain is on a pCPU. It must have been paused or shut down. */
+export function awaitStopped({ hypervisor, vcpus }: Domain): void {
+  const { i32 } = hypervisor.memory;
+  for (const vcpu of vcpus) {
+    const word = (vcpu.state.address + VcpuState.offsets.runningOn) >>> 2;
+    // It was kicked. Nobody tells when it is off, which is rare enough to look now and then.
+    for (let on = Atomics.load(i32, word); on !== 0; on = Atomics.load(i32, word)) {
+      Atomics.wait(i32, word, on, 0.05);
+    }
+  }
 }

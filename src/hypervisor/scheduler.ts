@@ -42,6 +42,11 @@ const PACE_GROWTH_MAX = 2;
 
 /** Fuel of one slice when no timer is nearer. */
 export const SLICE_FUEL = 1_000_000;
+/**
+ * Fuel of one turn of a machine among several. Not a number of slices: those of vCPUs that wait for each other end after a few
+ * instructions, and there may be thousands before the one that they wait for has its own.
+ */
+export const TURN_FUEL = 4 * SLICE_FUEL;
 
 /** Run the next vCPU for a slice. `vcpu` in the outcome is the one that ran, `exit` the last reason it stopped. */
 export function runOne(hypervisor: Hypervisor, sliceFuel: number = SLICE_FUEL): Outcome {

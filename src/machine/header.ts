@@ -45,6 +45,8 @@ export const MachineHeader = struct('machine', {
   stopPcpus: u32,
   /** 1 while the control domain's thread has been told that there is something for it, and has not looked yet. */
   controlCalled: aligned(64, u32),
+  /** Threads that wait for the hypervisor's lock, where guest code is executed with it (hypervisor/exclusive.ts). */
+  lockWanted: aligned(64, u32),
 });
 
 export const machineHeader = (memory: MachineMemory) => MachineHeader.at(memory.view, MACHINE_HEADER);

@@ -9,6 +9,8 @@ const SPINS = 400;
 
 export interface Lock {
   acquire(): void;
+  /** The same where nobody has to be waited for; else nothing happens, and the answer is false. */
+  tryAcquire(): boolean;
   release(): void;
   /** Does this thread hold it? */
   readonly isHeld: boolean;
@@ -20,14 +22,19 @@ export interface Lock {
 export function createLock(words: Int32Array, address: number): Lock {
   const word = address >>> 2;
   let depth = 0;
+  const take = (): boolean =>
+    Atomics.load(words, word) === 0 && Atomics.compareExchange(words, word, 0, 1) === 0;
   const lock: Lock = {
     acquire() {
       depth += 1;
       if (depth > 1) return;
-      for (let i = 0; i < SPINS; i++) {
-        if (Atomics.load(words, word) === 0 && Atomics.compareExchange(words, word, 0, 1) === 0) return;
-      }
+      for (let i = 0; i < SPINS; i++) if (take()) return;
       while (Atomics.exchange(words, word, 2) !== 0) Atomics.wait(words, word, 2);
+    },
+    tryAcquire() {
+      if (depth === 0 && !take()) return false;
+      depth += 1;
+      return true;
     },
     release() {
       invariant(depth > 0, 'a lock that is not held is released');

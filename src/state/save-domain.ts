@@ -10,7 +10,7 @@ import { LAPIC_STATE_BYTES, LapicState } from '../hypervisor/apic-state.ts';
 import { channelAt, eventTable, usedPorts } from '../hypervisor/event/table.ts';
 import { rehearseFreeze } from '../hypervisor/frozen-map.ts';
 import { activeGrant, grantsInUse, grantTable, maptrackAt } from '../hypervisor/grant/table.ts';
-import type { Domain, Vcpu } from '../hypervisor/hypervisor.ts';
+import { type Domain, isParallel, type Vcpu } from '../hypervisor/hypervisor.ts';
 import type { MemoryImage, SharedPages } from '../hypervisor/memory-image.ts';
 import { MSR_STATE_BYTES, MsrState } from '../hypervisor/msr-state.ts';
 import { DomainRun, VcpuState } from '../hypervisor/state.ts';
@@ -71,7 +71,7 @@ export function forkDomain(
     // Their addresses are known to backends and to other threads: nobody asks before he writes.
     const kept = new Set([...used, ...grantedFrames(domain)]);
     for (const frame of kept) images.keep(frame);
-    if (hypervisor.parallel) {
+    if (isParallel(hypervisor)) {
       const map = saveMap(domain, used, image);
       image.copyAll();
       const records = domainRecords(domain, runtime, services, map);

@@ -75,6 +75,7 @@ export async function cloneGuest(
   const names = Array.from({ length: count }, (_, i) => hostname(i));
   for (const name of names) if (name !== undefined) checkHostname(name);
   const { store } = world.images;
+  world.pcpus.expect(count);
   await parent.writeBack(WRITE_BACK_MS);
   const { domain, facts, disks, agent, heldMs } = await parent.fork(store.runsFolder);
   const records = recordsByType([...domain.records, ...agent]);

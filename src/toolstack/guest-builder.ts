@@ -3,6 +3,7 @@
  * another machine with the same disks, folders and network.
  */
 import { DomusError } from '../base/errors.ts';
+import type { Share } from '../hypervisor/credit.ts';
 import type { StoredImage } from '../image/store.ts';
 import { defaultCacheFolder, joinPath } from '../platform/node/cache-folder.ts';
 import type { Platform } from '../platform/platform.ts';
@@ -26,6 +27,7 @@ import {
 } from './machine-options.ts';
 import { NETWORK_MODULES, type SwitchRoom, VirtualNetwork } from './network.ts';
 import type { Parts } from './parts.ts';
+import type { PcpuPool } from './pcpu-pool.ts';
 import { newRoot, openThrowawayRoot, ROOT_DEVICE, ROOT_MODULES, type RootDisk } from './root-disk.ts';
 import type { RunTurns, ScheduledTurn } from './run-turns.ts';
 import type { Sharer } from './sharer.ts';
@@ -39,6 +41,7 @@ export interface GuestWorld {
   readonly switches: SwitchRoom;
   readonly images: Images;
   readonly turns: RunTurns;
+  readonly pcpus: PcpuPool;
   readonly sharer: Sharer;
   onPhase(phase: Phase): void;
 }
@@ -56,15 +59,16 @@ export interface GuestPurpose {
 /** The guest's share of the host's thread; of one that runs on threads of its own, or in virtual time, there is none. */
 export function takeTurn(
   { turns }: GuestWorld,
-  {
-    deterministic,
-    weight = WEIGHT_DEFAULT,
-    cap = 0,
-  }: Pick<MachineOptions, 'deterministic' | 'weight' | 'cap'>,
+  options: Pick<MachineOptions, 'deterministic' | 'weight' | 'cap'>,
   { pcpus }: CheckedOptions,
 ): ScheduledTurn | undefined {
-  return deterministic || pcpus > 1 ? undefined : turns.join({ weight, cap });
+  return options.deterministic || pcpus > 1 ? undefined : turns.join(shareOf(options));
 }
+
+export const shareOf = ({
+  weight = WEIGHT_DEFAULT,
+  cap = 0,
+}: Pick<MachineOptions, 'weight' | 'cap'>): Share => ({ weight, cap });
 
 interface Devices {
   readonly disks: readonly MachineDisk[];

@@ -10,6 +10,7 @@
 import { DomusError } from '../base/errors.ts';
 import { parseReference } from '../image/reference.ts';
 import type { StoredImage } from '../image/store.ts';
+import { hostResources } from '../platform/node/host-info.ts';
 import { createNodePlatform } from '../platform/node/platform.ts';
 import { nodeSockets } from '../platform/node/sockets.ts';
 import type { Platform } from '../platform/platform.ts';
@@ -29,6 +30,7 @@ import { bytesOf, checkOptions, type MachineOptions, wantedNetwork } from './mac
 import { MemoryGuard, type MemoryGuardOptions } from './memory-guard.ts';
 import { SwitchRoom } from './network.ts';
 import type { Parts } from './parts.ts';
+import { PcpuPool } from './pcpu-pool.ts';
 import { dropPrepared, makeRoomFor, usePrepared } from './prepared.ts';
 import { type RestoreOptions, restoreGuest } from './restored-guest.ts';
 import { RunTurns } from './run-turns.ts';
@@ -41,6 +43,8 @@ export interface HostOptions {
   readonly platform?: Platform;
   /** The outside of the guests' networks; default: the host's own sockets. */
   readonly sockets?: Sockets;
+  /** Threads on which guests run, this one among them; default: one for each processor of the host. */
+  readonly processors?: number;
   /** How much of its memory the host keeps for itself. */
   readonly memory?: MemoryGuardOptions;
   /** How identical pages of guests are found and shared. */
@@ -96,13 +100,15 @@ export class Host implements AsyncDisposable {
     this.#balancer = new MemoryBalancer(platform, this.#guard);
     this.switches = new SwitchRoom(platform.clock);
     this.images = new Images((rootPath, script, request) => this.#finishRoot(rootPath, script, request));
+    const turns = new RunTurns(platform);
     this.#world = {
       parts,
       platform,
       sockets: options.sockets ?? nodeSockets,
       switches: this.switches,
       images: this.images,
-      turns: new RunTurns(platform),
+      turns,
+      pcpus: new PcpuPool(platform, turns, options.processors ?? hostResources().nrCpus),
       sharer: new Sharer(platform, options.sharing),
       onPhase: options.onPhase ?? (() => {}),
     };
@@ -340,6 +346,7 @@ export class Host implements AsyncDisposable {
   /** Destroy every guest that is left. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([...this.#machines].map(vm => this.#destroy(vm)));
+    this.#world.pcpus.close();
   }
 
   async #destroy(vm: VirtualMachine): Promise<void> {

@@ -9,6 +9,7 @@ import type { SharedFolder } from '../backend/p9/shared-folder.ts';
 import type { Disk } from '../disk/disk.ts';
 import type { KernelImage } from '../hypervisor/builder/domain-builder.ts';
 import type { MemoryImage } from '../hypervisor/memory-image.ts';
+import type { PcpuSeat } from '../hypervisor/shared-pcpu.ts';
 import type { SharingFacts } from '../hypervisor/sharing/sharing-facts.ts';
 import type { Station } from '../net/frame.ts';
 import type { Platform } from '../platform/platform.ts';
@@ -218,6 +219,8 @@ export interface MachineConfig {
   readonly sharer?: Sharer;
   /** The run loop's part of the thread, which it may share with others. */
   readonly turn?: RunTurn;
+  /** In its place: another thread executes the vCPUs, in turn, as those of other guests. */
+  readonly seat?: PcpuSeat;
   /** With engine `lockstep`: another platform that begins as `platform` does, for the second machine. */
   readonly twin?: TwinPlatform;
   readonly trace?: TraceRequest;

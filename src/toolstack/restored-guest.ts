@@ -1,16 +1,17 @@
 /** A guest that goes on from a saved machine instead of booting. */
 import { DomusError } from '../base/errors.ts';
+import type { PcpuSeat } from '../hypervisor/shared-pcpu.ts';
 import type { Platform } from '../platform/platform.ts';
 import { openSaved, type SavedState } from '../state/file.ts';
 import { abortError } from './abort.ts';
 import type { Phase } from './boot.ts';
 import type { GuestPurpose, GuestWorld } from './guest-builder.ts';
-import { regionsFolder, takeTurn } from './guest-builder.ts';
+import { regionsFolder, shareOf, takeTurn } from './guest-builder.ts';
 import type { GuestMachine } from './machine.ts';
 import { factsOf, type MachineFacts } from './machine-facts.ts';
-import { checkOptions, type MachineOptions } from './machine-options.ts';
+import { type CheckedOptions, checkOptions, type MachineOptions } from './machine-options.ts';
 import { type NetworkOptions, VirtualNetwork } from './network.ts';
-import type { ScheduledTurn } from './run-turns.ts';
+import type { GuestShare, ScheduledTurn } from './run-turns.ts';
 import { closeKeptDisks, type OpenedDisk, openKeptDisks } from './saved-disk.ts';
 import { restoredPlan } from './saved-machine.ts';
 import { GuestTrail } from './trails.ts';
@@ -69,7 +70,7 @@ export async function goOn(
   const { signal, trace, gdbPort, console, pcpus, engine } = options;
   const platform = { ...world.platform, pacer: world.platform.newPacer?.() ?? world.platform.pacer };
   let machine: GuestMachine | undefined;
-  let turn: ScheduledTurn | undefined;
+  let turn: GuestShare | undefined;
   let network: VirtualNetwork | undefined;
   let disks: readonly OpenedDisk[] = [];
   const cleanUp = async (): Promise<void> => {
@@ -93,7 +94,8 @@ export async function goOn(
     disks = await openDisks();
     network = await openNetwork(world, platform, facts, options);
     const machineDisks = disks.map(({ machineDisk }) => machineDisk);
-    turn = takeTurn(world, options, checked);
+    const place = takePlace(world, saved, options, checked);
+    turn = place.seat ?? place.turn;
     machine = await world.parts.createMachine({
       ...checked,
       saved,
@@ -106,7 +108,7 @@ export async function goOn(
       generationId: randomOf(platform, 16),
       platform,
       sharer: world.sharer,
-      ...(turn && { turn }),
+      ...place,
       trace,
       gdbPort,
     });
@@ -143,6 +145,24 @@ export async function goOn(
     await network?.close();
     throw error;
   }
+}
+
+/**
+ * Where the vCPUs are executed: those of a clone, of which there may be many, wherever the least is done; others here.
+ * @throws DomusError E_DOMAINS
+ */
+function takePlace(
+  world: GuestWorld,
+  { pages }: SavedState,
+  options: RestoreOptions,
+  checked: CheckedOptions,
+): { readonly seat?: PcpuSeat; readonly turn?: ScheduledTurn } {
+  const isWatched = options.trace !== undefined || options.gdbPort !== undefined;
+  const mayMove = !('fd' in pages) && checked.pcpus === 1 && !isWatched;
+  const seat = mayMove ? world.pcpus.take(shareOf(options)) : undefined;
+  if (seat) return { seat };
+  const turn = takeTurn(world, options, checked);
+  return turn ? { turn } : {};
 }
 
 function randomOf({ entropy }: Platform, count: number): Uint8Array {

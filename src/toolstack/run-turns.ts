@@ -2,7 +2,7 @@
  * The run loops of a host's guests share one thread: who runs guest code next is the credit scheduler's business (hypervisor/credit.ts).
  * Between two turns the host's event loop has its own.
  */
-import { CreditAccount, CreditQueue, PERIOD_NS, type Share } from '../hypervisor/credit.ts';
+import { CreditAccount, CreditQueue, LONE_TURN_NS, type Share, TURN_NS } from '../hypervisor/credit.ts';
 import type { Clock, Pacer, Platform } from '../platform/platform.ts';
 
 /** A run loop's part in it. */
@@ -15,9 +15,14 @@ export interface RunTurn {
   rest(): void;
 }
 
-/** A turn with others waiting, and with none. Other events are looked at after it. */
-const TURN_NS = 2_000_000;
-const LONE_TURN_NS = 10_000_000;
+/** A guest's share of a processor, wherever it has it. */
+export interface GuestShare {
+  share: Share;
+  /** Processor time that it has used, in nanoseconds. */
+  readonly usedNs: number;
+  /** The guest is gone. */
+  leave(): void;
+}
 
 /** For a loop that shares its thread with no other, or not with real time. */
 export const loneTurn = (pacer: Pacer): RunTurn => ({
@@ -44,6 +49,11 @@ export class RunTurns {
     this.#threadTimeNs = threadTimeNs ?? (() => clock.monotonicNs());
     this.#pacer = newPacer?.() ?? pacer;
     this.#queue = new CreditQueue(clock.monotonicNs());
+  }
+
+  /** Guests that have a share. */
+  get count(): number {
+    return this.#queue.count;
   }
 
   join(share: Share): ScheduledTurn {
@@ -127,7 +137,7 @@ export class RunTurns {
 }
 
 /** The turn of one guest, whichever machine it has at the moment. */
-export class ScheduledTurn implements RunTurn {
+export class ScheduledTurn implements RunTurn, GuestShare {
   readonly #turns: RunTurns;
   readonly #account: CreditAccount;
 
@@ -141,11 +151,8 @@ export class ScheduledTurn implements RunTurn {
   }
   set share(share: Share) {
     this.#account.share = share;
-    // A new cap begins with what it allows.
-    this.#account.allowanceNs = (share.cap / 100) * PERIOD_NS;
     this.#turns.choose();
   }
-  /** Processor time of its turns. */
   get usedNs(): number {
     return this.#account.usedNs;
   }
@@ -158,7 +165,6 @@ export class ScheduledTurn implements RunTurn {
   rest(): void {
     this.#turns.rest(this.#account);
   }
-  /** The guest is gone. */
   leave(): void {
     this.#turns.leave(this.#account);
   }

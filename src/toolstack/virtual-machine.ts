@@ -31,7 +31,7 @@ import type { ByteListener, GuestMachine, MachineDisk, MachineStatus, Shutdown }
 import type { MachineShape } from './machine-facts.ts';
 import type { GuardedGuest } from './memory-guard.ts';
 import { networkFacts, type VirtualNetwork } from './network.ts';
-import type { ScheduledTurn } from './run-turns.ts';
+import type { GuestShare } from './run-turns.ts';
 
 /** A machine that has been built and not started, and its disks. A guest that reboots goes through several. */
 export interface Incarnation {
@@ -63,8 +63,8 @@ export interface VirtualMachineOptions {
   readonly network?: VirtualNetwork | undefined;
   /** It can write to a folder of the host. */
   readonly writesToFolders?: boolean;
-  /** Its part of the thread that guests share. */
-  readonly turn?: ScheduledTurn | undefined;
+  /** Its part of a processor that guests share. */
+  readonly turn?: GuestShare | undefined;
   readonly shape: MachineShape;
   /** How the guest is started anew; without it every end is its end. */
   readonly restart?: Restart;

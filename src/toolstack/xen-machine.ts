@@ -16,7 +16,7 @@ import { crashReason, domainCrash, pauseDomain, shutdownCode, unpauseDomain } fr
 import { createMachineHost, type MachineHost } from '../hypervisor/machine-host.ts';
 import type { PageFile } from '../hypervisor/page-file.ts';
 import { type Pcpus, startPcpus } from '../hypervisor/pcpus.ts';
-import { runOne, SLICE_FUEL } from '../hypervisor/scheduler.ts';
+import { runOne, SLICE_FUEL, TURN_FUEL } from '../hypervisor/scheduler.ts';
 import type { SharingFacts } from '../hypervisor/sharing/sharing-facts.ts';
 import { RecordType, type SavedRecord } from '../state/format.ts';
 import { readDomainRecord, restoreDomain } from '../state/restore-domain.ts';
@@ -50,12 +50,6 @@ import { traceEngine, traceNotices } from './trace-machine.ts';
 import { kernelSymbols, vcpuStatus } from './trace-status.ts';
 
 const PAGE = 4096;
-/**
- * Fuel between two turns of the host's event loop. Not a number of slices: those of vCPUs that wait for each other end after a few
- * instructions, and there may be thousands before the one that they wait for has its own.
- */
-const TURN_FUEL = 4 * SLICE_FUEL;
-
 const REASONS: Record<number, Shutdown['reason']> = {
   [sched.SHUTDOWN_poweroff]: 'poweroff',
   [sched.SHUTDOWN_reboot]: 'reboot',
@@ -77,6 +71,9 @@ const isWatched = ({ platform, gdbPort, trace }: MachineConfig): boolean =>
 /** What threads fill the memory of a restored domain from; an image in this thread's memory is of no use to others. */
 const pagesFileOf = ({ saved }: MachineConfig): PageFile | 'memory' | undefined =>
   saved && ('fd' in saved.pages ? saved.pages : 'memory');
+
+/** Does this thread execute the vCPUs? */
+const runsHere = (config: MachineConfig): boolean => !isParallel(config) && config.seat === undefined;
 
 /** The maker's link of a machine whose vCPUs this thread runs. */
 function linkOf(making: Making, isLazy: boolean): MakerLink | undefined {
@@ -135,7 +132,7 @@ export class XenMachine implements GuestMachine {
   #isDestroyed = false;
   heldMs = 0;
   #holding: Promise<void> = Promise.resolve();
-  #hasFailed = false;
+  #failure: { readonly error: unknown } | undefined;
   /** The threads that run the vCPUs; undefined where this one does, in turn. */
   #pcpus: Pcpus | undefined;
   /** The thread that makes regions of hot code. */
@@ -160,11 +157,12 @@ export class XenMachine implements GuestMachine {
     const record = saved && readDomainRecord(saved.records);
     const isShared = isParallel(config);
     this.#sharer = isWatched(config) ? undefined : config.sharer;
-    const link = isShared ? undefined : making && linkOf(making, saved !== undefined);
+    const { seat } = config;
+    const link = runsHere(config) ? making && linkOf(making, saved !== undefined) : undefined;
     this.#host = createMachineHost({
       modules: engineModules(),
       // Where pCPUs do it, this thread runs no guest code.
-      translates: config.engine === 'translator' && !isShared,
+      translates: config.engine === 'translator' && runsHere(config),
       ...(link && { makerLink: this.#endingTrail(link) }),
       platform,
       guestBytes: config.memoryBytes + EXTRA_FRAMES * PAGE,
@@ -172,6 +170,7 @@ export class XenMachine implements GuestMachine {
       policy: this.#policy,
       ...(saved && record && { startNs: record.systemTimeNs, pages: saved.pages }),
       ...(isShared && { parallel: { pcpu: 0 } }),
+      ...(seat && { parallel: { pcpu: 0, ring: () => seat.ring() } }),
       store: this.#sharer?.store,
       notices: {
         ...traceNotices(config.trace),
@@ -186,7 +185,7 @@ export class XenMachine implements GuestMachine {
       this.#domain = restored.domain;
       this.#services = restored.services;
       this.#begin = restored.begin;
-      if (!isShared && !isWatched(config)) config.trail?.begin(this.#domain);
+      if (runsHere(config) && !isWatched(config)) config.trail?.begin(this.#domain);
     } else {
       this.#domain = buildDomain(this.#host, config);
       this.#services = serviceFrames(this.#domain);
@@ -220,6 +219,8 @@ export class XenMachine implements GuestMachine {
       wake: () => platform.pacer.wake(),
     });
     this.disks = (config.disks ?? []).map(disk => this.#controlDomain.attachDisk(disk, saved !== undefined));
+    // The other thread needs some milliseconds for it, in which this one makes more.
+    if (seat) this.#pcpus = this.#startPcpus();
   }
 
   /** The maker of regions changes code. */
@@ -236,7 +237,7 @@ export class XenMachine implements GuestMachine {
     this.#host.expectWork();
   }
   leaveTrail(): void {
-    if (!this.#hasFailed) this.#config.trail?.leave();
+    if (!this.#failure) this.#config.trail?.leave();
   }
 
   attachDisk(disk: MachineDisk): AttachedDisk {
@@ -247,26 +248,41 @@ export class XenMachine implements GuestMachine {
   start(): void {
     this.#isRunning = true;
     this.#isPaused = true;
-    const pages = pagesFileOf(this.#config);
-    if (isParallel(this.#config) && pages !== 'memory') {
-      const { platform } = this.#config;
-      this.#pcpus = startPcpus({
-        host: this.#host,
-        count: this.#config.pcpus,
-        modules: engineModules(),
-        policy: this.#policy,
-        clock: platform.clock,
-        pages,
-        makers: this.#making?.links ?? [],
-        called: () => platform.pacer.wake(),
-        failed: error => this.#fail(error),
-      });
+    if (this.#failure) {
+      this.#isRunning = false;
+      this.#onFailure(this.#failure.error);
+      return;
     }
+    this.#pcpus ??= this.#startPcpus();
     this.#sharing = this.#sharer?.join(this.#domain);
     // A restored domain's devices connect before it runs.
     if (this.#config.saved) locked(this.#host.hypervisor, () => this.#controlDomain.serve());
     // With a debugger the first instruction is its to allow.
     if (!this.#gdb && !this.#config.isPaused) this.resume();
+  }
+
+  /** Where other threads run the vCPUs: from now on, if the domain is not paused. */
+  #startPcpus(): Pcpus | undefined {
+    const { platform, pcpus: count, seat, engine } = this.#config;
+    const common = {
+      ...{ host: this.#host, policy: this.#policy },
+      called: () => platform.pacer.wake(),
+      failed: (error: unknown) => this.#fail(error),
+    };
+    const making = this.#making;
+    if (seat) {
+      return seat.run({
+        ...common,
+        pages: this.#config.saved?.pages,
+        translates: engine === 'translator',
+        known: making?.lazyLink.known,
+        makerLink: () => making?.links[0],
+      });
+    }
+    const pages = pagesFileOf(this.#config);
+    if (!isParallel(this.#config) || pages === 'memory') return undefined;
+    const makers = making?.links ?? [];
+    return startPcpus({ ...common, count, modules: engineModules(), clock: platform.clock, pages, makers });
   }
 
   async listenForGdb(port: number): Promise<void> {
@@ -282,12 +298,10 @@ export class XenMachine implements GuestMachine {
       if (!this.#isRunning) return;
       locked(hypervisor, () => this.#unpause());
       while (this.#isRunning && !this.#isPaused) {
-        locked(hypervisor, () => pcpus.answer());
+        pcpus.answer();
         this.#controlDomain.serve();
-        locked(hypervisor, () => {
-          const code = shutdownCode(this.#domain);
-          if (code !== undefined) this.#stopped(this.#domain, code);
-        });
+        const code = shutdownCode(this.#domain);
+        if (code !== undefined) locked(hypervisor, () => this.#stopped(this.#domain, code));
         if (this.#shutdown) {
           pcpus.awaitStopped(this.#domain);
           await this.#finish(this.#shutdown);
@@ -302,7 +316,7 @@ export class XenMachine implements GuestMachine {
   }
 
   #fail(error: unknown): void {
-    this.#hasFailed = true;
+    this.#failure ??= { error };
     if (!this.#isRunning) return;
     this.#isRunning = false;
     this.#config.platform.pacer.wake();
@@ -430,6 +444,7 @@ export class XenMachine implements GuestMachine {
     const { image, records, listMemory, own, seen } = await this.#held(() => {
       const forked = forkDomain(this.#domain, runtime, this.#services, this.#config.saved);
       closing.defer(() => forked.image.close());
+      this.#pcpus?.froze?.(forked.image.memory);
       return { ...forked, own: this.#ownRecords(), seen: task() };
     }, prepare);
     const state = { image, records: [...records, ...listMemory(), ...own] };
@@ -534,7 +549,7 @@ export class XenMachine implements GuestMachine {
 
   async #stopPcpus(): Promise<void> {
     if (!this.#pcpus) return;
-    if (!this.#hasFailed) {
+    if (!this.#failure) {
       locked(this.#host.hypervisor, () => pauseDomain(this.#domain));
       this.#pcpus.awaitStopped(this.#domain);
     }
