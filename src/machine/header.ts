@@ -27,6 +27,8 @@ export const MachineHeader = struct('machine', {
   translator: u32,
   /** Where the code cache's memory ends. */
   codeEnd: u32,
+  /** Behind here nothing was ever in use of it when it was thrown away: there it is as the system gave it, zero. */
+  codeUsed: u32,
   /** Instructions that the vCPUs had retired together when it was full for the last time. */
   codeFullAt: u64,
 

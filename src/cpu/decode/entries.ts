@@ -1,12 +1,11 @@
 /** Entries of the decoder by opcode, made when it is met first. */
-import { FIRST_REGION } from '../isa/form-numbers.ts';
 import { type Entry, VEX_MAPS } from './entry.ts';
 import { entryAt, numbersAt } from './table-entries.ts';
 
 /** Bits of `FORM_FLAGS`. */
 export const FormFlag = { known: 1, ends: 2, jump: 4 } as const;
-/** Of a form what its entry says, as soon as that is made; 0 before. */
-export const FORM_FLAGS = new Uint8Array(FIRST_REGION);
+/** Of a form what its entry says, as soon as that is made; 0 before. For any handler there is: others are none of these. */
+export const FORM_FLAGS = new Uint8Array(1 << 16);
 
 const made = new Map<number, Entry>();
 function entryOf(number: number): Entry {

@@ -4,53 +4,21 @@ import { test } from 'node:test';
 import { FrameFlag } from '../../machine/frames.ts';
 import { createSeededEntropy } from '../../platform/sim/entropy.ts';
 import { FIRST_REGION } from '../isa/form-numbers.ts';
-import { createTestMachine, W } from '../runtime/test-machine.ts';
+import { W } from '../runtime/test-machine.ts';
 import { type CodeOrigin, codePageIn } from './decoded-before.ts';
+import {
+  type DecodingMachine,
+  decoded,
+  decodingMachine,
+  NOP,
+  originIn,
+  PAGE,
+  PHYSICAL,
+  RET,
+  VA,
+} from './decoding-machine.fixture.ts';
 import { CodePage, CodeRecord, RECORD_BYTES, TABLE_PART_BYTES } from './record.ts';
-import { recordAt, slotOf } from './record-table.ts';
-import { type CodeServices, RecordWriter } from './records.ts';
-
-const VA = 0x4000_0000n;
-const PHYSICAL = 0x3000;
-const PAGE = 4096;
-const [NOP, RET] = [0x90, 0xc3];
-
-type DecodingMachine = ReturnType<typeof decodingMachine>;
-
-/** @param contents of pages that are unread */
-function decodingMachine(originOf: CodeServices['originOf'] = () => undefined, contents?: Uint8Array) {
-  const machine: ReturnType<typeof createTestMachine> = createTestMachine({
-    decode: (cpu, hostPage, codePage, offset) => writer.decode(cpu, hostPage, codePage, offset),
-  });
-  const { runtime, memory, cpu, header } = machine;
-  const writer: RecordWriter = new RecordWriter(memory, {
-    codeBehind: (vcpu, page) => runtime.codeBehind(vcpu, page),
-    markCode: mfn => runtime.markCode(mfn),
-    readPage: (_page, into) => into.set(contents as Uint8Array),
-    originOf,
-    decoded: () => {},
-  });
-  machine.enterLongMode();
-  machine.map(VA, PHYSICAL, W);
-  const host = machine.guest(PHYSICAL);
-  memory.u8.fill(RET, host, host + 4096);
-  const lookup = (offset: number) => {
-    machine.vcpu.rip = VA + BigInt(offset);
-    return runtime.lookup(cpu);
-  };
-  const found = (offset: number) => recordAt(memory.u32, machine.frameOf(PHYSICAL).code, offset);
-  return { machine, header, lookup, found, host };
-}
-
-const originIn = ({ machine: { memory }, host }: DecodingMachine): CodeOrigin => ({
-  memory,
-  frame: host / 4096,
-  copies: new Int32Array(memory.sizeBytes / 4096),
-});
-
-/** The code cache as far as it is in use. */
-const decoded = ({ machine, header }: DecodingMachine) =>
-  machine.memory.u32.slice(header.codeBase / 4, header.codeNext / 4);
+import { slotOf } from './record-table.ts';
 
 test('a page takes what is decoded of it', () => {
   const { header, lookup, found } = decodingMachine();
@@ -88,6 +56,37 @@ test('what was in the code cache before is not found after it was thrown away', 
   for (let offset = 0; offset < 4096; offset++) {
     assert.equal(found(offset) !== 0, offset === 0x123, offset.toString(16));
   }
+});
+
+test('what was in use and is taken again is cleared, as far as it was in use', () => {
+  const { machine, header, lookup, found } = decodingMachine();
+  const { u32 } = machine.memory;
+  for (const offset of [0, 0x100]) lookup(offset);
+  const used = header.codeNext;
+  machine.runtime.discardCode();
+  assert.equal(header.codeUsed, used);
+  // The last part of the table that was in use, and anything in the rest.
+  u32.fill(0xffff_ffff, header.codeBase / 4, used / 4);
+  for (let offset = 0; offset < PAGE; offset += 0x80) lookup(offset);
+  assert.ok(header.codeNext > 2 * used - header.codeBase);
+  for (let offset = 0; offset < PAGE; offset++)
+    assert.equal(found(offset) !== 0, offset % 0x80 === 0, offset.toString(16));
+  machine.runtime.discardCode();
+  lookup(0);
+  machine.runtime.discardCode();
+  assert.ok(header.codeUsed > used, 'it was once');
+});
+
+test('an instruction over two pages is all that is decoded, and the code page behind has nothing else in it', () => {
+  const { machine, host, lookup } = decodingMachine();
+  const { memory } = machine;
+  machine.map(VA + BigInt(PAGE), PHYSICAL + PAGE, W);
+  memory.u8.set([0x48, 0x89, 0xc3], host + PAGE - 1);
+  lookup(PAGE - 1);
+  const { code: page } = machine.frameOf(PHYSICAL);
+  const behind = CodePage.at(memory.view, machine.frameOf(PHYSICAL + PAGE).code);
+  assert.deepEqual([behind.crossedFrom, behind.granules, behind.next], [page, 1n, 0]);
+  assert.deepEqual([behind.extents, behind.changes], [0, 0]);
 });
 
 test('what was decoded in another machine is copied from there, and is what decoding makes of it', () => {

@@ -7,8 +7,9 @@
  */
 
 import { invariant } from '../../base/errors.ts';
+import { fence } from '../../machine/fence.ts';
 import { FrameEntry, FrameFlag } from '../../machine/frames.ts';
-import { MACHINE_HEADER, MachineHeader, usesAllCode } from '../../machine/header.ts';
+import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
 import { FRAME_TABLE_BASE, type MachineMemory } from '../../machine/memory.ts';
 import { AddressField, Pseudo } from '../interpreter/pseudo.ts';
 import { type OperandSpec, sizeOf } from '../isa/definition.ts';
@@ -19,13 +20,12 @@ import {
   type CodeBytes,
   type CodeOrigin,
   codePageIn,
-  copyRecord,
+  copyRun,
   generationOf,
   isAsItWas,
   isGeneration,
 } from './decoded-before.ts';
 import { type Decoded, Decoder, type Failure, MAX_LENGTH } from './decoder.ts';
-import { FORM_FLAGS, FormFlag } from './entries.ts';
 import { type Entry, Field, type RegisterPlace, Unit } from './entry.ts';
 import { Mode } from './mode.ts';
 import {
@@ -39,9 +39,8 @@ import {
   TABLE_PART_BYTES,
 } from './record.ts';
 import { lockedRecordAt, partWord, slotOf } from './record-table.ts';
+import { type DecodedRun, RUN_LIMIT, Run } from './run.ts';
 
-/** Instructions decoded ahead at a time. */
-const RUN_LIMIT = 64;
 const PAGE = 4096;
 /** Room that a run may need in the code cache: four records an instruction, the one that ends it, and a page's whole table. */
 const RUN_BYTES = (4 * RUN_LIMIT + 1) * RECORD_BYTES + (PAGE >> GRANULE_SHIFT) * TABLE_PART_BYTES;
@@ -50,7 +49,7 @@ const O = CodeRecord.offsets;
 const V = Vcpu.offsets;
 const P = CodePage.offsets;
 const CODE_NEXT = (MACHINE_HEADER + MachineHeader.offsets.codeNext) >> 2;
-const CODE_GENERATION = (MACHINE_HEADER + MachineHeader.offsets.codeGeneration) >> 2;
+const CODE_USED = (MACHINE_HEADER + MachineHeader.offsets.codeUsed) >> 2;
 const CODE_LIMIT = (MACHINE_HEADER + MachineHeader.offsets.codeLimit) >> 2;
 const FRAME_FLAGS = FRAME_TABLE_BASE + FrameEntry.offsets.flags;
 const FRAME_PAGE = FRAME_TABLE_BASE + FrameEntry.offsets.next;
@@ -91,24 +90,12 @@ export interface CodeServices {
   decoded(cpu: number, code: CodeBytes, codePage: number, isFirst: boolean, run: DecodedRun): void;
 }
 
-/** Instructions that were decoded one after the other. */
-export interface DecodedRun {
-  readonly length: number;
-  readonly offsets: Uint16Array;
-  readonly records: Uint32Array;
-}
-
 export class RecordWriter {
   readonly #memory: MachineMemory;
   readonly #decoder = new Decoder();
   readonly #services: CodeServices;
-  /** Where the next record goes. */
-  #at = 0;
-  /** Offsets in the page of the run's instructions, and their records. */
-  readonly #positions = new Uint16Array(RUN_LIMIT);
-  readonly #addresses = new Uint32Array(RUN_LIMIT);
-  /** Offset behind the last byte that the run depends on. */
-  #covered = 0;
+  /** What is being decoded, and where the next record goes. */
+  readonly #run: Run;
   readonly #crossingBytes = new Uint8Array(2 * MAX_LENGTH);
   /** The code that is being decoded. */
   readonly #code: { bytes: Uint8Array; base: number };
@@ -126,6 +113,7 @@ export class RecordWriter {
   constructor(memory: MachineMemory, services: CodeServices) {
     this.#memory = memory;
     this.#services = services;
+    this.#run = new Run(memory.u32);
     this.#code = { bytes: memory.u8, base: 0 };
   }
 
@@ -168,98 +156,82 @@ export class RecordWriter {
     const first = u32[CODE_NEXT] as number;
     const granules = (codePage + P.granules) >> 2;
     const isFirst = u32[granules] === 0 && u32[granules + 1] === 0;
-    const decoded = this.#findRun(hostPage, codePage, offset, mode);
-    if (decoded < 0) return this.#crossing(cpu, hostPage, codePage, offset, mode);
-    const covered = this.#covered;
-    if (covered > offset) this.#cover(codePage, offset, covered - offset);
-    // Other threads may find them from here on, so all of the run must be there. While not all of the code cache is in use no other thread
-    // of this machine's looks at it, and an atomic store is a call in V8; clones' threads look at what is stored in this order.
-    const isAlone = !usesAllCode(this.#memory);
-    for (let i = 0; i < decoded; i++) {
-      const word = this.#makeSlot(codePage, this.#positions[i] as number) >>> 2;
-      if (isAlone) u32[word] = this.#addresses[i] as number;
-      else Atomics.store(u32, word, this.#addresses[i] as number);
-    }
-    u32[CODE_NEXT] = this.#at;
+    if (!this.#findRun(hostPage, codePage, offset, mode))
+      return this.#crossing(cpu, hostPage, codePage, offset, mode);
+    const run = this.#run;
+    if (run.covered > offset) this.#cover(codePage, offset, run.covered - offset);
+    this.#publish();
+    u32[CODE_NEXT] = run.at;
     const flags = FRAME_FLAGS + (hostPage >>> 12) * FrameEntry.size;
     if (((u8[flags] as number) & FrameFlag.code) === 0) this.#services.markCode(hostPage >>> 12);
-    const run = { length: decoded, offsets: this.#positions, records: this.#addresses };
     this.#services.decoded(cpu, this.#code, codePage, isFirst, run);
     return first;
   }
 
-  /**
-   * Make a run that nobody can find yet: `#addresses` are its records, `#positions` where their instructions are, `#covered` where these
-   * end. Returns how many, -1 when the first one reaches into the next page.
-   */
-  #findRun(hostPage: number, codePage: number, offset: number, mode: number): number {
+  /** Make a run that nobody can find yet: `#run`. False when the first instruction reaches into the next page. */
+  #findRun(hostPage: number, codePage: number, offset: number, mode: number): boolean {
     this.#find(hostPage);
     if (!this.#origin) return this.#makeRun(codePage, offset, mode, 0);
     const generation = generationOf(this.#origin);
     const before = codePageIn(this.#origin, mode);
-    const run = this.#makeRun(codePage, offset, mode, before);
-    if (isAsItWas(this.#origin) && (before === 0 || isGeneration(this.#origin, generation))) return run;
+    const isMade = this.#makeRun(codePage, offset, mode, before);
+    if (isAsItWas(this.#origin) && (before === 0 || isGeneration(this.#origin, generation))) return isMade;
     // It has changed under our eyes. The page does so once.
-    const again = this.#makeAgain(hostPage, codePage, offset, mode);
-    if (!this.#origin || isAsItWas(this.#origin)) return again;
+    const isMadeAgain = this.#makeAgain(hostPage, codePage, offset, mode);
+    if (!this.#origin || isAsItWas(this.#origin)) return isMadeAgain;
     return this.#makeAgain(hostPage, codePage, offset, mode);
   }
 
-  #makeAgain(hostPage: number, codePage: number, offset: number, mode: number): number {
+  #makeAgain(hostPage: number, codePage: number, offset: number, mode: number): boolean {
     const { u32 } = this.#memory;
     // What is behind the records in use may have to be zeros, and these are perhaps more than there will be.
-    u32.fill(0, (u32[CODE_NEXT] as number) >>> 2, this.#at >>> 2);
+    u32.fill(0, (u32[CODE_NEXT] as number) >>> 2, this.#run.at >>> 2);
     this.#find(hostPage);
     return this.#makeRun(codePage, offset, mode, 0);
   }
 
   /** @param before code page of the origin to copy records from, 0 for none */
-  #makeRun(codePage: number, offset: number, mode: number, before: number): number {
-    const { u32, u8 } = this.#memory;
-    const { bytes, base } = this.#code;
-    this.#at = u32[CODE_NEXT] as number;
-    let position = offset;
-    let ended = false;
-    let decoded = 0;
-    let covered = offset;
-    for (let count = 0; count < RUN_LIMIT && position < PAGE; count++) {
-      const known = lockedRecordAt(u32, codePage, position);
-      if (known !== 0) {
-        this.#proceed(position, known);
-        ended = true;
-        break;
-      }
-      this.#positions[count] = position;
-      this.#addresses[count] = this.#at;
-      const copied = before === 0 ? 0 : this.#copy(before, position);
-      if (copied !== 0) {
-        decoded = count + 1;
-        position += u8[(this.#addresses[count] as number) + O.length] as number;
-        covered = position;
-        if ((FORM_FLAGS[copied] as number) & FormFlag.ends) break;
-        continue;
-      }
-      const failure = this.#decoder.decode(bytes, base + position, base + PAGE, mode);
-      if (failure === 'truncated') {
-        if (position === offset) return -1;
-        break;
-      }
-      const length = failure ? 1 : this.#decoder.result.length;
-      decoded = count + 1;
-      this.#write(failure, position, mode);
-      position += length;
-      if (failure) {
-        // What the rest of it is has an influence on what it is not.
-        covered = Math.min(position - 1 + MAX_LENGTH, PAGE);
-        ended = true;
-        break;
-      }
-      covered = position;
-      if (this.#decoder.result.entry.ends) break;
+  #makeRun(codePage: number, offset: number, mode: number, before: number): boolean {
+    const { u32 } = this.#memory;
+    const run = this.#run;
+    run.begin(codePage, offset, u32[CODE_NEXT] as number);
+    let known = 0;
+    let failure: Failure | undefined;
+    while (run.isOpen && known === 0 && !failure) {
+      if (this.#origin && before !== 0)
+        copyRun(this.#origin, before, this.#code, run, this.breakpointOffsets);
+      if (!run.isOpen) break;
+      known = lockedRecordAt(u32, codePage, run.end);
+      if (known === 0) failure = this.#decodeNext(mode);
     }
-    if (!ended) this.#proceed(position, 0);
-    this.#covered = covered;
-    return decoded;
+    const isTruncated = failure === 'truncated';
+    // Nothing is written then: what is behind the records in use may have to be zeros.
+    if (isTruncated && run.length === 0) return false;
+    if (!failure || isTruncated) this.#proceed(run.end, known);
+    return true;
+  }
+
+  /** One more instruction for the run, or what is none. */
+  #decodeNext(mode: number): Failure | undefined {
+    const run = this.#run;
+    const { end } = run;
+    const { bytes, base } = this.#code;
+    const failure = this.#decoder.decode(bytes, base + end, base + PAGE, mode);
+    if (failure === 'truncated') return failure;
+    run.offsets[run.length] = end;
+    run.records[run.length] = run.at;
+    run.length += 1;
+    this.#write(failure, end, mode);
+    if (failure) {
+      // What the rest of it is has an influence on what it is not.
+      run.covered = Math.min(end + MAX_LENGTH, PAGE);
+      return failure;
+    }
+    const { length, entry } = this.#decoder.result;
+    run.end = end + length;
+    run.covered = run.end;
+    run.isOver = entry.ends;
+    return undefined;
   }
 
   /** An instruction over the page's end, from a copy of its bytes. */
@@ -268,7 +240,7 @@ export class RecordWriter {
     if (behind === 0) return 0;
     // Making that code page has taken room.
     const { u32 } = this.#memory;
-    this.#at = u32[CODE_NEXT] as number;
+    this.#run.at = u32[CODE_NEXT] as number;
     const second = (u32[(behind - P.table + P.mfn) >>> 2] as number) * PAGE;
     const inFirst = PAGE - offset;
     const bytes = this.#crossingBytes;
@@ -281,9 +253,10 @@ export class RecordWriter {
     this.#write(failure, offset, mode);
     if (!failure) this.#proceed(offset + length, 0);
     // Only now: the records lie one after the other.
-    const slot = this.#makeSlot(codePage, offset);
+    this.#makeParts(codePage, offset, offset);
+    const slot = slotOf(u32, codePage, offset);
     u32[(record + CROSSING_SLOT) >>> 2] = slot;
-    u32[CODE_NEXT] = this.#at;
+    u32[CODE_NEXT] = this.#run.at;
     this.#cover(codePage, offset, inFirst);
     this.#cover(behind - P.table, 0, MAX_LENGTH);
     Atomics.store(u32, slot >>> 2, record);
@@ -299,18 +272,42 @@ export class RecordWriter {
     } while (this.#origin && !isAsItWas(this.#origin));
   }
 
-  /** Address of the word in the page's table that belongs to an offset. Of the room behind the records so far it may take some. */
-  #makeSlot(codePage: number, offset: number): number {
-    const { u8, u32 } = this.#memory;
-    const word = partWord(codePage, offset);
-    if (u32[word] === 0) {
-      const part = this.#at;
-      this.#at = part + TABLE_PART_BYTES;
-      // As with code pages: the first time round it is zero, and not taken until it is touched.
-      if (u32[CODE_GENERATION] !== 0) u8.fill(0, part, part + TABLE_PART_BYTES);
-      Atomics.store(u32, word, part);
+  /** Let the run be found. Other threads may do so from here on, so all of it must be there: they see the records before the table. */
+  #publish(): void {
+    const { u32 } = this.#memory;
+    const { codePage, length, offsets, records } = this.#run;
+    if (length === 0) return;
+    this.#makeParts(codePage, offsets[0] as number, offsets[length - 1] as number);
+    for (let i = 0; i < length; i++)
+      u32[slotOf(u32, codePage, offsets[i] as number) >>> 2] = records[i] as number;
+  }
+
+  /**
+   * Make the parts of a page's table that are missing for instructions from `first` to `last`, of the room behind the records so far. What
+   * was stored before is seen before them, and before what is stored in the table afterwards.
+   */
+  #makeParts(codePage: number, first: number, last: number): void {
+    const { u32 } = this.#memory;
+    const run = this.#run;
+    const from = partWord(codePage, first);
+    const to = partWord(codePage, last);
+    let part = run.at;
+    for (let word = from; word <= to; word++) if (u32[word] === 0) run.at += TABLE_PART_BYTES;
+    this.#clear(part, run.at);
+    fence();
+    for (let word = from; word <= to; word++) {
+      if (u32[word] !== 0) continue;
+      u32[word] = part;
+      part += TABLE_PART_BYTES;
     }
-    return slotOf(u32, codePage, offset);
+  }
+
+  /** As with code pages: what was never in use is zero, and not taken until it is touched. */
+  #clear(from: number, to: number): void {
+    const { u32 } = this.#memory;
+    const end = Math.min(to, u32[CODE_USED] as number) >>> 2;
+    // Filling shared memory is slower: it is a call, and for any kind of array.
+    for (let word = from >>> 2; word < end; word++) u32[word] = 0;
   }
 
   /** Note that bytes `offset` .. `offset + length` of the page are decoded. */
@@ -323,19 +320,11 @@ export class RecordWriter {
     }
   }
 
-  /** The record of an instruction from the code page of the origin. Returns its form, 0 when it has to be decoded. */
-  #copy(before: number, position: number): number {
-    if (!this.#origin || this.breakpointOffsets[position] === 1) return 0;
-    const form = copyRecord(this.#origin, before, position, this.#code, this.#memory.u32, this.#at);
-    if (form !== 0) this.#at += RECORD_BYTES;
-    return form;
-  }
-
   /** A record without operands. */
   #begin(handler: number, offset: number, length: number): number {
     const { u32 } = this.#memory;
-    const at = this.#at;
-    this.#at = at + RECORD_BYTES;
+    const at = this.#run.at;
+    this.#run.at = at + RECORD_BYTES;
     const word = at >>> 2;
     u32[word] = handler | (length << 16);
     u32[word + 1] = offset | (V.zero << 16);

@@ -12,7 +12,7 @@ import type { MachineMemory } from '../../machine/memory.ts';
 import type { CodeBytes } from '../decode/decoded-before.ts';
 import { CodePage, CodeRecord } from '../decode/record.ts';
 import { recordAt } from '../decode/record-table.ts';
-import type { DecodedRun } from '../decode/records.ts';
+import type { DecodedRun } from '../decode/run.ts';
 import { ABSENT_REGION, CHAINED, Pseudo } from '../interpreter/pseudo.ts';
 import { FIRST_REGION } from '../isa/form-numbers.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';

@@ -29,6 +29,7 @@ import {
   MACHINE_HEADER_codeEnd,
   MACHINE_HEADER_codeGeneration,
   MACHINE_HEADER_codeNext,
+  MACHINE_HEADER_codeUsed,
 } from '../generated/layout';
 import { frameEntry } from '../mmu/physical';
 import { firstVcpu, flushExec, flushFrame, flushWatched, nextVcpu } from '../mmu/tlb';
@@ -171,6 +172,8 @@ export function discardCode(): void {
   // that are thrown away in the new generation (decode/decoded-before.ts).
   atomic.add<u32>(header + MACHINE_HEADER_codeGeneration, 1);
   awaitMaker();
+  const used = max(load<u32>(header, MACHINE_HEADER_codeUsed), load<u32>(header, MACHINE_HEADER_codeNext));
+  store<u32>(header, used, MACHINE_HEADER_codeUsed);
   store<u32>(header, load<u32>(header, MACHINE_HEADER_codeBase), MACHINE_HEADER_codeNext);
   for (let cpu = firstVcpu(); cpu !== 0; cpu = nextVcpu(cpu)) {
     flushExec(cpu);

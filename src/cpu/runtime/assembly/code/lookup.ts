@@ -7,8 +7,8 @@ import {
   CODE_PAGE_table,
   FRAME_ENTRY_code,
   MACHINE_HEADER,
-  MACHINE_HEADER_codeGeneration,
   MACHINE_HEADER_codeNext,
+  MACHINE_HEADER_codeUsed,
   PENDING_EXCLUSIVE,
   SEG_cs,
   TLB_CLASS_supervisor,
@@ -183,8 +183,8 @@ function codePageOf(cpu: usize, mfn: u32): usize {
   const header = MACHINE_HEADER as usize;
   page = load<u32>(header, MACHINE_HEADER_codeNext);
   store<u32>(header, (page + CODE_PAGE_BYTES) as u32, MACHINE_HEADER_codeNext);
-  // The first time round the code cache is as the system gave it: zero, and not taken until it is touched.
-  if (load<u32>(header, MACHINE_HEADER_codeGeneration) !== 0) memory.fill(page, 0, CODE_PAGE_BYTES);
+  // What was never in use is as the system gave it: zero, and not taken until it is touched.
+  if ((page as u32) < load<u32>(header, MACHINE_HEADER_codeUsed)) memory.fill(page, 0, CODE_PAGE_BYTES);
   store<u32>(page, mfn, CODE_PAGE_mfn);
   store<u32>(page, mode, CODE_PAGE_mode);
   store<u32>(page, load<u32>(frame, FRAME_ENTRY_code), CODE_PAGE_next);

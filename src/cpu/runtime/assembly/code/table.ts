@@ -3,9 +3,9 @@ import {
   CODE_PAGE_table,
   GRANULE_SHIFT,
   MACHINE_HEADER,
-  MACHINE_HEADER_codeGeneration,
   MACHINE_HEADER_codeLimit,
   MACHINE_HEADER_codeNext,
+  MACHINE_HEADER_codeUsed,
   TABLE_PART_BYTES,
 } from '../generated/layout';
 
@@ -37,7 +37,7 @@ export function makeSlot(page: usize, offset: i32): usize {
     const part: usize = load<u32>(header, MACHINE_HEADER_codeNext);
     if (load<u32>(header, MACHINE_HEADER_codeLimit) - (part as u32) < (TABLE_PART_BYTES as u32)) return 0;
     store<u32>(header, (part + TABLE_PART_BYTES) as u32, MACHINE_HEADER_codeNext);
-    if (load<u32>(header, MACHINE_HEADER_codeGeneration) !== 0) memory.fill(part, 0, TABLE_PART_BYTES);
+    if ((part as u32) < load<u32>(header, MACHINE_HEADER_codeUsed)) memory.fill(part, 0, TABLE_PART_BYTES);
     atomic.store<u32>(word, part as u32);
   }
   return slotOf(page + CODE_PAGE_table, offset);
