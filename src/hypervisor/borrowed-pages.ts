@@ -26,7 +26,7 @@ import {
 import { isSamePage } from './sharing/page-words.ts';
 
 /** So many pages are copied until they are looked through: fewer are less memory and more time (docs/design/0023). */
-const PAGES = 200;
+const PAGES = 128;
 /** So often they are looked through whatever the guest does. A clone with a network comes to rest after four times. */
 const FREE_PASSES = 64;
 /** More often than that a guest shall not have a pass: a hundred that are idle would be noticed. */

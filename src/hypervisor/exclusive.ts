@@ -18,6 +18,8 @@ const V = VcpuBlock.offsets;
 const LOCK = MACHINE_HEADER + MachineHeader.offsets.hypervisorLock;
 const WANTED = (MACHINE_HEADER + MachineHeader.offsets.lockWanted) >>> 2;
 const CALLED = (MACHINE_HEADER + MachineHeader.offsets.controlCalled) >>> 2;
+/** Looks at a word before the thread sleeps: what the machine is wanted for is mostly done by then. */
+const SPINS = 2000;
 /** No wait is without an end, in case that a thread is gone. */
 const WAIT_MS = 100;
 
@@ -61,10 +63,10 @@ export function createExclusive(
     giveWay() {
       if (Atomics.load(words, WANTED) === 0) return;
       own.release();
-      for (;;) {
+      for (let looks = 0; ; looks++) {
         const count = Atomics.load(words, WANTED);
         if (count === 0) break;
-        Atomics.wait(words, WANTED, count, WAIT_MS);
+        if (looks >= SPINS) Atomics.wait(words, WANTED, count, WAIT_MS);
       }
       own.acquire();
     },
@@ -75,6 +77,7 @@ export function createExclusive(
 function wantedLock(memory: MachineMemory, own: Lock): Lock {
   const words = memory.i32;
   const header = machineHeader(memory);
+  let isCounted = false;
   const lock: Lock = {
     acquire() {
       if (own.tryAcquire()) return;
@@ -83,10 +86,16 @@ function wantedLock(memory: MachineMemory, own: Lock): Lock {
         Atomics.store(words, (block + V.kick) >>> 2, KICK);
       }
       own.acquire();
-      if (Atomics.sub(words, WANTED, 1) === 1) Atomics.notify(words, WANTED);
+      isCounted = true;
     },
     tryAcquire: own.tryAcquire,
-    release: own.release,
+    release() {
+      own.release();
+      if (own.isHeld || !isCounted) return;
+      // Only now: who waits for it finds the lock free.
+      isCounted = false;
+      if (Atomics.sub(words, WANTED, 1) === 1) Atomics.notify(words, WANTED);
+    },
     get isHeld() {
       return own.isHeld;
     },

@@ -45,6 +45,8 @@ export class MemoryImages {
   #images: ImageMemory[] = [];
   /** Those of all images of the machine; undefined before the first one. */
   #copies: PageCopies | undefined;
+  /** For the tables of the next image. */
+  #spare: ArrayBufferLike | undefined;
 
   /** @param locked does something with the machine's hypervisor lock held */
   constructor(
@@ -71,18 +73,16 @@ export class MemoryImages {
    * @param below what the machine itself is filled from, and who keeps that open
    */
   add(below?: { readonly pages: MachinePages; readonly owner: SharedPages }): MemoryImage {
-    const nrFrames = this.#memory.sizeBytes / PAGE_SIZE;
-    this.#copies ??= new PageCopies(createPageCopies(nrFrames));
-    // A machine has no more pages than frames, and there is a word in front of them.
-    const length = nrFrames + 1;
-    const tables = reserveMemory(3 * length * 4).buffer;
+    const { copies, tables } = this.#use();
+    this.#spare = undefined;
+    const length = this.#tableLength;
     below?.owner.retain();
     const memory: ImageMemory = {
       memory: this.#memory.wasm,
       places: new Int32Array(tables, 0, length),
       slots: new Int32Array(tables, length * 4, length),
       kept: new Int32Array(tables, 2 * length * 4, length),
-      copies: this.#copies.memory,
+      copies: copies.memory,
       below: below?.pages.memory,
       store: this.#store?.memory,
     };
@@ -94,6 +94,20 @@ export class MemoryImages {
         below?.owner.close();
       },
     });
+  }
+
+  /** Reserve memory for the next image, before the machine is held for it. @throws DomusError E_HOST_MEMORY */
+  prepare(): void {
+    this.#use();
+  }
+  #use() {
+    this.#copies ??= new PageCopies(createPageCopies(this.#memory.sizeBytes / PAGE_SIZE));
+    this.#spare ??= reserveMemory(3 * this.#tableLength * 4).buffer;
+    return { copies: this.#copies, tables: this.#spare };
+  }
+  /** A machine has no more pages than frames, and there is a word in front of them. */
+  get #tableLength(): number {
+    return this.#memory.sizeBytes / PAGE_SIZE + 1;
   }
 
   /** Copy for an image that another thread has added, until that closes it. */

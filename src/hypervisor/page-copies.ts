@@ -30,7 +30,12 @@ export function createPageCopies(nrFrames: number): PageCopiesMemory {
   const slots = new Int32Array(reserveMemory(nrSlots * 4).buffer);
   slots[FRONTIER] = FIRST_SLOT;
   try {
-    return { bytes: new SharedArrayBuffer(0, { maxByteLength: nrSlots * PAGE_SIZE }), slots };
+    return {
+      bytes: new SharedArrayBuffer(Math.min(GROWTH, nrSlots) * PAGE_SIZE, {
+        maxByteLength: nrSlots * PAGE_SIZE,
+      }),
+      slots,
+    };
   } catch (cause) {
     throw new DomusError(
       'E_HOST_MEMORY',

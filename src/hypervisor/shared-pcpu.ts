@@ -81,6 +81,7 @@ export interface PcpuSeat {
   share: Share;
   /** Processor time that its machine has used. */
   readonly usedNs: number;
+  readonly isHere: false;
   /** Tells the thread that there is something to execute. */
   ring(): void;
   /** Execute the machine from now on. */
@@ -91,6 +92,9 @@ export interface PcpuSeat {
 
 /** So long a thread without machines stays: who clones a guest once often does it again, and its code is compiled by then. */
 const REST_MS = 30_000;
+
+/** Guests that do little shall take little: V8's own limit is six times as much, and it gives nothing back for long. */
+const YOUNG_MIB = 8;
 
 /** The machine of a seat. */
 interface Occupant {
@@ -136,6 +140,7 @@ export class SharedPcpu {
       get usedNs() {
         return bell.usedNs(seat);
       },
+      isHere: false,
       ring: () => bell.ring(seat),
       run: options => this.#run(seat, options),
       leave: () => {
@@ -227,6 +232,9 @@ export class SharedPcpu {
     };
     const thread = startThread(new URL('./shared-pcpu-thread.ts', import.meta.url), start, events, {
       given: [far],
+      // Guests that it executes have this thread's timers.
+      isDaemon: true,
+      youngMiB: YOUNG_MIB,
     });
     this.#running = { thread, control };
   }

@@ -59,9 +59,10 @@ export function recordOf(records: Records, type: number, what: string): Uint8Arr
   return payload;
 }
 
-/** As long as its layout, whatever an older version has left out. */
+/** To read, and as long as its layout, whatever an older version has left out. */
 function padded(payload: Uint8Array, sizeBytes: number): DataView {
-  const whole = new Uint8Array(Math.max(payload.length, sizeBytes));
+  if (payload.length >= sizeBytes) return new DataView(payload.buffer, payload.byteOffset, payload.length);
+  const whole = new Uint8Array(sizeBytes);
   whole.set(payload);
   return new DataView(whole.buffer);
 }

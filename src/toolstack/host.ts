@@ -13,6 +13,7 @@ import type { StoredImage } from '../image/store.ts';
 import { hostResources } from '../platform/node/host-info.ts';
 import { createNodePlatform } from '../platform/node/platform.ts';
 import { nodeSockets } from '../platform/node/sockets.ts';
+import { keepsStoreOrder } from '../platform/node/store-order.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { Sockets } from '../platform/sockets.ts';
 import { abortable, createDeadline } from './abort.ts';
@@ -84,6 +85,9 @@ interface Prepared {
 /** The largest packages' scripts need no more. */
 const FINISHING_MEMORY_BYTES = 768 * 2 ** 20;
 
+/** Threads that look at one another's machines need their stores in order. */
+const usableProcessors = (): number => (keepsStoreOrder ? hostResources().nrCpus : 1);
+
 export class Host implements AsyncDisposable {
   readonly #world: GuestWorld;
   readonly #machines = new Set<VirtualMachine>();
@@ -108,7 +112,7 @@ export class Host implements AsyncDisposable {
       switches: this.switches,
       images: this.images,
       turns,
-      pcpus: new PcpuPool(platform, turns, options.processors ?? hostResources().nrCpus),
+      pcpus: new PcpuPool(platform, turns, options.processors ?? usableProcessors()),
       sharer: new Sharer(platform, options.sharing),
       onPhase: options.onPhase ?? (() => {}),
     };

@@ -22,13 +22,13 @@ export class PcpuPool {
   }
 
   /**
-   * A place where the fewest guests are; undefined: this thread is to execute the next one. It has the backends of all to serve, so it
-   * comes last. @throws DomusError E_DOMAINS
+   * A place where the fewest guests are; undefined: this thread is to execute the next one. It makes all of them and has their backends to
+   * serve, so it has a fifth fewer. @throws DomusError E_DOMAINS
    */
   take(share: Share): PcpuSeat | undefined {
     if (this.#platform.isDeterministic) return undefined;
     const least = this.#leastBusy();
-    return least && least.count <= this.#turns.count ? least.take(share) : undefined;
+    return least && 4 * least.count <= 5 * this.#turns.count ? least.take(share) : undefined;
   }
 
   /** So many guests are about to come: have threads for them. */

@@ -20,6 +20,8 @@ export interface GuestShare {
   share: Share;
   /** Processor time that it has used, in nanoseconds. */
   readonly usedNs: number;
+  /** It is this thread's. */
+  readonly isHere: boolean;
   /** The guest is gone. */
   leave(): void;
 }
@@ -140,6 +142,7 @@ export class RunTurns {
 export class ScheduledTurn implements RunTurn, GuestShare {
   readonly #turns: RunTurns;
   readonly #account: CreditAccount;
+  readonly isHere = true;
 
   constructor(turns: RunTurns, account: CreditAccount) {
     this.#turns = turns;

@@ -347,6 +347,10 @@ export class VirtualMachine implements AsyncDisposable, GuardedGuest, BalancedGu
     const isWanted = () => this.#vcpusOnline === count;
     this.#help(agent && (() => onlineByAgent(agent, count, this.#platform.timers, isWanted)));
   }
+  /** Does the host's own thread execute it? */
+  get runsHere(): boolean {
+    return this.#options.turn?.isHere === true;
+  }
   /** Weight and cap of the credit scheduler; undefined for a guest that runs on threads of its own. */
   get share(): Share | undefined {
     return this.#options.turn?.share;

@@ -440,6 +440,7 @@ export class XenMachine implements GuestMachine {
   async fork<T>(task: () => T, prepare?: () => Promise<void>): Promise<{ state: ForkedMachine; seen: T }> {
     const { runtime } = this.#host.engine;
     this.#rehearseFork();
+    this.#host.hypervisor.images.prepare();
     using closing = new DisposableStack();
     const { image, records, listMemory, own, seen } = await this.#held(() => {
       const forked = forkDomain(this.#domain, runtime, this.#services, this.#config.saved);

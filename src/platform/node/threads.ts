@@ -44,6 +44,8 @@ export interface ThreadOptions {
   readonly given?: readonly Port[];
   /** It does not keep the process alive. */
   readonly isDaemon?: boolean;
+  /** Memory that V8 may have for objects that are new, in MiB. Default: V8's own. */
+  readonly youngMiB?: number;
 }
 
 let keepsCode = false;
@@ -57,14 +59,17 @@ export function startThread(
   module: URL,
   data: unknown,
   events: ThreadEvents,
-  { given = [], isDaemon = false }: ThreadOptions = {},
+  { given = [], isDaemon = false, youngMiB }: ThreadOptions = {},
 ): Thread {
   // A thread takes Node's cache of compiled code from the environment. What this one uses is a folder for its version.
   if (keepsCode) enableCompileCache?.();
   tellThreads();
   const cache = getCompileCacheDir?.();
   const env = cache === undefined ? process.env : { ...process.env, NODE_COMPILE_CACHE: dirname(cache) };
-  const worker = new Worker(module, { workerData: data, transferList: [...given], env });
+  const worker = new Worker(module, {
+    ...{ workerData: data, transferList: [...given], env },
+    ...(youngMiB !== undefined && { resourceLimits: { maxYoungGenerationSizeMb: youngMiB } }),
+  });
   if (isDaemon) worker.unref();
   worker.on('message', message => events.message(message));
   worker.on('error', error => events.failed(error));
