@@ -9,11 +9,12 @@ import { createMachineHost } from './machine-host.ts';
 import { PcpuBell } from './pcpu-bell.ts';
 import { PcpuTurns, type Turns } from './pcpu-turns.ts';
 import { runOne, SLICE_FUEL, TURN_FUEL } from './scheduler.ts';
-import type {
-  SharedPcpuMachine,
-  SharedPcpuMessage,
-  SharedPcpuReport,
-  SharedPcpuStart,
+import {
+  type SharedPcpuMachine,
+  type SharedPcpuMessage,
+  type SharedPcpuReport,
+  type SharedPcpuStart,
+  sentError,
 } from './shared-pcpu.ts';
 import { StoredPages } from './sharing/stored-pages.ts';
 
@@ -110,7 +111,7 @@ function hear(message: SharedPcpuMessage): void {
     else if (message.kind === 'makers') setMaker(machine, message.link);
     else machine.turns.account.share = bell.shareOf(seat);
   } catch (error) {
-    report({ kind: 'failed', seat, error });
+    report({ kind: 'failed', seat, error: sentError(error) });
   }
 }
 function setMaker(machine: Machine, link: LinkEnd): void {
@@ -160,7 +161,7 @@ for (;;) {
     dueNs = run(machine, nowNs + turns.turnNs, rings);
   } catch (error) {
     leave(machine);
-    report({ kind: 'failed', seat: machine.seat, error });
+    report({ kind: 'failed', seat: machine.seat, error: sentError(error) });
     continue;
   }
   turns.ended(machine, workedNs() - before, dueNs);

@@ -1,8 +1,10 @@
 /** A pCPU that several machines share: a thread of its own, which runs a few instructions of each. */
 import assert from 'node:assert/strict';
+import { closeSync, openSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { frameAddress, gfn, mfn } from '../base/brand.ts';
+import { DomusError } from '../base/errors.ts';
 import { readAsset } from '../platform/node/files.ts';
 import { createNodePlatform } from '../platform/node/platform.ts';
 import { cpuPolicy } from './cpuid-policy.ts';
@@ -101,13 +103,19 @@ test('a machine that fails is gone, and the others go on', async () => {
   const pcpu = new SharedPcpu(() => modules, platform);
   const seats = [0, 1].map(() => pcpu.take({ weight: 256, cap: 0 })) as [PcpuSeat, PcpuSeat];
   const good = counter(seats[0]);
-  const broken = counter(seats[1], { fd: -1, offset: 0, checks: new Uint32Array(2) });
+  const empty = openSync('/dev/null', 'r');
+  const broken = counter(seats[1], { fd: empty, offset: 0, checks: new Uint32Array(2) });
   for (const { hypervisor, domain } of [broken, good]) locked(hypervisor, () => unpauseDomain(domain));
   await until(() => broken.failure() !== undefined);
+  // What a user can act on comes through from the thread.
+  const failure = broken.failure();
+  assert.ok(failure instanceof DomusError);
+  assert.equal(failure.code, 'E_SAVE_TRUNCATED');
   const before = good.count();
   await until(() => good.count() !== before);
   assert.equal(good.failure(), undefined);
   for (const { pcpus } of [broken, good]) await pcpus.stop();
+  closeSync(empty);
   for (const seat of seats) seat.leave();
   pcpu.end();
 });

@@ -2,6 +2,7 @@
  * A pCPU that many machines share, as the control domain's thread sees it: a thread that executes the vCPUs of each in turn (exclusive.ts), by the
  * credit scheduler's accounts.
  */
+import { DomusError } from '../base/errors.ts';
 import type { EngineModules } from '../cpu/engine.ts';
 import type { PlaceFilter } from '../cpu/translator/library/place-key.ts';
 import type { LinkEnd } from '../cpu/translator/maker-thread.ts';
@@ -60,7 +61,17 @@ export type SharedPcpuReport =
   | { readonly kind: 'ready' | 'call' | 'left'; readonly seat: number }
   /** Regions are wanted: send `makers`. */
   | { readonly kind: 'hot'; readonly seat: number }
-  | { readonly kind: 'failed'; readonly seat: number; readonly error: unknown };
+  | { readonly kind: 'failed'; readonly seat: number; readonly error: SentError };
+/** An error as it comes from a thread: its class is lost on the way. */
+type SentError = Pick<DomusError, 'code' | 'message' | 'remedy'> | { readonly unexpected: unknown };
+
+export const sentError = (error: unknown): SentError => {
+  if (!(error instanceof DomusError)) return { unexpected: error };
+  const { code, message, remedy } = error;
+  return { code, message, remedy };
+};
+const receivedError = (sent: SentError): unknown =>
+  'code' in sent ? new DomusError(sent.code, sent.message, sent.remedy) : sent.unexpected;
 
 export interface SharedPcpuOptions {
   readonly host: MachineHost;
@@ -128,6 +139,7 @@ export class SharedPcpu {
     const bell = this.#bell;
     const tell = () => this.#occupants.get(seat) && this.#tell({ kind: 'share', seat });
     this.#occupants.set(seat, undefined);
+    this.#cancelEnd?.();
     bell.take(seat, first);
     return {
       get share() {
@@ -161,7 +173,7 @@ export class SharedPcpu {
         if (report.kind === 'ready') ready.resolve();
         else if (report.kind === 'call') called();
         else if (report.kind === 'left') left.resolve();
-        else if (report.kind === 'failed') occupant.failed(report.error);
+        else if (report.kind === 'failed') occupant.failed(receivedError(report.error));
         else if (report.kind === 'hot') this.#sendLink(seat, makerLink());
       },
       failed: error => {
@@ -208,8 +220,7 @@ export class SharedPcpu {
 
   /** Have the thread there, which takes a tenth of a second to begin. It ends when nobody has had a seat for some time. */
   begin(): void {
-    this.#cancelEnd?.();
-    this.#cancelEnd = undefined;
+    if (this.#occupants.size === 0) this.#rest();
     if (this.#running) return;
     const [control, far] = createChannel();
     const start: SharedPcpuStart = {
