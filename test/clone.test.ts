@@ -16,7 +16,8 @@ const isFull = process.env.DOMUS_TEST_FULL === '1';
 const folder = mkdtempSync(join(tmpdir(), 'domus-clone-'));
 const file = (name: string) => join(folder, name);
 
-const real = realHost();
+// So that clones are on other threads, however many processors this machine has.
+const real = realHost({ processors: 3 });
 const { guest } = real;
 after(() => rmSync(folder, { recursive: true }));
 const said = async (vm: VirtualMachine, command: string): Promise<string> => {
@@ -100,6 +101,33 @@ guest('a guest whose vCPUs run on threads is cloned while it works, and saved at
   }
   await using restored = await real.host.restore(file('threads.sav'), { pcpus: 2 });
   assert.equal(await said(restored, 'cat /tmp/file; nproc'), 'before\n2\n');
+});
+
+guest('on whatever processor a clone is, it is paused, saved, given another share, and ended', async () => {
+  await using vm = await real.host.create({ memory: '96M' });
+  await said(vm, 'echo before >/tmp/file');
+  const { clones } = await real.host.clone(vm, { count: 5 });
+  const elsewhere = clones.filter(({ runsHere }) => !runsHere);
+  assert.ok(elsewhere.length >= 3 && elsewhere.length < clones.length);
+  for (const each of clones) {
+    await each.pause();
+    each.resume();
+    each.setShare({ weight: 512, cap: 50 });
+    assert.deepEqual(each.share, { weight: 512, cap: 50 });
+    assert.equal(await said(each, 'cat /tmp/file; echo $((6 * 7))'), 'before\n42\n');
+    assert.ok(each.domain.cpuTimeNs > 0);
+  }
+  const [saved] = elsewhere as [VirtualMachine];
+  await said(saved, 'echo after >/tmp/file');
+  await saved.save(file('elsewhere.sav'), { isDurable: false });
+  await using restored = await real.host.restore(file('elsewhere.sav'));
+  for (const each of [saved, restored]) assert.equal(await said(each, 'cat /tmp/file'), 'after\n');
+  // One after the other, while the rest goes on.
+  for (const [i, each] of clones.entries()) {
+    await each.destroy();
+    const next = clones[i + 1];
+    if (next) assert.match(await said(next, 'cat /tmp/file'), /before|after/);
+  }
 });
 
 guest('clones that cannot be are refused, and the guest goes on', async () => {
