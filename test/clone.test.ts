@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, mock } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { DomusError } from '../src/base/errors.ts';
 import { createImage } from '../src/disk/create.ts';
@@ -128,6 +129,26 @@ guest('on whatever processor a clone is, it is paused, saved, given another shar
     const next = clones[i + 1];
     if (next) assert.match(await said(next, 'cat /tmp/file'), /before|after/);
   }
+});
+
+guest('memory of clones that are gone goes back to the host, while others stay', async () => {
+  await using vm = await real.host.create({ memory: '96M' });
+  await said(vm, 'true');
+  const before = process.memoryUsage.rss();
+  /** Nothing else may refer to those that end. @returns one that stays, and what all had taken */
+  const workAndEnd = async (): Promise<[VirtualMachine, number]> => {
+    const { clones } = await real.host.clone(vm, { count: 12 });
+    for (const each of clones) await said(each, 'ls -R /bin | sort | md5sum');
+    const taken = process.memoryUsage.rss() - before;
+    for (const each of clones.slice(1)) await each.destroy();
+    return [clones[0] as VirtualMachine, taken];
+  };
+  const [left, taken] = await workAndEnd();
+  const isBack = () => process.memoryUsage.rss() - before < taken / 2;
+  for (let i = 0; i < 300 && !isBack(); i++) await sleep(100);
+  assert.ok(isBack());
+  assert.equal(await said(left, 'echo on'), 'on\n');
+  await left.destroy();
 });
 
 guest('clones that cannot be are refused, and the guest goes on', async () => {

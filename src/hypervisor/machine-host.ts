@@ -146,7 +146,9 @@ export function createMachineHost(options: MachineHostOptions): MachineHost {
   const { pcpu = 0, call = () => {}, ring } = options.parallel ?? {};
   const exclusive = ring && createExclusive(memory, pcpu, call, ring);
   const parallel = options.parallel && !exclusive ? createParallel(memory, alone, pcpu, call) : undefined;
-  const engineHost = parallel ? lockedServices(processors.engineHost, parallel.lock) : processors.engineHost;
+  // Who executes a machine alone has the lock; the control domain's thread looks at guest memory without it.
+  const lock = (parallel ?? (pcpu === 0 ? exclusive : undefined))?.lock;
+  const engineHost = lock ? lockedServices(processors.engineHost, lock) : processors.engineHost;
   const executes = options.parallel === undefined || pcpu !== 0;
   // Nobody else reads code or keeps anything in the code cache until the maker of regions is woken for hot code.
   const isLazy = !parallel && (options.makerLink?.isLazy ?? options.translates === false);

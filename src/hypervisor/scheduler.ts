@@ -61,9 +61,14 @@ export function runOne(hypervisor: Hypervisor, sliceFuel: number = SLICE_FUEL): 
   setRunstate(vcpu, RUNSTATE_running);
   updateRunstateArea(vcpu);
   if (parallel) vcpu.state.runningOn = parallel.pcpu;
-  const outcome = slice(vcpu, sliceFuel);
+  let outcome: Outcome;
+  try {
+    outcome = slice(vcpu, sliceFuel);
+  } finally {
+    // Also when it fails: somebody may wait for it.
+    if (parallel) vcpu.state.runningOn = 0;
+  }
   if (parallel) {
-    vcpu.state.runningOn = 0;
     if (vcpu.state.startUp !== 0) hypervisor.interrupts.startLate?.(vcpu);
   }
   if (vcpu.state.onRunQueue === 0) leave(vcpu);
@@ -121,7 +126,10 @@ function slice(vcpu: Vcpu, sliceFuel: number): Outcome {
     settleMemory(vcpu.domain);
     const before = clock.fuelUntil ? 0 : clock.systemTimeNs();
     const exit = engine.run(vcpu.state.block, fuel);
-    if (!clock.fuelUntil) measurePace(hypervisor, clock.systemTimeNs() - before, fuel - vcpu.block.fuel);
+    // A vCPU that has only given way has waited.
+    const hasRun = exit !== Exit.kick || vcpu.block.fuel !== fuel;
+    if (!clock.fuelUntil && hasRun)
+      measurePace(hypervisor, clock.systemTimeNs() - before, fuel - vcpu.block.fuel);
     remaining -= EXIT_FUEL + Math.max(0, fuel - Math.max(0, vcpu.block.fuel));
     const goesOn = handleExit(vcpu, exit);
     fireTimers(hypervisor);

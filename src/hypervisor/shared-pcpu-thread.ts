@@ -3,6 +3,7 @@ import { type LinkEnd, makerLink } from '../cpu/translator/maker-thread.ts';
 import type { MakerLink } from '../cpu/translator/translator.ts';
 import { threadTimeNs } from '../platform/node/clock.ts';
 import { nodeEntropy } from '../platform/node/entropy.ts';
+import { garbageCollector } from '../platform/node/garbage.ts';
 import { createClockAt, post, receive, threadData } from '../platform/node/threads.ts';
 import type { Platform } from '../platform/platform.ts';
 import { createMachineHost } from './machine-host.ts';
@@ -36,6 +37,7 @@ const bell = new PcpuBell(start.bell);
 const SLEEP_MAX_MS = 0x7fff_ffff;
 
 interface Machine {
+  readonly id: number;
   readonly seat: number;
   readonly turns: Turns;
   readonly host: ReturnType<typeof createMachineHost>;
@@ -43,11 +45,18 @@ interface Machine {
   maker: MakerLink | undefined;
 }
 
-const turns = new PcpuTurns<Machine>(clock.monotonicNs());
+const queue = new PcpuTurns<Machine>(clock.monotonicNs());
 const seats = new Map<number, Machine>();
 let nrMessages = 0;
 
+const collectGarbage = garbageCollector();
+/** It takes some 20 ms, so not for each of many machines that leave. */
+const COLLECT_NS = 1e9;
+let collectedNs = 0;
+let hasGarbage = false;
+
 function join(seat: number, given: SharedPcpuMachine): void {
+  const { id } = given;
   let hasAsked = false;
   const lazyLink: MakerLink = {
     installer: 0,
@@ -57,7 +66,7 @@ function join(seat: number, given: SharedPcpuMachine): void {
       if (machine.maker) machine.maker.wake(areHot);
       else if (areHot && !hasAsked) {
         hasAsked = true;
-        report({ kind: 'hot', seat });
+        report({ kind: 'hot', id });
       }
     },
     receive: () => machine.maker?.receive(),
@@ -75,7 +84,7 @@ function join(seat: number, given: SharedPcpuMachine): void {
     notices: { shutdown: () => host.hypervisor.parallel?.callControl() },
     parallel: {
       pcpu: 1,
-      call: () => report({ kind: 'call', seat }),
+      call: () => report({ kind: 'call', id }),
       ring: () => bell.ring(seat),
       adopt: {
         memory: given.memory,
@@ -84,34 +93,38 @@ function join(seat: number, given: SharedPcpuMachine): void {
       },
     },
   });
-  const machine: Machine = { seat, host, turns: PcpuTurns.turnsOf(bell.shareOf(seat)), maker: undefined };
+  const turns = PcpuTurns.turnsOf(bell.shareOf(seat));
+  const machine: Machine = { id, seat, host, turns, maker: undefined };
   seats.set(seat, machine);
-  turns.join(machine);
-  report({ kind: 'ready', seat });
+  queue.join(machine);
+  report({ kind: 'ready', id });
 }
 
 function leave(machine: Machine): void {
   seats.delete(machine.seat);
-  turns.leave(machine);
+  queue.leave(machine);
+  hasGarbage = true;
+}
+function fail(id: number, machine: Machine | undefined, error: unknown): void {
+  if (machine) leave(machine);
+  report({ kind: 'failed', id, error: sentError(error) });
 }
 
 function hear(message: SharedPcpuMessage): void {
-  const { seat } = message;
+  const { kind, seat } = message;
+  const machine = seats.get(seat);
   try {
-    if (message.kind === 'join') {
-      join(seat, message.machine);
-      return;
-    }
-    const machine = seats.get(seat);
-    if (message.kind === 'leave') {
+    if (kind === 'join') join(seat, message.machine);
+    else if (kind === 'leave') {
       if (machine) leave(machine);
-      report({ kind: 'left', seat });
+      report({ kind: 'left', id: message.id });
     } else if (!machine) return;
-    else if (message.kind === 'image') machine.host.hypervisor.images.adopt(message.image);
-    else if (message.kind === 'makers') setMaker(machine, message.link);
+    else if (kind === 'image') machine.host.hypervisor.images.adopt(message.image);
+    else if (kind === 'makers') setMaker(machine, message.link);
     else machine.turns.account.share = bell.shareOf(seat);
   } catch (error) {
-    report({ kind: 'failed', seat, error: sentError(error) });
+    if (kind === 'join') fail(message.machine.id, seats.get(seat), error);
+    else if (machine) fail(machine.id, machine, error);
   }
 }
 function setMaker(machine: Machine, link: LinkEnd): void {
@@ -145,25 +158,36 @@ function run({ host: { hypervisor } }: Machine, endNs: number, rings: number): n
   }
 }
 
+/** Machines that have left take their memory with them when V8 notices. @returns how long to sleep until it is to be told so */
+function collect(nowNs: number): number {
+  if (!hasGarbage) return Number.POSITIVE_INFINITY;
+  const waitNs = collectedNs + COLLECT_NS - nowNs;
+  if (waitNs > 0) return waitNs;
+  hasGarbage = false;
+  collectedNs = nowNs;
+  collectGarbage();
+  return Number.POSITIVE_INFINITY;
+}
+
 for (;;) {
   const { rings } = bell;
   if (bell.messages !== nrMessages) hearAll();
-  for (const machine of turns.machines) if (bell.takeWoken(machine.seat)) turns.wake(machine);
+  for (const machine of queue.machines) if (bell.takeWoken(machine.seat)) queue.wake(machine);
   const nowNs = clock.monotonicNs();
-  const machine = turns.next(nowNs);
+  const machine = queue.next(nowNs);
   if (!machine) {
-    bell.await(rings, Math.min(Math.max(0, turns.dueNs - nowNs) / 1e6, SLEEP_MAX_MS));
+    const waitNs = Math.max(0, Math.min(queue.dueNs - nowNs, collect(nowNs)));
+    bell.await(rings, Math.min(waitNs / 1e6, SLEEP_MAX_MS));
     continue;
   }
   const before = workedNs();
   let dueNs = 0;
   try {
-    dueNs = run(machine, nowNs + turns.turnNs, rings);
+    dueNs = run(machine, nowNs + queue.turnNs, rings);
   } catch (error) {
-    leave(machine);
-    report({ kind: 'failed', seat: machine.seat, error: sentError(error) });
+    fail(machine.id, machine, error);
     continue;
   }
-  turns.ended(machine, workedNs() - before, dueNs);
+  queue.ended(machine, workedNs() - before, dueNs);
   bell.setUsedNs(machine.seat, machine.turns.account.usedNs);
 }

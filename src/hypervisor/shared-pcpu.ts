@@ -37,6 +37,8 @@ export interface SharedPcpuStart {
 }
 /** A machine as it is given to the thread. */
 export interface SharedPcpuMachine {
+  /** No other machine of the thread has it. */
+  readonly id: number;
   readonly memory: WebAssembly.Memory;
   readonly policy: CpuPolicy;
   readonly wallStartNs: bigint;
@@ -51,17 +53,17 @@ export interface SharedPcpuMachine {
 /** What it is told. */
 export type SharedPcpuMessage =
   | { readonly kind: 'join'; readonly seat: number; readonly machine: SharedPcpuMachine }
-  | { readonly kind: 'leave'; readonly seat: number }
+  | { readonly kind: 'leave'; readonly seat: number; readonly id: number }
   /** The machine's memory is frozen for it: to be told while the machine is held. */
   | { readonly kind: 'image'; readonly seat: number; readonly image: ImageMemory }
   | { readonly kind: 'makers'; readonly seat: number; readonly link: LinkEnd }
   | { readonly kind: 'share'; readonly seat: number };
 /** What it says. */
 export type SharedPcpuReport =
-  | { readonly kind: 'ready' | 'call' | 'left'; readonly seat: number }
-  /** Regions are wanted: send `makers`. */
-  | { readonly kind: 'hot'; readonly seat: number }
-  | { readonly kind: 'failed'; readonly seat: number; readonly error: SentError };
+  /** `hot`: regions are wanted, send `makers`. */
+  | { readonly kind: 'ready' | 'call' | 'hot' | 'left'; readonly id: number }
+  /** The machine is not executed any more. */
+  | { readonly kind: 'failed'; readonly id: number; readonly error: SentError };
 /** An error as it comes from a thread: its class is lost on the way. */
 type SentError = Pick<DomusError, 'code' | 'message' | 'remedy'> | { readonly unexpected: unknown };
 
@@ -109,6 +111,7 @@ const YOUNG_MIB = 8;
 
 /** The machine of a seat. */
 interface Occupant {
+  readonly id: number;
   heard(report: SharedPcpuReport): void;
   failed(error: unknown): void;
 }
@@ -119,6 +122,7 @@ export class SharedPcpu {
   readonly #bell = new PcpuBell();
   /** By seat; undefined: nobody sits there yet, or any more. */
   readonly #occupants = new Map<number, Occupant | undefined>();
+  #nextId = 1;
   #cancelEnd: (() => void) | undefined;
   #running: { readonly thread: Thread; readonly control: Port } | undefined;
 
@@ -165,10 +169,12 @@ export class SharedPcpu {
   #run(seat: number, { host, called, failed, makerLink, ...given }: SharedPcpuOptions): Pcpus {
     const { hypervisor, wallStartNs, clockOffsetNs } = host;
     const { memory, store } = hypervisor;
+    const id = this.#nextId++;
     const ready = Promise.withResolvers<void>();
     const left = Promise.withResolvers<void>();
     let hasFailed = false;
     const occupant: Occupant = {
+      id,
       heard: report => {
         if (report.kind === 'ready') ready.resolve();
         else if (report.kind === 'call') called();
@@ -178,6 +184,8 @@ export class SharedPcpu {
       },
       failed: error => {
         hasFailed = true;
+        // Whatever it was doing: this thread is the only one that looks at the machine from now on.
+        freeLocks(memory);
         failed(error);
         // Whoever waits for it shall see the failure.
         ready.resolve();
@@ -187,7 +195,7 @@ export class SharedPcpu {
     this.#occupants.set(seat, occupant);
     this.begin();
     const machine: SharedPcpuMachine = {
-      ...{ memory: memory.wasm, store: store?.memory, wallStartNs, clockOffsetNs },
+      ...{ id, memory: memory.wasm, store: store?.memory, wallStartNs, clockOffsetNs },
       ...given,
     };
     this.#tell({ kind: 'join', seat, machine });
@@ -200,10 +208,9 @@ export class SharedPcpu {
       awaitStopped: domain => awaitStopped(domain),
       froze: image => this.#tell({ kind: 'image', seat, image }),
       stop: async () => {
-        if (!hasFailed) this.#tell({ kind: 'leave', seat });
+        if (!hasFailed) this.#tell({ kind: 'leave', seat, id });
         await left.promise;
         this.#occupants.set(seat, undefined);
-        if (hasFailed) freeLocks(memory);
       },
     };
   }
@@ -234,7 +241,8 @@ export class SharedPcpu {
     const events: ThreadEvents = {
       message: message => {
         const report = message as SharedPcpuReport;
-        this.#occupants.get(report.seat)?.heard(report);
+        for (const occupant of this.#occupants.values())
+          if (occupant?.id === report.id) occupant.heard(report);
       },
       failed: error => {
         this.#running = undefined;

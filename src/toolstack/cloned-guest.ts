@@ -77,8 +77,6 @@ export async function cloneGuest(
   const { store } = world.images;
   await parent.writeBack(WRITE_BACK_MS);
   const { domain, facts, disks, agent, heldMs } = await parent.fork(store.runsFolder);
-  // Not before: a thread that begins makes the parent's rest longer.
-  world.pcpus.expect(count);
   const records = recordsByType([...domain.records, ...agent]);
   const clones: VirtualMachine[] = [];
   const introduced: Promise<void>[] = [];
@@ -91,6 +89,8 @@ export async function cloneGuest(
   };
   let roots: HeldRoot[] = [];
   try {
+    // Not before: a thread that begins makes the parent's rest longer.
+    world.pcpus.expect(count);
     roots = await holdRoots(disks);
     while (clones.length < count) {
       domain.image.retain();

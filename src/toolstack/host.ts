@@ -10,6 +10,7 @@
 import { DomusError } from '../base/errors.ts';
 import { parseReference } from '../image/reference.ts';
 import type { StoredImage } from '../image/store.ts';
+import { garbageCollector } from '../platform/node/garbage.ts';
 import { hostResources } from '../platform/node/host-info.ts';
 import { createNodePlatform } from '../platform/node/platform.ts';
 import { nodeSockets } from '../platform/node/sockets.ts';
@@ -85,6 +86,7 @@ interface Prepared {
 /** The largest packages' scripts need no more. */
 const FINISHING_MEMORY_BYTES = 768 * 2 ** 20;
 
+const COLLECT_MS = 1000;
 /** Threads that look at one another's machines need their stores in order. */
 const usableProcessors = (): number => (keepsStoreOrder ? hostResources().nrCpus : 1);
 
@@ -93,6 +95,8 @@ export class Host implements AsyncDisposable {
   readonly #machines = new Set<VirtualMachine>();
   readonly #guard: MemoryGuard;
   readonly #balancer: MemoryBalancer;
+  #isToCollect = false;
+  #collectGarbage: (() => void) | undefined;
   /** The switches of this host's guests. */
   readonly switches: SwitchRoom;
   /** The images that guests can have for a root. */
@@ -402,12 +406,24 @@ export class Host implements AsyncDisposable {
     return vm;
   }
 
+  /** The memory of guests that are gone, once for all that go within a second: V8 collects nothing while nothing happens. */
+  #collectLater(): void {
+    const { timers, isDeterministic } = this.#world.platform;
+    if (this.#isToCollect || isDeterministic) return;
+    this.#isToCollect = true;
+    timers.after(COLLECT_MS, () => {
+      this.#isToCollect = false;
+      this.#collectGarbage ??= garbageCollector();
+      this.#collectGarbage();
+    });
+  }
+
   #remember(vm: VirtualMachine): void {
     this.#machines.add(vm);
     this.#guard.join(vm);
   }
   #forget(vm: VirtualMachine): void {
-    this.#machines.delete(vm);
+    if (this.#machines.delete(vm)) this.#collectLater();
     this.#balancer.leave(vm);
     this.#guard.leave(vm);
   }

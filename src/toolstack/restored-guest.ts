@@ -133,7 +133,6 @@ export async function goOn(
     );
     return vm;
   } catch (error) {
-    turn?.leave();
     if (machine) {
       await machine.destroy();
       await cleanUp();
@@ -142,6 +141,7 @@ export async function goOn(
       saved.close();
       await closeKeptDisks(disks);
     }
+    turn?.leave();
     await network?.close();
     throw error;
   }

@@ -234,7 +234,7 @@ export class XenMachine implements GuestMachine {
     return { ...link, wake };
   }
   expectWork(): void {
-    this.#host.expectWork();
+    locked(this.#host.hypervisor, () => this.#host.expectWork());
   }
   leaveTrail(): void {
     if (!this.#failure) this.#config.trail?.leave();
@@ -317,6 +317,7 @@ export class XenMachine implements GuestMachine {
 
   #fail(error: unknown): void {
     this.#failure ??= { error };
+    this.#sharing?.rest();
     if (!this.#isRunning) return;
     this.#isRunning = false;
     this.#config.platform.pacer.wake();
@@ -492,6 +493,8 @@ export class XenMachine implements GuestMachine {
     const { clock } = this.#config.platform;
     const startNs = clock.monotonicNs();
     try {
+      // What the guest has told before it stood still: others would wait for the answer for ever.
+      this.#pcpus?.answer();
       await this.#controlDomain.quiesce();
       // Whatever comes in from outside meanwhile waits for the loop.
       await prepare?.();
@@ -538,6 +541,10 @@ export class XenMachine implements GuestMachine {
     return this.#domain.vcpus.reduce((sum, vcpu) => sum + Number(vcpu.block.retired), 0);
   }
   status(): MachineStatus {
+    // Reading the kernel's symbols makes pages be there.
+    return locked(this.#host.hypervisor, () => this.#statusNow());
+  }
+  #statusNow(): MachineStatus {
     const { engine, vcpus: debugged } = this.#debug;
     const symbols = kernelSymbols(engine, debugged);
     const vcpus = debugged.map(vcpu => vcpuStatus(engine, vcpu, symbols));
@@ -545,7 +552,9 @@ export class XenMachine implements GuestMachine {
   }
   stateHash(): string {
     const { hypervisor, engine } = this.#host;
-    return hashMachine(hypervisor.memory, this.#domain, block => engine.runtime.getFlags(block));
+    return locked(hypervisor, () =>
+      hashMachine(hypervisor.memory, this.#domain, block => engine.runtime.getFlags(block)),
+    );
   }
 
   async #stopPcpus(): Promise<void> {
