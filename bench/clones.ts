@@ -2,8 +2,7 @@
  * Clones of a running guest: how long it is held, what each costs until it is made and until a command has run in it, and what memory it
  * takes. `node bench/clones.ts [COUNT [ROUNDS [IMAGE]]]`; without an image the guest has Debian's kernel and busybox, no disk and no network.
  */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
+import { garbageCollector } from '../src/platform/node/garbage.ts';
 import { Host } from '../src/toolstack/index.ts';
 import { VirtualMachine } from '../src/toolstack/virtual-machine.ts';
 
@@ -17,8 +16,7 @@ const cpuMs = (): number => {
   const { user, system } = process.threadCpuUsage();
   return (user + system) / 1000;
 };
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
+const collectGarbage = garbageCollector();
 /** Without what earlier clones have left to be collected. */
 function residentMiB(): number {
   collectGarbage();

@@ -10,7 +10,7 @@
  */
 import { KICK, Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
 import { MACHINE_HEADER, MachineHeader, machineHeader } from '../machine/header.ts';
-import { createLock, type Lock } from '../machine/lock.ts';
+import { createLock, hold, type Lock } from '../machine/lock.ts';
 import type { MachineMemory } from '../machine/memory.ts';
 import type { Parallel } from './hypervisor.ts';
 
@@ -99,14 +99,7 @@ function wantedLock(memory: MachineMemory, own: Lock): Lock {
     get isHeld() {
       return own.isHeld;
     },
-    during(task) {
-      lock.acquire();
-      try {
-        return task();
-      } finally {
-        lock.release();
-      }
-    },
+    during: task => hold(lock, task),
   };
   return lock;
 }

@@ -205,7 +205,7 @@ export class SharedPcpu {
         answerCall(memory);
         requeueCallbacks(hypervisor);
       },
-      awaitStopped: domain => awaitStopped(domain),
+      awaitStopped,
       froze: image => this.#tell({ kind: 'image', seat, image }),
       stop: async () => {
         if (!hasFailed) this.#tell({ kind: 'leave', seat, id });

@@ -44,14 +44,17 @@ export function createLock(words: Int32Array, address: number): Lock {
     get isHeld() {
       return depth > 0;
     },
-    during(task) {
-      lock.acquire();
-      try {
-        return task();
-      } finally {
-        lock.release();
-      }
-    },
+    during: task => hold(lock, task),
   };
   return lock;
+}
+
+/** Hold a lock for the time of a call: `Lock.during`. */
+export function hold<T>(lock: Pick<Lock, 'acquire' | 'release'>, task: () => T): T {
+  lock.acquire();
+  try {
+    return task();
+  } finally {
+    lock.release();
+  }
 }

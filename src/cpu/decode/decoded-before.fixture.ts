@@ -1,13 +1,12 @@
 /** Machines with code in a few pages, for copying records between threads. */
 import assert from 'node:assert/strict';
 import { createSeededEntropy } from '../../platform/sim/entropy.ts';
-import { createTestMachine, W } from '../runtime/test-machine.ts';
-import { RecordWriter } from './records.ts';
+import { W } from '../runtime/test-machine.ts';
+import { machineWithDecoder, PAGE, PHYSICAL, VA } from './decoding-machine.fixture.ts';
+import type { CodeServices } from './records.ts';
 
-const VA = 0x4000_0000n;
-const PHYSICAL = 0x3000;
 export const PAGES = 4;
-const [PAGE, SIZE] = [4096, 6];
+const SIZE = 6;
 /** A run of instructions is so long, and begins at one of so many. */
 const [RUN, STARTS] = [60, 8];
 const ROUNDS = 4000;
@@ -16,19 +15,10 @@ const ROUNDS = 4000;
  * A machine with pages of code, each with the same instructions but for their operands: add REG, IMM32, and a return.
  * @param originOf where page `number`, from 1, is in another machine
  */
-export function codeMachine(originOf: ConstructorParameters<typeof RecordWriter>[1]['originOf']) {
-  const machine: ReturnType<typeof createTestMachine> = createTestMachine({
-    decode: (cpu, hostPage, codePage, offset) => writer.decode(cpu, hostPage, codePage, offset),
-  });
+export function codeMachine(originOf: CodeServices['originOf']) {
+  const readPage = () => assert.fail('pages have their contents');
+  const { machine } = machineWithDecoder({ originOf, readPage });
   const { runtime, memory, cpu, vcpu } = machine;
-  const writer: RecordWriter = new RecordWriter(memory, {
-    codeBehind: (of, page) => runtime.codeBehind(of, page),
-    markCode: mfn => runtime.markCode(mfn),
-    readPage: () => assert.fail('pages have their contents'),
-    originOf,
-    decoded: () => {},
-  });
-  machine.enterLongMode();
   for (let page = 0; page < PAGES; page++) {
     const physical = PHYSICAL + page * PAGE;
     machine.map(VA + BigInt(page * PAGE), physical, W);

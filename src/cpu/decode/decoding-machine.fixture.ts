@@ -11,20 +11,27 @@ export const [NOP, RET] = [0x90, 0xc3];
 
 export type DecodingMachine = ReturnType<typeof decodingMachine>;
 
-/** @param contents of pages that are unread */
-export function decodingMachine(originOf: CodeServices['originOf'] = () => undefined, contents?: Uint8Array) {
+/** A machine in 64-bit mode, and what decodes for it. */
+export function machineWithDecoder(services: Pick<CodeServices, 'originOf' | 'readPage'>) {
   const machine: ReturnType<typeof createTestMachine> = createTestMachine({
     decode: (cpu, hostPage, codePage, offset) => writer.decode(cpu, hostPage, codePage, offset),
   });
-  const { runtime, memory, cpu, header } = machine;
+  const { runtime, memory } = machine;
   const writer: RecordWriter = new RecordWriter(memory, {
     codeBehind: (vcpu, page) => runtime.codeBehind(vcpu, page),
     markCode: mfn => runtime.markCode(mfn),
-    readPage: (_page, into) => into.set(contents as Uint8Array),
-    originOf,
+    ...services,
     decoded: () => {},
   });
   machine.enterLongMode();
+  return { machine, writer };
+}
+
+/** @param contents of pages that are unread */
+export function decodingMachine(originOf: CodeServices['originOf'] = () => undefined, contents?: Uint8Array) {
+  const readPage = (_page: number, into: Uint8Array): void => into.set(contents as Uint8Array);
+  const { machine, writer } = machineWithDecoder({ originOf, readPage });
+  const { runtime, memory, cpu, header } = machine;
   machine.map(VA, PHYSICAL, W);
   const host = machine.guest(PHYSICAL);
   memory.u8.fill(RET, host, host + 4096);
