@@ -1,12 +1,11 @@
 /** Code that changes all the time: regions come and go, results stay right, and memory does not grow. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { translatorState } from '../../src/cpu/translator/layout.ts';
 import { makerLink, startMaking } from '../../src/cpu/translator/maker-thread.ts';
 import { Exit } from '../../src/cpu/vcpu/exit.ts';
 import { readAsset } from '../../src/platform/node/files.ts';
+import { garbageCollector } from '../../src/platform/node/garbage.ts';
 import { Assembler, imm32 } from './assembler.ts';
 import { CODE, createLockstepMachine, DATA, type LockstepMachine, PAGE } from './machine.ts';
 
@@ -15,8 +14,7 @@ const INNER = 200;
 const ADDED = 5;
 const HOT_JUMPS = 40;
 
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
+const collect = garbageCollector();
 const rssMib = (): number => {
   // What finalisers let go of is there for the next collection.
   for (let i = 0; i < 3; i++) collect();
