@@ -22,6 +22,11 @@ export function lockCode(): void {
   while (atomic.xchg<i32>(WORD, 2) !== 0) atomic.wait<i32>(WORD, 2, -1);
 }
 
+/** Does this thread hold it? */
+export function isCodeLocked(): bool {
+  return depth > 0;
+}
+
 export function unlockCode(): void {
   depth -= 1;
   if (depth > 0) return;

@@ -20,7 +20,15 @@ import {
   VCPU_tlbExec,
 } from '../generated/layout';
 import { decode } from '../host';
-import { frameEntry, resolve, resolvedPage, resolveForFetch } from '../mmu/physical';
+import {
+  forgetMustPageIn,
+  frameEntry,
+  isParallel,
+  mustPageIn,
+  resolve,
+  resolvedPage,
+  resolveForFetch,
+} from '../mmu/physical';
 import { addendOf, fill, flushFrame, hits, slot } from '../mmu/tlb';
 import { FETCH, WALK_FAILED, walk, walkGlobal, walkPhysical, walkShift } from '../mmu/walk';
 import {
@@ -78,17 +86,19 @@ export function lookup(cpu: usize): usize {
 }
 
 /**
- * Have the pages that instructions at `va` lie in, and those that the walk to them reads, paged in before the code cache is locked:
- * who pages in waits for the hypervisor, which in turn waits for the code cache when it has written to code.
+ * Have the pages that instructions at `va` lie in, and those that the walk to them reads, paged in before the code cache is locked, as
+ * nobody pages in while he holds it (`mustPageIn`). Other vCPUs may change page tables meanwhile. Then, and where accessed bits must be set
+ * in a table that is frozen, it is done again alone, when all is as it was touched.
  */
 export function touchCode(cpu: usize, va: u64): void {
-  if (load<u32>(cpu, VCPU_parallel) === 0) return;
+  if (!isParallel()) return;
   touchPage(cpu, va);
   touchPage(cpu, isCode64(cpu) ? va + 4096 : (va + 4096) & 0xffff_ffff);
 }
 function touchPage(cpu: usize, va: u64): void {
   const tlbClass = cplOf(cpu) === 3 ? TLB_CLASS_user : TLB_CLASS_supervisor;
-  if (walk(cpu, va, FETCH, tlbClass, false) === 0) resolve(cpu, walkPhysical);
+  const isAlone = load<u32>(cpu, VCPU_parallel) === 0;
+  if (walk(cpu, va, FETCH, tlbClass, isAlone) === 0) resolve(cpu, walkPhysical);
 }
 
 /** The record at linear address `va`, with the code cache locked; 0 = exception pending. */
@@ -152,12 +162,17 @@ export function enterCodePage(cpu: usize, va: u64): usize {
 /** Machine address of the byte at `va` for execution, 0 = exception pending. */
 export function fetchAddress(cpu: usize, va: u64): usize {
   const tlbClass = cplOf(cpu) === 3 ? TLB_CLASS_user : TLB_CLASS_supervisor;
+  forgetMustPageIn();
   const failed = walk(cpu, va, FETCH, tlbClass, true);
+  if (failed === 0) resolveForFetch(cpu, walkPhysical);
+  if (mustPageIn) {
+    raiseNoError(cpu, PENDING_EXCLUSIVE);
+    return 0;
+  }
   if (failed !== 0) {
     raisePageFault(cpu, va, failed & ~WALK_FAILED);
     return 0;
   }
-  resolveForFetch(cpu, walkPhysical);
   if (resolvedPage === 0) {
     // Nothing is there: all ones, which is not an instruction.
     raiseNoError(cpu, UD);

@@ -4,6 +4,7 @@
  * from `paged` on is made ordinary by the host before it is looked at (but for `unread`, where that is the decoder); frozen RAM before it
  * is written to.
  */
+import { isCodeLocked } from '../code/lock';
 import {
   FRAME_ENTRY_BYTES,
   FRAME_ENTRY_flags,
@@ -30,6 +31,16 @@ import { pageIn } from '../host';
 export let resolvedPage: usize = 0;
 export let resolvedType: i32 = 0;
 
+/**
+ * Something was looked up as if it were not there, since only the host can make it ordinary and this thread holds the code cache's lock:
+ * the host waits for the hypervisor's, and whoever has that may wait for the code cache when he has written to code.
+ */
+export let mustPageIn: bool = false;
+
+export function forgetMustPageIn(): void {
+  mustPageIn = false;
+}
+
 /** Look up the frame that holds guest-physical address `gpa`. */
 export function resolve(cpu: usize, gpa: u64): void {
   lookUp(cpu, gpa, 0);
@@ -48,13 +59,13 @@ function lookUp(cpu: usize, gpa: u64, isFetch: i32): void {
   const at: usize = load<u32>(cpu, VCPU_p2m) + ((gfn as usize) << 2);
   let entry = load<u32>(at);
   // RAM that nobody has looked at may have no entries yet, where no other thread reads them.
-  if (entry === 0 && load<u32>(MACHINE_HEADER as usize, MACHINE_HEADER_isParallel) === 0) {
+  if (entry === 0 && !isParallel()) {
     pageIn(cpu, gfn as u32, isFetch);
     entry = load<u32>(at);
   }
   while (entry >> P2M_typeShift >= (P2M_paged as u32)) {
     if (isFetch !== 0 && entry >> P2M_typeShift === (P2M_unread as u32)) break;
-    makeOrdinary(cpu, gfn as u32, at, entry, isFetch);
+    if (!makeOrdinary(cpu, gfn as u32, at, entry, isFetch)) return;
     entry = load<u32>(at);
   }
   resolvedType = entry >> P2M_typeShift;
@@ -62,22 +73,33 @@ function lookUp(cpu: usize, gpa: u64, isFetch: i32): void {
   resolvedPage = (entry & P2M_mfnMask) << 12;
 }
 
-/** What needs no more than a note that somebody has looked is done here. Another thread may come first. */
-function makeOrdinary(cpu: usize, gfn: u32, at: usize, entry: u32, isFetch: i32): void {
+/** What needs no more than a note that somebody has looked is done here. Another thread may come first. False: `mustPageIn`. */
+function makeOrdinary(cpu: usize, gfn: u32, at: usize, entry: u32, isFetch: i32): bool {
   const type = entry >> P2M_typeShift;
-  if (type === P2M_idle || type === P2M_offered) {
-    atomic.cmpxchg<u32>(at, entry, (entry & P2M_mfnMask) | (P2M_ram << P2M_typeShift));
-  } else {
-    pageIn(cpu, gfn, isFetch);
+  if (type !== P2M_idle && type !== P2M_offered) return callHost(cpu, gfn, isFetch);
+  atomic.cmpxchg<u32>(at, entry, (entry & P2M_mfnMask) | (P2M_ram << P2M_typeShift));
+  return true;
+}
+
+/** Have the host make it ordinary, if this thread may wait for it now. */
+function callHost(cpu: usize, gfn: u32, isFetch: i32): bool {
+  if (isCodeLocked() && isParallel()) {
+    mustPageIn = true;
+    return false;
   }
+  pageIn(cpu, gfn, isFetch);
+  return true;
+}
+
+/** Do several threads execute vCPUs of the machine? */
+export function isParallel(): bool {
+  return load<u32>(MACHINE_HEADER as usize, MACHINE_HEADER_isParallel) !== 0;
 }
 
 /** Look it up for a write. */
 export function resolveForWrite(cpu: usize, gpa: u64): void {
   resolve(cpu, gpa);
-  if (resolvedType !== P2M_frozen) return;
-  pageIn(cpu, (gpa >> 12) as u32, 0);
-  resolve(cpu, gpa);
+  if (resolvedType === P2M_frozen && callHost(cpu, (gpa >> 12) as u32, 0)) resolve(cpu, gpa);
 }
 
 /** Whether the page that was found takes writes now. */
