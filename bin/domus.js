@@ -7,11 +7,10 @@
  * running Node is older. What then runs is the bundle that the build left in dist/. In a clone whose sources have changed
  * since, the sources run as they are.
  */
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import { isBundleCurrent } from './sources.js';
+const { existsSync } = require('node:fs');
+const { join, sep } = require('node:path');
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const ROOT = join(__dirname, '..', sep);
 const OLDEST_NODE = 24;
 const OWN_FAILURE = 125;
 const USAGE_ERROR = 2;
@@ -20,15 +19,15 @@ const USAGE_ERROR = 2;
 const failure = ['run', 'exec'].includes(process.argv[2]) ? OWN_FAILURE : USAGE_ERROR;
 
 async function start() {
-  const source = new URL('../src/cli/main.ts', import.meta.url);
-  const bundle = fileURLToPath(new URL('../dist/program.cjs', import.meta.url));
+  const source = join(ROOT, 'src/cli/main.ts');
+  const bundle = join(ROOT, 'dist/program.cjs');
   // Below node_modules Node refuses to strip types, and nobody changes sources there.
   const isInstalled = ROOT.split(/[\\/]/).includes('node_modules');
   const words = process.argv.slice(2);
-  if (!isInstalled && existsSync(source) && !isBundleCurrent(ROOT)) {
+  if (!isInstalled && existsSync(source) && !require('./sources.js').isBundleCurrent(ROOT)) {
     // Node keeps the code that it makes of sources.
-    (await import('node:module')).enableCompileCache?.();
-    const { endProcess, main } = await import(source.href);
+    require('node:module').enableCompileCache?.();
+    const { endProcess, main } = await import(require('node:url').pathToFileURL(source).href);
     endProcess(await main(words));
     return;
   }
@@ -36,15 +35,15 @@ async function start() {
     process.stderr.write('domus: this copy is not built; run "npm run build" in its folder\n');
     process.exit(failure);
   }
-  const { loadProgram } = await import('./program.js');
+  const { loadProgram } = require('./program.js');
   const { endProcess, main, keepCode } = loadProgram(bundle, words[0]);
   const code = await main(words);
   keepCode();
   endProcess(code);
 }
 
-async function startElsewhere() {
-  const { bundledRuntime, reexecute } = await import('./other-node.js');
+function startElsewhere() {
+  const { bundledRuntime, reexecute } = require('./other-node.js');
   const runtime = process.env.DOMUS_LAUNCHED === undefined ? bundledRuntime() : undefined;
   if (runtime === undefined) {
     process.stderr.write(
@@ -53,7 +52,7 @@ async function startElsewhere() {
     );
     process.exit(failure);
   }
-  reexecute(runtime, fileURLToPath(import.meta.url), failure, OWN_FAILURE);
+  reexecute(runtime, __filename, failure, OWN_FAILURE);
 }
 
 if (Number.parseInt(process.versions.node, 10) >= OLDEST_NODE) start();

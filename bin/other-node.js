@@ -1,15 +1,13 @@
 /**
  * Hands the command over to the Node that npm has installed beside the package (node-<platform>-<arch>), where the running one is too old.
  */
-import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { constants } from 'node:os';
-import { dirname, join } from 'node:path';
+const { spawn } = require('node:child_process');
+const { existsSync } = require('node:fs');
+const { constants } = require('node:os');
+const { dirname, join } = require('node:path');
 
-export function bundledRuntime() {
+function bundledRuntime() {
   const platform = process.platform === 'win32' ? 'win' : process.platform;
-  const require = createRequire(import.meta.url);
   try {
     const folder = dirname(require.resolve(`node-${platform}-${process.arch}/package.json`));
     const file = join(folder, 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
@@ -20,7 +18,7 @@ export function bundledRuntime() {
 }
 
 /** Run this same command line under `runtime`; streams are shared, signals and the exit status pass through. */
-export function reexecute(runtime, command, failure, ownFailure) {
+function reexecute(runtime, command, failure, ownFailure) {
   const child = spawn(runtime, [command, ...process.argv.slice(2)], {
     stdio: 'inherit',
     // Says that this already is the second attempt, so that a wrong package cannot loop.
@@ -41,3 +39,5 @@ export function reexecute(runtime, command, failure, ownFailure) {
     process.exitCode = 128 + (constants.signals[signal] ?? 0);
   });
 }
+
+module.exports = { bundledRuntime, reexecute };

@@ -6,24 +6,27 @@
  *
  *     program/<the bundle's name for itself>-<verb>    CodeHeader | code
  */
-import {
+const {
+  closeSync,
   existsSync,
+  fstatSync,
   mkdirSync,
+  openSync,
   readdirSync,
-  readFileSync,
+  readSync,
   renameSync,
   rmSync,
   statSync,
   writeFileSync,
-} from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { setFlagsFromString } from 'node:v8';
-import { Script } from 'node:vm';
-import { crc32 } from 'node:zlib';
-import { defaultCacheFolder } from './cache-folder.js';
-import { FLAGS, STACK_CHECKS } from './v8-flags.js';
+} = require('node:fs');
+const { createRequire } = require('node:module');
+const { dirname, join } = require('node:path');
+const { pathToFileURL } = require('node:url');
+const { setFlagsFromString } = require('node:v8');
+const { Script } = require('node:vm');
+const { crc32 } = require('node:zlib');
+const { defaultCacheFolder } = require('./cache-folder.js');
+const { FLAGS, STACK_CHECKS } = require('./v8-flags.js');
 
 /** Runs of a verb that make its code anew. */
 const TRIES = 4;
@@ -32,17 +35,22 @@ const KEPT = 40;
 /** Number of the run that made it and CRC-32 of the code, u32 each. */
 const HEADER_BYTES = 8;
 const OTHERS_MAY_WRITE = 0o022;
+/** More than what is read has, as a rule. */
+const SCRATCH_BYTES = 4 << 20;
 
 /** Modules of Node that take time to load, and that most commands never use: they are loaded when something of them is. */
 const RARE = new Set(
   [
     'child_process',
+    'crypto',
     'dgram',
     'dns',
+    'fs/promises',
     'net',
     'stream',
     'stream/promises',
     'timers/promises',
+    'tty',
     'worker_threads',
   ].map(name => `node:${name}`),
 );
@@ -64,14 +72,37 @@ function lazily(load) {
   });
 }
 
+/**
+ * Touching memory for the first time can take longer than reading something into it, so the files are read into the same, one after the
+ * other: what is read is good until the next one is.
+ */
+const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
+
+/** @returns what is in the file; undefined when it must be the user's own and is not */
+function read(path, mustBeOwn) {
+  const fd = openSync(path);
+  try {
+    const { uid, mode, size } = fstatSync(fd);
+    const isOwn =
+      process.getuid === undefined || (uid === process.getuid() && (mode & OTHERS_MAY_WRITE) === 0);
+    if (mustBeOwn && !isOwn) return undefined;
+    const file = size <= scratch.length ? scratch.subarray(0, size) : Buffer.allocUnsafeSlow(size);
+    for (let done = 0; done < size; ) {
+      const count = readSync(fd, file, done, size - done, done);
+      if (count === 0) throw new Error(`${path} has become shorter`);
+      done += count;
+    }
+    return file;
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** The code at `path` and the number of the run that made it, if it is the user's own and whole. */
 function readCode(path) {
   try {
-    const { uid, mode } = statSync(path);
-    const isOwn =
-      process.getuid === undefined || (uid === process.getuid() && (mode & OTHERS_MAY_WRITE) === 0);
-    if (!isOwn) return undefined;
-    const file = readFileSync(path);
+    const file = read(path, true);
+    if (!file) return undefined;
     const code = file.subarray(HEADER_BYTES);
     return crc32(code) === file.readUInt32LE(4) ? { code, tries: file.readUInt32LE(0) } : undefined;
   } catch {
@@ -108,10 +139,10 @@ function writeCode(folder, path, code, tries) {
  * @param verb what the command line begins with
  * @returns what src/cli/main.ts exports, and `keepCode`, to be called at the end
  */
-export function loadProgram(path, verb) {
+function loadProgram(path, verb) {
   for (const flag of [`--no-${STACK_CHECKS}`, ...FLAGS]) setFlagsFromString(flag);
   // esbuild writes nothing but ASCII.
-  const source = readFileSync(path, 'latin1');
+  const source = read(path, false).latin1Slice();
   const [, name = ''] = /^\/\/ (\w+)\n/.exec(source.slice(0, 100)) ?? [];
   const folder = join(defaultCacheFolder(), 'program');
   const codePath = join(folder, `${name}-${verb}`);
@@ -119,9 +150,9 @@ export function loadProgram(path, verb) {
   const known = isKnownVerb ? readCode(codePath) : undefined;
   const code = known?.code ?? (name === '' ? undefined : readCode(join(folder, `${name}-run`))?.code);
   const script = new Script(source, { filename: path, cachedData: code });
-  const require = createRequire(path);
+  const requireThere = createRequire(path);
   const module = { exports: {} };
-  const requireLazily = id => (RARE.has(id) ? lazily(() => require(id)) : require(id));
+  const requireLazily = id => (RARE.has(id) ? lazily(() => requireThere(id)) : requireThere(id));
   script.runInThisContext()(requireLazily, module, pathToFileURL(path).href);
   const tries = known && script.cachedDataRejected === false ? known.tries : 0;
   return {
@@ -132,3 +163,5 @@ export function loadProgram(path, verb) {
     },
   };
 }
+
+module.exports = { loadProgram };

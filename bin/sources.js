@@ -2,8 +2,8 @@
  * Which sources there are, in what state: the build notes it beside the bundle that it makes of them, and bin/domus.js compares.
  * Sizes and times of change of all files and folders take a few milliseconds; a folder's time also shows that a file came or went.
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+const { readdirSync, readFileSync, statSync } = require('node:fs');
+const { join } = require('node:path');
 
 /** Where the build notes it, from the package's folder. */
 const STAMP = 'dist/sources.stamp';
@@ -12,7 +12,7 @@ const STAMP = 'dist/sources.stamp';
 const SHARED = ['cache-folder.js', 'v8-flags.js'];
 
 /** Whether a file goes into the bundle. */
-export const isSource = file => file.endsWith('.ts') && !/\.(?:test|fixture)\.ts$/.test(file);
+const isSource = file => file.endsWith('.ts') && !/\.(?:test|fixture)\.ts$/.test(file);
 
 /** A folder has no size of its own, and what is not there has none and no time. */
 function factsOf(root, path) {
@@ -23,7 +23,7 @@ function factsOf(root, path) {
 const MAY_BE_ABSENT = { throwIfNoEntry: false };
 
 /** What to write there of the package in `root`: for each source and each folder of them its path, size and time. */
-export function sourcesStamp(root) {
+function sourcesStamp(root) {
   const entries = [];
   const add = path => {
     const { size, mtimeMs } = factsOf(root, path);
@@ -43,10 +43,10 @@ export function sourcesStamp(root) {
   return JSON.stringify(entries);
 }
 
-export const stampFile = root => join(root, STAMP);
+const stampFile = root => join(root, STAMP);
 
 /** Whether the bundle of the package in `root` is made of the sources as they are. Numbers are compared: to write 800 of them takes longer. */
-export function isBundleCurrent(root) {
+function isBundleCurrent(root) {
   try {
     const entries = JSON.parse(readFileSync(stampFile(root), 'utf8'));
     if (!Array.isArray(entries) || entries.length === 0) return false;
@@ -59,3 +59,5 @@ export function isBundleCurrent(root) {
     return false;
   }
 }
+
+module.exports = { isBundleCurrent, isSource, sourcesStamp, stampFile };

@@ -4,7 +4,7 @@
  */
 
 /** For whoever runs modules of ours. */
-export const FLAGS = [
+const FLAGS = [
   // Modules are compiled when they are made, by the thread that makes them and V8's own. Otherwise each function is compiled when it
   // is called first, by the thread that calls it.
   '--no-wasm-lazy-compilation',
@@ -20,4 +20,6 @@ export const FLAGS = [
  * no function of theirs calls itself, even by way of others (recursion.test.ts), and a thread leaves them after a slice. Without those
  * looks the interpreter is an eighth faster.
  */
-export const STACK_CHECKS = 'wasm-stack-checks';
+const STACK_CHECKS = 'wasm-stack-checks';
+
+module.exports = { FLAGS, STACK_CHECKS };
