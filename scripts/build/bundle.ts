@@ -4,8 +4,8 @@
  *
  * The library is an entry point, and so is each module that a thread begins with, which the sources write as
  * `new URL('./name.ts', import.meta.url)`. All files lie in dist/ itself, so such a URL, with the other ending, means the same
- * from whichever file the module that has it went to. The program is a script of its own (bin/program.js loads it). Nothing is shortened:
- * names and lines of a stack trace can be read.
+ * from whichever file the module that has it went to. The program is a script of its own (bin/program.js loads it). Names stay as they are, so
+ * that a stack trace can be read.
  */
 import { createHash } from 'node:crypto';
 import { globSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,6 +15,7 @@ import { isSource, sourcesStamp, stampFile } from '../../bin/sources.js';
 import { readyTables } from './ready-tables.ts';
 
 const PROGRAM = 'program.cjs';
+const LINE_MAX = 160;
 const THREAD = /\bnew URL\('\.\/([\w-]+)\.ts', import\.meta\.url\)/g;
 
 const threadUrls: Plugin = {
@@ -83,6 +84,9 @@ async function bundleProgram(root: string, common: BuildOptions, stamp: string):
     supported: { 'dynamic-import': false },
     banner: { js: `// ${name}\n(function (require, module, __moduleUrl) {` },
     footer: { js: '})' },
+    // Each command reads all of it.
+    minifyWhitespace: true,
+    lineLimit: LINE_MAX,
   });
   return output;
 }

@@ -1,17 +1,14 @@
 /** Has V8 compile the modules in dist/ to the end, and keeps what comes out: see src/toolstack/engine-modules.ts. */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { sha256 } from '../../src/platform/node/native-codecs.ts';
-import { compiledCode } from '../../src/toolstack/engine-modules.ts';
+import { compiledCode, isCodeOf } from '../../src/toolstack/engine-modules.ts';
 
 /** @returns names of the files that were written */
 export function compileModules(dist: string, force: boolean): string[] {
   return ['runtime', 'interpreter'].flatMap(name => {
     const bytes = new Uint8Array(readFileSync(join(dist, `${name}.wasm`)));
     const path = join(dist, `${name}.code`);
-    const digest = sha256(bytes);
-    const isCurrent = existsSync(path) && digest.every((byte, i) => byte === readFileSync(path)[i]);
-    if (isCurrent && !force) return [];
+    if (!force && existsSync(path) && isCodeOf(readFileSync(path), bytes)) return [];
     const code = compiledCode(bytes);
     if (code) writeFileSync(path, code);
     else rmSync(path, { force: true });

@@ -126,7 +126,26 @@ export interface Struct<F extends Fields> extends FieldType<Accessor<F>> {
 /** Describe a structure with C's layout rules. Fields come in declaration order, naturally aligned. */
 export function struct<F extends Fields>(structName: string, fields: F): Struct<F> {
   const offsets: Record<string, number> = {};
-  // Made by a constructor, not by Object.create with descriptors, which takes microseconds: handles are made often.
+  let offset = 0;
+  let align = 1;
+  for (const [name, field] of Object.entries(fields)) {
+    offset = Math.ceil(offset / field.align) * field.align;
+    offsets[name] = offset;
+    offset += field.size;
+    align = Math.max(align, field.align);
+  }
+  const size = Math.ceil(offset / align) * align;
+  // Most commands look at few of the structures that there are.
+  let handles: ReturnType<typeof handlesOf> | undefined;
+  const at = (view: DataView, address: number) => {
+    handles ??= handlesOf(structName, fields, offsets);
+    return new handles(view, address) as object as Accessor<F>;
+  };
+  return { structName, fields, offsets: offsets as Struct<F>['offsets'], size, align, at, get: at };
+}
+
+/** What a structure's accessors are made by: a constructor, not Object.create with descriptors, which takes microseconds. They are made often. */
+function handlesOf(structName: string, fields: Fields, offsets: Readonly<Record<string, number>>) {
   class Handle {
     readonly view: DataView;
     readonly address: number;
@@ -135,26 +154,18 @@ export function struct<F extends Fields>(structName: string, fields: F): Struct<
       this.address = address;
     }
   }
-  let offset = 0;
-  let align = 1;
   for (const [name, field] of Object.entries(fields)) {
-    offset = Math.ceil(offset / field.align) * field.align;
-    offsets[name] = offset;
-    const at = offset;
+    const at = offsets[name] as number;
     Object.defineProperty(Handle.prototype, name, {
       enumerable: true,
-      get(this: { view: DataView; address: number }) {
+      get(this: Handle) {
         return field.get(this.view, this.address + at);
       },
-      set(this: { view: DataView; address: number }, value: unknown) {
+      set(this: Handle, value: unknown) {
         if (!field.set) throw new TypeError(`${structName}.${name} is an aggregate: set its fields`);
         field.set(this.view, this.address + at, value);
       },
     });
-    offset += field.size;
-    align = Math.max(align, field.align);
   }
-  const size = Math.ceil(offset / align) * align;
-  const at = (view: DataView, address: number) => new Handle(view, address) as object as Accessor<F>;
-  return { structName, fields, offsets: offsets as Struct<F>['offsets'], size, align, at, get: at };
+  return Handle;
 }

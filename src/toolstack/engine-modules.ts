@@ -4,12 +4,17 @@
  */
 import type { EngineModules } from '../cpu/engine.ts';
 import { warmUpInterpreter } from '../cpu/interpreter/warm-up.ts';
+import { crc32 } from '../platform/node/checksum.ts';
 import { readAsset, readAssetParts } from '../platform/node/files.ts';
-import { sha256 } from '../platform/node/native-codecs.ts';
 import { compileFully, machineCodeOf, moduleWith, prepareCompilers } from '../platform/node/wasm-compiler.ts';
 
-/** NAME.code begins with the digest of the module that the code belongs to. */
-const DIGEST_BYTES = 32;
+/** NAME.code begins with the length of the module that the code belongs to and its CRC-32, u32 each. */
+const HEAD_BYTES = 8;
+const headOf = (module: Uint8Array): Uint8Array =>
+  new Uint8Array(Uint32Array.of(module.length, crc32(module)).buffer);
+/** @param head the first bytes of NAME.code, or all of it */
+export const isCodeOf = (head: Uint8Array, module: Uint8Array): boolean =>
+  headOf(module).every((byte, i) => byte === head[i]);
 
 let modules: EngineModules | undefined;
 
@@ -27,11 +32,10 @@ export function engineModules(): EngineModules {
 }
 
 function compiledModule(name: string): WebAssembly.Module | undefined {
-  const [digest, code] = readAssetParts(`${name}.code`, DIGEST_BYTES) ?? [];
-  if (!digest || !code) return undefined;
+  const [head, code] = readAssetParts(`${name}.code`, HEAD_BYTES) ?? [];
+  if (!head || !code) return undefined;
   const bytes = readAsset(`${name}.wasm`);
-  const isItsOwn = sha256(bytes).every((byte, i) => byte === digest[i]);
-  return isItsOwn ? moduleWith(code, bytes) : undefined;
+  return isCodeOf(head, bytes) ? moduleWith(code, bytes) : undefined;
 }
 
 /** What NAME.code has for a module; undefined where V8 does not give it. */
@@ -39,8 +43,8 @@ export function compiledCode(bytes: Uint8Array): Uint8Array | undefined {
   prepareCompilers();
   const code = machineCodeOf(compileFully(bytes));
   if (!code) return undefined;
-  const file = new Uint8Array(DIGEST_BYTES + code.length);
-  file.set(sha256(bytes));
-  file.set(code, DIGEST_BYTES);
+  const file = new Uint8Array(HEAD_BYTES + code.length);
+  file.set(headOf(bytes));
+  file.set(code, HEAD_BYTES);
   return file;
 }

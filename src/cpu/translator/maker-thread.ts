@@ -86,7 +86,8 @@ interface Running {
   thread: Thread | undefined;
   start(): void;
   readonly doorbell: Int32Array<SharedArrayBuffer>;
-  readonly control: Port;
+  /** Undefined until then, too. */
+  control: Port | undefined;
   readonly known: PlaceFilter | undefined;
   hasFailed: boolean;
   /** Machines that have not ended, and what they do when the thread fails. */
@@ -99,16 +100,18 @@ let nextId = 1;
 
 function start(libraryFolder: string | undefined): Running {
   const doorbell = new Int32Array(new SharedArrayBuffer(4));
-  const [control, far] = createChannel();
   const known = libraryFolder === undefined ? undefined : createPlaceFilter();
-  const begin: MakerStart = { doorbell, control: far, libraryFolder, known };
   const own: Running = {
-    ...{ thread: undefined, start: startOnce, hasFailed: false, doorbell, control, known },
+    ...{ thread: undefined, control: undefined, start: startOnce, hasFailed: false, doorbell, known },
     machines: new Map(),
     parting: new Map(),
   };
   function startOnce(): void {
-    own.thread ??= startThread(
+    if (own.thread) return;
+    const [control, far] = createChannel();
+    own.control = control;
+    const begin: MakerStart = { doorbell, control: far, libraryFolder, known };
+    own.thread = startThread(
       new URL('./thread.ts', import.meta.url),
       begin,
       {
@@ -136,11 +139,11 @@ export interface MakingOptions {
 export function startMaking({ runtime, nrInstallers, libraryFolder }: MakingOptions): Making {
   running ??= start(libraryFolder);
   const own = running;
-  const { doorbell, control, known, machines, parting } = own;
+  const { doorbell, known, machines, parting } = own;
   const id = nextId++;
   machines.set(id, () => {});
   const tell = (message: MakerMessage, given: readonly Port[] = []) => {
-    send(control, message, given);
+    if (own.control) send(own.control, message, given);
     ring(doorbell);
   };
   let memory: WebAssembly.Memory | undefined;
