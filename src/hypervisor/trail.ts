@@ -78,8 +78,8 @@ export function takeTrail(domain: Domain, looks: readonly Look[], pages: PageSou
 
 /** A trail out of a file. */
 export interface KeptTrail extends Omit<Trail, 'code'> {
-  /** Fill `into` with what pages `read` hold, one after the other. Returns whether that was possible. */
-  readPages(into: Uint8Array): boolean;
+  /** Show what pages `read` hold, one after the other, for as long as that is possible. What is shown is good for the time of the call. */
+  readPages(show: (contents: Uint8Array) => void): void;
   readonly code: {
     readonly base: number;
     readonly sizeBytes: number;
@@ -108,7 +108,6 @@ export function followTrail(domain: Domain, trail: KeptTrail, checks: Uint32Arra
   const { u8, u32 } = memory;
   const start = frameAddress(first);
   const nrRead = trail.read.length;
-  const isRead = nrRead > 0 && trail.readPages(u8.subarray(start, start + nrRead * PAGE_SIZE));
   for (const [i, { gfn, page }] of looks.entries()) {
     const frame = first + i;
     const type = i < nrRead ? P2m.ram : P2m.unread;
@@ -117,12 +116,18 @@ export function followTrail(domain: Domain, trail: KeptTrail, checks: Uint32Arra
       const entry = FRAME_TABLE_BASE + frame * FrameEntry.size;
       u32[(entry + FrameEntry.offsets.next) >>> 2] = page;
       u8[entry + FrameEntry.offsets.flags] = FrameFlag.unread;
-      continue;
     }
-    const at = frameAddress(mfn(frame));
-    const held = u8.subarray(at, at + PAGE_SIZE);
-    if (!isRead || crc32(held) !== checks[page - 1]) pages.read(page, held);
   }
+  let nrFilled = 0;
+  const fill = (contents?: Uint8Array): void => {
+    const { page } = trail.read[nrFilled] as Look;
+    const into = u8.subarray(start + nrFilled * PAGE_SIZE, start + (nrFilled + 1) * PAGE_SIZE);
+    if (contents && crc32(contents) === checks[page - 1]) into.set(contents);
+    else pages.read(page, into);
+    nrFilled += 1;
+  };
+  trail.readPages(fill);
+  while (nrFilled < nrRead) fill();
   const { code } = trail;
   const room = codeRoom(memory, code.base, code.sizeBytes);
   if (!room) return;

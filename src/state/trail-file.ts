@@ -11,7 +11,7 @@ import { bytes, struct, u32 } from '../base/struct.ts';
 import { type KeptTrail, LOOKS_MAX, type Look, type Trail } from '../hypervisor/trail.ts';
 import { crc32 } from '../platform/node/checksum.ts';
 import { closeOwnFile, openOwnFile, writeOwnFile } from '../platform/node/private-files.ts';
-import { readFully } from '../platform/node/random-files.ts';
+import { readFully, readPieces } from '../platform/node/random-files.ts';
 
 /** "DOMT", and the version of what follows. */
 const MAGIC = 0x544d_4f44;
@@ -134,12 +134,23 @@ function readTrail(fd: number, sizeBytes: number, key: Uint8Array): KeptTrail | 
   return {
     read: looksFrom(0, nrRead),
     executed: looksFrom(nrRead, nrExecuted),
-    readPages: into => readFully(fd, into, pagesFrom),
+    readPages(show) {
+      readPieces(fd, pagesFrom, nrRead * PAGE_SIZE, piece => {
+        for (let at = 0; at < piece.length; at += PAGE_SIZE) show(piece.subarray(at, at + PAGE_SIZE));
+      });
+    },
     code: {
       base: codeBase,
       sizeBytes: codeBytes,
       frames,
-      fill: into => readFully(fd, into, codeFrom) && crc32(into) === codeCrc,
+      fill(into) {
+        let sum = 0;
+        const isRead = readPieces(fd, codeFrom, codeBytes, (piece, from) => {
+          sum = crc32(piece, sum);
+          into.set(piece, from);
+        });
+        return isRead && sum === codeCrc;
+      },
     },
   };
 }

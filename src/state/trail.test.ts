@@ -172,7 +172,7 @@ test('a page of the saved machine that is damaged is refused, where the trail ha
   const { nrPages } = SavedHeader.at(new DataView(saved.buffer, saved.byteOffset), 0);
   saved.fill(0xee, saved.length - nrPages * 4096);
   writeFileSync(file('saved'), saved);
-  const noPages = { ...trail, readPages: () => false };
+  const noPages = { ...trail, readPages: () => {} };
   assert.throws(
     () => restoreSmallMachine(file('saved'), (domain, checks) => followTrail(domain, noPages, checks)),
     (error: unknown) => error instanceof DomusError && error.code === 'E_SAVE_DAMAGED',
