@@ -78,7 +78,7 @@ async function checkFile(
 
 async function checkVhd(host: DiskHost, file: BlockFile, canRepair: boolean, findings: Finding[]) {
   const { path } = file;
-  const { meta, entryFaults } = await readStructures(file);
+  const { meta, entryFaults, used } = await readStructures(file);
   for (const what of meta.faults) {
     findings.push({
       path,
@@ -90,7 +90,7 @@ async function checkVhd(host: DiskHost, file: BlockFile, canRepair: boolean, fin
   if (canRepair && meta.faults.length > 0) await mendFooters(file, meta);
   const bad = [
     ...entryFaults.map(({ block, why }) => ({ block, why })),
-    ...findOverlaps(meta).map(block => ({ block, why: 'lies over something else' })),
+    ...findOverlaps(meta, used).map(block => ({ block, why: 'lies over something else' })),
   ];
   for (const { block, why } of bad) {
     const start = block * meta.blockBytes;

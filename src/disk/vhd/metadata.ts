@@ -87,6 +87,8 @@ export interface EntryFault {
 export interface Structures {
   readonly meta: VhdMetadata;
   readonly entryFaults: readonly EntryFault[];
+  /** Blocks that the BAT has a place for, whether or not it is a good one. */
+  readonly used: readonly number[];
 }
 
 export interface FoundFooter {
@@ -147,7 +149,7 @@ export async function readStructures(file: BlockFile): Promise<Structures> {
       dataEnd: sizeBytes,
       setTable: noTable,
     };
-    return { meta, entryFaults: [] };
+    return { meta, entryFaults: [], used: [] };
   }
   if (footer.type !== VhdType.dynamic && footer.type !== VhdType.differencing) {
     throw unsupported(path, `it is a VHD of type ${footer.type}`);
@@ -170,7 +172,7 @@ export async function readStructures(file: BlockFile): Promise<Structures> {
   if (tableOffset % SECTOR_BYTES !== 0) throw corrupt(path, 'its BAT does not begin at a sector');
   const fileBytes = await file.size();
   if (tableOffset + nrBlocks * 4 > fileBytes) throw corrupt(path, 'the BAT lies beyond the end of the file');
-  const table = readTable(await readExactly(file, tableOffset, nrBlocks * 4, 'the BAT'));
+  const { table, used } = readTable(await readExactly(file, tableOffset, nrBlocks * 4, 'the BAT'));
   const bitmapBytes = Math.ceil(blockSize / SECTOR_BYTES / 8 / SECTOR_BYTES) * SECTOR_BYTES;
 
   let dataEnd = Math.max(
@@ -190,9 +192,8 @@ export async function readStructures(file: BlockFile): Promise<Structures> {
 
   const structuresEnd = dataEnd;
   const entryFaults: EntryFault[] = [];
-  for (let block = 0; block < nrBlocks; block++) {
+  for (const block of used) {
     const entry = table[block] as number;
-    if (entry === UNUSED) continue;
     const end = entry * SECTOR_BYTES + bitmapBytes + blockSize;
     // QEMU and others end the file inside the last block when nothing was written behind.
     if (entry * SECTOR_BYTES + bitmapBytes > fileBytes || entry === 0) {
@@ -222,35 +223,43 @@ export async function readStructures(file: BlockFile): Promise<Structures> {
       this.tableOffset = offset;
     },
   };
-  return { meta, entryFaults };
+  return { meta, entryFaults, used };
 }
 
 /** Read an image that is to be used. @throws DomusError E_DISK_CORRUPT, E_DISK_UNSUPPORTED */
 export async function readMetadata(file: BlockFile): Promise<VhdMetadata> {
-  const { meta, entryFaults } = await readStructures(file);
+  const { meta, entryFaults, used } = await readStructures(file);
   const [first] = entryFaults;
   if (first) throw corrupt(file.path, `block ${first.block} ${first.why}`);
-  const overlap = findOverlaps(meta)[0];
+  const overlap = findOverlaps(meta, used)[0];
   if (overlap !== undefined) throw corrupt(file.path, `block ${overlap} lies over something else`);
   return meta;
 }
 
-/** In the place of its bytes. */
-function readTable(bytes: Uint8Array): Uint32Array {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const table = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
-  for (let i = 0; i < table.length; i++) if (table[i] !== UNUSED) table[i] = view.getUint32(4 * i);
-  return table;
+/** In the place of its bytes, and which blocks are in use. */
+function readTable(bytes: Uint8Array): { table: Uint32Array; used: number[] } {
+  const { buffer, byteOffset } = bytes;
+  const view = new DataView(buffer, byteOffset, bytes.byteLength);
+  const table = new Uint32Array(buffer, byteOffset, bytes.length >> 2);
+  const used = usedBlocks(table);
+  for (const block of used) table[block] = view.getUint32(4 * block);
+  return { table, used };
 }
 
-/** Blocks that lie over another block, or over the structures at the beginning. */
-export function findOverlaps(meta: VhdMetadata): number[] {
+/** Most of a large disk are not. As i32 they are small numbers: for others V8 makes an object each. */
+function usedBlocks({ buffer, byteOffset, length }: Uint32Array): number[] {
+  const entries = new Int32Array(buffer, byteOffset, length);
+  const used: number[] = [];
+  for (let block = 0; block < length; block++) if (entries[block] !== (UNUSED | 0)) used.push(block);
+  return used;
+}
+
+/** Blocks that lie over another block, or over the structures at the beginning. @param known those that are in use */
+export function findOverlaps(meta: VhdMetadata, known: readonly number[]): number[] {
   const sectors = (meta.bitmapBytes + meta.blockBytes) / SECTOR_BYTES;
   const { table } = meta;
-  const used: number[] = [];
-  for (let block = 0; block < table.length; block++) if (table[block] !== UNUSED) used.push(block);
   const at = (block: number) => table[block] as number;
-  used.sort((a, b) => at(a) - at(b));
+  const used = known.toSorted((a, b) => at(a) - at(b));
   const structures: [number, number][] = [
     [0, 1],
     [meta.headerOffset / SECTOR_BYTES, HEADER_BYTES / SECTOR_BYTES],
