@@ -195,6 +195,23 @@ guest('what is saved of an image needs neither the guest nor what was saved befo
   assert.equal(await listing(old), 'file1\n');
 });
 
+guest(
+  'the shell of an image is called before its first command, and one without a shell does without',
+  async () => {
+    const noting = '#!/bin/busybox sh\necho "$*" >>/noted\n';
+    const shells = [{ name: 'bin/sh', data: noting, mode: 0o755 }];
+    for (const files of [shells, []]) {
+      const layout = join(folder, `shells-${files.length}`);
+      writeLayout(layout, sampleImage([[{ name: 'bin/busybox', data: busybox, mode: 0o755 }, ...files]]));
+      const image = `oci:${layout}`;
+      built.push(image);
+      const { stdout, exitCode } = await run({ image, command: ['/bin/busybox', 'cat', '/noted'] });
+      assert.equal(text(stdout), files.length > 0 ? '-c :\n' : '');
+      assert.equal(exitCode, files.length > 0 ? 0 : 1);
+    }
+  },
+);
+
 guest('an init of the image’s own: no command runs in the RAM disk that it began in', async () => {
   const layout = join(folder, 'init');
   const init = '#!/bin/sh\nwhile :; do busybox sleep 1000; done\n';

@@ -133,6 +133,12 @@ prepare_root() {
   cp /domus/agent "$root/run/domus/"
 }
 
+# What nearly all commands need, the dynamic linker and the C library, is in memory from the beginning: of a machine that is kept, a saved
+# one or a clone too. A root without a shell does without.
+warm_up() {
+  timeout 5 chroot "$root" /bin/sh -c : </dev/null >/dev/null 2>&1
+}
+
 # The root's own init becomes process 1. The agent goes on beside it, with that root for its own, from where nothing is removed;
 # it takes no commands before the hand-over.
 boot_root() {
@@ -159,6 +165,7 @@ root=
 [ -z "$domus_root_folder$domus_root" ] || prepare_root $domus_root_folder
 mount_folders
 [ -z "$domus_init" ] || boot_root
+[ -z "$domus_root" ] || warm_up
 [ -z "$root" ] || exec switch_root "$root" /run/domus/agent <&7 >&7 7<&- 3</bin/busybox
 exec /domus/agent <&7 >&7 7<&- 3</bin/busybox
 `;
