@@ -198,6 +198,7 @@ test('a frame that nobody has written to is in no table to be searched when it i
     return memory.view.getBigUint64(entry, true) === VA;
   };
   machine.frameOf(0x5000).flags |= FrameFlag.unread;
+  machine.vcpu.tlbFilled = 1;
   assert.equal(mark(0x4000), false);
   assert.equal(mark(0x5000), true);
   assert.equal(machine.frameOf(0x5000).flags, FrameFlag.unread | FrameFlag.code);

@@ -1,7 +1,14 @@
 /** Tables of a TLB whose memory was never touched: nothing is found in them, and they stay untouched while nothing is put in. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { TLB_BYTES, TLB_JOURNAL_OFFSET, TLB_READ_OFFSET, TLB_VICTIMS_OFFSET } from '../vcpu/layout.ts';
+import {
+  TLB_BYTES,
+  TLB_EMPTY_TAG,
+  TLB_JOURNAL_OFFSET,
+  TLB_READ_OFFSET,
+  TLB_VICTIMS_OFFSET,
+  TlbEntry,
+} from '../vcpu/layout.ts';
 import { createTestMachine, GLOBAL, U, W } from './test-machine.ts';
 
 const PAGE = 4096;
@@ -41,6 +48,36 @@ test('of a new vCPU two entries are written in each table and one among each of 
   assert.ok(vcpu.tlbJournalCount > 2048);
   runtime.writeCr3(cpu, vcpu.cr3);
   assert.ok(nrTouched() <= expected + 16, `${nrTouched()} entries`);
+});
+
+test('a TLB is looked through when something was put in since all was thrown away', () => {
+  const { machine, memory, runtime, cpu, vcpu } = begin();
+  const entry = cpu + TLB_READ_OFFSET + 512 * TlbEntry.size;
+  /** Whether a flush looks at an entry which nobody has told it of. */
+  const isLookedThrough = (flush: () => void): boolean => {
+    memory.view.setBigUint64(entry, 0x4020_0000n, true);
+    flush();
+    return memory.view.getBigUint64(entry, true) === TLB_EMPTY_TAG;
+  };
+  const flushes = [() => runtime.tlbFlushAll(cpu), () => runtime.flushDomain(1)];
+  const fills = [
+    () => runtime.readSlow(cpu, 0x4000_5000n, 1),
+    () => runtime.writeSlow(cpu, 0x4000_5000n, 1),
+    () => {
+      vcpu.rip = 0x4000_5000n;
+      runtime.lookup(cpu);
+      return vcpu.tlbFilled;
+    },
+  ];
+  machine.map(0x4000_5000n, 0x1000, W);
+  for (const flush of flushes) {
+    assert.equal(isLookedThrough(flush), false);
+    for (const fill of fills) {
+      assert.notEqual(fill(), 0);
+      assert.equal(isLookedThrough(flush), true);
+      assert.equal(isLookedThrough(flush), false);
+    }
+  }
 });
 
 test('page 0 is not found where nothing was put, in any class, also when others are victims', () => {

@@ -174,6 +174,8 @@ export const Vcpu = struct('vcpu', {
   tlbVictims: u32,
   /** What keeping victims is worth; below 0 they have a rest (runtime/assembly/mmu/victims.ts). */
   tlbVictimsWorth: i32,
+  /** Not 0 when something was put into the TLB since all of it was thrown away. */
+  tlbFilled: u32,
   /** 1 from the delivery of an NMI to the next IRET. */
   nmiBlocked: u32,
   /** Bytes of an access that is put together from two pages, while device reads and writes use `scratch`. */

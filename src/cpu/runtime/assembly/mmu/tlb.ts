@@ -39,6 +39,7 @@ import {
   VCPU_nextVcpu,
   VCPU_tlb,
   VCPU_tlbExec,
+  VCPU_tlbFilled,
   VCPU_tlbJournalCount,
   VCPU_tlbLargeGlobal,
   VCPU_tlbLargeLocal,
@@ -143,6 +144,7 @@ export function fillWatched(
 /** Enter a translation. `addend` for data tables is machine page - page of `va`; for execution the code page's table. */
 export function fill(cpu: usize, table: usize, va: u64, addend: usize, global: bool, pageShift: i32): void {
   const entry = slot(table, va);
+  store<u32>(cpu, 1, VCPU_tlbFilled);
   makeWay(cpu, table, entry, va);
   let flags: i32 = 0;
   if (pageShift > 12) {
@@ -184,11 +186,16 @@ function empty(entry: usize): void {
   }
 }
 
+/** Empty the entries of a range. Where nothing was put in nothing is looked at: that would be the first touch of memory. */
+function emptyBetween(cpu: usize, first: usize, end: usize): void {
+  if (load<u32>(cpu, VCPU_tlbFilled) === 0) return;
+  for (let entry = first; entry < end; entry += 16) empty(entry);
+}
+
 /** Throw away everything. */
 export function tlbFlushAll(cpu: usize): void {
   const first = cpu + FIRST_TABLE;
-  const end = first + ((ALL_ENTRIES as usize) << 4);
-  for (let entry = first; entry < end; entry += 16) empty(entry);
+  emptyBetween(cpu, first, first + ((ALL_ENTRIES as usize) << 4));
   for (let i = 0; i < TABLES; i++) {
     const table = first + ((i * TLB_BYTES) as usize);
     store<u64>(table, TLB_EMPTY_TAG, TLB_ENTRY_tag);
@@ -199,6 +206,7 @@ export function tlbFlushAll(cpu: usize): void {
   store<u32>(cpu, 0, VCPU_tlbJournalCount);
   store<u64>(cpu, 0, VCPU_tlbLargeLocal);
   store<u64>(cpu, 0, VCPU_tlbLargeGlobal);
+  store<u32>(cpu, 0, VCPU_tlbFilled);
 }
 
 /** Throw away what is not global. */
@@ -246,9 +254,8 @@ function invalidateLarge(cpu: usize, va: u64, shift: u64): void {
 
 /** Throw away what the execute tables hold: after a change of the decoder mode. */
 export function flushExec(cpu: usize): void {
-  let entry = cpu + (TLB_EXEC_OFFSET as usize);
-  const end = entry + ((2 * TLB_BYTES) as usize);
-  for (; entry < end; entry += 16) empty(entry);
+  const first = cpu + (TLB_EXEC_OFFSET as usize);
+  emptyBetween(cpu, first, first + ((2 * TLB_BYTES) as usize));
 }
 
 export function firstVcpu(): usize {
@@ -260,15 +267,15 @@ export function nextVcpu(cpu: usize): usize {
 
 /** Throw away what the tables of watched pages hold: code pages are about to vanish. */
 export function flushWatched(cpu: usize): void {
-  let entry = watchedTable(cpu, 0);
-  const end = entry + ((3 * TLB_BYTES) as usize);
-  for (; entry < end; entry += 16) empty(entry);
+  const first = watchedTable(cpu, 0);
+  emptyBetween(cpu, first, first + ((3 * TLB_BYTES) as usize));
 }
 
 /** Remove a machine page from the write tables of every vCPU, so that stores to it come the slow way. */
 export function flushFrame(mfn: u32): void {
   const page = mfn << 12;
   for (let cpu = firstVcpu(); cpu !== 0; cpu = nextVcpu(cpu)) {
+    if (load<u32>(cpu, VCPU_tlbFilled) === 0) continue;
     flushFrameWithin(cpu + (TLB_WRITE_OFFSET as usize), cpu + (TLB_EXEC_OFFSET as usize), page);
     flushFrameWithin(firstWriteVictim(cpu), endOfVictims(cpu), page);
   }
