@@ -55,13 +55,17 @@ export function topVhd(disk: Disk, doing: string): VhdImage {
   throw unsupported(disk.path, `${doing} needs a VHD, and it is ${disk.format}`);
 }
 
-/** A new disk over an image that is not written any more. */
+/**
+ * A new disk over an image that is not written any more.
+ * @param name of the image, where it has several
+ */
 export async function childOf(
   host: DiskHost,
   image: VhdImage,
   path: string,
   sizeBytes: number,
+  name = image.path,
 ): Promise<void> {
-  const parentPath = await host.files.realPath(image.path);
+  const parentPath = await host.files.realPath(name);
   await createChild(host, path, path, sizeBytes, parentOf(image, parentPath), image.meta.blockBytes);
 }

@@ -24,7 +24,18 @@ export interface DiskCounters {
 /** A file of the chain, and what must be given back when it is not needed any more. */
 export interface ChainLink {
   readonly layer: Layer;
+  /** Another disk has the file open and claimed, longer than this one, and closes it. */
+  readonly isBorrowed?: true;
   release(): Promise<void>;
+}
+
+/** The lock is given back also where closing fails. */
+export async function closeLink({ layer, isBorrowed, release }: ChainLink): Promise<void> {
+  try {
+    if (!isBorrowed) await layer.close();
+  } finally {
+    await release();
+  }
 }
 
 export class Disk {
@@ -331,10 +342,7 @@ export class Disk {
     this.#closing ??= this.exclusively(async () => {
       this.#isClosed = true;
       const failures: unknown[] = [];
-      for (const { layer, release } of this.#links) {
-        await layer.close().catch(error => failures.push(error));
-        await release();
-      }
+      for (const link of this.#links) await closeLink(link).catch(error => failures.push(error));
       if (failures.length > 0) throw failures[0];
     });
     return this.#closing;

@@ -3,7 +3,7 @@
  * others.
  */
 import type { BlockFile, FileLock } from '../platform/block-files.ts';
-import { type ChainLink, Disk } from './disk.ts';
+import { type ChainLink, closeLink, Disk } from './disk.ts';
 import { badParent, corrupt, unsupported } from './errors.ts';
 import { detectFormat, formatByContents, formatByName } from './format.ts';
 import type { DiskHost } from './host.ts';
@@ -16,7 +16,7 @@ import { removeUnfinished } from './unfinished.ts';
 import { VhdImage } from './vhd/image.ts';
 import { footerOf, formatUuid, VhdType } from './vhd/layout.ts';
 import { parentCandidates } from './vhd/locator.ts';
-import { findFooter, readMetadata, type VhdMetadata } from './vhd/metadata.ts';
+import { findFooter, readMetadata } from './vhd/metadata.ts';
 import { openVhdx } from './vhdx/image.ts';
 
 export interface OpenOptions {
@@ -24,19 +24,21 @@ export interface OpenOptions {
   readonly format?: ImageFormat | undefined;
   readonly isReadOnly?: boolean | undefined;
   /**
-   * A disk that is open, and stays so until this one is: files that both only read have one set of tables. A guest's disk and the root that
-   * it builds on have most of their files in common, and so have those of clones.
+   * What it builds on as far as that is known, open until after this one is closed: its files are not opened and claimed again. So a guest's disk
+   * has one set of tables with the root that it builds on, and all clones have.
    */
-  readonly beside?: Disk | undefined;
+  readonly root?: Disk | undefined;
+  /** The caller has made the file, and nobody else knows of it: it can be written, which is else found out first. */
+  readonly isOwn?: boolean | undefined;
 }
 
 /** An open file as a layer. */
-export async function openLayer(file: BlockFile, format: ImageFormat, known?: VhdMetadata): Promise<Layer> {
+export async function openLayer(file: BlockFile, format: ImageFormat): Promise<Layer> {
   switch (format) {
     case 'raw':
       return rawLayer(file, await file.size());
     case 'vhd':
-      return new VhdImage(file, known ?? (await readMetadata(file)));
+      return new VhdImage(file, await readMetadata(file));
     case 'qcow2':
       return openQcow2(file);
     case 'vhdx':
@@ -114,9 +116,10 @@ const hasParent = (layer: Layer): layer is VhdImage =>
 async function firstLook(
   host: DiskHost,
   path: string,
-  { format: wanted, isReadOnly = false }: OpenOptions,
+  { format: wanted, isReadOnly = false, isOwn = false }: OpenOptions,
 ): Promise<{ format: ImageFormat; reason: string | undefined }> {
   if (wanted && isReadOnly) return { format: wanted, reason: TO_BE_READ };
+  if (wanted && isOwn) return { format: wanted, reason: undefined };
   const probe = await host.files.open(path, 'read');
   try {
     const format = wanted ?? (await detectFormat(probe));
@@ -127,40 +130,51 @@ async function firstLook(
   }
 }
 
-/** Of the files that an open disk only reads, by their real paths: nobody changes them while it has them. */
-async function tablesOf(host: DiskHost, disk: Disk | undefined): Promise<Map<string, VhdMetadata>> {
-  const known = new Map<string, VhdMetadata>();
-  for (const layer of disk?.layers ?? []) {
-    if (layer instanceof VhdImage && layer.file.isReadOnly)
-      known.set(await host.files.realPath(layer.path), layer.meta);
+/**
+ * From the parent of `child` on, the links of a disk that has it. One of the places where the parent may be has to be a name of that file: an
+ * identity alone goes with every copy.
+ */
+async function borrowed(host: DiskHost, child: VhdImage, root: Disk | undefined): Promise<ChainLink[]> {
+  const { parent } = child.meta;
+  if (!root || !parent) return [];
+  const at = root.layers.findIndex(
+    layer =>
+      layer instanceof VhdImage &&
+      layer.file.isReadOnly &&
+      footerOf(layer.meta.footer).uuid.every((byte, i) => byte === parent.uuid[i]),
+  );
+  const known = root.layers[at];
+  if (!known) return [];
+  const childPath = await host.files.realPath(child.path);
+  for (const path of parentCandidates(childPath, parent.name, parent.locators)) {
+    if (!(await host.files.isSame(path, known.path))) continue;
+    return root.layers.slice(at).map(layer => ({ layer, isBorrowed: true, release: async () => {} }));
   }
-  return known;
+  return [];
 }
+
+const tooMany = (path: string) => unsupported(path, `it builds on more than ${LAYERS_MAX} files`);
 
 /** @throws DomusError E_DISK_... */
 export async function openDisk(host: DiskHost, path: string, options: OpenOptions = {}): Promise<Disk> {
   const links: ChainLink[] = [];
   const giveBack = async () => {
-    for (const { layer, release } of links) {
-      await layer.close().catch(() => {});
-      await release();
-    }
+    for (const link of links) await closeLink(link).catch(() => {});
   };
   try {
     const { format, reason } = await firstLook(host, path, options);
     let next: { path: string; format: ImageFormat } | undefined = { path, format };
     const seen = new Set<string>();
-    const known = await tablesOf(host, options.beside);
     while (next) {
       const mode = links.length === 0 && reason === undefined ? 'write' : 'read';
       const real: string = await host.files.realPath(next.path);
       if (seen.has(real)) throw badParent(path, `the chain comes back to ${real}`);
       seen.add(real);
-      if (seen.size > LAYERS_MAX) throw unsupported(path, `it builds on more than ${LAYERS_MAX} files`);
+      if (seen.size > LAYERS_MAX) throw tooMany(path);
       const { file, lock } = await claim(host, next.path, mode);
       let layer: Layer;
       try {
-        layer = await openLayer(file, next.format, mode === 'read' ? known.get(real) : undefined);
+        layer = await openLayer(file, next.format);
       } catch (error) {
         await file.close();
         await lock.release();
@@ -168,7 +182,10 @@ export async function openDisk(host: DiskHost, path: string, options: OpenOption
       }
       links.push({ layer, release: () => lock.release() });
       if (mode === 'write') await removeUnfinished(host, real);
-      next = hasParent(layer) ? await findParent(host, layer) : undefined;
+      const others = hasParent(layer) ? await borrowed(host, layer, options.root) : [];
+      links.push(...others);
+      if (links.length > LAYERS_MAX) throw tooMany(path);
+      next = hasParent(layer) && others.length === 0 ? await findParent(host, layer) : undefined;
     }
     const [top, below] = links;
     if (reason === undefined && top && below) await markParentOf(host, top.layer, below.layer);

@@ -8,17 +8,10 @@ import type { Identity } from '../image/guest-agent/identity.ts';
 import { formatIp, formatMac, parseIp, parseMac } from '../net/packet/address.ts';
 import { recordsByType } from '../state/format.ts';
 import type { GuestPurpose, GuestWorld } from './guest-builder.ts';
+import { HeldRoot } from './held-root.ts';
 import type { MachineFacts } from './machine-facts.ts';
 import { goOn, type RestoreOptions } from './restored-guest.ts';
-import {
-  closeKeptDisks,
-  closeRoots,
-  type ForkedDisk,
-  type HeldRoot,
-  holdRoots,
-  type OpenedDisk,
-  openKeptDisk,
-} from './saved-disk.ts';
+import { closeKeptDisks, type ForkedDisk, type OpenedDisk, openKeptDisk } from './saved-disk.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface CloneOptions {
@@ -87,11 +80,17 @@ export async function cloneGuest(
     done.catch(() => {});
     introduced.push(done);
   };
-  let roots: HeldRoot[] = [];
+  const roots: (HeldRoot | undefined)[] = [];
+  const releases: (() => Promise<void>)[] = [];
   try {
     // Not before: a thread that begins makes the parent's rest longer.
     world.pcpus.expect(count);
-    roots = await holdRoots(disks);
+    for (const { facts, path } of disks) {
+      // What is only read each opens for itself.
+      const root = facts.isReadOnly ? undefined : await HeldRoot.open(path, store.runsFolder);
+      if (root) releases.push(root.retain());
+      roots.push(root);
+    }
     while (clones.length < count) {
       domain.image.retain();
       const vm = await goOn(
@@ -122,20 +121,31 @@ export async function cloneGuest(
     throw error;
   } finally {
     domain.image.close();
-    await closeRoots(roots);
+    for (const release of releases) await release();
     for (const { remove } of disks) await remove?.();
   }
 }
 
 async function openDisks(
   disks: readonly ForkedDisk[],
-  roots: readonly HeldRoot[],
+  roots: readonly (HeldRoot | undefined)[],
   runsFolder: string,
 ): Promise<OpenedDisk[]> {
   const opened: OpenedDisk[] = [];
   try {
-    for (const [i, { facts, path }] of disks.entries())
-      opened.push(await openKeptDisk(facts, path, runsFolder, roots[i]));
+    for (const [i, { facts, path }] of disks.entries()) {
+      const root = roots[i];
+      const disk = await openKeptDisk(facts, path, runsFolder, root?.disk);
+      const release = root?.retain();
+      const remove = async () => {
+        try {
+          await disk.remove();
+        } finally {
+          await release?.();
+        }
+      };
+      opened.push({ ...disk, remove });
+    }
     return opened;
   } catch (error) {
     await closeKeptDisks(opened);

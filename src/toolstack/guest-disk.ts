@@ -161,7 +161,9 @@ export class GuestDisk {
   }
   async #restart(): Promise<void> {
     const { path, format, isReadOnly } = this.#disk;
-    const disk = await this.#attached.restart(() => openDisk(this.#host, path, { format, isReadOnly }));
+    const { root } = this.#machineDisk;
+    const options = { format, isReadOnly, root };
+    const disk = await this.#attached.restart(() => openDisk(this.#host, path, options));
     this.#disk = disk;
     this.#machineDisk = { ...this.#machineDisk, disk };
   }

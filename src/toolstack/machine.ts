@@ -151,6 +151,8 @@ export interface MachineDisk {
   readonly devid: number;
   readonly queueDepth?: number | undefined;
   readonly limits?: RateLimits | undefined;
+  /** What it builds on, where that stays open for as long as the guest is there. */
+  readonly root?: Disk | undefined;
   /** It is gone with its guest. */
   readonly isThrowaway?: boolean | undefined;
 }

@@ -80,29 +80,6 @@ export interface ForkedDisk {
   readonly remove?: () => Promise<void>;
 }
 
-/** What the disks of all clones are made of, open while these are made: undefined where each clone opens it for itself, to read. */
-export type HeldRoot = Disk | undefined;
-
-/** @throws DomusError E_DISK_* */
-export async function holdRoots(disks: readonly ForkedDisk[]): Promise<HeldRoot[]> {
-  const roots: HeldRoot[] = [];
-  try {
-    for (const { facts, path } of disks)
-      roots.push(
-        facts.isReadOnly
-          ? undefined
-          : await openDisk(nodeDiskHost(), path, { isReadOnly: true, format: 'vhd' }),
-      );
-    return roots;
-  } catch (error) {
-    await closeRoots(roots);
-    throw error;
-  }
-}
-export async function closeRoots(roots: readonly HeldRoot[]): Promise<void> {
-  for (const root of roots) await root?.close();
-}
-
 /** A disk for clones, for which everything is being made while the guest is at work. */
 export interface BegunFork {
   /** This is the moment; the guest must be held. */
@@ -158,7 +135,7 @@ async function throwawayBase(disk: Disk): Promise<string> {
 }
 
 /** What a disk is made of gets a second name in the folder of its child, and so is there as long as that. */
-async function gather(root: Disk, folder: string): Promise<string> {
+export async function gather(root: Disk, folder: string): Promise<string> {
   for (const { path } of root.layers) {
     if (!isBase(path)) continue;
     if (!(await tryLink(path, joinPath(folder, nameOf(path))))) return root.path;
@@ -174,7 +151,7 @@ export interface OpenedDisk {
 
 /**
  * A disk of a guest that goes on from `basePath`.
- * @param root what is there, where the caller has that open
+ * @param root what is there, where that is open until the disk is removed
  * @throws DomusError E_DISK_*, E_SAVE_DAMAGED
  */
 export async function openKeptDisk(
@@ -193,7 +170,7 @@ export async function openKeptDisk(
   const child = await throwawayChild(nodeDiskHost(), basePath, runsFolder, { gather, root, format: 'vhd' });
   try {
     return {
-      machineDisk: { ...known, disk: await child.open(), isThrowaway: true },
+      machineDisk: { ...known, disk: await child.open(), root: child.root, isThrowaway: true },
       remove: child.remove,
     };
   } catch (error) {

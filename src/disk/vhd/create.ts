@@ -147,17 +147,15 @@ export async function writeNewVhd(host: DiskHost, file: BlockFile, spec: NewVhd)
   fields.version = FORMAT_VERSION;
   fields.maxTableEntries = nrBlocks;
   fields.blockSize = blockBytes;
-  let end = tableOffset + tableBytes;
-  if (spec.parent) {
-    const data = describeParent(header, spec.parent, spec.finalPath, end);
-    await file.write(end, data);
-    end += data.length;
-  }
+  const tableEnd = tableOffset + tableBytes;
+  const locators = spec.parent && describeParent(header, spec.parent, spec.finalPath, tableEnd);
   sealHeader(header);
-  const start = new Uint8Array(tableOffset + tableBytes).fill(0xff, tableOffset);
-  start.set(footer, 0);
-  start.set(header, FOOTER_BYTES);
-  await file.write(0, start);
-  await file.write(end, footer);
+  const end = tableEnd + (locators?.length ?? 0);
+  const whole = new Uint8Array(end + FOOTER_BYTES).fill(0xff, tableOffset, tableEnd);
+  whole.set(footer, 0);
+  whole.set(header, FOOTER_BYTES);
+  if (locators) whole.set(locators, tableEnd);
+  whole.set(footer, end);
+  await file.write(0, whole);
   await file.flush();
 }

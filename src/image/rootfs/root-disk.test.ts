@@ -46,10 +46,15 @@ test('children of a root that is held: none opens it where it is, and it stays w
     const read = new Uint8Array(4096);
     await disk.read(1 << 20, read);
     assert.equal(read[0], 7);
-    assert.ok(opened.length > 0 && !opened.includes(path), opened.join(' '));
+    assert.deepEqual(opened, [disk.path], 'only what is its own');
+    assert.deepEqual(disk.layers.slice(1), root.layers);
     await disk.close();
+    const again = await child.open();
+    assert.deepEqual(again.layers.slice(1), root.layers);
+    await again.close();
     await child.remove();
   }
+  await root.read(1 << 20, new Uint8Array(4096));
   assert.ok(!root.isClosed);
   await root.close();
   assert.deepEqual(readdirSync(folder), [basename(path)], 'locks and children are gone');
