@@ -58,6 +58,31 @@ test('a guest goes on over a restored xenstore: nodes, permissions, watches, quo
   assert.ok(next.store.generation > before && before > xenstored.store.generation);
 });
 
+test('what is restored from the same bytes begins with one tree, and then each has its own', () => {
+  const { xenstored, guest } = setUp();
+  guest.watch('data', 'rel');
+  const saved = xenstored.save();
+  const [one, other] = [createXenstored(), createXenstored()] as const;
+  const guests = [one, other].map(next => {
+    const connected = new TestGuest(createXenstored(), guest.domid);
+    const { memory, ringAddress } = connected;
+    next.restore(saved, () => ({ memory, ringAddress: maddr(ringAddress), notify: () => {} }));
+    connected.connection = next.connection(guest.domid)!;
+    return connected;
+  });
+  assert.equal(one.store.top, other.store.top);
+  const [first, second] = guests as [TestGuest, TestGuest];
+  first.write('data/x', 'changed');
+  one.client().write('/local/domain/5/data/new', '');
+  assert.equal(first.read('data/x'), 'changed');
+  assert.equal(second.read('data/x'), 'value');
+  assert.deepEqual(other.client().directory('/local/domain/5/data'), ['x']);
+  assert.equal(one.store.nodesOwned(5), other.store.nodesOwned(5) + 1);
+  one.connection(5)!.session.watches = [];
+  assert.equal(other.connection(5)!.session.watches.length, 1);
+  assert.deepEqual(decodeSnapshot(saved).top, other.store.top, 'as it was saved');
+});
+
 test('nodes of a restored tree share what they have in common', () => {
   const { xenstored, guest } = setUp();
   guest.write('data/deep/er', '');

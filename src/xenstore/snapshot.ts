@@ -124,6 +124,19 @@ export function encodeSnapshot({ top, generation, domains }: Snapshot): Uint8Arr
   return to.finish();
 }
 
+/** By the bytes that they were read from. */
+const snapshots = new WeakMap<Uint8Array, Snapshot>();
+
+/**
+ * The same for bytes that stay as they are. All clones are made of the same ones, and nothing in a snapshot ever changes: they begin with one
+ * tree. @throws DomusError E_XENSTORE_STATE
+ */
+export function snapshotIn(bytes: Uint8Array): Snapshot {
+  const known = snapshots.get(bytes) ?? decodeSnapshot(bytes);
+  snapshots.set(bytes, known);
+  return known;
+}
+
 /** @throws DomusError E_XENSTORE_STATE */
 export function decodeSnapshot(bytes: Uint8Array): Snapshot {
   const from = new RecordReader(bytes);

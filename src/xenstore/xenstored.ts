@@ -17,7 +17,7 @@ import { TaskQueue } from './queue.ts';
 import { DEFAULT_QUOTAS, type Quotas } from './quota.ts';
 import type { DomainControl } from './request.ts';
 import type { RingAttachment } from './ring.ts';
-import { type DomainSnapshot, decodeSnapshot, encodeSnapshot } from './snapshot.ts';
+import { type DomainSnapshot, encodeSnapshot, snapshotIn } from './snapshot.ts';
 import { INTRODUCE_DOMAIN, RELEASE_DOMAIN, Store } from './store.ts';
 import { Transaction } from './transaction.ts';
 import { XenstoreError } from './wire.ts';
@@ -175,12 +175,12 @@ export class Xenstored {
 
   /**
    * Take the place of a saved xenstore, before any domain is introduced here. `attach` says where the rings are now,
-   * with their saved content; a domain that it does not know is not connected. No special watch fires.
+   * with their saved content; a domain that it does not know is not connected. No special watch fires. The bytes are not changed afterwards.
    * @throws DomusError E_XENSTORE_STATE
    */
   restore(bytes: Uint8Array, attach: (domid: number) => RingAttachment | undefined): void {
     invariant(this.#domains.size === 0, 'xenstore is restored over connected domains');
-    const { top, generation, domains } = decodeSnapshot(bytes);
+    const { top, generation, domains } = snapshotIn(bytes);
     this.store.replaceTree(top, generation);
     for (const { domid, target, shutdown, watches, transactionIds, buffers } of domains) {
       const attachment = attach(domid);
