@@ -13,7 +13,7 @@ import { FEW_TARGETS_UNTIL, useAllTargets } from './interpreter/jump-targets.ts'
 import { DIGEST_SECTION } from './interpreter/pseudo.ts';
 import type { Services } from './interpreter/services.ts';
 import { FORMS_DIGEST } from './isa/form-numbers.ts';
-import { createRuntime } from './runtime/runtime.ts';
+import { createRuntime, importsOf } from './runtime/runtime.ts';
 import type { RuntimeExports, RuntimeImports } from './runtime/signatures.ts';
 import { TranslatorState } from './translator/layout.ts';
 import { type MakerLink, Translator } from './translator/translator.ts';
@@ -120,7 +120,7 @@ export class CpuEngine {
     if (!executes) return;
     const interpreter = new WebAssembly.Instance(modules.interpreter, {
       env: { memory: this.memory.wasm },
-      runtime: { ...runtime },
+      runtime: importsOf(runtime),
       services: {
         cpuid: host.cpuid,
         readTsc: host.readTsc,

@@ -102,6 +102,9 @@ export async function createXenMachine(config: MachineConfig): Promise<XenMachin
   }
 }
 
+/** Of all guests. */
+const POLICY = cpuPolicy();
+
 /** Some machine of this process. */
 let hasRehearsed = false;
 
@@ -137,7 +140,6 @@ export class XenMachine implements GuestMachine {
   #pcpus: Pcpus | undefined;
   /** The thread that makes regions of hot code. */
   readonly #making: Making | undefined;
-  readonly #policy = cpuPolicy();
   readonly #turn: RunTurn;
   readonly #debug: DebuggedDomain;
   #gdb: GdbServer | undefined;
@@ -167,7 +169,7 @@ export class XenMachine implements GuestMachine {
       platform,
       guestBytes: config.memoryBytes + EXTRA_FRAMES * PAGE,
       vcpus: config.vcpus,
-      policy: this.#policy,
+      policy: POLICY,
       ...(saved && record && { startNs: record.systemTimeNs, pages: saved.pages }),
       ...(isShared && { parallel: { pcpu: 0 } }),
       ...(seat && { parallel: { pcpu: 0, ring: () => seat.ring() } }),
@@ -265,7 +267,7 @@ export class XenMachine implements GuestMachine {
   #startPcpus(): Pcpus | undefined {
     const { platform, pcpus: count, seat, engine } = this.#config;
     const common = {
-      ...{ host: this.#host, policy: this.#policy },
+      ...{ host: this.#host, policy: POLICY },
       called: () => platform.pacer.wake(),
       failed: (error: unknown) => this.#fail(error),
     };

@@ -8,6 +8,10 @@ import type { RuntimeExports, RuntimeImports } from './signatures.ts';
 
 export const RUNTIME_ASSET = 'runtime.wasm';
 
+/** For modules that call it. They are as many as are written in each machine, and are not copied for that. */
+export const importsOf = (runtime: RuntimeExports): WebAssembly.ModuleImports =>
+  runtime as unknown as WebAssembly.ModuleImports;
+
 /** Instantiate the compiled module over machine memory. */
 export function createRuntime(
   module: WebAssembly.Module,

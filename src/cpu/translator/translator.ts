@@ -15,6 +15,7 @@ import { recordAt } from '../decode/record-table.ts';
 import type { DecodedRun } from '../decode/run.ts';
 import { ABSENT_REGION, CHAINED, Pseudo } from '../interpreter/pseudo.ts';
 import { FIRST_REGION } from '../isa/form-numbers.ts';
+import { importsOf } from '../runtime/runtime.ts';
 import type { RuntimeExports } from '../runtime/signatures.ts';
 import { TLB_ENTRIES, TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import { coolJumps } from './cooling.ts';
@@ -88,7 +89,7 @@ export class Translator {
     this.#runtime = runtime;
     this.#table = interpreter.handlers as WebAssembly.Table;
     this.#absent = interpreter[ABSENT_REGION];
-    this.#imports = { env: { memory: memory.wasm }, runtime: { ...runtime }, interpreter };
+    this.#imports = { env: { memory: memory.wasm }, runtime: importsOf(runtime), interpreter };
     this.#state = machineHeader(memory).translator;
     this.#link = link;
     this.#requests = new RequestRing(memory, this.#state);

@@ -174,11 +174,11 @@ const swept = new Set<string>();
 
 /** A new folder in `parent`, for as long as this process lives at most. */
 export async function makeScratchFolder(parent: string): Promise<string> {
-  await makeFolder(parent);
   if (!swept.has(parent)) await sweep(parent);
   swept.add(parent);
   const folder = join(parent, `scratch-${unique()}`);
-  mkdirSync(folder);
+  // With the parent, should that be missing.
+  mkdirSync(folder, { recursive: true });
   // A package client started by root fetches as a user of its own, who must get in.
   chmodSync(folder, 0o755);
   return folder;

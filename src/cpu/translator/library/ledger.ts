@@ -6,6 +6,7 @@
  */
 import type { MachineMemory } from '../../../machine/memory.ts';
 import { COMPUTE_AUX } from '../../interpreter/flag-kinds.ts';
+import { importsOf } from '../../runtime/runtime.ts';
 import type { RuntimeExports } from '../../runtime/signatures.ts';
 import { type Kept, Library } from './library.ts';
 import type { StoredRegion } from './volume.ts';
@@ -50,7 +51,7 @@ export class Ledger {
     const handlers = new WebAssembly.Table({ element: 'anyfunc', initial: 0 });
     this.#imports = {
       env: { memory: memory.wasm },
-      runtime: { ...runtime },
+      runtime: importsOf(runtime),
       interpreter: { handlers, [COMPUTE_AUX.name]: nothing, hot: nothing },
     };
   }
