@@ -56,7 +56,8 @@ show('the parent was held for the first time', first.heldMs, 'ms');
 await new Promise(resolve => setTimeout(resolve, IDLE_MS));
 show('memory of the first clone, with its thread', residentMiB() - beforeFirst, 'MiB');
 for (const clone of first.clones) await clone.destroy();
-for (let round = 0; round < ROUNDS; round++) {
+/** A function, so that clones of one round are garbage in the next. */
+async function round(): Promise<void> {
   await new Promise(resolve => setTimeout(resolve, IDLE_MS));
   const before = residentMiB();
   const { clones: idle, heldMs: heldForIdle } = await host.clone(parent, { count: IDLE_COUNT });
@@ -77,4 +78,5 @@ for (let round = 0; round < ROUNDS; round++) {
   show('memory of each then', (residentMiB() - memory) / COUNT, 'MiB');
   for (const clone of clones) await clone.destroy();
 }
+for (let i = 0; i < ROUNDS; i++) await round();
 await parent.destroy();
