@@ -181,7 +181,8 @@ export function summaryTable(result: Result): Table {
 
 export function describeRun(result: Result): string {
   const { host } = result;
-  const part = result.scale === 1 ? '' : `, ${result.scale} of the work (too short for good figures)`;
+  const tooShort = result.scale < 1 ? ' (too short for good figures)' : '';
+  const part = result.scale === 1 ? '' : `, ${result.scale} times the work${tooShort}`;
   const clock = result.clock === 'cpu' ? ', processor time of the engine (native: elapsed time)' : '';
   return (
     `${host.processor}, ${host.count} processors; ${host.system}; Node ${host.node.slice(1)}; ${host.qemu}; ` +
