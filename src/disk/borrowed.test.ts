@@ -16,6 +16,10 @@ const byteAt = async (disk: Disk, offset: number) => {
   await disk.read(offset, bytes);
   return bytes[511];
 };
+/** Has the disk, below so many files of its own, those that the root has open, and not others that are like them? */
+const isOver = (disk: Disk, root: Disk, own = 1) =>
+  disk.layers.length === own + root.layers.length &&
+  root.layers.every((layer, i) => layer === disk.layers[own + i]);
 const pathsOf = (disk: Disk) => disk.layers.map(({ path }) => path);
 
 class WatchedFiles extends SimulatedFiles {
@@ -57,8 +61,7 @@ test('what they build on is not opened and claimed again, and is there for the o
   const one = await newChild('/d/one.vhd');
   assert.deepEqual(used, ['exclusive /d/one.vhd', 'open /d/one.vhd']);
   const other = await newChild('/d/other.vhd');
-  assert.deepEqual(one.layers.slice(1), root.layers);
-  assert.deepEqual(other.layers.slice(1), root.layers);
+  assert.ok(isOver(one, root) && isOver(other, root));
   await one.write(1024, new Uint8Array(512).fill(3));
   await one.write(0, new Uint8Array(512).fill(4));
   assert.deepEqual([await byteAt(one, 0), await byteAt(one, 512), await byteAt(one, 1024)], [4, 2, 3]);
@@ -78,7 +81,7 @@ test('a child that is kept and goes on has the same root, and what it has writte
   assert.deepEqual(pathsOf(child), ['/d/child.vhd', '/d/kept.vhd', '/d/root.vhd', '/d/below.vhd']);
   await child.close();
   const again = await openDisk(host, '/d/child.vhd', { root });
-  assert.deepEqual(again.layers.slice(2), root.layers);
+  assert.ok(isOver(again, root, 2));
   assert.equal(await byteAt(again, 1024), 4);
   await again.close();
   await root.close();
@@ -94,7 +97,7 @@ test('it is found under another name, and a copy of it is another file', async (
   for (const name of ['root.vhd', 'below.vhd']) await host.files.link(`/d/${name}`, `/e/${name}`);
   const named = await openDisk(host, '/e/root.vhd', { isReadOnly: true });
   const beside = await openDisk(host, '/d/child.vhd', { root: named });
-  assert.deepEqual(beside.layers.slice(1), named.layers);
+  assert.ok(isOver(beside, named));
   await beside.close();
   await named.close();
 
@@ -119,15 +122,4 @@ test('it cannot be merged away under the others', async () => {
   await child.close();
   assert.equal(await byteAt(root, 512), 2);
   await root.close();
-});
-
-test('of a disk over a root that is open little is its own', async () => {
-  const { root, newChild } = await newRoot();
-  const disks: Disk[] = [await newChild('/d/first.vhd')];
-  const before = process.memoryUsage().arrayBuffers;
-  for (let i = 0; i < 20; i++) disks.push(await newChild(`/d/${i}.vhd`));
-  const each = (process.memoryUsage().arrayBuffers - before) / (disks.length - 1);
-  // The file that this host has in memory, 64 KiB, its table, 32 KiB, and what is known of the chain.
-  assert.ok(each < 240 << 10, `${each} bytes`);
-  for (const disk of [...disks, root]) await disk.close();
 });
