@@ -62,6 +62,8 @@ export async function bundleSources(root: string): Promise<string[]> {
   });
   const program = await bundleProgram(root, common, stamp);
   writeFileSync(stampFile(root), stamp);
+  // For the program, which takes its time to load what makes digests (src/platform/node/files.ts).
+  writeFileSync(join(root, 'dist/sources.digest'), createHash('sha256').update(stamp).digest('hex'));
   return [...Object.keys(metafile.outputs), program];
 }
 

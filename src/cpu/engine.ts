@@ -63,6 +63,17 @@ const HOT_ENTRIES = 10_000;
 const FLAG_TF = 1 << 8;
 const FLAG_IF = 1 << 9;
 
+/** A machine's code cache, where it has none yet. @param firstBytes of it that are used at first */
+export function layOutCode(frames: FrameTable, sizeBytes: number, firstBytes = sizeBytes): void {
+  const header = machineHeader(frames.memory);
+  if (header.codeBase !== 0) return;
+  header.codeBase = frameAddress(frames.reserveRun(Math.ceil(sizeBytes / PAGE_SIZE)));
+  header.codeNext = header.codeBase;
+  header.codeLimit = header.codeBase + firstBytes;
+  header.codeEnd = header.codeBase + sizeBytes;
+  header.translator = frameAddress(frames.allocateRun(Math.ceil(TranslatorState.size / PAGE_SIZE)));
+}
+
 export class CpuEngine {
   readonly memory: MachineMemory;
   readonly runtime: RuntimeExports;
@@ -98,14 +109,7 @@ export class CpuEngine {
     const header = machineHeader(this.memory);
     header.hotJumps = translates ? hotJumps : 0;
     header.hotEntries = hotEntries;
-    if (header.codeBase === 0) {
-      const first = frames.reserveRun(Math.ceil(codeCacheBytes / PAGE_SIZE));
-      header.codeBase = frameAddress(first);
-      header.codeNext = header.codeBase;
-      header.codeLimit = header.codeBase + firstCodeBytes;
-      header.codeEnd = header.codeBase + codeCacheBytes;
-      header.translator = frameAddress(frames.allocateRun(Math.ceil(TranslatorState.size / PAGE_SIZE)));
-    }
+    layOutCode(frames, codeCacheBytes, firstCodeBytes);
     this.#records = new RecordWriter(this.memory, {
       codeBehind: (cpu, codePage) => runtime.codeBehind(cpu, codePage) >>> 0,
       readPage: host.readPage,

@@ -5,16 +5,21 @@
  * delivered, then the engine runs. Time is the platform's; in deterministic mode it passes with the instructions
  * that vCPUs retire, including those of the slice that is under way.
  */
-import { type MachineAddress, maddr } from '../base/brand.ts';
+import { type MachineAddress, type Mfn, maddr, PAGE_SIZE } from '../base/brand.ts';
 import { createAlone } from '../cpu/alone.ts';
-import { CpuEngine, type EngineHost, type EngineModules, retiredNow } from '../cpu/engine.ts';
+import { CpuEngine, type EngineHost, type EngineModules, layOutCode, retiredNow } from '../cpu/engine.ts';
 import type { MakerLink } from '../cpu/translator/translator.ts';
 import { Exit } from '../cpu/vcpu/exit.ts';
 import { VCPU_BLOCK_BYTES, Vcpu as VcpuBlock } from '../cpu/vcpu/layout.ts';
 import { FrameTable } from '../machine/frames.ts';
 import { machineHeader } from '../machine/header.ts';
 import type { Lock } from '../machine/lock.ts';
-import { createMachineMemory, viewMachineMemory } from '../machine/memory.ts';
+import {
+  createMachineMemory,
+  MACHINE_BYTES_MAX,
+  type MachineMemory,
+  viewMachineMemory,
+} from '../machine/memory.ts';
 import type { Platform } from '../platform/platform.ts';
 import { NS_PER_INSTRUCTION } from '../platform/sim/clock.ts';
 import { BorrowedPages, keepBorrowed } from './borrowed-pages.ts';
@@ -54,6 +59,8 @@ export interface MachineHostOptions {
   readonly guestBytes: number;
   /** vCPUs of all guests together. */
   readonly vcpus: number;
+  /** The machine's memory, when it has been made beforehand (`createMemoryFor`). */
+  readonly memory?: MachineMemory | undefined;
   readonly notices?: Notices;
   readonly policy?: CpuPolicy;
   readonly earlyConsole?: (domain: Domain, character: number) => void;
@@ -92,14 +99,34 @@ export interface MachineHost {
   readonly clockOffsetNs: number;
 }
 
+type MachineSize = Pick<MachineHostOptions, 'guestBytes' | 'vcpus'>;
+
+const machineBytes = ({ guestBytes, vcpus }: MachineSize): number =>
+  guestBytes + CODE_CACHE_BYTES + OVERHEAD_BYTES + vcpus * VCPU_BYTES;
+
+/**
+ * Memory for a machine that is about to be made, in which some frames are reserved, and the code cache has its place; undefined when there is no
+ * room for them.
+ */
+export function createMemoryFor(
+  size: MachineSize,
+  nrReserved: number,
+): { readonly memory: MachineMemory; readonly first: Mfn } | undefined {
+  const sizeBytes = machineBytes(size) + nrReserved * PAGE_SIZE;
+  if (sizeBytes > MACHINE_BYTES_MAX) return undefined;
+  const memory = createMachineMemory(sizeBytes);
+  const frames = new FrameTable(memory);
+  const first = frames.reserveRun(nrReserved);
+  layOutCode(frames, CODE_CACHE_BYTES);
+  return { memory, first };
+}
+
 export function createMachineHost(options: MachineHostOptions): MachineHost {
   const { platform } = options;
   const adopt = options.parallel?.adopt;
   const memory = adopt
     ? viewMachineMemory(adopt.memory)
-    : createMachineMemory(
-        options.guestBytes + CODE_CACHE_BYTES + OVERHEAD_BYTES + options.vcpus * VCPU_BYTES,
-      );
+    : (options.memory ?? createMachineMemory(machineBytes(options)));
   const frames = new FrameTable(memory);
   const { view } = memory;
   let running = 0;

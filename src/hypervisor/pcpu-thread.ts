@@ -1,7 +1,8 @@
 /** A pCPU: the thread that runs whatever vCPU the scheduler gives it, until it is told to stop. Started by pcpus.ts. */
 import { makerLink } from '../cpu/translator/maker-thread.ts';
+import { createClockAt } from '../platform/node/clock.ts';
 import { nodeEntropy } from '../platform/node/entropy.ts';
-import { createClockAt, post, threadData } from '../platform/node/threads.ts';
+import { post, threadData } from '../platform/node/threads.ts';
 import type { Platform } from '../platform/platform.ts';
 import { createMachineHost } from './machine-host.ts';
 import { awaitWork, isStopRequested } from './parallel.ts';

@@ -6,13 +6,8 @@
  */
 import type { EngineModules } from '../cpu/engine.ts';
 import type { LinkEnd } from '../cpu/translator/maker-thread.ts';
-import {
-  type ClockOrigin,
-  originOf,
-  startThread,
-  type Thread,
-  type ThreadEvents,
-} from '../platform/node/threads.ts';
+import { type ClockOrigin, originOf } from '../platform/node/clock.ts';
+import { startThread, type Thread, type ThreadEvents } from '../platform/node/threads.ts';
 import type { Clock } from '../platform/platform.ts';
 import type { CpuPolicy } from './cpuid-policy.ts';
 import { requeueCallbacks } from './domain.ts';

@@ -1,10 +1,10 @@
 /** A pCPU that many machines share, in turns, until it is told to stop. Started by shared-pcpu.ts. */
 import { type LinkEnd, makerLink } from '../cpu/translator/maker-thread.ts';
 import type { MakerLink } from '../cpu/translator/translator.ts';
-import { threadTimeNs } from '../platform/node/clock.ts';
+import { createClockAt, threadTimeNs } from '../platform/node/clock.ts';
 import { nodeEntropy } from '../platform/node/entropy.ts';
 import { garbageCollector } from '../platform/node/garbage.ts';
-import { createClockAt, post, receive, threadData } from '../platform/node/threads.ts';
+import { post, receive, threadData } from '../platform/node/threads.ts';
 import type { Platform } from '../platform/platform.ts';
 import { createMachineHost } from './machine-host.ts';
 import { PcpuBell } from './pcpu-bell.ts';

@@ -6,10 +6,9 @@ import { DomusError } from '../base/errors.ts';
 import type { EngineModules } from '../cpu/engine.ts';
 import type { PlaceFilter } from '../cpu/translator/library/place-key.ts';
 import type { LinkEnd } from '../cpu/translator/maker-thread.ts';
+import { type ClockOrigin, originOf } from '../platform/node/clock.ts';
 import {
-  type ClockOrigin,
   createChannel,
-  originOf,
   type Port,
   send,
   startThread,

@@ -15,8 +15,7 @@ import {
 } from '../cpu/code-image.ts';
 import { P2m } from '../cpu/vcpu/layout.ts';
 import { FrameEntry, FrameFlag, FrameType } from '../machine/frames.ts';
-import { FRAME_TABLE_BASE } from '../machine/memory.ts';
-import { crc32 } from '../platform/node/checksum.ts';
+import { FRAME_TABLE_BASE, type MachineMemory } from '../machine/memory.ts';
 import type { Domain } from './hypervisor.ts';
 import { FREEZABLE, frameOwner, p2mType, rawEntry } from './p2m.ts';
 import type { PageSource } from './page-source.ts';
@@ -78,33 +77,77 @@ export function takeTrail(domain: Domain, looks: readonly Look[], pages: PageSou
 
 /** A trail out of a file. */
 export interface KeptTrail extends Omit<Trail, 'code'> {
-  /** Show what pages `read` hold, one after the other, for as long as that is possible. What is shown is good for the time of the call. */
-  readPages(show: (contents: Uint8Array) => void): void;
+  /** Fill `into` with what pages `read` hold. Resolves with whether that was possible. */
+  readPagesTo(into: Uint8Array): Promise<boolean>;
   readonly code: {
     readonly base: number;
     readonly sizeBytes: number;
     readonly frames: readonly CodeFrame[];
-    /** Fill `into`, `sizeBytes` long, with what was decoded. Returns whether that was possible, and it is as it was written. */
-    fill(into: Uint8Array): boolean;
+    /** The same with what was decoded. @param into `sizeBytes` long */
+    readTo(into: Uint8Array): Promise<boolean>;
   };
 }
 
+/** Room in the memory of a machine that is about to be made: for what is on a trail, and for what the trail that it leaves will need. */
+export interface TrailRoom {
+  readonly memory: MachineMemory;
+  /** The first of `LOOKS_MAX` reserved frames. */
+  readonly first: Mfn;
+}
+
+/** What is on a trail is in a machine's memory. */
+export interface ArrivedTrail {
+  readonly trail: KeptTrail;
+  readonly first: Mfn;
+  /** Whether all of it is; what is not there is read and decoded as without a trail. */
+  readonly hasPages: boolean;
+  readonly hasCode: boolean;
+}
+
 /**
- * Put into a new domain what is on the trail; nothing of it has run. The pages are checked, and read from where they come from when they
- * are other ones.
- * @param checks CRC-32 of each page
- * @throws DomusError when a page cannot be read
+ * Bring what is on a trail to where it will be, while the machine is made: other threads read it, and are those that touch the memory for the
+ * first time.
  */
-export function followTrail(domain: Domain, trail: KeptTrail, checks: Uint32Array): void {
+export async function fetchTrail(trail: KeptTrail, { memory, first }: TrailRoom): Promise<ArrivedTrail> {
+  const start = frameAddress(first);
+  const { base, sizeBytes } = trail.code;
+  const room = codeRoom(memory, base, sizeBytes);
+  const [hasPages, hasCode] = await Promise.all([
+    trail.readPagesTo(memory.u8.subarray(start, start + trail.read.length * PAGE_SIZE)),
+    room ? trail.code.readTo(room) : false,
+  ]);
+  return { trail, first, hasPages, hasCode };
+}
+
+/**
+ * Give to a new domain what is on the trail; nothing of it has run.
+ * @throws DomusError when a page has not arrived, and cannot be read
+ */
+export function followTrail(domain: Domain, arrived: ArrivedTrail): void {
+  const { base, sizeBytes } = arrived.trail.code;
+  const hasCode = becomeMemory(domain, arrived) && arrived.hasCode;
+  const { memory } = domain.hypervisor;
+  const room = codeRoom(memory, base, sizeBytes);
+  if (!room) return;
+  const { read, executed, code } = arrived.trail;
+  const nrLooks = read.length + executed.length;
+  const frameOf = (number: number) => (number < nrLooks ? mfn(arrived.first + number) : undefined);
+  if (hasCode && putCode(memory, code.frames, frameOf, sizeBytes)) return;
+  // It must be as the system gave it.
+  room.fill(0);
+}
+
+/** The pages are the domain's from now on. Returns false when it has others there already, or is not to have any decoded code. */
+function becomeMemory(domain: Domain, { trail, first, hasPages }: ArrivedTrail): boolean {
   const { hypervisor, id } = domain;
   const { frames, memory, pages } = hypervisor;
   const looks = [...trail.read, ...trail.executed];
   const isNew = ({ gfn, page }: Look) =>
     rawEntry(domain, gfn) === ((P2m.paged << P2m.typeShift) | page) >>> 0;
   const isHere = new Set(looks.map(({ gfn }) => gfn)).size === looks.length && looks.every(isNew);
-  if (!isHere || !pages || !hypervisor.leavesCode) return;
+  if (!isHere || !pages || !hypervisor.leavesCode) return false;
   frames.forgo(looks.length);
-  const first = frames.allocateRun(looks.length, id, FrameType.ram);
+  frames.claimRun(first, looks.length, id, FrameType.ram);
   const { u8, u32 } = memory;
   const start = frameAddress(first);
   const nrRead = trail.read.length;
@@ -118,21 +161,8 @@ export function followTrail(domain: Domain, trail: KeptTrail, checks: Uint32Arra
       u8[entry + FrameEntry.offsets.flags] = FrameFlag.unread;
     }
   }
-  let nrFilled = 0;
-  const fill = (contents?: Uint8Array): void => {
-    const { page } = trail.read[nrFilled] as Look;
-    const into = u8.subarray(start + nrFilled * PAGE_SIZE, start + (nrFilled + 1) * PAGE_SIZE);
-    if (contents && crc32(contents) === checks[page - 1]) into.set(contents);
-    else pages.read(page, into);
-    nrFilled += 1;
-  };
-  trail.readPages(fill);
-  while (nrFilled < nrRead) fill();
-  const { code } = trail;
-  const room = codeRoom(memory, code.base, code.sizeBytes);
-  if (!room) return;
-  const frameOf = (number: number) => (number < looks.length ? mfn(first + number) : undefined);
-  if (code.fill(room) && putCode(memory, code.frames, frameOf, code.sizeBytes)) return;
-  // It must be as the system gave it.
-  room.fill(0);
+  if (hasPages) return true;
+  for (const [i, { page }] of trail.read.entries())
+    pages.read(page, u8.subarray(start + i * PAGE_SIZE, start + (i + 1) * PAGE_SIZE));
+  return true;
 }

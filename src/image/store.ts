@@ -16,6 +16,7 @@ import {
   listFolder,
   makeFolder,
   readIfPresent,
+  readSmallIfPresent,
   removeFile,
   sweep,
   withLock,
@@ -102,7 +103,7 @@ export class ImageStore {
 
   /** The image of that name, if its root is there and as long as it should be. */
   async find(name: string): Promise<StoredImage | undefined> {
-    const bytes = await readIfPresent(this.#record(name));
+    const bytes = readSmallIfPresent(this.#record(name));
     const image = bytes && parseImage(bytes);
     return image && (await this.#isWhole(image)) ? image : undefined;
   }

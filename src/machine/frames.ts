@@ -131,6 +131,7 @@ export class FrameTable {
     const frame = mfn(head);
     const entry = this.entry(frame);
     this.#state.freeHead = entry.next;
+    this.#state.nrFree -= 1;
     this.#claim(frame, owner, type);
     this.memory.u8.fill(0, frameAddress(frame), frameAddress(frame) + PAGE_SIZE);
     return frame;
@@ -138,12 +139,15 @@ export class FrameTable {
 
   /** `count` contiguous frames, zeroed; the first one is returned. @throws DomusError E_MACHINE_FULL */
   allocateRun(count: number, owner: DomainId = DOMID_XEN, type: number = FrameType.hypervisor): Mfn {
-    const first = this.#state.frontier;
-    const left = Math.min(this.nrFree, this.#state.nrFrames - first);
-    if (count > left) throw machineFull(count, left);
-    this.#state.frontier = first + count;
-    // Word by word: the code cache alone has thirty thousand entries, and the first one makes the rest. They are zero so far.
-    this.#claim(mfn(first), owner, type);
+    const first = this.reserveRun(count);
+    this.claimRun(first, count, owner, type);
+    return first;
+  }
+
+  /** Frames of a run that was reserved become what `allocateRun` gives. */
+  claimRun(first: Mfn, count: number, owner: DomainId, type: number): void {
+    // Word by word: a run may have thousands of entries, and the first one makes the rest. They are zero so far.
+    this.#claim(first, owner, type);
     const { u32 } = this.memory;
     const words = FrameEntry.size / 4;
     const start = (FRAME_TABLE_BASE + first * FrameEntry.size) / 4;
@@ -151,11 +155,9 @@ export class FrameTable {
       u32[at] = u32[start]!;
       u32[at + 1] = u32[start + 1]!;
     }
-    this.#state.nrFree -= count - 1;
-    return mfn(first);
   }
 
-  /** The same for memory that nobody will ever ask the frame table about: its entries stay as they are, and are not touched. */
+  /** `count` contiguous frames of which nobody will ask the frame table: its entries stay as they are, and are not touched. */
   reserveRun(count: number): Mfn {
     const first = this.#state.frontier;
     const left = Math.min(this.nrFree, this.#state.nrFrames - first);
@@ -175,7 +177,6 @@ export class FrameTable {
     u32[(at + F.count) >>> 2] = 1;
     u32[(at + F.code) >>> 2] = 0;
     u32[(at + F.next) >>> 2] = 0;
-    this.#state.nrFree -= 1;
   }
 
   /** Drop one reference; the frame is free again when it was the last. Returns whether it was. */

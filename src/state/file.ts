@@ -4,9 +4,10 @@ import { DomusError } from '../base/errors.ts';
 import type { SharedPages } from '../hypervisor/memory-image.ts';
 import type { PageFile } from '../hypervisor/page-file.ts';
 import type { PagesMemory } from '../hypervisor/page-source.ts';
-import { sha256 } from '../platform/node/native-codecs.ts';
+import { crc32 } from '../platform/node/checksum.ts';
 import {
   closeRandom,
+  identityOf,
   openRandom,
   type RandomFile,
   readFully,
@@ -88,8 +89,16 @@ export interface SavedState extends SharedPages {
 export interface SavedFile extends SavedState {
   readonly pages: PageFile;
   readonly sizeBytes: number;
-  /** SHA-256 of header and records, which have the checks of all pages. */
-  digest(): Uint8Array;
+  /** What no other saved machine has; undefined where the file system does not know enough. */
+  identity(): SavedIdentity | undefined;
+}
+
+export interface SavedIdentity {
+  /** Which file it is (random-files.ts). Whoever has written it could not choose that. */
+  readonly file: string;
+  readonly sizeBytes: number;
+  /** CRC-32 of header and records, which have the checks of all pages: another one should somebody write to the file in place. */
+  readonly crc: number;
 }
 
 /**
@@ -118,7 +127,10 @@ export function openSaved(path: string): SavedFile {
     new Uint8Array(checks.buffer).set(payload);
     let nrUsers = 1;
     return {
-      digest: () => sha256(Uint8Array.of(...header, ...sha256(bytes))),
+      identity() {
+        const which = identityOf(file);
+        return which === undefined ? undefined : { file: which, sizeBytes, crc: crc32(bytes, crc32(header)) };
+      },
       records,
       nrPages,
       sizeBytes,

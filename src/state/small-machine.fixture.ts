@@ -18,6 +18,7 @@ import { runOne } from '../hypervisor/scheduler.ts';
 import type { StoredPages } from '../hypervisor/sharing/stored-pages.ts';
 import { GFN_NONE } from '../hypervisor/state.ts';
 import { setSingleshot } from '../hypervisor/time.ts';
+import type { MachineMemory } from '../machine/memory.ts';
 import { readAsset } from '../platform/node/files.ts';
 import { createNodePlatform } from '../platform/node/platform.ts';
 import { createSimulatedPlatform } from '../platform/sim/platform.ts';
@@ -34,7 +35,15 @@ const SLICE = 1000;
 
 let modules: { runtime: WebAssembly.Module; interpreter: WebAssembly.Module } | undefined;
 
-function createHost(startNs: number, pages?: SavedState['pages'], store?: StoredPages) {
+/** Its machine's. */
+export const SMALL_SIZE = { guestBytes: 2 << 20, vcpus: 2 } as const;
+
+function createHost(
+  startNs: number,
+  pages?: SavedState['pages'],
+  store?: StoredPages,
+  memory?: MachineMemory,
+) {
   modules ??= {
     runtime: new WebAssembly.Module(readAsset('runtime.wasm')),
     interpreter: new WebAssembly.Module(readAsset('interpreter.wasm')),
@@ -46,8 +55,8 @@ function createHost(startNs: number, pages?: SavedState['pages'], store?: Stored
   return createMachineHost({
     modules,
     platform,
-    guestBytes: 2 << 20,
-    vcpus: 2,
+    ...SMALL_SIZE,
+    memory,
     translates: false,
     pages,
     store,
@@ -129,17 +138,16 @@ export function createSmallMachine(store?: StoredPages): SmallMachine {
 
 /**
  * @param prepare is called before anything has run
+ * @param memory of the machine, made beforehand
  * @throws DomusError
  */
 export function restoreSmallMachine(
   path: string,
-  prepare?: (domain: Domain, checks: Uint32Array) => void,
+  prepare?: (domain: Domain) => void,
+  memory?: MachineMemory,
 ): SmallMachine {
   const saved = openSaved(path);
-  const machine = restore(saved.records, saved.nrPages, saved.pages, saved, undefined, domain =>
-    prepare?.(domain, saved.pages.checks),
-  );
-  return machine;
+  return restore(saved.records, saved.nrPages, saved.pages, saved, undefined, prepare, memory);
 }
 
 function restore(
@@ -149,8 +157,9 @@ function restore(
   owner: SharedPages,
   store?: StoredPages,
   prepare?: (domain: Domain) => void,
+  memory?: MachineMemory,
 ): SmallMachine {
-  const host = createHost(readDomainRecord(records).systemTimeNs, pages, store);
+  const host = createHost(readDomainRecord(records).systemTimeNs, pages, store, memory);
   const { hypervisor, processors, engine } = host;
   const restored = restoreDomain(hypervisor, processors, engine.runtime, records, nrPages);
   prepare?.(restored.domain);

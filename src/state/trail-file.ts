@@ -3,34 +3,58 @@
  *
  *     TrailHeader | looks, read ones first | code frames | pages | code
  *
- * The header names the saved machine and the version of Domus that it belongs to. Pages have their CRC-32 in the saved machine. The code
- * has only the trail's: who can write the file could make a guest execute something else than its memory holds.
+ * The header names the saved machine and the version of Domus that it belongs to. Who can write the file could make a guest execute something else
+ * than its memory holds. Pages and code have no checksum: on their way they are in no processor's cache but that of the thread that reads them, and
+ * to look at all of them again takes as long as reading. What can be found under the file's name is what was written, as with any program.
  */
 import { PAGE_SIZE } from '../base/brand.ts';
-import { bytes, struct, u32 } from '../base/struct.ts';
+import { bytes, struct, u32, u64 } from '../base/struct.ts';
 import { type KeptTrail, LOOKS_MAX, type Look, type Trail } from '../hypervisor/trail.ts';
 import { crc32 } from '../platform/node/checksum.ts';
 import { closeOwnFile, openOwnFile, writeOwnFile } from '../platform/node/private-files.ts';
-import { readFully, readPieces } from '../platform/node/random-files.ts';
+import { readFully, readInPool } from '../platform/node/random-files.ts';
+import type { SavedIdentity } from './file.ts';
 
 /** "DOMT", and the version of what follows. */
 const MAGIC = 0x544d_4f44;
-const FORMAT = 1;
-const KEY_BYTES = 32;
+const FORMAT = 2;
+const PROGRAM_BYTES = 64;
+/** Three numbers with at most 20 digits, and what is between them. */
+const FILE_BYTES = 64;
 /** More than a short command ever decodes. */
 const CODE_BYTES_MAX = 32 << 20;
 const WORDS = 2;
 
+/** What a trail belongs to: a saved machine's identity (file.ts), and a version of the program. */
+export const TrailKey = struct('trail_key', {
+  /** Its digests (platform/node/files.ts), padded with zeros. */
+  program: bytes(PROGRAM_BYTES),
+  /** Text, padded with zeros. */
+  file: bytes(FILE_BYTES),
+  sizeBytes: u64,
+  crc: u32,
+  _pad: u32,
+});
+
+export function trailKey(program: Uint8Array, { file, sizeBytes, crc }: SavedIdentity): Uint8Array {
+  const key = new Uint8Array(TrailKey.size);
+  const fields = TrailKey.at(new DataView(key.buffer), 0);
+  fields.program.set(program);
+  fields.file.set(new TextEncoder().encode(file));
+  fields.sizeBytes = BigInt(sizeBytes);
+  fields.crc = crc;
+  return key;
+}
+
 export const TrailHeader = struct('trail', {
   magic: u32,
   format: u32,
-  key: bytes(KEY_BYTES),
+  key: bytes(TrailKey.size),
   nrRead: u32,
   nrExecuted: u32,
   nrFrames: u32,
   codeBase: u32,
   codeBytes: u32,
-  codeCrc: u32,
   /** Of looks and code frames. */
   tablesCrc: u32,
   /** Of the bytes before it. */
@@ -42,7 +66,7 @@ const tableBytes = (nrLooks: number, nrFrames: number): number => (nrLooks + nrF
 
 /**
  * Write a trail. Of a longer one the code is left out. Returns whether it worked.
- * @param key of what it belongs to, 32 bytes
+ * @param key of what it belongs to, see `TrailKey`
  * @param readPage gives a page of the saved machine
  */
 export function writeTrail(
@@ -82,10 +106,9 @@ export function writeTrail(
   header.nrFrames = frames.length;
   header.codeBase = kept?.base ?? 0;
   header.codeBytes = kept?.bytes.length ?? 0;
-  header.codeCrc = crc32(file.subarray(codeFrom));
   header.tablesCrc = crc32(file.subarray(TrailHeader.size, pagesFrom));
   header.crc = crc32(file.subarray(0, TrailHeader.offsets.crc));
-  return writeOwnFile(path, file);
+  return writeOwnFile(path, file, true);
 }
 
 export interface OpenTrail extends KeptTrail {
@@ -111,11 +134,10 @@ function readTrail(fd: number, sizeBytes: number, key: Uint8Array): KeptTrail | 
   const head = new Uint8Array(TrailHeader.size);
   if (!readFully(fd, head, 0)) return undefined;
   const header = TrailHeader.at(new DataView(head.buffer), 0);
-  const { magic, format, crc, nrRead, nrExecuted, nrFrames, codeBase, codeBytes, codeCrc, tablesCrc } =
-    header;
+  const { magic, format, crc, nrRead, nrExecuted, nrFrames, codeBase, codeBytes, tablesCrc } = header;
   if (magic !== MAGIC || format !== FORMAT || crc !== crc32(head.subarray(0, TrailHeader.offsets.crc)))
     return undefined;
-  if (key.length !== KEY_BYTES || !key.every((byte, i) => byte === header.key[i])) return undefined;
+  if (key.length !== TrailKey.size || !key.every((byte, i) => byte === header.key[i])) return undefined;
   const nrLooks = nrRead + nrExecuted;
   if (nrLooks > LOOKS_MAX || nrFrames > nrLooks || codeBytes > CODE_BYTES_MAX) return undefined;
   const tables = new Uint8Array(tableBytes(nrLooks, nrFrames));
@@ -134,23 +156,12 @@ function readTrail(fd: number, sizeBytes: number, key: Uint8Array): KeptTrail | 
   return {
     read: looksFrom(0, nrRead),
     executed: looksFrom(nrRead, nrExecuted),
-    readPages(show) {
-      readPieces(fd, pagesFrom, nrRead * PAGE_SIZE, piece => {
-        for (let at = 0; at < piece.length; at += PAGE_SIZE) show(piece.subarray(at, at + PAGE_SIZE));
-      });
-    },
+    readPagesTo: into => readInPool(fd, into, pagesFrom),
     code: {
       base: codeBase,
       sizeBytes: codeBytes,
       frames,
-      fill(into) {
-        let sum = 0;
-        const isRead = readPieces(fd, codeFrom, codeBytes, (piece, from) => {
-          sum = crc32(piece, sum);
-          into.set(piece, from);
-        });
-        return isRead && sum === codeCrc;
-      },
+      readTo: into => readInPool(fd, into, codeFrom),
     },
   };
 }

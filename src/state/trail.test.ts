@@ -7,18 +7,32 @@ import { after, test } from 'node:test';
 import { DomusError } from '../base/errors.ts';
 import { writePhysical } from '../hypervisor/guest-physical.ts';
 import type { Domain } from '../hypervisor/hypervisor.ts';
+import { createMemoryFor } from '../hypervisor/machine-host.ts';
 import { addressOfGfn } from '../hypervisor/p2m.ts';
-import { followTrail, TrailRecorder, takeTrail } from '../hypervisor/trail.ts';
+import {
+  type ArrivedTrail,
+  fetchTrail,
+  followTrail,
+  LOOKS_MAX,
+  TrailRecorder,
+  type TrailRoom,
+  takeTrail,
+} from '../hypervisor/trail.ts';
 import { machineHeader } from '../machine/header.ts';
 import { createSeededEntropy } from '../platform/sim/entropy.ts';
 import { SavedHeader } from './format.ts';
-import { createSmallMachine, restoreSmallMachine, writeSmallMachine } from './small-machine.fixture.ts';
-import { openTrail, TrailHeader, writeTrail } from './trail-file.ts';
+import {
+  createSmallMachine,
+  restoreSmallMachine,
+  SMALL_SIZE,
+  writeSmallMachine,
+} from './small-machine.fixture.ts';
+import { openTrail, TrailHeader, TrailKey, writeTrail } from './trail-file.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'domus-trail-'));
 after(() => rmSync(folder, { recursive: true }));
 const file = (name: string) => join(folder, name);
-const KEY = new Uint8Array(32).fill(7);
+const KEY = new Uint8Array(TrailKey.size).fill(7);
 
 /** A saved machine, and how one that goes on from there without a trail ends. */
 function save() {
@@ -30,11 +44,18 @@ function save() {
   return plain.state();
 }
 
+function makeRoom(): TrailRoom {
+  const room = createMemoryFor(SMALL_SIZE, LOOKS_MAX);
+  assert.ok(room);
+  return room;
+}
+
 /** The trail that a machine leaves in so many slices. */
 function leave(slices: number, meanwhile: (domain: Domain) => void = () => {}) {
-  const machine = restoreSmallMachine(file('saved'), domain => {
+  const record = (domain: Domain) => {
     domain.hypervisor.trail = new TrailRecorder();
-  });
+  };
+  const machine = restoreSmallMachine(file('saved'), record, makeRoom().memory);
   machine.run(slices);
   meanwhile(machine.domain);
   const { trail, pages } = machine.domain.hypervisor;
@@ -45,7 +66,7 @@ function leave(slices: number, meanwhile: (domain: Domain) => void = () => {}) {
 }
 
 /** How a machine ends that follows what is in the file, and how much of the code cache it had used when it began, and in the end. */
-function follow() {
+async function follow(change: (arrived: ArrivedTrail, room: TrailRoom) => ArrivedTrail = arrived => arrived) {
   const used: number[] = [];
   let nrRead = 0;
   const code = ({ hypervisor }: Domain) => {
@@ -53,9 +74,11 @@ function follow() {
     used.push(codeNext - codeBase);
   };
   const trail = openTrail(file('trail'), KEY);
-  const machine = restoreSmallMachine(file('saved'), (domain, checks) => {
-    if (trail) followTrail(domain, trail, checks);
-    trail?.close();
+  const room = makeRoom();
+  const arrived = trail && (await fetchTrail(trail, room));
+  trail?.close();
+  const begin = (domain: Domain) => {
+    if (arrived) followTrail(domain, change(arrived, room));
     code(domain);
     const { pages } = domain.hypervisor;
     assert.ok(pages);
@@ -64,13 +87,14 @@ function follow() {
       nrRead += 1;
       read(page, into);
     };
-  });
+  };
+  const machine = restoreSmallMachine(file('saved'), begin, room.memory);
   machine.run(8);
   code(machine.domain);
-  return { state: machine.state(), used, nrRead, isOpen: trail !== undefined };
+  return { state: machine.state(), used, nrRead };
 }
 
-test('a machine that follows a trail reads and decodes nothing, and does the same', () => {
+test('a machine that follows a trail reads and decodes nothing, and does the same', async () => {
   const plain = save();
   const { read, executed, code } = leave(8);
   // The program is only executed; its counter is written to.
@@ -80,25 +104,41 @@ test('a machine that follows a trail reads and decodes nothing, and does the sam
   );
   assert.ok(read.some(({ gfn }) => gfn === 2));
   assert.equal(code?.frames.length, 1);
-  const { state, used, nrRead } = follow();
+  const { state, used, nrRead } = await follow();
   assert.deepEqual(state, plain);
   assert.equal(nrRead, 0);
   assert.ok((used[0] ?? 0) > 0);
   assert.equal(used[1], used[0]);
 });
 
-test('code that is not what the saved machine has is not kept', () => {
+test('what of a trail has not arrived is read and decoded as without it', async () => {
+  const plain = save();
+  leave(8);
+  const noCode = await follow((arrived, { memory }) => {
+    memory.u8.fill(0xcc, machineHeader(memory).codeBase, machineHeader(memory).codeBase + 4096);
+    return { ...arrived, hasCode: false };
+  });
+  assert.deepEqual(noCode.state, plain);
+  assert.equal(noCode.used[0], 0);
+  const noPages = await follow((arrived, { memory, first }) => {
+    memory.u8.fill(0xcc, first * 4096, (first + arrived.trail.read.length) * 4096);
+    return { ...arrived, hasPages: false };
+  });
+  assert.deepEqual(noPages.state, plain);
+});
+
+test('code that is not what the saved machine has is not kept', async () => {
   const plain = save();
   // add ebx, 3 becomes add ebx, 5.
   const taken = leave(8, domain => writePhysical(domain, 0x1003, Uint8Array.of(5)));
   assert.deepEqual(taken.executed, []);
   assert.deepEqual(taken.code?.frames, []);
-  const { state, nrRead } = follow();
+  const { state, nrRead } = await follow();
   assert.deepEqual(state, plain);
   assert.equal(nrRead, 0);
 });
 
-test('a guest that changes its code behind a trail executes what it has written', () => {
+test('a guest that changes its code behind a trail executes what it has written', async () => {
   save();
   leave(8);
   const change = (domain: Domain) => writePhysical(domain, 0x1003, Uint8Array.of(5));
@@ -106,11 +146,14 @@ test('a guest that changes its code behind a trail executes what it has written'
   plain.run(8);
   const trail = openTrail(file('trail'), KEY);
   assert.ok(trail);
-  const machine = restoreSmallMachine(file('saved'), (domain, checks) => {
-    followTrail(domain, trail, checks);
-    change(domain);
-  });
+  const room = makeRoom();
+  const arrived = await fetchTrail(trail, room);
   trail.close();
+  const begin = (domain: Domain) => {
+    followTrail(domain, arrived);
+    change(domain);
+  };
+  const machine = restoreSmallMachine(file('saved'), begin, room.memory);
   machine.run(8);
   assert.deepEqual(machine.state(), plain.state());
 });
@@ -118,44 +161,55 @@ test('a guest that changes its code behind a trail executes what it has written'
 test('a trail is of its saved machine, and of the user alone', () => {
   save();
   leave(4);
-  assert.equal(openTrail(file('trail'), new Uint8Array(32)), undefined);
+  assert.equal(openTrail(file('trail'), new Uint8Array(TrailKey.size)), undefined);
   assert.equal(openTrail(file('none'), KEY), undefined);
   chmodSync(file('trail'), 0o666);
   assert.equal(openTrail(file('trail'), KEY), undefined);
 });
 
-test('a machine that has begun, or has another memory, follows nothing', () => {
-  save();
+test('a machine that has begun, or has another memory, follows nothing', async () => {
+  const plain = save();
   leave(8);
   const trail = openTrail(file('trail'), KEY);
   assert.ok(trail);
-  const machine = restoreSmallMachine(file('saved'), (domain, checks) => {
-    addressOfGfn(domain, 2);
-    const before = machineHeader(domain.hypervisor.memory).codeNext;
-    followTrail(domain, trail, checks);
-    assert.equal(machineHeader(domain.hypervisor.memory).codeNext, before);
-  });
+  const room = makeRoom();
+  const arrived = await fetchTrail(trail, room);
   trail.close();
-  machine.run(1);
+  const begin = (domain: Domain) => {
+    addressOfGfn(domain, 2);
+    const { codeBase, codeNext } = machineHeader(room.memory);
+    followTrail(domain, arrived);
+    assert.equal(machineHeader(room.memory).codeNext, codeNext);
+    const isZero = room.memory.u8
+      .subarray(codeBase, codeBase + trail.code.sizeBytes)
+      .every(byte => byte === 0);
+    assert.ok(isZero, 'the code cache is as the system gave it');
+  };
+  const machine = restoreSmallMachine(file('saved'), begin, room.memory);
+  machine.run(8);
+  assert.deepEqual(machine.state(), plain);
 });
 
-test('a damaged trail is not followed, or its pages are read from where they come from', () => {
-  const plain = save();
-  leave(8);
+test('a trail whose beginning is damaged, or that is cut off, is not followed', () => {
+  save();
+  const { read, executed, code } = leave(8);
   const good = readFileSync(file('trail'));
+  const tablesEnd = good.length - read.length * 4096 - (code?.bytes.length ?? 0);
+  assert.equal(
+    tablesEnd,
+    TrailHeader.size + 8 * (read.length + executed.length + (code?.frames.length ?? 0)),
+  );
   const chance = createSeededEntropy(12);
   const draw = new Uint8Array(4);
   const positions = Array.from({ length: 60 }, () => {
     chance.fill(draw);
-    return new DataView(draw.buffer).getUint32(0, true) % good.length;
+    return new DataView(draw.buffer).getUint32(0, true) % tablesEnd;
   });
-  for (const position of [0, 4, 9, TrailHeader.size - 1, TrailHeader.size, good.length - 1, ...positions]) {
+  for (const position of [0, 4, 9, TrailHeader.size - 1, TrailHeader.size, tablesEnd - 1, ...positions]) {
     const bad = Buffer.from(good);
     bad[position] = (bad[position] ?? 0) ^ 0x10;
     writeFileSync(file('trail'), bad, { mode: 0o600 });
-    const { state, isOpen } = follow();
-    assert.deepEqual(state, plain, `a bit at ${position}`);
-    if (position < TrailHeader.size) assert.ok(!isOpen, `the header, at ${position}`);
+    assert.equal(openTrail(file('trail'), KEY), undefined, `a bit at ${position}`);
   }
   for (const end of [0, 5, TrailHeader.size, good.length - 1]) {
     writeFileSync(file('trail'), good.subarray(0, end), { mode: 0o600 });
@@ -163,7 +217,7 @@ test('a damaged trail is not followed, or its pages are read from where they com
   }
 });
 
-test('a page of the saved machine that is damaged is refused, where the trail has not its contents', () => {
+test('a page of the saved machine that is damaged is refused, where the trail has not its contents', async () => {
   save();
   leave(8);
   const trail = openTrail(file('trail'), KEY);
@@ -172,10 +226,11 @@ test('a page of the saved machine that is damaged is refused, where the trail ha
   const { nrPages } = SavedHeader.at(new DataView(saved.buffer, saved.byteOffset), 0);
   saved.fill(0xee, saved.length - nrPages * 4096);
   writeFileSync(file('saved'), saved);
-  const noPages = { ...trail, readPages: () => {} };
+  const room = makeRoom();
+  const arrived = { ...(await fetchTrail(trail, room)), hasPages: false };
+  trail.close();
   assert.throws(
-    () => restoreSmallMachine(file('saved'), (domain, checks) => followTrail(domain, noPages, checks)),
+    () => restoreSmallMachine(file('saved'), domain => followTrail(domain, arrived), room.memory),
     (error: unknown) => error instanceof DomusError && error.code === 'E_SAVE_DAMAGED',
   );
-  trail.close();
 });

@@ -4,6 +4,7 @@
  *
  *     prepared/<hash of all that the guest is made of>
  *     prepared/<the same>.disks-<chance>/   what was on its disk (saved-disk.ts)
+ *     prepared-names/                       such hashes, and what they are of (kept-digest.ts)
  */
 import { openImageCache } from '../image/cache.ts';
 import type { ImageConfig } from '../image/config.ts';
@@ -19,8 +20,8 @@ import {
   sweep,
   touch,
 } from '../platform/node/cache-folder.ts';
-import { readAsset, readPackageVersion } from '../platform/node/files.ts';
-import { sha256Hex } from '../platform/node/native-codecs.ts';
+import { assetDigest, readPackageVersion } from '../platform/node/files.ts';
+import { keptSha256Hex } from '../platform/node/kept-digest.ts';
 import { commandLineFor } from './plan-boot.ts';
 import { removeTrailOf } from './trails.ts';
 
@@ -50,14 +51,14 @@ export async function preparedPath({ kernel, append, ...shape }: Preparation): P
   if (!kernelRecord || !userlandRecord) return undefined;
   const parts = {
     domus: readPackageVersion(),
-    agent: sha256Hex(readAsset('guest-agent')),
+    agent: assetDigest('guest-agent'),
     init: GUEST_INIT,
     kernel: kernelRecord.sha256,
     userland: userlandRecord.sha256,
     commandLine: commandLineFor(append),
     ...shape,
   };
-  const key = sha256Hex(new TextEncoder().encode(JSON.stringify(parts)));
+  const key = keptSha256Hex(joinPath(cache.folder, 'prepared-names'), JSON.stringify(parts));
   return joinPath(cache.folder, 'prepared', key);
 }
 

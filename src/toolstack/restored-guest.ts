@@ -51,7 +51,7 @@ export async function restoreGuest(
   try {
     facts = factsOf(saved);
     // Guests that stay have time, and memory that is better not taken before it is needed.
-    if (purpose.isThrowaway && !world.platform.isDeterministic) trail = new GuestTrail(saved);
+    if (purpose.isThrowaway && !world.platform.isDeterministic) trail = GuestTrail.of(saved);
   } catch (error) {
     saved.close();
     throw error;

@@ -2,31 +2,31 @@
  * Trails (hypervisor/trail.ts) of saved machines that commands were run from, in the cache: the first such run leaves one, later ones
  * follow it. Those that were used last stay.
  *
- *     trails/<hash of the saved machine's header and records, and of this version of Domus>
+ *     trails/<which file the saved machine is>
  */
 import type { Domain } from '../hypervisor/hypervisor.ts';
-import { followTrail, type Trail, TrailRecorder, takeTrail } from '../hypervisor/trail.ts';
+import {
+  type ArrivedTrail,
+  fetchTrail,
+  followTrail,
+  type Trail,
+  TrailRecorder,
+  type TrailRoom,
+  takeTrail,
+} from '../hypervisor/trail.ts';
 import { defaultCacheFolder, joinPath } from '../platform/node/cache-folder.ts';
-import { programText } from '../platform/node/files.ts';
-import { sha256 } from '../platform/node/native-codecs.ts';
+import { programDigest } from '../platform/node/files.ts';
 import { listOwnFolder, removeOwnFile, touchFile } from '../platform/node/private-files.ts';
-import { toHex } from '../platform/node/text-codecs.ts';
-import { openSaved, type SavedFile } from '../state/file.ts';
-import { type OpenTrail, openTrail, writeTrail } from '../state/trail-file.ts';
+import { fromHex } from '../platform/node/text-codecs.ts';
+import { openSaved, type SavedFile, type SavedIdentity } from '../state/file.ts';
+import { type OpenTrail, openTrail, trailKey, writeTrail } from '../state/trail-file.ts';
 
 /** Each has some 6 MiB. */
 const KEPT = 8;
 
 const trailsFolder = (): string => joinPath(defaultCacheFolder(), 'trails');
 
-const pathOf = (key: Uint8Array): string => joinPath(trailsFolder(), toHex(key));
-
-function keyOf(saved: SavedFile): Uint8Array {
-  const parts = [saved.digest(), ...programText('.').map(sha256)];
-  const all = new Uint8Array(parts.length * parts[0]!.length);
-  for (const [i, part] of parts.entries()) all.set(part, i * part.length);
-  return sha256(all);
-}
+const pathOf = ({ file }: SavedIdentity): string => joinPath(trailsFolder(), file);
 
 /** The saved machine at `path` is to go, and what was in its memory. One that cannot be read has no trail. */
 export function removeTrailOf(path: string): void {
@@ -36,32 +36,47 @@ export function removeTrailOf(path: string): void {
   } catch {
     return;
   }
-  removeOwnFile(pathOf(keyOf(saved)));
+  const identity = saved.identity();
+  if (identity) removeOwnFile(pathOf(identity));
   saved.close();
 }
 
 /** The trail of one guest: the one that it follows, or leaves. */
 export class GuestTrail {
-  readonly #checks: Uint32Array;
   readonly #key: Uint8Array;
   readonly #path: string;
   #known: OpenTrail | undefined;
+  #hasRoom = false;
+  #arrived: ArrivedTrail | undefined;
   #domain: Domain | undefined;
   #taken: Trail | undefined;
 
-  constructor(saved: SavedFile) {
-    this.#checks = saved.pages.checks;
-    this.#key = keyOf(saved);
-    this.#path = pathOf(this.#key);
+  private constructor(identity: SavedIdentity) {
+    this.#key = trailKey(fromHex(programDigest('.')), identity);
+    this.#path = pathOf(identity);
     this.#known = openTrail(this.#path, this.#key);
     if (this.#known) touchFile(this.#path);
   }
 
+  /** Undefined where nobody can tell what a trail belongs to. */
+  static of(saved: SavedFile): GuestTrail | undefined {
+    const identity = saved.identity();
+    return identity && new GuestTrail(identity);
+  }
+
+  /** A machine is about to be made with this in its memory. Resolves when it has what is on the trail. */
+  async prepare(room: TrailRoom): Promise<void> {
+    this.#hasRoom = true;
+    if (this.#known) this.#arrived = await fetchTrail(this.#known, room);
+    this.close();
+  }
+
   /** The domain has been restored; one thread runs it, and has not begun. @throws DomusError when the saved machine cannot be read */
   begin(domain: Domain): void {
-    if (this.#known) {
-      followTrail(domain, this.#known, this.#checks);
-      this.close();
+    if (!this.#hasRoom) return;
+    if (this.#arrived) {
+      followTrail(domain, this.#arrived);
+      this.#arrived = undefined;
       return;
     }
     this.#domain = domain;

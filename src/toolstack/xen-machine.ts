@@ -13,11 +13,13 @@ import { cpuPolicy } from '../hypervisor/cpuid-policy.ts';
 import { locked } from '../hypervisor/event/backend.ts';
 import type { Domain } from '../hypervisor/hypervisor.ts';
 import { crashReason, domainCrash, pauseDomain, shutdownCode, unpauseDomain } from '../hypervisor/life.ts';
-import { createMachineHost, type MachineHost } from '../hypervisor/machine-host.ts';
+import { createMachineHost, createMemoryFor, type MachineHost } from '../hypervisor/machine-host.ts';
 import type { PageFile } from '../hypervisor/page-file.ts';
 import { type Pcpus, startPcpus } from '../hypervisor/pcpus.ts';
 import { runOne, SLICE_FUEL, TURN_FUEL } from '../hypervisor/scheduler.ts';
 import type { SharingFacts } from '../hypervisor/sharing/sharing-facts.ts';
+import { LOOKS_MAX, type TrailRoom } from '../hypervisor/trail.ts';
+import type { MachineMemory } from '../machine/memory.ts';
 import { RecordType, type SavedRecord } from '../state/format.ts';
 import { readDomainRecord, restoreDomain } from '../state/restore-domain.ts';
 import {
@@ -82,22 +84,37 @@ function linkOf(making: Making, isLazy: boolean): MakerLink | undefined {
   return link && makerLink(link);
 }
 
+/** What a machine is made for, and its memory holds. */
+const sizeOf = ({ memoryBytes, vcpus }: MachineConfig) => ({
+  guestBytes: memoryBytes + EXTRA_FRAMES * PAGE,
+  vcpus,
+});
+
+/** Memory for a machine that is to follow a trail, or to leave one. */
+const roomForTrail = (config: MachineConfig): TrailRoom | undefined =>
+  config.saved && config.trail && runsHere(config) && !isWatched(config)
+    ? createMemoryFor(sizeOf(config), LOOKS_MAX)
+    : undefined;
+
 /** Build a domain from the configuration; nothing runs before `start`. @throws DomusError */
 export async function createXenMachine(config: MachineConfig): Promise<XenMachine> {
-  const making =
-    config.engine === 'translator'
-      ? startMaking({
-          runtime: engineModules().runtime,
-          nrInstallers: isParallel(config) ? config.pcpus : 1,
-          libraryFolder: config.regionsFolder,
-        })
-      : undefined;
+  const room = roomForTrail(config);
+  const trail = room && config.trail?.prepare(room);
+  let making: Making | undefined;
   try {
-    const machine = new XenMachine(config, making);
+    const { runtime } = engineModules();
+    if (config.engine === 'translator')
+      making = startMaking({
+        runtime,
+        nrInstallers: isParallel(config) ? config.pcpus : 1,
+        libraryFolder: config.regionsFolder,
+      });
+    await trail;
+    const machine = new XenMachine(config, making, room?.memory);
     if (config.gdbPort !== undefined) await machine.listenForGdb(config.gdbPort);
     return machine;
   } catch (error) {
-    await making?.end();
+    await Promise.all([trail, making?.end()]);
     throw error;
   }
 }
@@ -149,8 +166,11 @@ export class XenMachine implements GuestMachine {
   /** Settles when the loop has come to rest. */
   #loop: Promise<void> = Promise.resolve();
 
-  /** @param making where regions come from; without it the thread that runs the guest makes them itself */
-  constructor(config: MachineConfig, making?: Making) {
+  /**
+   * @param making where regions come from; without it the thread that runs the guest makes them itself
+   * @param memory for the machine, made beforehand
+   */
+  constructor(config: MachineConfig, making?: Making, memory?: MachineMemory) {
     this.#config = config;
     this.#making = making;
     making?.onFailure(error => this.#fail(error));
@@ -167,8 +187,8 @@ export class XenMachine implements GuestMachine {
       translates: config.engine === 'translator' && runsHere(config),
       ...(link && { makerLink: this.#endingTrail(link) }),
       platform,
-      guestBytes: config.memoryBytes + EXTRA_FRAMES * PAGE,
-      vcpus: config.vcpus,
+      ...sizeOf(config),
+      memory,
       policy: POLICY,
       ...(saved && record && { startNs: record.systemTimeNs, pages: saved.pages }),
       ...(isShared && { parallel: { pcpu: 0 } }),
@@ -187,7 +207,7 @@ export class XenMachine implements GuestMachine {
       this.#domain = restored.domain;
       this.#services = restored.services;
       this.#begin = restored.begin;
-      if (runsHere(config) && !isWatched(config)) config.trail?.begin(this.#domain);
+      config.trail?.begin(this.#domain);
     } else {
       this.#domain = buildDomain(this.#host, config);
       this.#services = serviceFrames(this.#domain);

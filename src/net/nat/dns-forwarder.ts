@@ -33,13 +33,20 @@ export type Transport = 'udp' | 'tcp';
 
 export class DnsForwarder {
   readonly #wiring: NatWiring;
-  readonly #servers: readonly Peer[];
+  readonly #listServers: () => readonly Peer[];
+  #known: readonly Peer[] | undefined;
   #nrOpen = 0;
   #isClosed = false;
 
-  constructor(wiring: NatWiring, servers: readonly Peer[]) {
+  /** @param listServers asked with the first question: many guests have none */
+  constructor(wiring: NatWiring, listServers: () => readonly Peer[]) {
     this.#wiring = wiring;
-    this.#servers = servers;
+    this.#listServers = listServers;
+  }
+
+  get #servers(): readonly Peer[] {
+    this.#known ??= this.#listServers();
+    return this.#known;
   }
 
   close(): void {

@@ -89,7 +89,7 @@ export class Nat implements Station {
       mtu: this.#mtu,
       outlet: this.#outlet(),
     };
-    this.#dns = new DnsForwarder(wiring, options.nameservers ?? environment.sockets.nameservers());
+    this.#dns = new DnsForwarder(wiring, () => options.nameservers ?? environment.sockets.nameservers());
     this.#tcp = new TcpRelay(wiring, (address, port) =>
       this.#isForNameserver(address, port) ? events => this.#dns.stream(events) : undefined,
     );

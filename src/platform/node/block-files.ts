@@ -16,6 +16,7 @@ import { basename, dirname, join } from 'node:path';
 import { DomusError } from '../../base/errors.ts';
 import type { BlockFile, BlockFiles, FileLock } from '../block-files.ts';
 import { isAlive, startOf } from './alive.ts';
+import { nowMs } from './clock.ts';
 
 /** Transfers up to this size run inline. */
 const INLINE_MAX_BYTES = 1 << 20;
@@ -99,14 +100,14 @@ class NodeBlockFile implements BlockFile {
   }
 
   #noteTime(startMs: number): void {
-    if (performance.now() - startMs <= SLOW_MS) this.#nrSlow = 0;
+    if (nowMs() - startMs <= SLOW_MS) this.#nrSlow = 0;
     // A medium that has been slow for long needs to be so only once more.
     else if (++this.#nrSlow >= SLOW_IN_A_ROW) this.#pooled = POOLED_AFTER_SLOW;
   }
 
   read(position: number, into: Uint8Array): number | Promise<number> {
     if (!this.#mayInline(into.length)) return this.#readPooled(position, into);
-    const startMs = performance.now();
+    const startMs = nowMs();
     try {
       let done = 0;
       while (done < into.length) {
@@ -138,7 +139,7 @@ class NodeBlockFile implements BlockFile {
 
   write(position: number, from: Uint8Array): void | Promise<void> {
     if (!this.#mayInline(from.length)) return this.#writePooled(position, from);
-    const startMs = performance.now();
+    const startMs = nowMs();
     try {
       let done = 0;
       while (done < from.length) {
@@ -181,7 +182,7 @@ class NodeBlockFile implements BlockFile {
   /** One system call; false when it may take long, or has not done all. */
   #now(what: 'read' | 'write', sizeBytes: number, transfer: () => number): boolean {
     if (!this.#mayInline(sizeBytes)) return false;
-    const startMs = performance.now();
+    const startMs = nowMs();
     try {
       const count = transfer();
       this.#noteTime(startMs);

@@ -4,7 +4,6 @@
  *
  * What a command does before its guest runs is done at once: a way through Node's pool of threads is ten times as long.
  */
-import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
   closeSync,
@@ -16,13 +15,18 @@ import {
   readdirSync,
   readFileSync,
   readSync,
+  renameSync,
+  rmSync,
+  statSync,
   utimesSync,
+  writeFileSync,
 } from 'node:fs';
-import { access, copyFile, mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { access, copyFile, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { defaultCacheFolder } from '../../../bin/cache-folder.js';
 import { isAlive } from './alive.ts';
+import { randomHex } from './entropy.ts';
 
 export { defaultCacheFolder, join as joinPath, resolve as absolutePath };
 
@@ -99,7 +103,7 @@ export async function listFolder(path: string): Promise<string[]> {
 /** Age of a file by its modification time; undefined if there is none. */
 export async function fileAgeMs(path: string): Promise<number | undefined> {
   try {
-    return Date.now() - (await stat(path)).mtimeMs;
+    return Date.now() - statSync(path).mtimeMs;
   } catch (error) {
     if (isMissing(error)) return undefined;
     throw error;
@@ -125,7 +129,7 @@ export async function isWritable(path: string): Promise<boolean> {
   }
 }
 
-const unique = (): string => `${process.pid}-${randomBytes(6).toString('hex')}`;
+const unique = (): string => `${process.pid}-${randomHex(6)}`;
 
 /** Write a file so that readers see the old contents or the new ones, never a part. */
 export async function writeWhole(path: string, contents: Uint8Array | string, mode = 0o666): Promise<void> {
@@ -212,27 +216,27 @@ const LOCK_STALE_MS = 30 * 60_000;
  * therefore to be safe anyway (whole files under their contents' hash), the lock only spares the double work.
  */
 export async function withLock<T>(path: string, use: () => Promise<T>, onWait?: () => void): Promise<T> {
-  await mkdir(dirname(path), { recursive: true });
+  mkdirSync(dirname(path), { recursive: true });
   let waited = false;
   for (;;) {
     try {
-      await writeFile(path, `${process.pid}\n`, { flag: 'wx' });
+      writeFileSync(path, `${process.pid}\n`, { flag: 'wx' });
       break;
     } catch (error) {
       if ((error as { code?: string }).code !== 'EEXIST') throw error;
     }
-    const owner = Number(new TextDecoder().decode(await readIfPresent(path)) || Number.NaN);
+    const owner = Number(new TextDecoder().decode(readSmallIfPresent(path)) || Number.NaN);
     const age = await fileAgeMs(path);
     const isDead = owner > 0 && !isAlive(owner);
     if (age !== undefined && (age > LOCK_STALE_MS || isDead)) {
       // Renaming lets only one of several finders take it away.
       const grave = `${path}.tmp-${unique()}`;
       try {
-        await rename(path, grave);
+        renameSync(path, grave);
       } catch (error) {
         if (!isMissing(error)) throw error;
       }
-      await rm(grave, { force: true });
+      rmSync(grave, { force: true });
       continue;
     }
     if (!waited) onWait?.();
@@ -242,7 +246,7 @@ export async function withLock<T>(path: string, use: () => Promise<T>, onWait?: 
   try {
     return await use();
   } finally {
-    await rm(path, { force: true });
+    rmSync(path, { force: true });
   }
 }
 

@@ -1,12 +1,46 @@
-/** Real time under Node: the clock, the pacer of a run loop and the timers of the user interface. */
+/**
+ * Real time under Node: the clock, the pacer of a run loop and the timers of the user interface.
+ *
+ * It is asked by `process.hrtime`. The first look at `performance` loads a part of Node that takes milliseconds, it has an origin for each
+ * thread, and a look takes half as long again.
+ */
 import type { Clock, Pacer, Timers } from '../platform.ts';
 
+/** The moment at which a clock shows 0, the same for all threads: when the host's clock showed so much. */
+export interface ClockOrigin {
+  readonly seconds: number;
+  /** May be any number, so that the sum is right. */
+  readonly ns: number;
+  /** The time of day then, ns since 1970. */
+  readonly wallNs: bigint;
+}
+
+/** A clock that goes on from its origin, exact for the hundred days for which a number counts nanoseconds. */
+export function createClockAt({ seconds, ns, wallNs }: ClockOrigin): Clock {
+  const monotonicNs = (): number => {
+    const now = process.hrtime();
+    return (now[0] - seconds) * 1e9 + (now[1] - ns);
+  };
+  return { monotonicNs, wallNs: () => wallNs + BigInt(monotonicNs()) };
+}
+
+/** The origin of a clock of this thread, for `createClockAt` in another. */
+export function originOf(clock: Clock): ClockOrigin {
+  const elapsedNs = Math.floor(clock.monotonicNs());
+  const [seconds, ns] = process.hrtime();
+  return { seconds, ns: ns - elapsedNs, wallNs: clock.wallNs() - BigInt(elapsedNs) };
+}
+
+/** One reading of the wall clock, carried on by the monotonic one: the guest never sees time step back. */
 export function createNodeClock(): Clock {
-  const originMs = performance.now();
-  // One reading of the wall clock, carried on by the monotonic one: the guest never sees time step back.
-  const wallOriginNs = BigInt(Math.round((performance.timeOrigin + originMs) * 1000)) * 1000n;
-  const monotonicNs = () => Math.round((performance.now() - originMs) * 1e6);
-  return { monotonicNs, wallNs: () => wallOriginNs + BigInt(monotonicNs()) };
+  const [seconds, ns] = process.hrtime();
+  return createClockAt({ seconds, ns, wallNs: BigInt(Date.now()) * 1_000_000n });
+}
+
+/** For how long something took. */
+export function nowMs(): number {
+  const now = process.hrtime();
+  return now[0] * 1e3 + now[1] / 1e6;
 }
 
 /** Node's timers count in milliseconds: closer deadlines are reached by letting the event loop turn. */

@@ -1,7 +1,7 @@
 /** Files, packed data and HTTP answers as streams: for what may be larger than memory. */
 import { createHash } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
-import { open, rename, stat } from 'node:fs/promises';
+import { createReadStream, createWriteStream, statSync } from 'node:fs';
+import { open, rename } from 'node:fs/promises';
 import { Readable, type Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
@@ -37,7 +37,7 @@ export async function writeStream(path: string, chunks: AsyncIterable<Uint8Array
   await pipeline(chunks, createWriteStream(path, { flags: 'wx', flush: true }));
 }
 
-export const fileSize = async (path: string): Promise<number> => (await stat(path)).size;
+export const fileSize = async (path: string): Promise<number> => statSync(path).size;
 
 /** SHA-256 of a file, as hexadecimal digits. */
 export async function hashFile(path: string): Promise<string> {

@@ -1,6 +1,7 @@
 /** Files of the package itself, in Node. */
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { sha256Hex } from './native-codecs.ts';
 import { readFully } from './random-files.ts';
 
 /** The package's folder: this file lies three folders below it, and the bundle that has it lies in dist/. */
@@ -52,13 +53,18 @@ export function readPackageVersion(): string {
   return (JSON.parse(text) as { version: string }).version;
 }
 
+/** What the build noted of a file in dist/ for what it was made of: SHA-256 as hexadecimal digits, another whenever that is. */
+export const assetDigest = (name: string): string => new TextDecoder().decode(readAsset(`${name}.digest`));
+
 /**
- * What is another whenever one of our modules is: what the bundle was made of, or the modules themselves.
+ * What is another whenever one of our modules is: of what bundle and runtime module were made of, or of the modules themselves. One or more SHA-256
+ * as hexadecimal digits.
  * @param folder in src/, of the modules that matter
  */
-export function programText(folder: string): readonly Uint8Array[] {
-  if (isBundle) return [readAsset('sources.stamp'), readAsset('runtime.digest')];
+export function programDigest(folder: string): string {
+  if (isBundle) return assetDigest('sources') + assetDigest('runtime');
   const root = new URL(`src/${folder}/`, ROOT);
   const names = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter(name => name.endsWith('.ts'));
-  return names.sort().map(name => new Uint8Array(readFileSync(new URL(name, root))));
+  const digests = names.sort().map(name => sha256Hex(readFileSync(new URL(name, root))));
+  return sha256Hex(new TextEncoder().encode(digests.join()));
 }

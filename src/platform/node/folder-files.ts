@@ -20,6 +20,7 @@ import {
   type OpenFile,
   type OpenMode,
 } from '../folder-files.ts';
+import { nowMs } from './clock.ts';
 
 const { O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_DSYNC } = fs.constants;
 const { O_NOFOLLOW, O_NONBLOCK, O_NOCTTY, O_DIRECTORY } = fs.constants;
@@ -56,13 +57,13 @@ function either<T>(inline: () => T, call: (done: Done<T>) => void): Awaitable<T>
     pooled -= 1;
     return inPool(call);
   }
-  const startMs = performance.now();
+  const startMs = nowMs();
   try {
     return inline();
   } catch (error) {
     throw fileError(error);
   } finally {
-    if (performance.now() - startMs > SLOW_MS) pooled = POOLED_AFTER_SLOW;
+    if (nowMs() - startMs > SLOW_MS) pooled = POOLED_AFTER_SLOW;
   }
 }
 

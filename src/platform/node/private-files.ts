@@ -2,7 +2,6 @@
  * Files of the user alone, read and written at once: for threads whose event loop does not turn. What is not there, or cannot be
  * had, is undefined: these files only save time.
  */
-import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   fstatSync,
@@ -17,6 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { randomHex } from './entropy.ts';
 import type { RandomFile } from './random-files.ts';
 
 const OTHERS_MAY_WRITE = 0o022;
@@ -64,12 +64,15 @@ export function openOwnFile(path: string): RandomFile | undefined {
 }
 export const closeOwnFile = ({ fd }: RandomFile): void => closeSync(fd);
 
-/** Readers see the old contents or the new ones, never a part. Returns whether it worked. */
-export function writeOwnFile(path: string, contents: Uint8Array): boolean {
-  const temporary = `${path}.tmp-${process.pid}-${randomBytes(6).toString('hex')}`;
+/**
+ * Readers see the old contents or the new ones, never a part. Returns whether it worked.
+ * @param isDurable that is so even when the host's power fails
+ */
+export function writeOwnFile(path: string, contents: Uint8Array, isDurable = false): boolean {
+  const temporary = `${path}.tmp-${process.pid}-${randomHex(6)}`;
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    writeFileSync(temporary, contents, { mode: 0o600 });
+    writeFileSync(temporary, contents, { mode: 0o600, flush: isDurable });
     renameSync(temporary, path);
     return true;
   } catch {

@@ -4,6 +4,7 @@ import {
   fstatSync,
   fsyncSync,
   openSync,
+  read,
   readSync,
   renameSync,
   rmSync,
@@ -21,6 +22,15 @@ export const openRandom = (path: string): RandomFile => {
   const fd = openSync(path, 'r');
   return { fd, sizeBytes: fstatSync(fd).size };
 };
+/**
+ * Which file it is, of all that the host ever had: where it lies, and when it was made. Undefined where the file system does not note the latter:
+ * another file may have its number later.
+ */
+export function identityOf({ fd }: RandomFile): string | undefined {
+  const { dev, ino, birthtimeMs } = fstatSync(fd);
+  return birthtimeMs > 0 ? `${dev}-${ino}-${birthtimeMs}` : undefined;
+}
+
 export const closeRandom = ({ fd }: RandomFile): void => closeSync(fd);
 
 /** Fill `into` from `position` on; false when the file ends before. */
@@ -33,25 +43,19 @@ export function readFully(fd: number, into: Uint8Array, position: number): boole
   return true;
 }
 
-/** A multiple of all units that files are made of, and little enough to stay in the processor's caches. */
-const PIECE_BYTES = 64 << 10;
-
 /**
- * Show what a file has from `position` on, piece by piece, each in the same memory: for what is checked and then copied to where it is needed.
- * Reading it to there at once, and checking it then, takes longer where memory is new: it is touched twice, the first time by the system.
- * @returns false when the file ends before
+ * The same by a thread of Node's pool: where memory is new, touching it takes longer than reading, and this thread has something else to do. False
+ * as well when the file cannot be read.
  */
-export function readPieces(
-  fd: number,
-  position: number,
-  sizeBytes: number,
-  show: (piece: Uint8Array, from: number) => void,
-): boolean {
-  const scratch = new Uint8Array(Math.min(PIECE_BYTES, sizeBytes));
-  for (let from = 0; from < sizeBytes; from += PIECE_BYTES) {
-    const piece = scratch.subarray(0, Math.min(PIECE_BYTES, sizeBytes - from));
-    if (!readFully(fd, piece, position + from)) return false;
-    show(piece, from);
+export async function readInPool(fd: number, into: Uint8Array, position: number): Promise<boolean> {
+  for (let done = 0; done < into.length; ) {
+    const count = await new Promise<number>(resolve =>
+      read(fd, into, done, into.length - done, position + done, (error, length) =>
+        resolve(error ? 0 : length),
+      ),
+    );
+    if (count === 0) return false;
+    done += count;
   }
   return true;
 }

@@ -5,6 +5,7 @@
  * bundled runtime: one press can arrive twice. Two within a moment are therefore one request.
  */
 import { constants } from 'node:os';
+import { nowMs } from './clock.ts';
 
 export interface EndRequest {
   readonly signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP';
@@ -23,9 +24,9 @@ export function onEndRequest(listener: (request: EndRequest) => void): () => voi
   const names = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   const handlers = names.map(signal => {
     const handler = () => {
-      const nowMs = performance.now();
-      const isSamePress = nowMs - lastMs < SAME_PRESS_MS;
-      lastMs = nowMs;
+      const pressMs = nowMs();
+      const isSamePress = pressMs - lastMs < SAME_PRESS_MS;
+      lastMs = pressMs;
       if (isSamePress) return;
       count += 1;
       listener({ signal, exitCode: 128 + constants.signals[signal], count });

@@ -3,19 +3,23 @@
  * the end of the process however it comes, and after a stop and continue by job control.
  */
 import type { Terminal } from '../platform.ts';
+import { descriptorKind } from './descriptors.ts';
+
+const isTerminal = (fd: number): boolean => descriptorKind(fd) === 'terminal';
 
 export function createTerminal(): Terminal {
-  const { stdin, stdout, stderr } = process;
   return {
-    isInputTerminal: stdin.isTTY === true,
-    isOutputTerminal: stdout.isTTY === true,
-    isErrorTerminal: stderr.isTTY === true,
-    size: () => ({ columns: stdout.columns || 80, rows: stdout.rows || 24 }),
+    isInputTerminal: isTerminal(0),
+    isOutputTerminal: isTerminal(1),
+    isErrorTerminal: isTerminal(2),
+    size: () => ({ columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 }),
     onResize(listener) {
+      const { stdout } = process;
       stdout.on('resize', listener);
       return () => stdout.removeListener('resize', listener);
     },
     enterRawMode() {
+      const { stdin } = process;
       if (stdin.isTTY !== true) return () => {};
       const wasRaw = stdin.isRaw;
       let isActive = true;

@@ -9,7 +9,6 @@ import {
   Worker,
   workerData,
 } from 'node:worker_threads';
-import type { Clock } from '../platform.ts';
 import { tellThreads } from './wasm-compiler.ts';
 
 export interface Thread {
@@ -85,21 +84,3 @@ export function startThread(
 export const threadData = (): unknown => workerData;
 /** In a thread: send to whoever started it. */
 export const post = (message: unknown): void => parentPort?.postMessage(message);
-
-/** What a clock reads is relative to its origin; this one's is the same moment for all threads. */
-export interface ClockOrigin {
-  readonly monotonicNs: bigint;
-  readonly wallNs: bigint;
-}
-
-/** The origin of a clock of this thread, for `createClockAt` in another. */
-export function originOf(clock: Clock): ClockOrigin {
-  const now = BigInt(Math.floor(clock.monotonicNs()));
-  return { monotonicNs: process.hrtime.bigint() - now, wallNs: clock.wallNs() - now };
-}
-
-export function createClockAt(origin: ClockOrigin): Clock {
-  // Not performance.now(), which has an origin for each thread: time stamps of two vCPUs must agree.
-  const monotonicNs = () => Number(process.hrtime.bigint() - origin.monotonicNs);
-  return { monotonicNs, wallNs: () => origin.wallNs + BigInt(monotonicNs()) };
-}
