@@ -24,11 +24,12 @@ export function createClockAt({ seconds, ns, wallNs }: ClockOrigin): Clock {
   return { monotonicNs, wallNs: () => wallNs + BigInt(monotonicNs()) };
 }
 
-/** The origin of a clock of this thread, for `createClockAt` in another. */
+/** The origin of a clock of this thread, for `createClockAt` in another: read in an order that makes the other one late, never early. */
 export function originOf(clock: Clock): ClockOrigin {
+  const wallNs = clock.wallNs();
   const elapsedNs = Math.floor(clock.monotonicNs());
   const [seconds, ns] = process.hrtime();
-  return { seconds, ns: ns - elapsedNs, wallNs: clock.wallNs() - BigInt(elapsedNs) };
+  return { seconds, ns: ns - elapsedNs, wallNs: wallNs - BigInt(elapsedNs) };
 }
 
 /** One reading of the wall clock, carried on by the monotonic one: the guest never sees time step back. */
