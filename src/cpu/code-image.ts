@@ -13,20 +13,15 @@ import { TranslatorState } from './translator/layout.ts';
 const P = CodePage.offsets;
 const F = FrameEntry.offsets;
 
-/** A frame with decoded instructions. */
-export interface CodeFrame {
-  /** The number that it was given. */
-  readonly number: number;
-  /** Address of its first code page. */
-  readonly head: number;
-}
+/** Of each frame with decoded instructions the number that it was given, and the address of its first code page: two words. */
+export type CodeFrames = Uint32Array;
 
 export interface CodeImage {
   /** What the code cache has at its beginning. Not a copy: good until something is decoded. */
   readonly bytes: Uint8Array;
   /** Where that lies. */
   readonly base: number;
-  readonly frames: readonly CodeFrame[];
+  readonly frames: CodeFrames;
 }
 
 const frameEntry = (frame: number): number => FRAME_TABLE_BASE + frame * FrameEntry.size;
@@ -48,12 +43,12 @@ function isPlain(memory: MachineMemory): boolean {
 export function takeCode(memory: MachineMemory, numbers: ReadonlyMap<Mfn, number>): CodeImage | undefined {
   if (!isPlain(memory)) return undefined;
   const { codeBase: base, codeNext } = machineHeader(memory);
-  const frames: CodeFrame[] = [];
+  const frames: number[] = [];
   for (const [frame, number] of numbers) {
     const head = codeOf(memory, frame);
-    if (head !== 0) frames.push({ number, head });
+    if (head !== 0) frames.push(number, head);
   }
-  return { bytes: memory.u8.subarray(base, codeNext), base, frames };
+  return { bytes: memory.u8.subarray(base, codeNext), base, frames: Uint32Array.from(frames) };
 }
 
 /**
@@ -70,33 +65,32 @@ export function codeRoom(memory: MachineMemory, base: number, sizeBytes: number)
 /**
  * What `codeRoom` gave was filled: the instructions belong to these frames from now on, none of which is known to a vCPU. Returns whether
  * all code pages lie within it; if not, nothing has been done.
+ * @param firstFrame that with number 0; the others follow
  */
 export function putCode(
   memory: MachineMemory,
-  frames: readonly CodeFrame[],
-  frameOf: (number: number) => Mfn | undefined,
+  frames: CodeFrames,
+  firstFrame: Mfn,
   sizeBytes: number,
 ): boolean {
   const { u8, u32 } = memory;
   const header = machineHeader(memory);
   const first = header.codeBase;
   const last = first + sizeBytes - CodePage.size;
-  /** The chain of code pages from `head` on, with an end. */
-  const chain = (head: number): number[] | undefined => {
-    const pages: number[] = [];
-    for (let page = head; page !== 0; page = u32[(page + P.next) >>> 2] as number) {
-      if (page < first || page > last || page % 8 !== 0 || pages.length > MODES_MAX) return undefined;
-      pages.push(page);
-    }
-    return pages;
+  const nextOf = (page: number): number => u32[(page + P.next) >>> 2] as number;
+  /** Does the chain of code pages from `head` on lie here, and have an end? */
+  const isChain = (head: number): boolean => {
+    let nrPages = 0;
+    for (let page = head; page !== 0; page = nextOf(page))
+      if (page < first || page > last || page % 8 !== 0 || nrPages++ > MODES_MAX) return false;
+    return true;
   };
-  const chains = frames.map(({ head }) => chain(head));
-  if (chains.some(pages => pages === undefined)) return false;
-  for (const [i, { number, head }] of frames.entries()) {
-    const frame = frameOf(number);
-    if (frame === undefined) continue;
+  for (let i = 0; i < frames.length; i += 2) if (!isChain(frames[i + 1] as number)) return false;
+  for (let i = 0; i < frames.length; i += 2) {
+    const frame = firstFrame + (frames[i] as number);
+    const head = frames[i + 1] as number;
     let hasCode = false;
-    for (const page of chains[i] as number[]) {
+    for (let page = head; page !== 0; page = nextOf(page)) {
       u32[(page + P.mfn) >>> 2] = frame;
       const granules = (page + P.granules) >>> 2;
       hasCode ||= u32[granules] !== 0 || u32[granules + 1] !== 0;

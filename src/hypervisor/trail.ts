@@ -5,7 +5,7 @@
  */
 import { frameAddress, type Mfn, mfn, PAGE_SIZE } from '../base/brand.ts';
 import {
-  type CodeFrame,
+  type CodeFrames,
   type CodeImage,
   codeOf,
   codeRoom,
@@ -76,13 +76,16 @@ export function takeTrail(domain: Domain, looks: readonly Look[], pages: PageSou
 }
 
 /** A trail out of a file. */
-export interface KeptTrail extends Omit<Trail, 'code'> {
-  /** Fill `into` with what pages `read` hold. Resolves with whether that was possible. */
+export interface KeptTrail {
+  /** Of each page its guest frame and its number, two words; those that were read come first. */
+  readonly looks: Uint32Array;
+  readonly nrRead: number;
+  /** Fill `into` with what pages that were read hold. Resolves with whether that was possible. */
   readPagesTo(into: Uint8Array): Promise<boolean>;
   readonly code: {
     readonly base: number;
     readonly sizeBytes: number;
-    readonly frames: readonly CodeFrame[];
+    readonly frames: CodeFrames;
     /** The same with what was decoded. @param into `sizeBytes` long */
     readTo(into: Uint8Array): Promise<boolean>;
   };
@@ -113,7 +116,7 @@ export async function fetchTrail(trail: KeptTrail, { memory, first }: TrailRoom)
   const { base, sizeBytes } = trail.code;
   const room = codeRoom(memory, base, sizeBytes);
   const [hasPages, hasCode] = await Promise.all([
-    trail.readPagesTo(memory.u8.subarray(start, start + trail.read.length * PAGE_SIZE)),
+    trail.readPagesTo(memory.u8.subarray(start, start + trail.nrRead * PAGE_SIZE)),
     room ? trail.code.readTo(room) : false,
   ]);
   return { trail, first, hasPages, hasCode };
@@ -124,15 +127,11 @@ export async function fetchTrail(trail: KeptTrail, { memory, first }: TrailRoom)
  * @throws DomusError when a page has not arrived, and cannot be read
  */
 export function followTrail(domain: Domain, arrived: ArrivedTrail): void {
-  const { base, sizeBytes } = arrived.trail.code;
+  const { base, sizeBytes, frames } = arrived.trail.code;
   const hasCode = becomeMemory(domain, arrived) && arrived.hasCode;
   const { memory } = domain.hypervisor;
   const room = codeRoom(memory, base, sizeBytes);
-  if (!room) return;
-  const { read, executed, code } = arrived.trail;
-  const nrLooks = read.length + executed.length;
-  const frameOf = (number: number) => (number < nrLooks ? mfn(arrived.first + number) : undefined);
-  if (hasCode && putCode(memory, code.frames, frameOf, sizeBytes)) return;
+  if (!room || (hasCode && putCode(memory, frames, arrived.first, sizeBytes))) return;
   // It must be as the system gave it.
   room.fill(0);
 }
@@ -141,28 +140,38 @@ export function followTrail(domain: Domain, arrived: ArrivedTrail): void {
 function becomeMemory(domain: Domain, { trail, first, hasPages }: ArrivedTrail): boolean {
   const { hypervisor, id } = domain;
   const { frames, memory, pages } = hypervisor;
-  const looks = [...trail.read, ...trail.executed];
-  const isNew = ({ gfn, page }: Look) =>
-    rawEntry(domain, gfn) === ((P2m.paged << P2m.typeShift) | page) >>> 0;
-  const isHere = new Set(looks.map(({ gfn }) => gfn)).size === looks.length && looks.every(isNew);
-  if (!isHere || !pages || !hypervisor.leavesCode) return false;
-  frames.forgo(looks.length);
-  frames.claimRun(first, looks.length, id, FrameType.ram);
+  const { looks, nrRead } = trail;
+  const nrLooks = looks.length / 2;
+  if (!pages || !hypervisor.leavesCode || !areNew(domain, looks)) return false;
+  frames.forgo(nrLooks);
+  frames.claimRun(first, nrLooks, id, FrameType.ram);
   const { u8, u32 } = memory;
-  const start = frameAddress(first);
-  const nrRead = trail.read.length;
-  for (const [i, { gfn, page }] of looks.entries()) {
+  const p2m = domain.state.p2m / 4;
+  for (let i = 0; i < nrLooks; i++) {
     const frame = first + i;
     const type = i < nrRead ? P2m.ram : P2m.unread;
-    u32[domain.state.p2m / 4 + gfn] = (frame | (type << P2m.typeShift)) >>> 0;
+    u32[p2m + (looks[2 * i] as number)] = (frame | (type << P2m.typeShift)) >>> 0;
     if (type === P2m.unread) {
       const entry = FRAME_TABLE_BASE + frame * FrameEntry.size;
-      u32[(entry + FrameEntry.offsets.next) >>> 2] = page;
+      u32[(entry + FrameEntry.offsets.next) >>> 2] = looks[2 * i + 1] as number;
       u8[entry + FrameEntry.offsets.flags] = FrameFlag.unread;
     }
   }
   if (hasPages) return true;
-  for (const [i, { page }] of trail.read.entries())
-    pages.read(page, u8.subarray(start + i * PAGE_SIZE, start + (i + 1) * PAGE_SIZE));
+  const start = frameAddress(first);
+  for (let i = 0; i < nrRead; i++)
+    pages.read(looks[2 * i + 1] as number, u8.subarray(start + i * PAGE_SIZE, start + (i + 1) * PAGE_SIZE));
   return true;
+}
+
+/** Has the domain looked at none of these pages yet? */
+function areNew(domain: Domain, looks: Uint32Array): boolean {
+  const gfns = new Set<number>();
+  for (let i = 0; i < looks.length; i += 2) {
+    const gfn = looks[i] as number;
+    if (rawEntry(domain, gfn) !== ((P2m.paged << P2m.typeShift) | (looks[i + 1] as number)) >>> 0)
+      return false;
+    gfns.add(gfn);
+  }
+  return gfns.size === looks.length / 2;
 }

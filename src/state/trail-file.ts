@@ -9,7 +9,7 @@
  */
 import { PAGE_SIZE } from '../base/brand.ts';
 import { bytes, struct, u32, u64 } from '../base/struct.ts';
-import { type KeptTrail, LOOKS_MAX, type Look, type Trail } from '../hypervisor/trail.ts';
+import { type KeptTrail, LOOKS_MAX, type Trail } from '../hypervisor/trail.ts';
 import { crc32 } from '../platform/node/checksum.ts';
 import { closeOwnFile, openOwnFile, writeOwnFile } from '../platform/node/private-files.ts';
 import { readFully, readInPool } from '../platform/node/random-files.ts';
@@ -76,9 +76,9 @@ export function writeTrail(
   readPage: (page: number, into: Uint8Array) => void,
 ): boolean {
   const kept = code && code.bytes.length <= CODE_BYTES_MAX ? code : undefined;
-  const frames = kept?.frames ?? [];
+  const frames = kept?.frames ?? new Uint32Array(0);
   const looks = [...read, ...executed];
-  const tables = tableBytes(looks.length, frames.length);
+  const tables = tableBytes(looks.length, frames.length / WORDS);
   const pagesFrom = TrailHeader.size + tables;
   const codeFrom = pagesFrom + read.length * PAGE_SIZE;
   const file = new Uint8Array(codeFrom + (kept?.bytes.length ?? 0));
@@ -88,10 +88,7 @@ export function writeTrail(
     words[at++] = gfn;
     words[at++] = page;
   }
-  for (const { number, head } of frames) {
-    words[at++] = number;
-    words[at++] = head;
-  }
+  words.set(frames, at);
   for (const [i, { page }] of read.entries()) {
     const from = pagesFrom + i * PAGE_SIZE;
     readPage(page, file.subarray(from, from + PAGE_SIZE));
@@ -103,7 +100,7 @@ export function writeTrail(
   header.key.set(key);
   header.nrRead = read.length;
   header.nrExecuted = executed.length;
-  header.nrFrames = frames.length;
+  header.nrFrames = frames.length / WORDS;
   header.codeBase = kept?.base ?? 0;
   header.codeBytes = kept?.bytes.length ?? 0;
   header.tablesCrc = crc32(file.subarray(TrailHeader.size, pagesFrom));
@@ -146,16 +143,11 @@ function readTrail(fd: number, sizeBytes: number, key: Uint8Array): KeptTrail | 
   if (sizeBytes !== codeFrom + codeBytes || !readFully(fd, tables, TrailHeader.size)) return undefined;
   if (crc32(tables) !== tablesCrc) return undefined;
   const words = new Uint32Array(tables.buffer);
-  const looksFrom = (first: number, count: number): Look[] =>
-    Array.from({ length: count }, (_, i) => {
-      const at = (first + i) * WORDS;
-      return { gfn: words[at] as number, page: words[at + 1] as number };
-    });
-  const frames = looksFrom(nrLooks, nrFrames).map(({ gfn, page }) => ({ number: gfn, head: page }));
-  if (frames.some(({ number }) => number >= nrLooks)) return undefined;
+  const frames = words.subarray(nrLooks * WORDS);
+  for (let i = 0; i < frames.length; i += WORDS) if ((frames[i] as number) >= nrLooks) return undefined;
   return {
-    read: looksFrom(0, nrRead),
-    executed: looksFrom(nrRead, nrExecuted),
+    looks: words.subarray(0, nrLooks * WORDS),
+    nrRead,
     readPagesTo: into => readInPool(fd, into, pagesFrom),
     code: {
       base: codeBase,
