@@ -1,8 +1,12 @@
-/** Generates dist/interpreter.wasm from the instruction table. */
+/** Generates dist/interpreter.wasm and dist/rare-forms.wasm from the instruction table. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { generateInterpreter } from '../../src/cpu/interpreter/generate.ts';
+import { generateRareForms } from '../../src/cpu/interpreter/rare-forms.ts';
+import { crc32 } from '../../src/platform/node/checksum.ts';
 
-export function buildInterpreterModule(): void {
+export function buildInterpreterModules(): void {
   mkdirSync('dist', { recursive: true });
-  writeFileSync('dist/interpreter.wasm', generateInterpreter());
+  const rareForms = generateRareForms();
+  writeFileSync('dist/rare-forms.wasm', rareForms);
+  writeFileSync('dist/interpreter.wasm', generateInterpreter(crc32(rareForms)));
 }

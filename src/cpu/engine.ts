@@ -11,6 +11,7 @@ import type { MachineMemory } from '../machine/memory.ts';
 import { type CodeServices, RecordWriter } from './decode/records.ts';
 import { FEW_TARGETS_UNTIL, useAllTargets } from './interpreter/jump-targets.ts';
 import { DIGEST_SECTION } from './interpreter/pseudo.ts';
+import { rareModule } from './interpreter/rare-module.ts';
 import type { Services } from './interpreter/services.ts';
 import { FORMS_DIGEST } from './isa/form-numbers.ts';
 import { createRuntime, importsOf } from './runtime/runtime.ts';
@@ -122,7 +123,7 @@ export class CpuEngine {
       },
     });
     if (!executes) return;
-    const interpreter = new WebAssembly.Instance(modules.interpreter, {
+    const imports = {
       env: { memory: this.memory.wasm },
       runtime: importsOf(runtime),
       services: {
@@ -133,8 +134,14 @@ export class CpuEngine {
         portOut: host.portOut,
         hot: (cpu: number, record: number) => this.#hot(cpu >>> 0, record >>> 0),
         breakpoint: (cpu: number) => this.#atBreakpoint(cpu),
+        rareForms() {
+          const module = rareModule(modules.interpreter);
+          // It puts its handlers into the interpreter's table.
+          new WebAssembly.Instance(module, { ...imports, interpreter: interpreter.exports });
+        },
       },
-    });
+    };
+    const interpreter = new WebAssembly.Instance(modules.interpreter, imports);
     if (translates) {
       this.translator = new Translator({
         memory: this.memory,

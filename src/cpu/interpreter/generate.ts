@@ -3,17 +3,16 @@
  *
  * `run(cpu)` executes until its fuel is used up or something needs the caller (vcpu/exit.ts). It is one loop around a
  * `br_table` on the record's handler number: frequent instructions are cases of it, the others are functions reached
- * through a table. Faults, jumps and reloads of the code position each have one place in the loop.
+ * through a table, those of rare forms in a module of their own (rare-forms.ts). Faults, jumps and reloads of the code position each have one place in the loop.
  */
 import { invariant } from '../../base/errors.ts';
 import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
 import { Mode } from '../decode/mode.ts';
 import { CodeRecord, CROSSING_TABLE, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
 import { Vector } from '../isa/emitter.ts';
-import { FIRST_CALLED, FORMS, type Form, formsDigest, semanticSize } from '../isa/forms.ts';
+import { FIRST_CALLED, FIRST_RARE, FORMS, type Form, formsDigest } from '../isa/forms.ts';
 import { tlbEntry } from '../isa/tlb.ts';
 import { FIRST_FORM } from '../isa/variant.ts';
-import { RUNTIME_SIGNATURES } from '../runtime/signatures-all.ts';
 import { Exit } from '../vcpu/exit.ts';
 import { Seg, TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import * as w from '../wasm/code.ts';
@@ -21,61 +20,45 @@ import { type Callee, Code, type Label, type Value } from '../wasm/code.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { type Functions, InterpreterEmitter, Outcome } from './emitter.ts';
 import { COMPUTE_AUX, generateComputeAux, normaliseFlags } from './flag-kinds.ts';
+import { defineHandlers, emitForm, HANDLER, importFunctions } from './handlers.ts';
 import { countJump } from './heat.ts';
 import { noteTarget } from './jump-targets.ts';
 import { probe } from './probe.ts';
-import { ABSENT_REGION, CHAINED, DIGEST_SECTION, Pseudo } from './pseudo.ts';
-import { SERVICES, type ServiceName } from './services.ts';
+import { ABSENT_REGION, CHAINED, DIGEST_SECTION, Pseudo, RARE_SECTION } from './pseudo.ts';
+import { generateMissing } from './rare-forms.ts';
 
 /** Any form will do for code that has no operands. */
 const PLAIN = { size: 8, mode64: true, rep: 0, addressSize: 8, lock: false } as const;
 
-export function generateInterpreter(): Uint8Array {
+/** @param rareForms checksum of the module that has the handlers of rare forms (rare-forms.ts) */
+export function generateInterpreter(rareForms: number): Uint8Array {
   invariant(Math.max(...Object.values(Pseudo)) < FIRST_FORM, 'pseudo handlers come before those of forms');
   const module = new ModuleBuilder();
   const functions = importFunctions(module);
   const enter = module.declare(['i32'], 'i32');
   const run = module.declare(['i32']);
-  const handlerType = module.type(['i32', 'i32'], 'i32');
-  const called = FORMS.filter(form => form.id >= FIRST_CALLED).map(form => ({
-    form,
-    callee: module.declare(['i32', 'i32'], 'i32'),
-  }));
   module.define(enter, generateEnter(functions));
-  module.define(run, generateLoop(functions, enter, handlerType));
-  for (const { form, callee } of called) module.define(callee, generateCalled(form, functions));
+  module.define(run, generateLoop(functions, enter, module.type(HANDLER.params, HANDLER.result)));
+  const called = FORMS.filter(({ id }) => id >= FIRST_CALLED);
+  const usual = called.filter(({ id }) => id < FIRST_RARE);
+  const handlers = defineHandlers(module, usual, functions);
+  const missing = module.declare(HANDLER.params, HANDLER.result);
+  module.define(missing, generateMissing(functions));
   const computeAux = module.declare(COMPUTE_AUX.params, COMPUTE_AUX.result);
   module.define(computeAux, generateComputeAux());
   module.table(
-    called.map(entry => entry.callee),
+    called.map((_, slot) => handlers[slot] ?? missing),
     'handlers',
   );
   module.export('run', run);
   module.export(COMPUTE_AUX.name, computeAux);
-  const absent = module.declare(['i32', 'i32'], 'i32');
+  const absent = module.declare(HANDLER.params, HANDLER.result);
   module.define(absent, generateAbsent(computeAux));
   module.export(ABSENT_REGION, absent);
   module.export('hot', functions.runtime('hot'));
   module.customSection(DIGEST_SECTION, new TextEncoder().encode(String(formsDigest())));
+  module.customSection(RARE_SECTION, new TextEncoder().encode(String(rareForms)));
   return module.build();
-}
-
-function importFunctions(module: ModuleBuilder): Functions {
-  const callees = new Map<string, Callee>();
-  for (const [name, { params, result }] of Object.entries(RUNTIME_SIGNATURES)) {
-    callees.set(name, module.importFunction('runtime', name, params, result ?? undefined));
-  }
-  for (const name of Object.keys(SERVICES) as ServiceName[]) {
-    const { params, result } = SERVICES[name];
-    callees.set(name, module.importFunction('services', name, params, result));
-  }
-  return {
-    runtime(name) {
-      const callee = callees.get(name);
-      invariant(callee, `no runtime function ${name}`);
-      return callee;
-    },
-  };
 }
 
 /** enter(cpu): record at the vCPU's rip, faults of the fetch delivered; 0 when the processor shut down. */
@@ -94,30 +77,12 @@ function generateEnter(functions: Functions): Code {
   return code;
 }
 
-/** Append what one instruction does. */
-function emitForm(x: InterpreterEmitter, form: Form): void {
-  let immediates = 0;
-  const operands = form.definition.operands
-    .filter(spec => spec.kind !== 'X')
-    .map(spec => x.operand(spec, form, spec.kind === 'I' && immediates++ > 0));
-  form.definition.semantics(x, ...operands);
-}
-
-function generateCalled(form: Form, functions: Functions): Code {
-  const code = new Code(['i32', 'i32']);
-  const shaped = { ...form, size: semanticSize(form) };
-  const x = new InterpreterEmitter(code, shaped, code.parameter(0), code.parameter(1), functions);
-  emitForm(x, shaped);
-  code.return(w.i32(Outcome.next));
-  code.unreachable();
-  return code;
-}
 /**
  * Stands in the table of handlers for a region that this thread does not have: (cpu, record) -> outcome, nothing done. The
  * copy of the instruction behind the record is next; another region that has come here has left rip in the block.
  */
 function generateAbsent(computeAux: Callee): Code {
-  const code = new Code(['i32', 'i32']);
+  const code = new Code(HANDLER.params);
   const [cpu, record] = [code.parameter(0), code.parameter(1)];
   const V = Vcpu.offsets;
   code.store(4, cpu, w.add(w.load('i32', 4, cpu, V.fuel), w.i32(1)), V.fuel);

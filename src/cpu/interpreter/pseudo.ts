@@ -40,5 +40,8 @@ export const CHAINED = 1;
 /** Export of the interpreter module: what stands in the table of handlers for regions that are not there. */
 export const ABSENT_REGION = 'absentRegion';
 
-/** Custom section of the interpreter module that says which table it was generated from. */
+/** Custom section of the interpreter's modules that says which table they were generated from. */
 export const DIGEST_SECTION = 'domus.forms';
+
+/** Another one of it, with the checksum of the module that has the handlers of rare forms. */
+export const RARE_SECTION = 'domus.rare-forms';

@@ -21,6 +21,8 @@ export const SERVICES = {
   portOut: { params: ['i32', 'i32', 'i32', 'i32'], result: undefined },
   /** Many jumps have led to this record: vCPU, record. Answered by the engine itself. */
   hot: { params: ['i32', 'i32'], result: undefined },
+  /** The handlers of rare forms are needed. Answered by the engine itself. */
+  rareForms: { params: [], result: undefined },
   /** Does the debugger want to stop before the instruction at `Vcpu.rip`? Answered by the engine itself. */
   breakpoint: { params: ['i32'], result: 'i32' },
 } as const satisfies Record<string, Service>;

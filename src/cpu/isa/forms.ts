@@ -5,6 +5,7 @@
 import type { Definition } from './definition.ts';
 import { HOT_FORMS } from './hot-forms.ts';
 import { TABLE } from './table.ts';
+import { USUAL_FORMS } from './usual-forms.ts';
 import { FIRST_FORM, variantOf } from './variant.ts';
 
 export interface Form {
@@ -55,24 +56,34 @@ function variants(definition: Definition): Omit<Form, 'id' | 'definition'>[] {
   return result;
 }
 
-/** Worth a place in the interpreter's main loop. */
-function isHot({ definition, size, memory, rep, addressSize, mode64, lock }: Omit<Form, 'id'>): boolean {
-  if (lock || rep !== 0 || !mode64 || addressSize !== 8) return false;
-  const listed = HOT_FORMS[`${definition.name} ${definition.encoding}`];
-  return listed?.split(' ').includes(`${size}${memory ? 'm' : 'r'}`) === true;
+/** A form among those of its entry, as hot-forms.ts and usual-forms.ts write it. */
+export function shapeOf({ size, memory, rep, addressSize, mode64, lock }: Omit<Form, 'id'>): string {
+  const prefixes = `${lock ? 'l' : ''}${['', 'e', 'n'][rep]}${addressSize === 8 ? '' : `a${addressSize}`}`;
+  return `${size}${memory ? 'm' : 'r'}${prefixes}${mode64 ? '' : 'p'}`;
 }
+const isListed = (list: Readonly<Record<string, string>>, form: Omit<Form, 'id'>): boolean =>
+  list[`${form.definition.name} ${form.definition.encoding}`]?.split(' ').includes(shapeOf(form)) === true;
 
 const shapes = TABLE.flatMap(definition =>
   variants(definition).map(variant => ({ id: 0, definition, ...variant })),
 );
-const hot = new Set(shapes.filter(isHot));
-/** All forms, the hot ones first; a form's id is also the number of its handler. */
-export const FORMS: readonly Form[] = [...hot, ...shapes.filter(form => !hot.has(form))];
+/** Worth a place in the interpreter's main loop. */
+const hot = new Set(shapes.filter(form => isListed(HOT_FORMS, form)));
+/** Worth being there from the beginning. */
+const usual = new Set(shapes.filter(form => !hot.has(form) && isListed(USUAL_FORMS, form)));
+/** All forms, the hot ones first, then the usual ones; a form's id is also the number of its handler. */
+export const FORMS: readonly Form[] = [
+  ...hot,
+  ...usual,
+  ...shapes.filter(form => !hot.has(form) && !usual.has(form)),
+];
 FORMS.forEach((form, index) => {
   (form as { id: number }).id = FIRST_FORM + index;
 });
 /** Handlers with numbers below this are inside the main loop. */
 export const FIRST_CALLED = FIRST_FORM + hot.size;
+/** Handlers with numbers from this on are in a module of their own: interpreter/rare-forms.ts. */
+export const FIRST_RARE = FIRST_CALLED + usual.size;
 
 /** Handlers with numbers from this on are regions of the translator. */
 export const FIRST_REGION = FIRST_FORM + FORMS.length;

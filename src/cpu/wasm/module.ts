@@ -22,9 +22,9 @@ export class ModuleBuilder {
   readonly #imports: { module: string; name: string; typeIndex: number }[] = [];
   readonly #functions: FunctionEntry[] = [];
   readonly #exports: { name: string; index: number }[] = [];
-  #table: number[] = [];
-  #tableName: string | undefined;
+  #table: { readonly length: number; readonly name: string | undefined } | undefined;
   #importedTable: { module: string; name: string } | undefined;
+  #elements: { readonly first: number; readonly callees: readonly Callee[] } | undefined;
   readonly #custom: { name: string; content: Uint8Array }[] = [];
   readonly #memoryPages: number;
 
@@ -69,12 +69,16 @@ export class ModuleBuilder {
   }
   /** The functions that call_indirect reaches, by position, in a table that may grow where it is exported. */
   table(callees: readonly Callee[], exportName?: string): void {
-    this.#table = callees.map(callee => callee.index);
-    this.#tableName = exportName;
+    this.#table = { length: callees.length, name: exportName };
+    this.elements(0, callees);
   }
   /** Use another module's table. */
   importTable(module: string, name: string): void {
     this.#importedTable = { module, name };
+  }
+  /** What is put into the module's table, or the imported one, from a position on when the module is instantiated. */
+  elements(first: number, callees: readonly Callee[]): void {
+    this.#elements = { first, callees };
   }
 
   /** A section that engines ignore; `WebAssembly.Module.customSections` gives it back. */
@@ -119,29 +123,33 @@ export class ModuleBuilder {
       w.unsigned(this.#functions.length);
       for (const entry of this.#functions) w.unsigned(entry.typeIndex);
     });
-    if (this.#table.length > 0) {
+    const table = this.#table;
+    if (table) {
       section(4, w => {
         w.bytes([1, FUNCREF, 0]);
-        w.unsigned(this.#table.length);
+        w.unsigned(table.length);
       });
     }
     section(7, w => {
-      w.unsigned(this.#exports.length + (this.#tableName ? 1 : 0));
+      w.unsigned(this.#exports.length + (table?.name ? 1 : 0));
       for (const entry of this.#exports) {
         w.name(entry.name);
         w.byte(0);
         w.unsigned(entry.index);
       }
-      if (this.#tableName) {
-        w.name(this.#tableName);
+      if (table?.name) {
+        w.name(table.name);
         w.bytes([1, 0]);
       }
     });
-    if (this.#table.length > 0) {
+    const elements = this.#elements;
+    if (elements) {
       section(9, w => {
-        w.bytes([1, 0, I32_CONST, 0, END]);
-        w.unsigned(this.#table.length);
-        for (const index of this.#table) w.unsigned(index);
+        w.bytes([1, 0, I32_CONST]);
+        w.signed(elements.first);
+        w.byte(END);
+        w.unsigned(elements.callees.length);
+        for (const { index } of elements.callees) w.unsigned(index);
       });
     }
     this.#branchHints(section);
