@@ -2,7 +2,7 @@
  * The build: everything that is compiled ahead of time goes to dist/.
  *
  * 1. The layout constants of the runtime module, from the structure descriptions (build/layout-constants.ts).
- * 2. dist/runtime.wasm, the AssemblyScript side of the CPU (build/runtime-module.ts).
+ * 2. dist/runtime.wasm and dist/rare-runtime.wasm, the AssemblyScript side of the CPU (build/runtime-module.ts).
  * 3. dist/interpreter.wasm and dist/rare-forms.wasm, generated from the instruction table (build/interpreter-module.ts).
  * 4. dist/*.code, what V8 makes of these modules (build/compiled-code.ts).
  * 5. dist/guest-agent, the program that starts commands in guests (build/guest-agent.ts).

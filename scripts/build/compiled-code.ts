@@ -5,7 +5,7 @@ import { compiledCode, isCodeOf } from '../../src/platform/node/asset-modules.ts
 
 /** @returns names of the files that were written */
 export function compileModules(dist: string, force: boolean): string[] {
-  return ['runtime', 'interpreter', 'rare-forms'].flatMap(name => {
+  return ['runtime', 'rare-runtime', 'interpreter', 'rare-forms'].flatMap(name => {
     const bytes = new Uint8Array(readFileSync(join(dist, `${name}.wasm`)));
     const path = join(dist, `${name}.code`);
     if (!force && existsSync(path) && isCodeOf(readFileSync(path), bytes)) return [];

@@ -2,11 +2,10 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { generateInterpreter } from '../../src/cpu/interpreter/generate.ts';
 import { generateRareForms } from '../../src/cpu/interpreter/rare-forms.ts';
-import { crc32 } from '../../src/platform/node/checksum.ts';
 
 export function buildInterpreterModules(): void {
   mkdirSync('dist', { recursive: true });
   const rareForms = generateRareForms();
   writeFileSync('dist/rare-forms.wasm', rareForms);
-  writeFileSync('dist/interpreter.wasm', generateInterpreter(crc32(rareForms)));
+  writeFileSync('dist/interpreter.wasm', generateInterpreter(rareForms));
 }

@@ -11,7 +11,6 @@ import type { MachineMemory } from '../machine/memory.ts';
 import { type CodeServices, RecordWriter } from './decode/records.ts';
 import { FEW_TARGETS_UNTIL, useAllTargets } from './interpreter/jump-targets.ts';
 import { DIGEST_SECTION } from './interpreter/pseudo.ts';
-import { rareModule } from './interpreter/rare-module.ts';
 import type { Services } from './interpreter/services.ts';
 import { FORMS_DIGEST } from './isa/form-numbers.ts';
 import { createRuntime, importsOf } from './runtime/runtime.ts';
@@ -20,6 +19,7 @@ import { TranslatorState } from './translator/layout.ts';
 import { type MakerLink, Translator } from './translator/translator.ts';
 import { Exit } from './vcpu/exit.ts';
 import { Seg, VCPU_BLOCK_BYTES, Vcpu } from './vcpu/layout.ts';
+import { lateModule } from './wasm/late-module.ts';
 
 /** Machine-dependent behaviour of a processor. */
 export type EngineHost = Services &
@@ -135,7 +135,7 @@ export class CpuEngine {
         hot: (cpu: number, record: number) => this.#hot(cpu >>> 0, record >>> 0),
         breakpoint: (cpu: number) => this.#atBreakpoint(cpu),
         rareForms() {
-          const module = rareModule(modules.interpreter);
+          const module = lateModule('rare-forms', modules.interpreter);
           // It puts its handlers into the interpreter's table.
           new WebAssembly.Instance(module, { ...imports, interpreter: interpreter.exports });
         },

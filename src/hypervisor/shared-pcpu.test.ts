@@ -42,8 +42,9 @@ function counter(seat: PcpuSeat, pages?: PageFile) {
   processors.attach(domain);
   populateRange(domain, gfn(0), 2, pages ? 1 : 0);
   const addressOf = (frame: number) => frameAddress(mfn(ramOfGfn(domain, frame)));
-  // l: inc word [0x1000]; jmp l
-  if (!pages) hypervisor.memory.u8.set([0xff, 0x06, 0x00, 0x10, 0xeb, 0xfa], addressOf(0));
+  // l: not word [0x1000]; neg word [0x1000]; jmp l. Of their handlers the thread has none from the beginning (isa/usual-forms.ts).
+  const code = [0xf7, 0x16, 0x00, 0x10, 0xf7, 0x1e, 0x00, 0x10, 0xeb, 0xf6];
+  if (!pages) hypervisor.memory.u8.set(code, addressOf(0));
   const [vcpu] = domain.vcpus;
   engine.runtime.resetCpu(vcpu!.state.block);
   engine.runtime.sipi(vcpu!.state.block, 0);

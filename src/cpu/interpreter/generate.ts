@@ -17,24 +17,32 @@ import { Exit } from '../vcpu/exit.ts';
 import { Seg, TlbEntry, Vcpu } from '../vcpu/layout.ts';
 import * as w from '../wasm/code.ts';
 import { type Callee, Code, type Label, type Value } from '../wasm/code.ts';
-import { ModuleBuilder } from '../wasm/module.ts';
+import { lateSection } from '../wasm/late-module.ts';
+import type { ModuleBuilder } from '../wasm/module.ts';
 import { type Functions, InterpreterEmitter, Outcome } from './emitter.ts';
 import { COMPUTE_AUX, generateComputeAux, normaliseFlags } from './flag-kinds.ts';
-import { defineHandlers, emitForm, HANDLER, importFunctions } from './handlers.ts';
+import { defineHandlers, emitForm, HANDLER, moduleOf } from './handlers.ts';
 import { countJump } from './heat.ts';
 import { noteTarget } from './jump-targets.ts';
 import { probe } from './probe.ts';
-import { ABSENT_REGION, CHAINED, DIGEST_SECTION, Pseudo, RARE_SECTION } from './pseudo.ts';
+import { ABSENT_REGION, CHAINED, DIGEST_SECTION, Pseudo } from './pseudo.ts';
 import { generateMissing } from './rare-forms.ts';
 
 /** Any form will do for code that has no operands. */
 const PLAIN = { size: 8, mode64: true, rep: 0, addressSize: 8, lock: false } as const;
 
-/** @param rareForms checksum of the module that has the handlers of rare forms (rare-forms.ts) */
-export function generateInterpreter(rareForms: number): Uint8Array {
+/** @param rareForms the module that has the handlers of rare forms (rare-forms.ts) */
+export function generateInterpreter(rareForms: Uint8Array): Uint8Array {
   invariant(Math.max(...Object.values(Pseudo)) < FIRST_FORM, 'pseudo handlers come before those of forms');
-  const module = new ModuleBuilder();
-  const functions = importFunctions(module);
+  return moduleOf((module, functions) => {
+    defineFunctions(module, functions);
+    module.export('hot', functions.runtime('hot'));
+    module.customSection(DIGEST_SECTION, new TextEncoder().encode(String(formsDigest())));
+    module.customSection(...lateSection('rare-forms', rareForms));
+  });
+}
+
+function defineFunctions(module: ModuleBuilder, functions: Functions): void {
   const enter = module.declare(['i32'], 'i32');
   const run = module.declare(['i32']);
   module.define(enter, generateEnter(functions));
@@ -55,10 +63,6 @@ export function generateInterpreter(rareForms: number): Uint8Array {
   const absent = module.declare(HANDLER.params, HANDLER.result);
   module.define(absent, generateAbsent(computeAux));
   module.export(ABSENT_REGION, absent);
-  module.export('hot', functions.runtime('hot'));
-  module.customSection(DIGEST_SECTION, new TextEncoder().encode(String(formsDigest())));
-  module.customSection(RARE_SECTION, new TextEncoder().encode(String(rareForms)));
-  return module.build();
 }
 
 /** enter(cpu): record at the vCPU's rip, faults of the fetch delivered; 0 when the processor shut down. */

@@ -4,29 +4,48 @@ import { type Form, semanticSize } from '../isa/forms.ts';
 import { RUNTIME_SIGNATURES } from '../runtime/signatures-all.ts';
 import * as w from '../wasm/code.ts';
 import { type Callee, Code } from '../wasm/code.ts';
-import type { ModuleBuilder } from '../wasm/module.ts';
+import { ModuleBuilder } from '../wasm/module.ts';
 import { type Functions, InterpreterEmitter, Outcome } from './emitter.ts';
 import { SERVICES, type ServiceName } from './services.ts';
 
 /** A handler that is called: (cpu, record) -> outcome. Regions of the translator are like it. */
 export const HANDLER = { params: ['i32', 'i32'], result: 'i32' } as const;
 
-export function importFunctions(module: ModuleBuilder): Functions {
+/** @param isWanted which of all that there are */
+function importFunctions(module: ModuleBuilder, isWanted: (name: string) => boolean): Map<string, Callee> {
   const callees = new Map<string, Callee>();
   for (const [name, { params, result }] of Object.entries(RUNTIME_SIGNATURES)) {
-    callees.set(name, module.importFunction('runtime', name, params, result ?? undefined));
+    if (isWanted(name))
+      callees.set(name, module.importFunction('runtime', name, params, result ?? undefined));
   }
   for (const name of Object.keys(SERVICES) as ServiceName[]) {
     const { params, result } = SERVICES[name];
-    callees.set(name, module.importFunction('services', name, params, result));
+    if (isWanted(name)) callees.set(name, module.importFunction('services', name, params, result));
   }
-  return {
-    runtime(name) {
-      const callee = callees.get(name);
-      invariant(callee, `no runtime function ${name}`);
-      return callee;
-    },
+  return callees;
+}
+
+/**
+ * A module that imports no more than it calls. Imports come before the functions that call them, so it is written twice: the first time all are
+ * there, to see which are called.
+ */
+export function moduleOf(write: (module: ModuleBuilder, functions: Functions) => void): Uint8Array {
+  const called = new Set<string>();
+  const round = (isWanted: (name: string) => boolean): ModuleBuilder => {
+    const module = new ModuleBuilder();
+    const callees = importFunctions(module, isWanted);
+    write(module, {
+      runtime(name) {
+        const callee = callees.get(name);
+        invariant(callee, `no runtime function ${name}`);
+        called.add(name);
+        return callee;
+      },
+    });
+    return module;
   };
+  round(() => true);
+  return round(name => called.has(name)).build();
 }
 
 /** Append what one instruction does. */

@@ -42,6 +42,3 @@ export const ABSENT_REGION = 'absentRegion';
 
 /** Custom section of the interpreter's modules that says which table they were generated from. */
 export const DIGEST_SECTION = 'domus.forms';
-
-/** Another one of it, with the checksum of the module that has the handlers of rare forms. */
-export const RARE_SECTION = 'domus.rare-forms';

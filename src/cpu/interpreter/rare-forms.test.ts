@@ -5,17 +5,17 @@ import { CodeRecord, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
 import { FIRST_CALLED, FIRST_RARE, FORMS, type Form } from '../isa/forms.ts';
 import { Exit } from '../vcpu/exit.ts';
 import { Vcpu } from '../vcpu/layout.ts';
+import { lateModule } from '../wasm/late-module.ts';
 import { Outcome } from './emitter.ts';
 import { generateInterpreter } from './generate.ts';
 import { Pseudo } from './pseudo.ts';
 import { generateRareForms } from './rare-forms.ts';
-import { rareModule } from './rare-module.ts';
 
 const CPU = 65536;
 const RECORD = FRAME_TABLE_BASE;
 const V = Vcpu.offsets;
 
-const [main, rare] = [generateInterpreter(0), generateRareForms()].map(
+const [main, rare] = [generateInterpreter(new Uint8Array()), generateRareForms()].map(
   bytes => new WebAssembly.Module(new Uint8Array(bytes)),
 ) as [WebAssembly.Module, WebAssembly.Module];
 
@@ -96,5 +96,5 @@ test('the table has the rare handlers at their numbers, the others where they we
 });
 
 test('the module of another build is not taken', () => {
-  assert.throws(() => rareModule(main), { code: 'E_STALE_BUILD' });
+  assert.throws(() => lateModule('rare-forms', main), { code: 'E_STALE_BUILD' });
 });

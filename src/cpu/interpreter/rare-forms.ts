@@ -10,23 +10,18 @@ import { FIRST_CALLED, FIRST_RARE, FORMS, formsDigest } from '../isa/forms.ts';
 import { Vcpu } from '../vcpu/layout.ts';
 import * as w from '../wasm/code.ts';
 import { Code } from '../wasm/code.ts';
-import { ModuleBuilder } from '../wasm/module.ts';
 import { type Functions, Outcome } from './emitter.ts';
-import { defineHandlers, HANDLER, importFunctions } from './handlers.ts';
+import { defineHandlers, HANDLER, moduleOf } from './handlers.ts';
 import { DIGEST_SECTION } from './pseudo.ts';
 
 export function generateRareForms(): Uint8Array {
-  const module = new ModuleBuilder();
-  const functions = importFunctions(module);
-  const handlers = defineHandlers(
-    module,
-    FORMS.filter(({ id }) => id >= FIRST_RARE),
-    functions,
-  );
-  module.importTable('interpreter', 'handlers');
-  module.elements(FIRST_RARE - FIRST_CALLED, handlers);
-  module.customSection(DIGEST_SECTION, new TextEncoder().encode(String(formsDigest())));
-  return module.build();
+  const forms = FORMS.filter(({ id }) => id >= FIRST_RARE);
+  return moduleOf((module, functions) => {
+    const handlers = defineHandlers(module, forms, functions);
+    module.importTable('interpreter', 'handlers');
+    module.elements(FIRST_RARE - FIRST_CALLED, handlers);
+    module.customSection(DIGEST_SECTION, new TextEncoder().encode(String(formsDigest())));
+  });
 }
 
 /** Stands in the table for all handlers of that module: (cpu, record) -> outcome, nothing done. */

@@ -36,7 +36,7 @@ test('a record may become stale between any two steps of the main loop', async (
   view.setUint16(RECORD + RECORD_BYTES + CodeRecord.offsets.handler, Pseudo.proceed, true);
   view.setUint32(RECORD + RECORD_BYTES + LINK_OFFSET, RECORD, true);
   view.setInt32(CPU + Vcpu.offsets.fuel, ROUNDS, true);
-  const module = new WebAssembly.Module(new Uint8Array(generateInterpreter(0)));
+  const module = new WebAssembly.Module(new Uint8Array(generateInterpreter(new Uint8Array())));
   const imports: WebAssembly.Imports = { env: { memory }, runtime: {}, services: {} };
   for (const { module: from, name, kind } of WebAssembly.Module.imports(module)) {
     if (kind === 'function') imports[from]![name] = () => (name === 'lookup' ? RECORD : 0);

@@ -1,5 +1,6 @@
 /** The string comparisons of SSE4.2 (SDM vol. 2, 4.1). The runtime compares; results and flags are set here. */
 
+import { Vcpu } from '../vcpu/layout.ts';
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { type Definition, define, type Options, type Semantics } from './definition.ts';
@@ -16,9 +17,12 @@ const compare =
     const b = (second as Operand).readVector();
     const a = (first as Operand).readVector();
     const control = (immediate as Operand).read();
+    // The runtime has to address their elements.
+    x.code.store(16, x.cpu, a, Vcpu.offsets.temp);
+    x.code.store(16, x.cpu, b, Vcpu.offsets.temp + 16);
     const result = explicit
-      ? x.runtime('compareExplicit', a, b, control, length(x, RAX), length(x, RDX))
-      : x.runtime('compareImplicit', a, b, control);
+      ? x.runtime('compareExplicit', control, length(x, RAX), length(x, RDX))
+      : x.runtime('compareImplicit', control);
     if (toIndex) x.register(RCX, 4).write(x.runtime('maskToIndex', result, control));
     else (mask as Operand).writeVector(x.runtime('maskToVector', result, control));
     flags.loadArithmeticFlags(x, w.shrU(result, w.i32(16)));

@@ -151,8 +151,8 @@ export const runtimeExports = {
   carrylessMultiply: signature(v128, i32, v128, v128, i32),
   sumDifferenceWindows: signature(v128, i32, v128, v128, i32),
   checksum: signature(i32, i32, i32, i64, i32),
-  compareImplicit: signature(i32, i32, v128, v128, i32),
-  compareExplicit: signature(i32, i32, v128, v128, i32, i64, i64),
+  compareImplicit: signature(i32, i32, i32),
+  compareExplicit: signature(i32, i32, i32, i64, i64),
   maskToIndex: signature(i32, i32, i32, i32),
   maskToVector: signature(v128, i32, i32, i32),
 

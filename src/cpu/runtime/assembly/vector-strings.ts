@@ -79,26 +79,14 @@ function compare(a: usize, lengthA: i32, b: usize, lengthB: i32, imm: i32): i32 
   if (result & 1) flags |= OF;
   return result | (flags << 16);
 }
-/** Both operands where their elements can be addressed. */
-function place(cpu: usize, a: v128, b: v128): usize {
-  v128.store(cpu + VCPU_temp, a);
-  v128.store(cpu + VCPU_temp, b, 16);
-  return cpu + VCPU_temp;
-}
-export function compareImplicit(cpu: usize, first: v128, second: v128, imm: i32): i32 {
-  const a = place(cpu, first, second);
+/** Both operands are in `temp`, where their elements can be addressed. */
+export function compareImplicit(cpu: usize, imm: i32): i32 {
+  const a = cpu + VCPU_temp;
   const b = a + 16;
   return compare(a, implicitLength(a, imm), b, implicitLength(b, imm), imm);
 }
-export function compareExplicit(
-  cpu: usize,
-  first: v128,
-  second: v128,
-  imm: i32,
-  lengthA: i64,
-  lengthB: i64,
-): i32 {
-  const a = place(cpu, first, second);
+export function compareExplicit(cpu: usize, imm: i32, lengthA: i64, lengthB: i64): i32 {
+  const a = cpu + VCPU_temp;
   return compare(a, explicitLength(lengthA, imm), a + 16, explicitLength(lengthB, imm), imm);
 }
 
