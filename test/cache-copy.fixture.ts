@@ -1,6 +1,7 @@
 /** What guests need of the cache, for a user who cannot write to it. */
 import { openImageCache } from '../src/image/cache.ts';
-import { FOLDER_KERNEL_PACKAGE, obtainModules, USERLAND_PACKAGE } from '../src/image/debian.ts';
+import { obtainModules } from '../src/image/debian.ts';
+import { FOLDER_KERNEL_PACKAGE, USERLAND_PACKAGE } from '../src/image/package-names.ts';
 
 /** Userland, and the kernel that has the driver for folders, with these modules. */
 export async function copyCache(folder: string, modules: readonly string[]): Promise<void> {

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { exportRootDisk } from '../src/image/rootfs/root-disk.ts';
+import { exportRootDisk } from '../src/image/rootfs/make-root.ts';
 import { nodeDiskHost } from '../src/toolstack/disk-host.ts';
 import { Host, type VirtualMachine } from '../src/toolstack/index.ts';
 import { examine } from './examine.fixture.ts';

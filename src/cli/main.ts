@@ -10,18 +10,21 @@ import { standardError, standardInput, standardOutput } from '../platform/node/s
 import { createTerminal } from '../platform/node/terminal.ts';
 import { keepThreadCode } from '../platform/node/threads.ts';
 import { runNoOtherModules } from '../platform/node/wasm-compiler.ts';
-import { Host, type HostOptions } from '../toolstack/host.ts';
+import type { Host, HostOptions } from '../toolstack/host.ts';
 import { ExitCode, exitCodeOf } from './exit-codes.ts';
-import { exitCodesHelp, generalHelp, verbHelp } from './help.ts';
 import { Interruption } from './interrupt.ts';
 import { nearest, parseOptions } from './options.ts';
 import { reportError } from './report-error.ts';
 import { usage } from './usage.ts';
 import type { CommandContext, Verb } from './verb.ts';
-import { VERBS } from './verbs/index.ts';
-import { NOT_THERE } from './verbs/not-there.ts';
 
-export function createContext(openHost: (options: HostOptions) => Promise<Host> = Host.open): CommandContext {
+/** Most commands start no guest. */
+async function openHostHere(options: HostOptions): Promise<Host> {
+  const { Host } = await import('../toolstack/host.ts');
+  return Host.open(options);
+}
+
+export function createContext(openHost = openHostHere): CommandContext {
   runNoOtherModules();
   keepThreadCode();
   const stdout = standardOutput();
@@ -52,15 +55,20 @@ export const hasWorked = (name: string): boolean => worked === name && !RARE_VER
 
 /** `domus help [TOPIC]` and `domus --help [TOPIC]`. */
 async function showHelp(context: CommandContext, topic: string | undefined): Promise<number> {
-  if (topic === undefined) await context.print(generalHelp(VERBS));
+  const { exitCodesHelp, generalHelp, verbHelp } = await import('./help.ts');
+  if (topic === undefined) await context.print(generalHelp((await import('./verbs/index.ts')).VERBS));
   else if (topic === 'exit-codes') await context.print(exitCodesHelp());
-  else await context.print(verbHelp(findVerb(topic)));
+  else await context.print(verbHelp(await findVerb(topic)));
   return ExitCode.ok;
 }
 
-function findVerb(name: string): Verb {
+/** `run` is what people wait for, so it comes without the others. */
+async function findVerb(name: string): Promise<Verb> {
+  if (name === 'run') return (await import('./verbs/run.ts')).run;
+  const { VERBS } = await import('./verbs/index.ts');
   const found = VERBS.find(verb => verb.name === name);
   if (found) return found;
+  const { NOT_THERE } = await import('./verbs/not-there.ts');
   const missing = NOT_THERE.get(name);
   if (missing) throw usage(`there is no ${name}: ${missing[0]}`, missing[1]);
   const names = [...VERBS.map(verb => verb.name), 'help', '--help', '--version'];
@@ -89,7 +97,7 @@ async function dispatch(context: CommandContext, args: readonly string[]): Promi
     throw usage('no verb is given', '"domus --help" lists the verbs');
   }
   if (name === '--help' || name === '-h' || name === 'help') return showHelp(context, rest[0]);
-  const verb = findVerb(name === '--version' || name === '-V' ? 'version' : name);
+  const verb = await findVerb(name === '--version' || name === '-V' ? 'version' : name);
   if (asksForHelp(verb, rest)) return showHelp(context, verb.name);
   const { values, operands, isAfterDashes } = parseOptions(
     verb.options,

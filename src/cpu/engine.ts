@@ -9,7 +9,7 @@ import type { FrameTable } from '../machine/frames.ts';
 import { machineHeader, usesAllCode } from '../machine/header.ts';
 import type { MachineMemory } from '../machine/memory.ts';
 import { type CodeServices, RecordWriter } from './decode/records.ts';
-import { FEW_TARGETS_UNTIL, useAllTargets } from './interpreter/jump-targets.ts';
+import { FEW_TARGETS_UNTIL, useAllTargets } from './interpreter/jump-table.ts';
 import { DIGEST_SECTION } from './interpreter/pseudo.ts';
 import type { Services } from './interpreter/services.ts';
 import { FORMS_DIGEST } from './isa/form-numbers.ts';

@@ -9,7 +9,6 @@ import { type ProgramResult, runProgram } from '../platform/node/program.ts';
 import { parseStanza, type RunProgram } from './apt.ts';
 import { type ImageCache, openImageCache } from './cache.ts';
 import {
-  DEFAULT_KERNEL_PACKAGE,
   listKernelPackages,
   newestKernelPackage,
   obtainBusybox,
@@ -17,6 +16,7 @@ import {
   obtainModules,
 } from './debian.ts';
 import { hasCode, sampleBytes } from './fuzz.fixture.ts';
+import { DEFAULT_KERNEL_PACKAGE } from './package-names.ts';
 
 let folder = '';
 let cache: ImageCache;

@@ -10,12 +10,7 @@ import { aptClient, type PackageClient, type PackageFacts, type Progress, type R
 import { fileFromDeb } from './archive/deb.ts';
 import type { ImageCache } from './cache.ts';
 import { type KernelModule, modulesFromDeb, packModules, unpackModules } from './modules.ts';
-
-/** The kernel that boots fastest: built for virtual machines, packed with LZ4. */
-export const DEFAULT_KERNEL_PACKAGE = 'linux-image-cloud-amd64';
-/** Has drivers for nearly everything, shared folders among them, and takes longer to boot. */
-export const FOLDER_KERNEL_PACKAGE = 'linux-image-amd64';
-export const USERLAND_PACKAGE = 'busybox-static';
+import { DEFAULT_KERNEL_PACKAGE, isKernelPackageName, USERLAND_PACKAGE } from './package-names.ts';
 
 export interface DebianOptions {
   readonly cache: ImageCache;
@@ -40,10 +35,6 @@ export interface PackagedFile {
 const KERNEL_FILE = /^(boot\/vmlinuz-|usr\/lib\/modules\/[^/]+\/vmlinuz$)/;
 /** Meta-packages lead to packages of this prefix. */
 const KERNEL_PREFIX = 'linux-image-';
-const KERNEL_PACKAGE = /^linux-image-[a-z0-9][a-z0-9+.-]*$/;
-
-/** Whether a `--kernel` value can be the name of a kernel package. */
-export const isKernelPackageName = (name: string): boolean => KERNEL_PACKAGE.test(name);
 
 /** A kernel image (bzImage). `name` is a package, or a meta-package that depends on the current one. */
 export function obtainKernel(options: DebianOptions, name = DEFAULT_KERNEL_PACKAGE): Promise<PackagedFile> {

@@ -9,7 +9,8 @@ import { nodeEntropy } from '../platform/node/entropy.ts';
 import { sha256Hex } from '../platform/node/native-codecs.ts';
 import { PLAIN_CONFIG } from './config.ts';
 import { hasCode, sampleBytes } from './fuzz.fixture.ts';
-import { makeRootDisk, sealRootDisk, throwawayChild } from './rootfs/root-disk.ts';
+import { makeRootDisk, sealRootDisk } from './rootfs/make-root.ts';
+import { throwawayChild } from './rootfs/root-disk.ts';
 import { plainAttributes } from './rootfs/tree.ts';
 import { ImageStore } from './store.ts';
 

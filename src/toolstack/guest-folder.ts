@@ -1,9 +1,7 @@
 /** Shared folders of a guest: opened before the machine is built, closed when their device is gone. */
 import { LockTable } from '../backend/p9/locks.ts';
-import { SharedFolder } from '../backend/p9/shared-folder.ts';
 import { DomusError } from '../base/errors.ts';
 import type { FolderMount } from '../image/initramfs.ts';
-import { nodeFolderFiles } from '../platform/node/folder-files.ts';
 import type { Clock } from '../platform/platform.ts';
 import { checkFolderSpec, type FolderSpec, parseFolderSpec } from './folder-spec.ts';
 import type { MachineFolder } from './machine.ts';
@@ -37,6 +35,9 @@ export async function openFolders(
           'leave out one of them',
         );
       }
+      // Most guests have none.
+      const { SharedFolder } = await import('../backend/p9/shared-folder.ts');
+      const { nodeFolderFiles } = await import('../platform/node/folder-files.ts');
       const folder = await SharedFolder.open({ files: nodeFolderFiles, path, isReadOnly, clock, locks });
       const tag = `domus${opened.length}`;
       opened.push({ folder, tag, mount: { tag, target, isReadOnly, cache } });

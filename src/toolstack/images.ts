@@ -6,7 +6,7 @@ import { openDockerArchive } from '../image/oci/docker-archive.ts';
 import { openLayout } from '../image/oci/layout.ts';
 import { openRegistryImage } from '../image/oci/registry.ts';
 import { type ImageReference, parseReference } from '../image/reference.ts';
-import { makeRootDisk, ROOT_DISK_BYTES, sealRootDisk } from '../image/rootfs/root-disk.ts';
+import { makeRootDisk, ROOT_DISK_BYTES, sealRootDisk } from '../image/rootfs/make-root.ts';
 import { openDebian } from '../image/source/debian.ts';
 import { openFolder } from '../image/source/folder.ts';
 import type { ImageSource } from '../image/source/source.ts';

@@ -6,7 +6,6 @@ import type { BootPlan, BootRequest } from './boot.ts';
 import { engineModules } from './engine-modules.ts';
 import { createLockstepMachine } from './lockstep-machine.ts';
 import type { GuestMachine, MachineConfig } from './machine.ts';
-import { planBoot } from './plan-boot.ts';
 import { type Preparation, preparedPath } from './prepared.ts';
 import { createXenMachine } from './xen-machine.ts';
 
@@ -21,8 +20,10 @@ export interface Parts {
 
 export async function defaultParts(): Promise<Parts> {
   return {
-    planBoot(request) {
+    async planBoot(request) {
       engineModules();
+      // Most guests are restored.
+      const { planBoot } = await import('./plan-boot.ts');
       return planBoot(request);
     },
     createMachine: config =>

@@ -2,28 +2,25 @@
  * Makes a boot plan: kernel from a file or a Debian package, unpacked and checked to be one; userland with the agent and
  * its init, or the user's own initrd; the command line. Everything that comes from outside is only bytes here.
  */
-import { INDIRECT_SEGMENTS_MAX } from '../backend/block/request.ts';
 import { DomusError } from '../base/errors.ts';
 import type { KernelImage } from '../hypervisor/builder/domain-builder.ts';
 import { openImageCache } from '../image/cache.ts';
-import {
-  DEFAULT_KERNEL_PACKAGE,
-  type DebianOptions,
-  FOLDER_KERNEL_PACKAGE,
-  isKernelPackageName,
-  obtainBusybox,
-  obtainKernel,
-  obtainModules,
-} from '../image/debian.ts';
+import { type DebianOptions, obtainBusybox, obtainKernel, obtainModules } from '../image/debian.ts';
 import { openAgentChannel } from '../image/guest-agent/agent-channel.ts';
 import { buildInitramfs } from '../image/initramfs.ts';
 import type { KernelModule } from '../image/modules.ts';
+import {
+  DEFAULT_KERNEL_PACKAGE,
+  FOLDER_KERNEL_PACKAGE,
+  isKernelPackageName,
+} from '../image/package-names.ts';
 import { openUnpackedKernels } from '../image/unpacked-kernels.ts';
 import { fileExists } from '../platform/node/cache-folder.ts';
 import { readAsset } from '../platform/node/files.ts';
 import { sha256Hex } from '../platform/node/native-codecs.ts';
 import { tryReadFile } from '../platform/node/user-files.ts';
 import type { BootPlan, BootRequest, Phase } from './boot.ts';
+import { commandLineFor, lineOf } from './command-line.ts';
 import { DISK_MODULES } from './guest-disk.ts';
 import { FOLDER_MODULES } from './guest-folder.ts';
 import type { ConsoleStream } from './machine.ts';
@@ -32,16 +29,6 @@ import { ROOT_MODULES } from './root-disk.ts';
 
 /** The kernel's console, and the agent's channel. */
 const NR_CONSOLES_WITH_AGENT = 2;
-/** Linux's block driver makes requests of 32 pages unless it is told otherwise; large ones are a third cheaper (docs/design/0011). */
-const BASE_COMMAND_LINE = `console=hvc0 xen_blkfront.max_indirect_segments=${INDIRECT_SEGMENTS_MAX}`;
-/**
- * For guests with the agent, of which a host may have hundreds; a guest of the user's own boots with nothing but what the user says.
- * Without the kernel's self-tests of its cryptography, two thirds of all instructions of a boot (docs/design/0006), and without what
- * keeps an idle kernel awake (docs/design/0024): comparing the TSC with other clocks, which are the same one here; the check for
- * processors that hang, which one that waits for the host looks like; compacting memory ahead of need; averages of how long tasks wait.
- */
-const AGENT_COMMAND_LINE =
-  'cryptomgr.notests tsc=nowatchdog nowatchdog psi=0 sysctl.vm.compaction_proactiveness=0';
 
 /** @throws DomusError E_FILE_READ */
 async function readNamedFile(what: string, path: string): Promise<Uint8Array> {
@@ -111,11 +98,6 @@ function agentOf(consoles: readonly ConsoleStream[], isThrowaway: boolean) {
     throw new DomusError('E_MACHINE_FAILED', "the machine lacks the console of the agent's channel");
   return openAgentChannel(channel, { isThrowaway });
 }
-
-const lineOf = (own: string, append = ''): string =>
-  [BASE_COMMAND_LINE, own, append].filter(Boolean).join(' ');
-/** The kernel's command line in a guest that runs commands. */
-export const commandLineFor = (append?: string): string => lineOf(AGENT_COMMAND_LINE, append);
 
 export async function planBoot(request: BootRequest): Promise<BootPlan> {
   const { signal } = request;

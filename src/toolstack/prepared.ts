@@ -8,8 +8,8 @@
  */
 import { openImageCache } from '../image/cache.ts';
 import type { ImageConfig } from '../image/config.ts';
-import { DEFAULT_KERNEL_PACKAGE, isKernelPackageName, USERLAND_PACKAGE } from '../image/debian.ts';
 import { GUEST_INIT } from '../image/guest-init/init.ts';
+import { DEFAULT_KERNEL_PACKAGE, isKernelPackageName, USERLAND_PACKAGE } from '../image/package-names.ts';
 import {
   fileAgeMs,
   fileExists,
@@ -22,7 +22,7 @@ import {
 } from '../platform/node/cache-folder.ts';
 import { assetDigest, readPackageVersion } from '../platform/node/files.ts';
 import { keptSha256Hex } from '../platform/node/kept-digest.ts';
-import { commandLineFor } from './plan-boot.ts';
+import { commandLineFor } from './command-line.ts';
 import { removeTrailOf } from './trails.ts';
 
 /** Each has the pages that its guest has written: some 60 MiB, with an image 100. */

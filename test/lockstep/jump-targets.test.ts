@@ -1,7 +1,7 @@
 /** Where computed jumps lead is noted in a small table as long as a vCPU has executed little, and in all of it afterwards. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FEW_TARGETS_UNTIL } from '../../src/cpu/interpreter/jump-targets.ts';
+import { FEW_TARGETS_UNTIL } from '../../src/cpu/interpreter/jump-table.ts';
 import { Exit } from '../../src/cpu/vcpu/exit.ts';
 import { JUMP_TARGETS, JUMP_TARGETS_OFFSET, JumpTarget } from '../../src/cpu/vcpu/layout.ts';
 import { Assembler, imm32 } from './assembler.ts';

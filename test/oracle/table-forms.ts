@@ -3,8 +3,9 @@
  * registers, addresses and immediates. What iced-forms.ts makes from another table, this makes from ours, so that a form that only
  * our table has is tried too.
  */
-import { type Definition, sizeOf } from '../../src/cpu/isa/definition.ts';
+import type { Definition } from '../../src/cpu/isa/definition.ts';
 import { FORMS, type Form } from '../../src/cpu/isa/forms.ts';
+import { sizeOf } from '../../src/cpu/isa/operand-size.ts';
 import { codePlace, type Encoding, type InstructionForm } from './forms.ts';
 import { EXCLUDED } from './iced-forms.ts';
 import type { Mode } from './machine-case.ts';

@@ -1,13 +1,11 @@
 /** `domus run`: boot a throwaway guest, run one command in it, pass on its streams and its exit code. With -d it is one that stays. */
 import { absolutePath } from '../../platform/node/cache-folder.ts';
-import { findSnapshot } from '../../toolstack/snapshots.ts';
 import { usage } from '../usage.ts';
-import { verb } from '../verb.ts';
+import { type CommandContext, verb } from '../verb.ts';
 import { checkFrom, chooseImage } from './run/choices.ts';
 import { detachedRequest } from './run/guest-request.ts';
 import { runHere } from './run/here.ts';
 import { options } from './run/options.ts';
-import { runDetached } from './run-detached.ts';
 
 export const run = verb({
   name: 'run',
@@ -39,12 +37,15 @@ export const run = verb({
     }
     const chosen = chooseImage(operands, isAfterDashes);
     checkFrom(values, chosen);
-    const from =
-      values.from === undefined
-        ? undefined
-        : absolutePath(await findSnapshot(values.from, context.daemon.stateFolder));
+    const from = values.from === undefined ? undefined : await pathOf(values.from, context);
     if (!values.detach) return runHere(context, values, chosen, from);
     const request = { ...detachedRequest(values, chosen), ...(from !== undefined && { from }) };
+    const { runDetached } = await import('./run-detached.ts');
     return runDetached(context, request, values);
   },
 });
+
+async function pathOf(snapshot: string, { daemon }: CommandContext): Promise<string> {
+  const { findSnapshot } = await import('../../toolstack/snapshots.ts');
+  return absolutePath(await findSnapshot(snapshot, daemon.stateFolder));
+}

@@ -8,7 +8,8 @@
  */
 import { type Decoded, Decoder } from '../decode/decoder.ts';
 import { Mode } from '../decode/mode.ts';
-import { type OperandSpec, sizeOf } from '../isa/definition.ts';
+import type { OperandSpec } from '../isa/definition.ts';
+import { sizeOf } from '../isa/operand-size.ts';
 
 export interface Disassembled {
   /** Bytes; 1 where there is no instruction. */

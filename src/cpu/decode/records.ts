@@ -12,8 +12,9 @@ import { FrameEntry, FrameFlag } from '../../machine/frames.ts';
 import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
 import { FRAME_TABLE_BASE, type MachineMemory } from '../../machine/memory.ts';
 import { AddressField, Pseudo } from '../interpreter/pseudo.ts';
-import { type OperandSpec, sizeOf } from '../isa/definition.ts';
-import { RSP } from '../isa/emitter.ts';
+import type { OperandSpec } from '../isa/definition.ts';
+import { RSP } from '../isa/general-registers.ts';
+import { sizeOf } from '../isa/operand-size.ts';
 import { variantOf } from '../isa/variant.ts';
 import { Vcpu } from '../vcpu/layout.ts';
 import {

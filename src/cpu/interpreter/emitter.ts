@@ -6,10 +6,11 @@
  */
 import { invariant } from '../../base/errors.ts';
 import { CodeRecord, LINK_OFFSET, RECORD_BYTES } from '../decode/record.ts';
-import { type OperandSpec, sizeOf } from '../isa/definition.ts';
+import type { OperandSpec } from '../isa/definition.ts';
 import { Emitter, type Operand, truncate, typeOf, unsupportedAccess } from '../isa/emitter.ts';
 import type { Form } from '../isa/forms.ts';
 import { memoryOperand, refusingOperand } from '../isa/memory-operand.ts';
+import { sizeOf } from '../isa/operand-size.ts';
 
 import { Seg, Vcpu } from '../vcpu/layout.ts';
 import type { Callee, Code, Label, Local, Value } from '../wasm/code.ts';

@@ -5,9 +5,6 @@ import type { Code, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import type { Functions } from './emitter.ts';
 
-/** Position of a record's counter. */
-export const heatIndex = (record: number): number => (record >>> 5) & (HEAT_ENTRIES - 1);
-
 /** A jump leads to `record`: when it is one of many, the translator may want to know. */
 export function countJump(code: Code, cpu: Value, record: Value, functions: Functions): void {
   const slot = w.and(w.shrU(record, w.i32(4)), w.i32((HEAT_ENTRIES - 1) << 1));

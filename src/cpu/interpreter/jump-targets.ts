@@ -1,29 +1,11 @@
 /** Remembers where computed jumps and returns lead, so that the translator can have the likely places in a region. */
-import type { MachineMemory } from '../../machine/memory.ts';
-import { JUMP_TARGETS, JUMP_TARGETS_OFFSET, JumpTarget, Vcpu } from '../vcpu/layout.ts';
+import { JUMP_TARGETS_OFFSET, JumpTarget, Vcpu } from '../vcpu/layout.ts';
 import type { Code, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
+import { FEW_MASK } from './jump-table.ts';
 
 /** Knuth's multiplicative hash: 2^32 divided by the golden ratio. */
 const GOLDEN = 0x9e3779b1;
-/**
- * A vCPU begins with a small table, a page of the host's: one that does next to nothing, as an idle clone, comes by a thousand computed
- * jumps, which would touch all of the whole one.
- */
-const FEW_MASK = (256 - 1) * JumpTarget.size;
-const ALL_MASK = (JUMP_TARGETS - 1) * JumpTarget.size;
-/** Instructions until it has all of it: before that nothing is hot. */
-export const FEW_TARGETS_UNTIL = 1_000_000;
-
-/** Use the whole table from now on. What is in the small one would be found in two places, and is forgotten. */
-export function useAllTargets({ u8, u32 }: MachineMemory, cpu: number): void {
-  const word = (cpu + Vcpu.offsets.jumpTargetsMask) >>> 2;
-  if (u32[word] === ALL_MASK) return;
-  u32[word] = ALL_MASK;
-  const first = cpu + JUMP_TARGETS_OFFSET;
-  u8.fill(0, first, first + FEW_MASK + JumpTarget.size);
-}
-
 /**
  * The jump at an address, of which `from` is the low half, leads to linear `target`. Pairs that share a place in the table push
  * each other out.

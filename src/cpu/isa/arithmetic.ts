@@ -3,18 +3,9 @@
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { type Definition, define, type Semantics } from './definition.ts';
-import {
-  type Emitter,
-  type Operand,
-  RAX,
-  RDX,
-  signExtend,
-  signExtend64,
-  truncate,
-  typeOf,
-  Vector,
-} from './emitter.ts';
+import { type Emitter, type Operand, signExtend, signExtend64, truncate, typeOf, Vector } from './emitter.ts';
 import * as flags from './flags.ts';
+import { RAX, RDX } from './general-registers.ts';
 import { multiplyHigh } from './wide.ts';
 
 /** Computes a result from two values of `size` bytes, and the carry as it was before if it asked for it, and sets the flags. */

@@ -6,8 +6,9 @@
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { type Definition, define, type Options, type Semantics } from './definition.ts';
-import { bitsOf, type Emitter, type Operand, RDX, truncate, typeOf } from './emitter.ts';
+import { bitsOf, type Emitter, type Operand, truncate, typeOf } from './emitter.ts';
 import * as flags from './flags.ts';
+import { RDX } from './general-registers.ts';
 import { swapped } from './move.ts';
 import { multiplyHigh } from './wide.ts';
 

@@ -3,8 +3,9 @@
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { type Definition, define, type Semantics } from './definition.ts';
-import { type Emitter, type Operand, RCX, truncate } from './emitter.ts';
+import { type Emitter, type Operand, truncate } from './emitter.ts';
 import * as flags from './flags.ts';
+import { RCX } from './general-registers.ts';
 import { CONDITION_NAMES, CONDITION_READS } from './move.ts';
 
 /** A new instruction pointer of the operand's size. */

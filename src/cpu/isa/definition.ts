@@ -10,6 +10,7 @@
  */
 import { invariant } from '../../base/errors.ts';
 import type { Emitter, Operand } from './emitter.ts';
+import type { OperandSize } from './operand-size.ts';
 
 /** What an instruction does: statements appended to the emitter. Operands come in the order of the entry. */
 export type Semantics = (x: Emitter, ...operands: Operand[]) => void;
@@ -26,13 +27,6 @@ export type Semantics = (x: Emitter, ...operands: Operand[]) => void;
 export type OperandKind =
   | 'E' | 'G' | 'M' | 'R' | 'Z' | 'I' | 'J' | 'O' | 'S' | 'C' | 'D' | 'V' | 'W' | 'U' | 'P' | 'Q' | 'N' | 'T' | 'F' | 'L' | 'A' | 'X'
   | 'H' | 'B' | 'Y' | 'K';
-
-/**
- * Size of an operand: bytes, or 'v' (16, 32, 64 by operand size), 'y' (32 or 64), 'z' (16 or 32); 'p' (far
- * pointer of the operand size), 'a' (two of the operand size), 'yy' (two of 'y'); for x87 images 'env' (14 or 28 bytes)
- * and 'state' (80 bytes more).
- */
-export type OperandSize = number | 'v' | 'y' | 'z' | 'p' | 'a' | 'yy' | 'env' | 'state';
 
 export interface OperandSpec {
   readonly kind: OperandKind;
@@ -244,17 +238,4 @@ const X87_WRITES = /^f(i|b|n)?st|^fnsave/;
 export function writesMemory({ name, operands, options }: Definition): boolean {
   if (!'EMWQO'.includes(operands[0]?.kind ?? 'G')) return false;
   return options.unit === 'x87' ? X87_WRITES.test(name) : !READS_FIRST.test(name);
-}
-
-/** Size in bytes of an operand when the instruction's operand size is `operandSize` bytes. */
-export function sizeOf(size: OperandSize, operandSize: number): number {
-  if (typeof size === 'number') return size;
-  if (size === 'v') return operandSize;
-  if (size === 'y') return operandSize === 8 ? 8 : 4;
-  if (size === 'yy') return operandSize === 8 ? 16 : 8;
-  if (size === 'p') return operandSize + 2;
-  if (size === 'a') return operandSize * 2;
-  if (size === 'env') return operandSize === 2 ? 14 : 28;
-  if (size === 'state') return operandSize === 2 ? 94 : 108;
-  return operandSize === 2 ? 2 : 4;
 }

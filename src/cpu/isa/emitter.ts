@@ -28,18 +28,10 @@ import type { Code, Label, Type, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import type { FlagState } from './flags.ts';
 import { precisionOf } from './float-range.ts';
+import { RSP } from './general-registers.ts';
 import { tlbEntry } from './tlb.ts';
 
 const GRANULE_BYTES = 1 << GRANULE_SHIFT;
-
-export const RAX = 0;
-export const RCX = 1;
-export const RDX = 2;
-export const RBX = 3;
-export const RSP = 4;
-export const RBP = 5;
-export const RSI = 6;
-export const RDI = 7;
 
 /** Exception vectors (SDM vol. 3, table 6-1). */
 // biome-ignore format: a table

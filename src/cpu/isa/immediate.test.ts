@@ -7,8 +7,9 @@ import { test } from 'node:test';
 import * as w from '../wasm/code.ts';
 import { Code, type Value } from '../wasm/code.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
-import { type Definition, sizeOf } from './definition.ts';
+import type { Definition } from './definition.ts';
 import { type Emitter, type Operand, typeOf } from './emitter.ts';
+import { sizeOf } from './operand-size.ts';
 import { TABLE } from './table.ts';
 
 const OPERAND_BYTES = 32;

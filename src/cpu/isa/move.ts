@@ -2,8 +2,9 @@
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { type Definition, define, type Semantics } from './definition.ts';
-import { type Operand, RAX, RBX, RCX, RDX, signExtend, signExtend64, truncate, Vector } from './emitter.ts';
+import { type Operand, signExtend, signExtend64, truncate, Vector } from './emitter.ts';
 import * as flags from './flags.ts';
+import { RAX, RBX, RCX, RDX } from './general-registers.ts';
 
 const move: Semantics = (_x, destination, source) =>
   (destination as Operand).write((source as Operand).read());

@@ -1,7 +1,8 @@
 /** Moves to, from and between XMM registers (SDM vol. 1, 5.5.1, 5.6.1, 5.7), and the MMX moves among them (5.4.1). */
 import * as w from '../wasm/code.ts';
 import { type Definition, define, type Semantics } from './definition.ts';
-import { type Operand, RDI, truncate, Vector } from './emitter.ts';
+import { type Operand, truncate, Vector } from './emitter.ts';
+import { RDI } from './general-registers.ts';
 import { checkPending, enterMmx, fromLow, MMX, pick, SSE } from './sse-common.ts';
 
 const move: Semantics = (_x, destination, source) =>

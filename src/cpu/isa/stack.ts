@@ -1,8 +1,9 @@
 /** The stack (SDM vol. 1, chapter 6): PUSH, POP, PUSHF, POPF, ENTER, LEAVE, PUSHA, POPA. */
 import * as w from '../wasm/code.ts';
 import { type Definition, define, type Semantics } from './definition.ts';
-import { type Emitter, type Operand, RAX, RBP, RSP, truncate } from './emitter.ts';
+import { type Emitter, type Operand, truncate } from './emitter.ts';
 import * as flags from './flags.ts';
+import { RAX, RBP, RSP } from './general-registers.ts';
 
 const push: Semantics = (x, source) => {
   const value = (source as Operand).read();

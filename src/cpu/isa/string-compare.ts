@@ -4,8 +4,9 @@ import { Vcpu } from '../vcpu/layout.ts';
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { type Definition, define, type Options, type Semantics } from './definition.ts';
-import { type Emitter, type Operand, RAX, RCX, RDX } from './emitter.ts';
+import type { Emitter, Operand } from './emitter.ts';
 import * as flags from './flags.ts';
+import { RAX, RCX, RDX } from './general-registers.ts';
 
 /** The length in rAX or rDX: 64 bits with REX.W. */
 const length = (x: Emitter, register: number): Value =>

@@ -7,8 +7,9 @@ import { Seg } from '../vcpu/layout.ts';
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { type Definition, define, type Semantics } from './definition.ts';
-import { type Emitter, RAX, RCX, RDI, RDX, RSI, truncate, typeOf } from './emitter.ts';
+import { type Emitter, truncate, typeOf } from './emitter.ts';
 import * as flags from './flags.ts';
+import { RAX, RCX, RDI, RDX, RSI } from './general-registers.ts';
 
 /** Signed step of the index registers, from DF. */
 const stepOf = (x: Emitter): Value =>

@@ -7,8 +7,9 @@ import { Seg, Vcpu } from '../vcpu/layout.ts';
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { type Definition, define, type Options, type Semantics } from './definition.ts';
-import { type Emitter, type Operand, RAX, RCX, RDX, truncate, Vector } from './emitter.ts';
+import { type Emitter, type Operand, truncate, Vector } from './emitter.ts';
 import * as flags from './flags.ts';
+import { RAX, RCX, RDX } from './general-registers.ts';
 
 /** A runtime function that returns nonzero when an exception is pending. */
 const attempt = (x: Emitter, name: string, ...args: Value[]): void => {

@@ -16,8 +16,9 @@ import { Vcpu } from '../vcpu/layout.ts';
 import type { Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';
 import { type Definition, define, type Options, type Semantics } from './definition.ts';
-import { type Emitter, type Operand, RAX, Vector } from './emitter.ts';
+import { type Emitter, type Operand, Vector } from './emitter.ts';
 import * as flags from './flags.ts';
+import { RAX } from './general-registers.ts';
 
 /** ES in FSW: an unmasked exception is pending. */
 const ERROR_SUMMARY = 0x80;

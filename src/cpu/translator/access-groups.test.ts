@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { RAX, RBP, RBX, RCX, RSP } from '../isa/emitter.ts';
+import { RAX, RBP, RBX, RCX, RSP } from '../isa/general-registers.ts';
 import { TLB_READ, TLB_WRITE, Vcpu } from '../vcpu/layout.ts';
 import { groupAccesses } from './access-groups.ts';
 import type { Instruction } from './instruction.ts';

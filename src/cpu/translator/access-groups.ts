@@ -6,9 +6,10 @@
  * What is known of a general register within a block is that it is some unknown value plus a constant. Instructions that move
  * the stack pointer, add constants and copy registers keep that; all others make the value a new unknown.
  */
-import { sizeOf } from '../isa/definition.ts';
-import { RAX, RBP, RSP } from '../isa/emitter.ts';
+
 import { semanticSize } from '../isa/forms.ts';
+import { RAX, RBP, RSP } from '../isa/general-registers.ts';
+import { sizeOf } from '../isa/operand-size.ts';
 import { Seg, TLB_READ, TLB_WRITE, Vcpu } from '../vcpu/layout.ts';
 import type { Local } from '../wasm/code.ts';
 import type { Instruction } from './instruction.ts';

@@ -6,7 +6,7 @@
  */
 import { machineHeader } from '../../machine/header.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
-import { heatIndex } from '../interpreter/heat.ts';
+import { heatIndex } from '../interpreter/heat-index.ts';
 import { HEAT_ENTRIES, HEAT_OFFSET, Vcpu } from '../vcpu/layout.ts';
 import { ENTRY_BYTES, ENTRY_COUNT_OFFSET, RegionRecord } from './layout.ts';
 

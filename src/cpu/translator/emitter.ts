@@ -2,11 +2,12 @@
  * The translator's emitter: operands are known, registers live in locals, flags stay unevaluated. One is made for each
  * instruction; what surrounds it (locals, ways out, state of the flags) is its `Site`.
  */
-import { type OperandSpec, sizeOf } from '../isa/definition.ts';
+import type { OperandSpec } from '../isa/definition.ts';
 import { Emitter, type Neighbours, type Operand } from '../isa/emitter.ts';
 import type { FlagState } from '../isa/flags.ts';
 import { semanticSize } from '../isa/forms.ts';
 import { memoryOperand, refusingOperand } from '../isa/memory-operand.ts';
+import { sizeOf } from '../isa/operand-size.ts';
 import { Seg, STACK_ACCESS, Vcpu } from '../vcpu/layout.ts';
 import type { Callee, Code, Label, Local, Value } from '../wasm/code.ts';
 import * as w from '../wasm/code.ts';

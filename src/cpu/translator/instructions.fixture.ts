@@ -1,7 +1,7 @@
 /** Instructions of 8 bytes as regions have them, without code that they were decoded from. */
 import assert from 'node:assert/strict';
-import { RAX } from '../isa/emitter.ts';
 import { FORMS } from '../isa/forms.ts';
+import { RAX } from '../isa/general-registers.ts';
 import { Seg, Vcpu } from '../vcpu/layout.ts';
 import type { Instruction } from './instruction.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { machineHeader } from '../../machine/header.ts';
 import { createMachineMemory } from '../../machine/memory.ts';
-import { heatIndex } from '../interpreter/heat.ts';
+import { heatIndex } from '../interpreter/heat-index.ts';
 import { HEAT_ENTRIES, HEAT_OFFSET } from '../vcpu/layout.ts';
 import { KnownPlaces } from './known-places.ts';
 

@@ -11,7 +11,7 @@
  */
 import { machineHeader } from '../../machine/header.ts';
 import type { MachineMemory } from '../../machine/memory.ts';
-import { heatIndex } from '../interpreter/heat.ts';
+import { heatIndex } from '../interpreter/heat-index.ts';
 import { HEAT_OFFSET } from '../vcpu/layout.ts';
 
 /** Jumps that make a place warm. */

@@ -12,12 +12,12 @@ import { after, before, describe, test } from 'node:test';
 import { runProgram } from '../../platform/node/program.ts';
 import { openImageCache } from '../cache.ts';
 import type { ConsoleStream } from '../console-writer.ts';
-import { DEFAULT_KERNEL_PACKAGE, USERLAND_PACKAGE } from '../debian.ts';
 import { sampleBytes } from '../fuzz.fixture.ts';
 import { AGENT } from '../guest-agent/agent.fixture.ts';
 import { type AgentChannel, openAgentChannel } from '../guest-agent/agent-channel.ts';
 import type { CommandSpec } from '../guest-agent/start.ts';
 import { buildInitramfs } from '../initramfs.ts';
+import { DEFAULT_KERNEL_PACKAGE, USERLAND_PACKAGE } from '../package-names.ts';
 
 const QEMU = 'qemu-system-x86_64';
 const cache = openImageCache();

@@ -9,7 +9,8 @@ import { openDisk } from '../../disk/open.ts';
 import { nodeBlockFiles } from '../../platform/node/block-files.ts';
 import { createNodeClock } from '../../platform/node/clock.ts';
 import { nodeEntropy } from '../../platform/node/entropy.ts';
-import { sealRootDisk, throwawayChild } from './root-disk.ts';
+import { sealRootDisk } from './make-root.ts';
+import { throwawayChild } from './root-disk.ts';
 
 let folder = '';
 beforeEach(() => {

@@ -1,7 +1,7 @@
 /** What `domus image` does, one function for each word. */
 import { DomusError } from '../../../base/errors.ts';
 import { parseReference } from '../../../image/reference.ts';
-import { exportRootDisk } from '../../../image/rootfs/root-disk.ts';
+import { exportRootDisk } from '../../../image/rootfs/make-root.ts';
 import type { StoredImage } from '../../../image/store.ts';
 import { formatSize } from '../../../toolstack/config.ts';
 import { nodeDiskHost } from '../../../toolstack/disk-host.ts';
