@@ -70,13 +70,27 @@ function list(field: Field, to: Field, from: Field, toAt: number, fromAt: number
   if (element) {
     const [target, source] = [to.element as Field, from.element as Field];
     const count = Math.min(to.length as number, from.length as number);
+    // Of plain values all at once: there are thousands, for each command that restores something.
+    if (!element.fields && !element.element) {
+      checkSize(target, source);
+      add(toAt, fromAt, count * target.size, parts);
+      return;
+    }
     for (let i = 0; i < count; i++) {
       list(element, target, source, toAt + i * target.size, fromAt + i * source.size, parts);
     }
     return;
   }
+  checkSize(to, from);
+  add(toAt, fromAt, to.size, parts);
+}
+
+function checkSize(to: Field, from: Field): void {
   if (to.size !== from.size) throw new TypeError(`a field of ${from.size} bytes does not go into ${to.size}`);
+}
+
+function add(to: number, from: number, length: number, parts: Part[]): void {
   const last = parts.at(-1);
-  if (last && last.to + last.length === toAt && last.from + last.length === fromAt) last.length += to.size;
-  else parts.push({ to: toAt, from: fromAt, length: to.size });
+  if (last && last.to + last.length === to && last.from + last.length === from) last.length += length;
+  else parts.push({ to, from, length });
 }

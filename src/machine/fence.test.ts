@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { atomicFence, fence } from './fence.ts';
+import { fence, makeAtomicFence } from './fence.ts';
 
 const ROUNDS = 200_000;
 
 test('what was stored before the barrier is seen by who sees what was stored behind it', async () => {
-  atomicFence();
+  makeAtomicFence()();
   const words = new Int32Array(new SharedArrayBuffer(4096));
   const [FLAG, DATA, STOP] = [0, 512, 1000];
   // How often the other thread has seen the flag of a round and older data.
