@@ -1,10 +1,10 @@
 /**
- * Loads the bundle of the command, dist/program.cjs, with the code that V8 made of it in earlier runs. Node keeps code of modules, too, but
- * takes it right after compiling, when V8 has compiled no function but the outermost: each run then compiled again whatever it
- * called. Here it is taken at the end of a run and holds what was called. There is one for each verb, as each calls other functions, made
- * anew by the first few runs, which are not all alike. A verb without one has that of `run`.
+ * Loads the bundle of the command, dist/program.cjs and the other parts of it when something of them is needed (scripts/build/program-parts.ts), with the code that V8
+ * made of them in earlier runs. Node keeps code of modules, too, but takes it right after compiling, when V8 has compiled no function but the
+ * outermost: each run then compiled again whatever it called. Here it is taken at the end of a run and holds what was called. There is one for
+ * each verb and part, as each verb calls other functions, made anew by the first few runs, which are not all alike. A verb without one has that of `run`.
  *
- *     program/<the bundle's name for itself>-<verb>    CodeHeader | code
+ *     program/<the bundle's name for itself>-<verb>-<part>    CodeHeader | code
  */
 const {
   closeSync,
@@ -28,10 +28,15 @@ const { crc32 } = require('node:zlib');
 const { defaultCacheFolder } = require('./cache-folder.js');
 const { FLAGS, STACK_CHECKS } = require('./v8-flags.js');
 
-/** Runs of a verb that make its code anew. */
+/** The part that is loaded first, and the chunk of it where src/cli/main.ts is. */
+const FIRST = 'program';
+const MAIN = `${FIRST}/main`;
+/** Runs that make the code of a part anew, each from that of the one before. */
 const TRIES = 4;
+/** After so many one begins from nothing: the first boot a guest and make images, which later ones need not. */
+const ANEW = 2;
 /** Files that stay. */
-const KEPT = 40;
+const KEPT = 80;
 /** Number of the run that made it and CRC-32 of the code, u32 each. */
 const HEADER_BYTES = 8;
 const OTHERS_MAY_WRITE = 0o022;
@@ -134,32 +139,86 @@ function writeCode(folder, path, code, tries) {
   }
 }
 
+/** Of a verb: its parts of the program that are loaded, with what V8 made of them. */
+class Parts {
+  #path;
+  #verb;
+  #name;
+  #folder = join(defaultCacheFolder(), 'program');
+  #scripts = new Map();
+
+  /** @param path of the first */
+  constructor(path, verb) {
+    this.#path = path;
+    this.#verb = /^[a-z][a-z-]{0,30}$/.test(verb ?? '') ? verb : undefined;
+  }
+
+  /** What the script of a part comes to: a function. */
+  load(part) {
+    const path = part === FIRST ? this.#path : this.#path.replace(/\.cjs$/, `-${part}.cjs`);
+    // esbuild writes nothing but ASCII.
+    const source = read(path, false).latin1Slice();
+    const [, name] = /^\/\/ (\w+)\n/.exec(source.slice(0, 100)) ?? [];
+    if (this.#scripts.size > 0 && name !== this.#name)
+      throw new Error(`${path} is of another build than what runs; start domus again`);
+    this.#name = name;
+    const isKept = name !== undefined && this.#verb !== undefined;
+    const codePath = join(this.#folder, `${name}-${this.#verb}-${part}`);
+    const known = isKept ? readCode(codePath) : undefined;
+    const tries = known?.tries ?? 0;
+    const other =
+      name === undefined || known ? undefined : readCode(join(this.#folder, `${name}-run-${part}`));
+    const cachedData = tries === ANEW ? undefined : (known ?? other)?.code;
+    const script = new Script(source, { filename: path, cachedData });
+    const isOwn = known !== undefined && !script.cachedDataRejected;
+    this.#scripts.set(codePath, { script, tries: isOwn ? tries : 0, isKept });
+    return script.runInThisContext();
+  }
+
+  keepCode() {
+    for (const [path, { script, tries, isKept }] of this.#scripts)
+      if (isKept && tries < TRIES) writeCode(this.#folder, path, script.createCachedData(), tries + 1);
+  }
+}
+
 /**
- * @param path of the bundle
+ * @param path of the bundle's first part
  * @param verb what the command line begins with
  * @returns what src/cli/main.ts exports, and `keepCode`, to be called at the end
  */
 function loadProgram(path, verb) {
   for (const flag of [`--no-${STACK_CHECKS}`, ...FLAGS]) setFlagsFromString(flag);
-  // esbuild writes nothing but ASCII.
-  const source = read(path, false).latin1Slice();
-  const [, name = ''] = /^\/\/ (\w+)\n/.exec(source.slice(0, 100)) ?? [];
-  const folder = join(defaultCacheFolder(), 'program');
-  const codePath = join(folder, `${name}-${verb}`);
-  const isKnownVerb = name !== '' && /^[a-z][a-z-]{0,30}$/.test(verb ?? '');
-  const known = isKnownVerb ? readCode(codePath) : undefined;
-  const code = known?.code ?? (name === '' ? undefined : readCode(join(folder, `${name}-run`))?.code);
-  const script = new Script(source, { filename: path, cachedData: code });
+  const parts = new Parts(path, verb);
   const requireThere = createRequire(path);
-  const module = { exports: {} };
-  const requireLazily = id => (RARE.has(id) ? lazily(() => requireThere(id)) : requireThere(id));
-  script.runInThisContext()(requireLazily, module, pathToFileURL(path).href);
-  const tries = known && script.cachedDataRejected === false ? known.tries : 0;
+  const modules = new Map();
+  const requireOnce = id => {
+    let module = modules.get(id);
+    if (module === undefined) {
+      module = RARE.has(id) ? lazily(() => requireThere(id)) : requireThere(id);
+      modules.set(id, module);
+    }
+    return module;
+  };
+  /** The chunks of the parts that are loaded, and of each chunk whose modules are evaluated what it exports. */
+  const chunks = new Map();
+  const evaluated = new Map();
+  const url = pathToFileURL(path).href;
+  const load = address => {
+    let exports = evaluated.get(address);
+    if (exports === undefined) {
+      const [part, chunk] = address.split('/');
+      if (!chunks.has(part)) chunks.set(part, parts.load(part)(requireOnce, load, url));
+      exports = chunks.get(part)[chunk]();
+      evaluated.set(address, exports);
+    }
+    return exports;
+  };
+  const { endProcess, main, hasWorked } = load(MAIN);
   return {
-    ...module.exports,
+    endProcess,
+    main,
     keepCode() {
-      if (isKnownVerb && tries < TRIES && module.exports.hasWorked(verb))
-        writeCode(folder, codePath, script.createCachedData(), tries + 1);
+      if (hasWorked(verb)) parts.keepCode();
     },
   };
 }

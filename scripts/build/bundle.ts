@@ -4,7 +4,7 @@
  *
  * The library is an entry point, and so is each module that a thread begins with, which the sources write as
  * `new URL('./name.ts', import.meta.url)`. All files lie in dist/ itself, so such a URL, with the other ending, means the same
- * from whichever file the module that has it went to. The program is a script of its own (bin/program.js loads it). Names stay as they are, so
+ * from whichever file the module that has it went to. The program is some scripts of their own (bin/program.js loads them). Names stay as they are, so
  * that a stack trace can be read.
  */
 import { createHash } from 'node:crypto';
@@ -12,10 +12,12 @@ import { globSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
 import { isSource, sourcesStamp, stampFile } from '../../bin/sources.js';
+import { PROGRAM } from './chunk-files.ts';
+import { decoderTable, TABLE_FILE } from './decoder-table.ts';
+import { lateModules } from './late-modules.ts';
+import { programParts } from './program-parts.ts';
 import { readyTables } from './ready-tables.ts';
 
-const PROGRAM = 'program.cjs';
-const LINE_MAX = 160;
 const THREAD = /\bnew URL\('\.\/([\w-]+)\.ts', import\.meta\.url\)/g;
 
 const threadUrls: Plugin = {
@@ -42,7 +44,7 @@ function threadEntries(root: string): string[] {
 export async function bundleSources(root: string): Promise<string[]> {
   // Before anything is read: what changes meanwhile makes the bundle out of date.
   const stamp = sourcesStamp(root);
-  for (const old of globSync('dist/**/*.js', { cwd: root })) rmSync(join(root, old));
+  for (const old of globSync('dist/**/*.{js,cjs}', { cwd: root })) rmSync(join(root, old));
   const entries = ['src/toolstack/index.ts', ...threadEntries(root)];
   const common = {
     absWorkingDir: root,
@@ -60,35 +62,35 @@ export async function bundleSources(root: string): Promise<string[]> {
     splitting: true,
     format: 'esm',
   });
-  const program = await bundleProgram(root, common, stamp);
+  const program = await bundleProgram(root, common);
   writeFileSync(stampFile(root), stamp);
   // For the program, which takes its time to load what makes digests (src/platform/node/files.ts).
   writeFileSync(join(root, 'dist/sources.digest'), createHash('sha256').update(stamp).digest('hex'));
-  return [...Object.keys(metafile.outputs), program];
+  return [...Object.keys(metafile.outputs), ...program];
 }
 
 /**
- * The program as one function, of what bin/program.js gives it. What it imports when it runs is in there, too, and is evaluated then. It
- * begins with a name for itself, which is another whenever the sources are.
+ * The program in parts, with the decoder's table beside them. It has no name of its own, as it comes from the same sources.
+ * @returns the files' names
  */
-async function bundleProgram(root: string, common: BuildOptions, stamp: string): Promise<string> {
-  const output = `dist/${PROGRAM}`;
-  const name = createHash('sha256').update(stamp).digest('hex').slice(0, 16);
-  rmSync(join(root, output), { force: true });
-  await build({
+async function bundleProgram(root: string, common: BuildOptions): Promise<string[]> {
+  const { metafile, outputFiles = [] } = await build({
     ...common,
-    entryPoints: [{ in: 'src/cli/main.ts', out: basename(PROGRAM, '.cjs') }],
-    outExtension: { '.js': '.cjs' },
-    format: 'cjs',
-    plugins: [readyTables(root), threadUrls],
+    entryPoints: ['src/cli/main.ts'],
+    splitting: true,
+    format: 'esm',
+    write: false,
+    metafile: true,
+    chunkNames: '[name]-[hash]',
+    plugins: [lateModules(root), readyTables, threadUrls],
     define: { 'import.meta.url': '__moduleUrl' },
-    // Through the same function as all others.
-    supported: { 'dynamic-import': false },
-    banner: { js: `// ${name}\n(function (require, module, __moduleUrl) {` },
-    footer: { js: '})' },
-    // Each command reads all of it.
-    minifyWhitespace: true,
-    lineLimit: LINE_MAX,
   });
-  return output;
+  const parts = await programParts(metafile, outputFiles);
+  const paths = [...parts].map(([part, text]) => {
+    const path = `dist/${part === PROGRAM ? PROGRAM : `${PROGRAM}-${part}`}.cjs`;
+    writeFileSync(join(root, path), text);
+    return path;
+  });
+  writeFileSync(join(root, 'dist', TABLE_FILE), decoderTable());
+  return paths;
 }

@@ -14,7 +14,7 @@ function entryOf(number: number): Entry {
   const entry = entryAt(number);
   made.set(number, entry);
   const flags = FormFlag.known | (entry.ends ? FormFlag.ends : 0) | (entry.isJump ? FormFlag.jump : 0);
-  for (const form of entry.forms) if (form !== 0) FORM_FLAGS[form] = flags;
+  for (const form of entry.ownForms) FORM_FLAGS[form] = flags;
   return entry;
 }
 const ENTRIES: (readonly Entry[] | undefined)[] = new Array(2 * VEX_MAPS * 256).fill(undefined);

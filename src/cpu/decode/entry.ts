@@ -79,6 +79,8 @@ export interface Entry {
 
   /** Form by variant, 0 where there is none: see isa/forms.ts. */
   readonly forms: Uint16Array;
+  /** Those that there are. */
+  readonly ownForms: readonly number[];
   readonly registers: readonly RegisterPlace[];
   readonly ends: boolean;
   readonly unit: number;

@@ -1,9 +1,10 @@
 /**
- * Entries of the decoder as the instruction table has them. In the bundle of the command they are text that was made of the table before
- * (scripts/build/bundle.ts), and the table is not made.
+ * Entries of the decoder as the instruction table has them. In the bundle of the command they come from a file that was made of
+ * the table before (scripts/build/decoder-table.ts), and the table is not made.
  */
-import { type Definition, type OperandSpec, sizeOf, writesMemory } from '../isa/definition.ts';
+import { type Definition, type OperandSpec, writesMemory } from '../isa/definition.ts';
 import { variantsOf } from '../isa/forms.ts';
+import { sizeOf } from '../isa/operand-size.ts';
 import { TABLE } from '../isa/table.ts';
 import { Vcpu } from '../vcpu/layout.ts';
 import {
@@ -25,6 +26,7 @@ const V = Vcpu.offsets;
 
 function entryOf(definition: Definition, number: number): Entry {
   const { operands, options, rm, hasModrm, vex } = definition;
+  const variants = variantsOf(definition).toSorted(([a], [b]) => a - b);
   const has = (kinds: string) => operands.some(({ kind }) => kinds.includes(kind));
   // A control register's MOV has a register in ModRM.rm whatever mod says.
   const isFree = !hasModrm || rm === 'any' || (rm === 'register' && !vex && has('CD'));
@@ -54,7 +56,8 @@ function entryOf(definition: Definition, number: number): Entry {
     immediates: operands.flatMap(immediateStep),
     isGathered: has('K'),
     usesVvvv: has('HB'),
-    forms: formsOf(variantsOf(definition)),
+    forms: formsOf(variants),
+    ownForms: variants.map(([, form]) => form),
     registers: operands.flatMap(registerPlace),
     ends: options.ends === true,
     unit: Unit[options.unit ?? 'none'],
