@@ -6,16 +6,25 @@
  * overwrite slots of others.
  */
 
+import { BlkifRequest } from '../../abi/xen/blkif.ts';
+
 /** Backends that may die of a request: then it is answered with an error. */
 export const DEATHS_MAX = 3;
 
+/** Copies that are kept for other requests: allocating them, and collecting them again, was a twelfth of a backend's time. */
+const SPARES_MAX = 128;
+
 /** A request as it was taken: the bytes of its slot. */
-export type TakenRequest = Uint8Array;
+export class TakenRequest {
+  readonly words = new Uint32Array(BlkifRequest.size / 4);
+  readonly view = new DataView(this.words.buffer);
+}
 
 /** Of one ring, in the order in which they were taken. */
 export class OpenRing {
   /** How many backends have died of it. */
   readonly #deaths = new Map<TakenRequest, number>();
+  readonly #spares: TakenRequest[] = [];
 
   get size(): number {
     return this.#deaths.size;
@@ -23,12 +32,16 @@ export class OpenRing {
   all(): TakenRequest[] {
     return [...this.#deaths.keys()];
   }
-  took(request: TakenRequest): void {
-    if (!this.#deaths.has(request)) this.#deaths.set(request, 0);
+  /** Room for the copy of one more, which is open from now on. */
+  take(): TakenRequest {
+    const request = this.#spares.pop() ?? new TakenRequest();
+    this.#deaths.set(request, 0);
+    return request;
   }
-  /** The domain has been shown the answer. */
+  /** The domain has been shown the answer: nobody has to do with the request any more. */
   answered(request: TakenRequest): void {
     this.#deaths.delete(request);
+    if (this.#spares.length < SPARES_MAX) this.#spares.push(request);
   }
   /** @param culprit what the backend was at, when that is known */
   died(culprit: TakenRequest | undefined): void {

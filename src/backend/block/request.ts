@@ -4,12 +4,16 @@
  */
 import * as blkif from '../../abi/xen/blkif.ts';
 import { type GrantRef, gref, PAGE_SIZE } from '../../base/brand.ts';
-import { GrantParts } from '../grant-parts.ts';
+import type { GrantParts } from '../grant-parts.ts';
 import type { TakenRequest } from './open-requests.ts';
 
 const SECTOR_BYTES = 512;
 const SECTORS_A_PAGE = PAGE_SIZE / SECTOR_BYTES;
-const { size: SEGMENT_BYTES, offsets: SEGMENT } = blkif.BlkifRequestSegment;
+const { offsets: SEGMENT } = blkif.BlkifRequestSegment;
+export const SEGMENT_BYTES = blkif.BlkifRequestSegment.size;
+const R = blkif.BlkifRequest.offsets;
+const I = blkif.BlkifRequestIndirect.offsets;
+const D = blkif.BlkifRequestDiscard.offsets;
 const SEGMENTS_A_PAGE = PAGE_SIZE / SEGMENT_BYTES;
 /** What one request may ask for, told as feature-max-indirect-segments. */
 export const INDIRECT_SEGMENTS_MAX = 256;
@@ -17,7 +21,6 @@ export const INDIRECT_SEGMENTS_MAX = 256;
 export interface BlockRequest {
   /** What it was read from. */
   readonly taken: TakenRequest;
-  readonly id: bigint;
   /** As in the response. Of an indirect request it is the one inside. */
   readonly operation: number;
   readonly kind: 'read' | 'write' | 'barrier' | 'flush' | 'discard';
@@ -28,7 +31,6 @@ export interface BlockRequest {
 }
 
 export interface Refusal {
-  readonly id: bigint;
   readonly operation: number;
   readonly status: number;
 }
@@ -39,8 +41,8 @@ export interface DiskLimits {
   readonly canDiscard: boolean;
 }
 
-/** Copy `count` bytes of a granted page; undefined if the domain has not granted it. */
-export type ReadGrant = (ref: GrantRef, offset: number, length: number) => Uint8Array | undefined;
+/** A copy of the first bytes of a granted page, until the next one is asked for; undefined if the domain has not granted it. */
+export type ReadGrant = (ref: GrantRef, length: number) => DataView | undefined;
 
 const OPERATIONS: Readonly<Record<number, BlockRequest['kind']>> = {
   [blkif.BLKIF_OP_READ]: 'read',
@@ -50,11 +52,8 @@ const OPERATIONS: Readonly<Record<number, BlockRequest['kind']>> = {
   [blkif.BLKIF_OP_DISCARD]: 'discard',
 };
 
-const NO_PARTS = new GrantParts(0);
-
 /** Add the segments of a request or of an indirect page. False if one of them makes no sense. */
-function addSegments(parts: GrantParts, bytes: Uint8Array, start: number, count: number): boolean {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+function addSegments(parts: GrantParts, view: DataView, start: number, count: number): boolean {
   for (let at = start; at < start + count * SEGMENT_BYTES; at += SEGMENT_BYTES) {
     const first = view.getUint8(at + SEGMENT.first_sect);
     const last = view.getUint8(at + SEGMENT.last_sect);
@@ -65,75 +64,66 @@ function addSegments(parts: GrantParts, bytes: Uint8Array, start: number, count:
   return true;
 }
 
-function directParts(copy: Uint8Array, count: number): GrantParts | undefined {
-  if (count > blkif.BLKIF_MAX_SEGMENTS_PER_REQUEST) return undefined;
-  if (count === 0) return NO_PARTS;
-  const parts = new GrantParts(count);
-  return addSegments(parts, copy, blkif.BlkifRequest.offsets.seg, count) ? parts : undefined;
+function addDirect(parts: GrantParts, view: DataView): boolean {
+  const count = view.getUint8(R.nr_segments);
+  if (count > blkif.BLKIF_MAX_SEGMENTS_PER_REQUEST) return false;
+  return addSegments(parts, view, R.seg, count);
 }
 
-function indirectParts(view: DataView, readGrant: ReadGrant): GrantParts | undefined {
-  const count = blkif.BlkifRequestIndirect.at(view, 0).nr_segments;
-  if (count === 0 || count > INDIRECT_SEGMENTS_MAX) return undefined;
-  const parts = new GrantParts(count);
+function addIndirect(parts: GrantParts, view: DataView, readGrant: ReadGrant): boolean {
+  const count = view.getUint16(I.nr_segments, true);
+  if (count === 0 || count > INDIRECT_SEGMENTS_MAX) return false;
   for (let page = 0; parts.count < count; page++) {
     const here = Math.min(SEGMENTS_A_PAGE, count - parts.count);
-    const ref = view.getUint32(blkif.BlkifRequestIndirect.offsets.indirect_grefs + 4 * page, true);
-    const bytes = readGrant(gref(ref), 0, here * SEGMENT_BYTES);
-    if (!bytes || !addSegments(parts, bytes, 0, here)) return undefined;
+    const ref = view.getUint32(I.indirect_grefs + 4 * page, true);
+    const segments = readGrant(gref(ref), here * SEGMENT_BYTES);
+    if (!segments || !addSegments(parts, segments, 0, here)) return false;
   }
-  return parts;
+  return true;
 }
 
-/** `copy` is the request's slot, and nobody else's. */
+/** @param parts empty, and filled with those of the request: room for INDIRECT_SEGMENTS_MAX */
 export function parseRequest(
-  copy: Uint8Array,
+  taken: TakenRequest,
   disk: DiskLimits,
   readGrant: ReadGrant,
+  parts: GrantParts,
 ): BlockRequest | Refusal {
-  const view = new DataView(copy.buffer, copy.byteOffset, copy.byteLength);
-  const { id, sector_number: sector, nr_segments, operation: outer } = blkif.BlkifRequest.at(view, 0);
+  const { view } = taken;
+  const outer = view.getUint8(R.operation);
   const isIndirect = outer === blkif.BLKIF_OP_INDIRECT;
   // The domain expects the operation inside to be answered.
-  const operation = isIndirect ? blkif.BlkifRequestIndirect.at(view, 0).indirect_op : outer;
-  const refuse = (status: number): Refusal => ({ id, operation, status });
+  const operation = isIndirect ? view.getUint8(I.indirect_op) : outer;
   const kind = OPERATIONS[operation];
   if (kind === undefined || (isIndirect && kind !== 'read' && kind !== 'write')) {
-    return refuse(blkif.BLKIF_RSP_EOPNOTSUPP);
+    return { operation, status: blkif.BLKIF_RSP_EOPNOTSUPP };
   }
+  const refused = { operation, status: blkif.BLKIF_RSP_ERROR };
   if (kind === 'discard') {
-    if (!disk.canDiscard) return refuse(blkif.BLKIF_RSP_EOPNOTSUPP);
-    const { nr_sectors } = blkif.BlkifRequestDiscard.at(view, 0);
-    return (
-      ranged({ taken: copy, id, operation, kind, parts: NO_PARTS }, sector, nr_sectors, disk) ??
-      refuse(blkif.BLKIF_RSP_ERROR)
-    );
+    if (!disk.canDiscard) return { operation, status: blkif.BLKIF_RSP_EOPNOTSUPP };
+    const [sector, count] = [sectorsAt(view, R.sector_number), sectorsAt(view, D.nr_sectors)];
+    if (!isRange(sector, count, disk)) return refused;
+    const [offset, sizeBytes] = [sector * SECTOR_BYTES, count * SECTOR_BYTES];
+    return { taken, operation, kind, offset, sizeBytes, parts };
   }
-  const parts = isIndirect ? indirectParts(view, readGrant) : directParts(copy, nr_segments);
-  if (!parts) return refuse(blkif.BLKIF_RSP_ERROR);
-  const mayBeEmpty = kind === 'flush' || kind === 'barrier';
-  if (parts.count === 0) {
-    if (!mayBeEmpty) return refuse(blkif.BLKIF_RSP_ERROR);
-    return { taken: copy, id, operation, kind, offset: 0, sizeBytes: 0, parts };
+  const isRead = isIndirect ? addIndirect(parts, view, readGrant) : addDirect(parts, view);
+  if (!isRead) return refused;
+  const { sizeBytes } = parts;
+  if (sizeBytes === 0) {
+    const mayBeEmpty = kind === 'flush' || kind === 'barrier';
+    return mayBeEmpty ? { taken, operation, kind, offset: 0, sizeBytes, parts } : refused;
   }
-  if (kind !== 'read' && disk.isReadOnly) return refuse(blkif.BLKIF_RSP_ERROR);
-  return (
-    ranged(
-      { taken: copy, id, operation, kind, parts },
-      sector,
-      BigInt(parts.sizeBytes / SECTOR_BYTES),
-      disk,
-    ) ?? refuse(blkif.BLKIF_RSP_ERROR)
-  );
+  if (kind !== 'read' && disk.isReadOnly) return refused;
+  const sector = sectorsAt(view, isIndirect ? I.sector_number : R.sector_number);
+  if (!isRange(sector, sizeBytes / SECTOR_BYTES, disk)) return refused;
+  return { taken, operation, kind, offset: sector * SECTOR_BYTES, sizeBytes, parts };
 }
 
-function ranged(
-  request: Omit<BlockRequest, 'offset' | 'sizeBytes'>,
-  sector: bigint,
-  nrSectors: bigint,
-  disk: DiskLimits,
-): BlockRequest | undefined {
-  const end = BigInt(disk.sizeBytes / SECTOR_BYTES);
-  if (nrSectors === 0n || sector > end || nrSectors > end - sector) return undefined;
-  return { ...request, offset: Number(sector) * SECTOR_BYTES, sizeBytes: Number(nrSectors) * SECTOR_BYTES };
+/** Exact below 2^53; what is more is rounded to a number that no disk has. */
+const sectorsAt = (view: DataView, at: number): number =>
+  view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32;
+
+function isRange(sector: number, count: number, { sizeBytes }: DiskLimits): boolean {
+  const end = Math.floor(sizeBytes / SECTOR_BYTES);
+  return count > 0 && sector <= end && count <= end - sector;
 }

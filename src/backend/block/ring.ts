@@ -13,6 +13,14 @@ import { OpenRing, type TakenRequest } from './open-requests.ts';
 
 export const SLOT_BYTES = BlkifRequest.size;
 const SLOTS_AT = BlkifSring.offsets.ring;
+const A = BlkifResponse.offsets;
+/** In a request of any kind; the domain's own affair. */
+const ID_AT = BlkifRequest.offsets.id;
+// A slot may lie in two pages, an answer does not.
+invariant(
+  [SLOTS_AT, SLOT_BYTES, PAGE_SIZE].every(n => n % BlkifResponse.size === 0),
+  'answers lie in one page',
+);
 
 /** Slots of a ring of so many pages: the largest power of two that fits. */
 export const slotsOf = (nrPages: number): number =>
@@ -20,11 +28,10 @@ export const slotsOf = (nrPages: number): number =>
 
 export class BlockRing {
   readonly nrSlots: number;
-  readonly #u8: Uint8Array;
-  readonly #words: Int32Array;
+  readonly #memory: MachineMemory;
   readonly #pages: readonly MachineAddress[];
-  readonly #response = new Uint8Array(BlkifResponse.size);
-  readonly #responseFields = BlkifResponse.at(new DataView(this.#response.buffer), 0);
+  /** The indices: positions of their words in memory. */
+  readonly #index: Readonly<Record<'req_prod' | 'req_event' | 'rsp_prod' | 'rsp_event', number>>;
   /** Requests taken, and responses written; both run on and wrap around at 2^32. */
   #consumed: number;
   #produced: number;
@@ -39,27 +46,31 @@ export class BlockRing {
   constructor(memory: MachineMemory, pages: readonly MachineAddress[], open = new OpenRing()) {
     invariant(pages.length > 0 && pages.every(page => page % PAGE_SIZE === 0), 'the pages of a ring');
     this.nrSlots = slotsOf(pages.length);
-    this.#u8 = memory.u8;
-    this.#words = memory.i32;
+    this.#memory = memory;
     this.#pages = pages;
+    const indexAt = (offset: number) => ((pages[0] as number) + offset) >>> 2;
+    const { req_prod, req_event, rsp_prod, rsp_event } = BlkifSring.offsets;
+    this.#index = {
+      req_prod: indexAt(req_prod),
+      req_event: indexAt(req_event),
+      rsp_prod: indexAt(rsp_prod),
+      rsp_event: indexAt(rsp_event),
+    };
     this.#open = open;
     this.#again = open.all();
     // A domain that connects again may find its ring in use: what was answered is what is there.
-    this.#produced = this.#load('rsp_prod');
+    this.#produced = this.#load(this.#index.rsp_prod);
     this.#consumed = (this.#produced + open.size) >>> 0;
   }
 
-  #word(name: 'req_prod' | 'req_event' | 'rsp_prod' | 'rsp_event'): number {
-    return ((this.#pages[0] as number) + BlkifSring.offsets[name]) >> 2;
-  }
-  #load(name: 'req_prod' | 'rsp_prod' | 'rsp_event'): number {
-    return Atomics.load(this.#words, this.#word(name)) >>> 0;
+  #load(word: number): number {
+    return Atomics.load(this.#memory.i32, word) >>> 0;
   }
 
   /** Requests that wait. None from a ring that is broken. */
   waiting(): number {
     if (this.isBroken) return 0;
-    const count = (this.#load('req_prod') - this.#consumed) >>> 0;
+    const count = (this.#load(this.#index.req_prod) - this.#consumed) >>> 0;
     // Slots are free again only when they have been answered.
     const free = this.nrSlots - ((this.#consumed - this.#produced) >>> 0);
     if (count <= free) return this.#again.length + count;
@@ -71,13 +82,16 @@ export class BlockRing {
   take(): TakenRequest {
     const again = this.#again.shift();
     if (again) return again;
-    const copy = new Uint8Array(SLOT_BYTES);
-    this.#move(this.#consumed, SLOT_BYTES, (at, done, length) =>
-      copy.set(this.#u8.subarray(at, at + length), done),
-    );
+    const taken = this.#open.take();
+    const { u32 } = this.#memory;
+    const start = this.#slot(this.#consumed);
+    for (let done = 0; done < SLOT_BYTES; ) {
+      const end = Math.min(SLOT_BYTES, done + PAGE_SIZE - ((start + done) % PAGE_SIZE));
+      const from = this.#address(start + done) - done;
+      for (; done < end; done += 4) taken.words[done >>> 2] = u32[(from + done) >>> 2]!;
+    }
     this.#consumed = (this.#consumed + 1) >>> 0;
-    this.#open.took(copy);
-    return copy;
+    return taken;
   }
   /** It has been open under too many backends that died. */
   isDeadly(request: TakenRequest): boolean {
@@ -85,43 +99,42 @@ export class BlockRing {
   }
 
   /** Answer a request. The domain sees it after `publish`. */
-  respond(request: TakenRequest, id: bigint, operation: number, status: number): void {
+  respond(request: TakenRequest, operation: number, status: number): void {
     this.#answered.push(request);
-    this.#responseFields.id = id;
-    this.#responseFields.operation = operation;
-    this.#responseFields.status = status;
-    const { length } = this.#response;
-    this.#move(this.#produced, length, (at, done, part) =>
-      this.#u8.set(this.#response.subarray(done, done + part), at),
-    );
+    const { u8, u16, u32 } = this.#memory;
+    const at = this.#address(this.#slot(this.#produced));
+    u32.fill(0, at >>> 2, (at + BlkifResponse.size) >>> 2);
+    u32[(at + A.id) >>> 2] = request.words[ID_AT >>> 2]!;
+    u32[(at + A.id + 4) >>> 2] = request.words[(ID_AT + 4) >>> 2]!;
+    u8[at + A.operation] = operation;
+    u16[(at + A.status) >>> 1] = status;
     this.#produced = (this.#produced + 1) >>> 0;
   }
 
-  /** The bytes of a slot, page by page. */
-  #move(index: number, length: number, use: (address: number, done: number, length: number) => void): void {
-    const start = SLOTS_AT + (index & (this.nrSlots - 1)) * SLOT_BYTES;
-    for (let done = 0; done < length; ) {
-      const at = start + done;
-      const part = Math.min(length - done, PAGE_SIZE - (at % PAGE_SIZE));
-      use((this.#pages[Math.floor(at / PAGE_SIZE)] as number) + (at % PAGE_SIZE), done, part);
-      done += part;
-    }
+  /** Where in the ring a slot begins. */
+  #slot(index: number): number {
+    return SLOTS_AT + (index & (this.nrSlots - 1)) * SLOT_BYTES;
+  }
+  /** Of a byte of the ring. */
+  #address(at: number): number {
+    return this.#pages[Math.floor(at / PAGE_SIZE)]! + (at % PAGE_SIZE);
   }
 
   /** Show the domain all responses. True if it wants to be notified. */
   publish(): boolean {
-    const before = this.#load('rsp_prod');
+    const { rsp_prod, rsp_event } = this.#index;
+    const before = this.#load(rsp_prod);
     if (before === this.#produced) return false;
-    Atomics.store(this.#words, this.#word('rsp_prod'), this.#produced);
+    Atomics.store(this.#memory.i32, rsp_prod, this.#produced);
     for (const request of this.#answered) this.#open.answered(request);
     this.#answered.length = 0;
-    return (this.#produced - this.#load('rsp_event')) >>> 0 < (this.#produced - before) >>> 0;
+    return (this.#produced - this.#load(rsp_event)) >>> 0 < (this.#produced - before) >>> 0;
   }
 
   /** Ask for a notification at the next request. False if there is one already. */
   awaitRequest(): boolean {
     if (this.waiting() > 0) return false;
-    Atomics.store(this.#words, this.#word('req_event'), (this.#consumed + 1) >>> 0);
+    Atomics.store(this.#memory.i32, this.#index.req_event, (this.#consumed + 1) >>> 0);
     return this.waiting() === 0;
   }
 }

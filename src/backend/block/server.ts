@@ -11,10 +11,17 @@ import { InvariantError } from '../../base/errors.ts';
 import type { Disk } from '../../disk/disk.ts';
 import type { Clock, Timers } from '../../platform/platform.ts';
 import type { Defer, Faults } from '../../xenstore/faults.ts';
+import { GrantParts } from '../grant-parts.ts';
 import type { CopyingHost } from '../host.ts';
 import { createLimiter, type Limiter, type RateLimits } from './limits.ts';
 import type { TakenRequest } from './open-requests.ts';
-import { type BlockRequest, parseRequest } from './request.ts';
+import {
+  type BlockRequest,
+  INDIRECT_SEGMENTS_MAX,
+  parseRequest,
+  type ReadGrant,
+  SEGMENT_BYTES,
+} from './request.ts';
 import type { BlockRing } from './ring.ts';
 
 export type BlockTransfer = 'block-read' | 'block-write' | 'block-flush' | 'block-discard' | 'block-connect';
@@ -24,6 +31,8 @@ const QUEUE_DEPTH_DEFAULT = 128;
 const BYTES_MAX = 32 << 20;
 /** Buffers kept. */
 const SPARES_MAX = 4;
+/** Lists of parts kept, of 4 KiB each. */
+const SPARE_PARTS_MAX = 32;
 /** Requests taken from one queue before others have their turn. */
 const BATCH_MAX = 256;
 
@@ -76,6 +85,15 @@ export class BlockServer {
   readonly #depth: number;
   /** From transfers that are over, for the next ones. */
   readonly #spares: ArrayBuffer[] = [];
+  readonly #spareParts: GrantParts[] = [];
+  /** Where the segments of an indirect request are copied to, once. */
+  readonly #segments = new Uint8Array(INDIRECT_SEGMENTS_MAX * SEGMENT_BYTES);
+  readonly #segmentsView = new DataView(this.#segments.buffer);
+  readonly #readSegments: ReadGrant = (ref, length) => {
+    const { host, domid } = this.#options;
+    const isGranted = host.copyFromGrant(domid as DomainId, ref, 0, this.#segments.subarray(0, length));
+    return isGranted ? this.#segmentsView : undefined;
+  };
   /** What it is at; afterwards too when that has thrown an error. */
   #working: TakenRequest | undefined;
   #running = 0;
@@ -179,19 +197,18 @@ export class BlockServer {
   }
 
   #takeOne(queue: BlockQueue): void {
-    const { disk, host, domid, clock } = this.#options;
+    const { disk, clock } = this.#options;
     const { ring } = queue;
     const taken = ring.take();
     this.#working = taken;
     this.counters.requests += 1;
-    const request = parseRequest(taken, disk, (ref, offset, length) => {
-      const bytes = new Uint8Array(length);
-      return host.copyFromGrant(domid as DomainId, ref, offset, bytes) ? bytes : undefined;
-    });
+    const parts = this.#spareParts.pop() ?? new GrantParts(INDIRECT_SEGMENTS_MAX);
+    const request = parseRequest(taken, disk, this.#readSegments, parts);
     const refused = 'status' in request ? request.status : ring.isDeadly(taken) ? BLKIF_RSP_ERROR : undefined;
     if ('status' in request || refused !== undefined) {
       this.counters.refused += 1;
-      ring.respond(taken, request.id, request.operation, refused ?? BLKIF_RSP_ERROR);
+      ring.respond(taken, request.operation, refused ?? BLKIF_RSP_ERROR);
+      this.#keepParts(parts);
       return;
     }
     this.#limiter?.take(request.sizeBytes, clock.monotonicNs());
@@ -262,13 +279,14 @@ export class BlockServer {
 
   #answer(queue: BlockQueue, request: BlockRequest, status: number): void {
     if (status !== BLKIF_RSP_OKAY) this.counters.errors += 1;
-    if (!queue.isClosed) queue.ring.respond(request.taken, request.id, request.operation, status);
+    if (!queue.isClosed) queue.ring.respond(request.taken, request.operation, status);
     this.#ended(request);
   }
 
   #ended(request: BlockRequest): void {
     this.#running -= 1;
     this.#runningBytes -= request.sizeBytes;
+    this.#keepParts(request.parts);
     const barrier = this.#barrier;
     if (!barrier) return;
     if (barrier.request === request) {
@@ -343,6 +361,11 @@ export class BlockServer {
     }
     await disk.flush();
     return BLKIF_RSP_OKAY;
+  }
+
+  #keepParts(parts: GrantParts): void {
+    parts.clear();
+    if (this.#spareParts.length < SPARE_PARTS_MAX) this.#spareParts.push(parts);
   }
 
   /** Room for a transfer; what is in it comes from an earlier one of the same domain. */

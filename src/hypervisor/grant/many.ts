@@ -1,11 +1,12 @@
 /**
  * Many grants at once, as requests for disks name them: a page after the other, each used by nobody else. What is usual is done here in one
- * loop; all else, and every refusal, is `acquireGrant`'s and `releaseGrant`'s.
+ * loop; all else, and every refusal, is `acquireGrant`'s and `releaseGrant`'s. Where no vCPU runs meanwhile, entries are read and written
+ * as other memory is: V8 calls a function for each atomic access.
  */
 import * as gnttab from '../../abi/xen/grant-table.ts';
 import { PAGE_SHIFT, PAGE_SIZE } from '../../base/brand.ts';
 import { invariant } from '../../base/errors.ts';
-import type { Domain } from '../hypervisor.ts';
+import { type Domain, isParallel } from '../hypervisor.ts';
 import { dropSpareReference, ramOfGfn, takeReference } from '../p2m.ts';
 import * as layout from '../state.ts';
 import { acquireGrant, clearUse, nrGrants, releaseGrant, tableAddress } from './table.ts';
@@ -46,6 +47,7 @@ export function acquireParts(
   const permitted = (user << 16) | gnttab.GTF_permit_access;
   const marks = gnttab.GTF_reading | (write ? gnttab.GTF_writing : 0);
   const uses = write ? ONE_WRITER : ONE_READER;
+  const isAlone = !isParallel(hypervisor);
   for (let i = 0; i < count; i++) {
     const at = i * PART_WORDS;
     const offset = words[at + OFFSET]!;
@@ -60,7 +62,8 @@ export function acquireParts(
         (ref % layout.GRANTS_PER_FRAME) * ENTRY_WORDS;
       const old = i32[entry]!;
       const isUsual = u32[record >>> 2] === 0 && (old & mask) === permitted;
-      if (isUsual && Atomics.compareExchange(i32, entry, old, old | marks) === old) {
+      if (isUsual && (isAlone || Atomics.compareExchange(i32, entry, old, old | marks) === old)) {
+        if (isAlone) i32[entry] = old | marks;
         const frame = ramOfGfn(owner, u32[entry + 1]!);
         if (frame === 0) {
           clearUse(owner, entry * 4, IN_USE);
@@ -89,6 +92,7 @@ export function releaseParts(owner: Domain, words: Uint32Array, count: number, w
   const table = tableAddress(owner);
   const [shared, active] = [(table + T.shared) >>> 2, (table + T.active) >>> 2];
   const uses = write ? ONE_WRITER : ONE_READER;
+  const isAlone = !isParallel(hypervisor);
   for (let i = 0; i < count; i++) {
     const ref = words[i * PART_WORDS]!;
     const frame = words[i * PART_WORDS + ADDRESS]! >>> PAGE_SHIFT;
@@ -102,7 +106,8 @@ export function releaseParts(owner: Domain, words: Uint32Array, count: number, w
         const entry =
           (u32[shared + Math.floor(ref / layout.GRANTS_PER_FRAME)]! >>> 2) +
           (ref % layout.GRANTS_PER_FRAME) * ENTRY_WORDS;
-        Atomics.and(i32, entry, ~IN_USE);
+        if (isAlone) i32[entry]! &= ~IN_USE;
+        else Atomics.and(i32, entry, ~IN_USE);
         continue;
       }
     }
