@@ -6,7 +6,7 @@ import { PAGE_SIZE } from '../../base/brand.ts';
 import { InvariantError } from '../../base/errors.ts';
 import { SIZE, setUpDisk } from './disk.fixture.ts';
 import { directRequest, FIRST_PAGE, setUpFrontend } from './frontend.fixture.ts';
-import { DEATHS_MAX, OpenRequests } from './open-requests.ts';
+import { DEATHS_MAX, OpenRequests, OpenRing } from './open-requests.ts';
 
 const { BLKIF_OP_READ: READ, BLKIF_OP_WRITE: WRITE, BLKIF_OP_FLUSH_DISKCACHE: FLUSH } = blkif;
 const DATA = FIRST_PAGE + 64;
@@ -175,4 +175,17 @@ test('without anybody to follow it, its error comes out', async () => {
   };
   ring?.put(directRequest(1, READ, 0, [{ ref: DATA }]));
   assert.throws(() => ring?.push(), InvariantError);
+});
+
+test('a copy serves another request when its own has been answered, and not before', () => {
+  const ring = new OpenRing();
+  const [first, second] = [ring.take(), ring.take()];
+  assert.notEqual(first, second);
+  for (let i = 0; i < DEATHS_MAX; i++) ring.died(first);
+  assert.ok(ring.isDeadly(first));
+  ring.answered(first);
+  const third = ring.take();
+  assert.equal(third, first);
+  assert.ok(!ring.isDeadly(third), 'backends have died of another request');
+  assert.deepEqual(ring.all(), [second, third]);
 });

@@ -186,7 +186,12 @@ test('what makes no sense is answered with an error', async () => {
   const last = SIZE / 512 - 1;
   assert.deepEqual(await ask(directRequest(1, READ, last, [{ ref: DATA, first: 0, last: 0 }])), [0]);
   assert.deepEqual(await ask(directRequest(1, READ, last, [{ ref: DATA, first: 0, last: 1 }])), [-1]);
-  assert.deepEqual(await ask(directRequest(1, READ, 2 ** 52, [{ ref: DATA }])), [-1]);
+  for (const sector of [2 ** 32, 2 ** 52, 2 ** 53, 2 ** 63])
+    assert.deepEqual(await ask(directRequest(1, READ, sector, [{ ref: DATA }])), [-1]);
+  assert.deepEqual(await ask(discardRequest(1, 0, SIZE / 512)), [0]);
+  for (const count of [0, SIZE / 512 + 1, 2 ** 32, 2 ** 63])
+    assert.deepEqual(await ask(discardRequest(1, 0, count)), [-1]);
+  assert.deepEqual(await ask(discardRequest(1, 2 ** 63, 1)), [-1]);
   assert.deepEqual(await ask(directRequest(1, READ, 0, [])), [-1]);
   assert.deepEqual(await ask(directRequest(1, READ, 0, [{ ref: DATA, first: 3, last: 2 }])), [-1]);
   assert.deepEqual(await ask(directRequest(1, READ, 0, [{ ref: DATA, first: 0, last: 8 }])), [-1]);
@@ -212,6 +217,27 @@ test('what makes no sense is answered with an error', async () => {
   assert.deepEqual(await ask(indirect(20, [9999].slice(1))), [-1]);
   assert.deepEqual(await ask(indirect(2, [DATA + 1], FLUSH)), [-2]);
   assert.deepEqual(await ask(indirect(2, [DATA + 1])), [0]);
+});
+
+test('an answer has its request’s id, whole, and nothing else of what was in the slot', async () => {
+  const { disk } = await setUpDisk();
+  const world = setUpFrontend({ disk });
+  const [ring] = world.connect();
+  assert.ok(ring);
+  const id = 2 ** 52 + 2 ** 31 + 5;
+  ring.put(directRequest(id, READ, 0, [{ ref: DATA }]));
+  ring.put(discardRequest(id + 1, 0, 8));
+  ring.push();
+  await world.settle();
+  const { size, offsets } = blkif.BlkifResponse;
+  const answer = world.memory.u8.subarray(ring.at(blkif.BlkifSring.offsets.ring)).slice(0, size);
+  assert.deepEqual([...answer.subarray(offsets.status)], [0, 0, 0, 0, 0, 0]);
+  // In the order in which they end.
+  const answers = ring.responses().sort((a, b) => a.id - b.id);
+  assert.deepEqual(answers, [
+    { id, operation: READ, status: 0 },
+    { id: id + 1, operation: blkif.BLKIF_OP_DISCARD, status: 0 },
+  ]);
 });
 
 test('a read-only disk is never written', async () => {

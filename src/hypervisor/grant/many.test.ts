@@ -2,13 +2,30 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as gnttab from '../../abi/xen/grant-table.ts';
 import { mfn, PAGE_SIZE } from '../../base/brand.ts';
+import { MACHINE_HEADER, MachineHeader } from '../../machine/header.ts';
+import { createLock } from '../../machine/lock.ts';
 import { createSeededEntropy } from '../../platform/sim/entropy.ts';
-import type { Domain } from '../hypervisor.ts';
+import type { Domain, Hypervisor, Parallel } from '../hypervisor.ts';
 import { guestAddress, testDomain, testMachine } from '../testing.ts';
 import { acquireParts, PART_WORDS, releaseParts } from './many.ts';
 import { acquireGrant, activeGrant, growGrantTable, releaseGrant, seedGrant } from './table.ts';
 
 const NR_REFS = 1200;
+
+/** As where vCPUs run on threads of their own: nothing here waits for one. */
+function useSeveralThreads(hypervisor: Hypervisor): void {
+  const word = (MACHINE_HEADER + MachineHeader.offsets.hypervisorLock) >>> 2;
+  const parallel: Parallel = {
+    pcpu: 0,
+    lock: createLock(hypervisor.memory.i32, word),
+    isExclusive: false,
+    kick() {},
+    wakePcpu() {},
+    callControl() {},
+    alone: task => task(),
+  };
+  Object.assign(hypervisor, { parallel });
+}
 
 /** A domain whose grants are of all kinds: the same in every machine of one seed. */
 function world(seed: number) {
@@ -62,8 +79,14 @@ function oneByOne(domain: Domain, words: Uint32Array, count: number, isWrite: bo
   return count;
 }
 
-test('many grants at once are taken and given back as one by one', () => {
+for (const threads of ['one thread', 'several threads']) {
+  test(`many grants at once are taken and given back as one by one, with ${threads}`, () =>
+    compareWithOneByOne(threads !== 'one thread'));
+}
+
+function compareWithOneByOne(isParallel: boolean): void {
   const [many, single] = [world(3), world(3)];
+  if (isParallel) useSeveralThreads(many.domain.hypervisor);
   const { below } = world(4);
   const held: { a: Uint32Array; b: Uint32Array; count: number; isWrite: boolean }[] = [];
   let nrWhole = 0;
@@ -96,4 +119,4 @@ test('many grants at once are taken and given back as one by one', () => {
     assert.deepEqual(state(many), state(single), `step ${step}`);
   }
   assert.ok(nrWhole > 20, `${nrWhole} were granted as a whole`);
-});
+}
