@@ -8,11 +8,14 @@
  *
  * A vCPU says that it executes before it looks at the lock, and the other one takes the lock before it looks at the
  * vCPU, both with sequentially consistent operations: one of them sees the other.
+ *
+ * For one CMPXCHG16B the runtime module does the same without leaving the guest's code (runtime/assembly/alone.ts). The lock and
+ * `engaged` are 0, 1, or 2 where somebody sleeps until it is 0.
  */
 import type { MachineAddress } from '../base/brand.ts';
 import { MACHINE_HEADER, MachineHeader, machineHeader } from '../machine/header.ts';
 import type { MachineMemory } from '../machine/memory.ts';
-import { KICK, Vcpu } from './vcpu/layout.ts';
+import { KICK_ASIDE, Vcpu } from './vcpu/layout.ts';
 
 const V = Vcpu.offsets;
 /** Looks at a word before the thread sleeps. */
@@ -25,6 +28,8 @@ export interface Alone {
   engage(cpu: MachineAddress): void;
   /** It has stopped executing. */
   disengage(cpu: MachineAddress): void;
+  /** Its kick, for which it has stopped, was for somebody who wants to be alone: let him, and engage again. Else nothing happens: false. */
+  stepAside(cpu: MachineAddress): boolean;
   /** Call `task` while no vCPU executes. The caller must not be executing one itself. */
   during<T>(task: () => T): T;
   /** How often `during` had to stop others, by this thread. */
@@ -38,41 +43,52 @@ export function createAlone(memory: MachineMemory): Alone {
   const wordOf = (cpu: number, field: 'engaged' | 'kick') => (cpu + V[field]) >>> 2;
   let count = 0;
 
-  function awaitChange(word: number, old: number): void {
-    for (let i = 0; i < SPINS; i++) if (Atomics.load(words, word) !== old) return;
-    while (Atomics.load(words, word) === old) Atomics.wait(words, word, old, WAIT_MS);
+  function awaitZero(word: number): void {
+    for (let i = 0; i < SPINS; i++) if (Atomics.load(words, word) === 0) return;
+    while (Atomics.load(words, word) !== 0) {
+      Atomics.compareExchange(words, word, 1, 2);
+      Atomics.wait(words, word, 2, WAIT_MS);
+    }
+  }
+  /** To 0, for whoever waits. */
+  function clear(word: number): void {
+    if (Atomics.exchange(words, word, 0) === 2) Atomics.notify(words, word);
   }
 
-  function disengage(cpu: MachineAddress): void {
+  function engage(cpu: MachineAddress): void {
     const word = wordOf(cpu, 'engaged');
-    Atomics.store(words, word, 0);
-    if (Atomics.load(words, lock) !== 0) Atomics.notify(words, word);
+    for (;;) {
+      Atomics.store(words, word, 1);
+      if (Atomics.load(words, lock) === 0) return;
+      clear(word);
+      awaitZero(lock);
+    }
   }
+  const disengage = (cpu: MachineAddress): void => clear(wordOf(cpu, 'engaged'));
 
   return {
-    engage(cpu) {
-      for (;;) {
-        Atomics.store(words, wordOf(cpu, 'engaged'), 1);
-        if (Atomics.load(words, lock) === 0) return;
-        disengage(cpu);
-        awaitChange(lock, 1);
-      }
-    },
+    engage,
     disengage,
+    stepAside(cpu) {
+      if (Atomics.compareExchange(words, wordOf(cpu, 'kick'), KICK_ASIDE, 0) !== KICK_ASIDE) return false;
+      disengage(cpu);
+      engage(cpu);
+      return true;
+    },
     during(task) {
-      while (Atomics.compareExchange(words, lock, 0, 1) !== 0) awaitChange(lock, 1);
+      while (Atomics.compareExchange(words, lock, 0, 1) !== 0) awaitZero(lock);
       count += 1;
       try {
         for (let cpu = header.firstVcpu; cpu !== 0; cpu = words[(cpu + V.nextVcpu) >>> 2]! >>> 0) {
           const engaged = wordOf(cpu, 'engaged');
           if (Atomics.load(words, engaged) === 0) continue;
-          Atomics.store(words, wordOf(cpu, 'kick'), KICK);
-          awaitChange(engaged, 1);
+          // One that is set already brings it out as well.
+          Atomics.compareExchange(words, wordOf(cpu, 'kick'), 0, KICK_ASIDE);
+          awaitZero(engaged);
         }
         return task();
       } finally {
-        Atomics.store(words, lock, 0);
-        Atomics.notify(words, lock);
+        clear(lock);
       }
     },
     get count() {

@@ -144,6 +144,8 @@ export function createGuestEntry(engine: CpuEngine, alone: Alone, { lock }: Para
           }
           continue;
         }
+        const mayBeAside = exit === Exit.kick || exit === Exit.pause;
+        if (mayBeAside && alone.stepAside(block) && exit === Exit.kick && left > 0) continue;
         // A vCPU that spins goes on unless another one waits for a pCPU.
         if (exit !== Exit.pause || left === 0 || words[runHead] !== 0 || isKicked(block)) return exit;
         spins += 1;

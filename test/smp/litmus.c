@@ -160,7 +160,7 @@ static u64 repeat(test_function *test, u32 n, u64 (*count)(void)) {
 
 static struct { volatile u8 b; volatile u16 w; volatile u32 l, d, by_bit, by_byte, add; volatile u64 q, c; } counters;
 static volatile u32 bit_lock, byte_lock;
-static struct { volatile u64 low, high; } pair __attribute__((aligned(16)));
+static struct { volatile u64 low, high; } pair __attribute__((aligned(16))), mixed __attribute__((aligned(16)));
 static u8 pages[3 * 4096] __attribute__((aligned(4096)));
 #define STEPS (ROUNDS * 20)
 
@@ -201,6 +201,22 @@ static void wide(u32 cpu) {
     do __asm__ volatile("lock; cmpxchg16b %1; sete %0" : "=q"(done), "+m"(pair), "+a"(low), "+d"(high)
                         : "b"(low + 1), "c"(high + 3) : "memory");
     while (!done);
+  }
+}
+/* One changes both halves as one, the other each by itself. */
+static void wide_and_halves(u32 cpu) {
+  for (int i = 0; i < STEPS / 4; i++) {
+    if (cpu == 0) {
+      u64 low = mixed.low, high = mixed.high;
+      u8 done;
+      do __asm__ volatile("lock; cmpxchg16b %1; sete %0" : "=q"(done), "+m"(mixed), "+a"(low), "+d"(high)
+                          : "b"(low + 1), "c"(high + 3) : "memory");
+      while (!done);
+    } else {
+      __asm__ volatile("lock; addq $0x10, %0" : "+m"(mixed.low));
+      u64 high;
+      do high = mixed.high; while (!__sync_bool_compare_and_swap(&mixed.high, high, high + 0x20));
+    }
   }
 }
 /* Over a line and over a page, beside aligned ones that touch the same bytes. */
@@ -303,6 +319,8 @@ static void steps(void) {
   line("spin locks", counters.by_bit != 2 * (STEPS / 4) || counters.by_byte != 2 * (STEPS / 4));
   on_all(wide, 2);
   line("cmpxchg16b", pair.low != 2 * (STEPS / 4) || pair.high != 6 * (STEPS / 4));
+  on_all(wide_and_halves, 2);
+  line("cmpxchg16b and its halves", mixed.low != 0x11 * (STEPS / 4) || mixed.high != 0x23 * (STEPS / 4));
   on_all(split, 2);
   /* Both added 1 to the whole of the first; the aligned one added to what is beyond it. */
   wrong = *over_line != 2 * (STEPS / 8);

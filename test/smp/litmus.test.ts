@@ -40,7 +40,7 @@ for (const translates of [false, true]) {
       [],
     );
     assert.equal(problem, undefined, `${problem}, after ${lines.at(-1)}`);
-    assert.equal(outcomes.length, 14);
+    assert.equal(outcomes.length, 15);
     assert.equal(nrRegions > 0, translates);
     for (const line of lines) if (/seen=|busy/.test(line)) t.diagnostic(line);
   });
@@ -49,7 +49,7 @@ for (const translates of [false, true]) {
 test('the same on one pCPU, in turns', { skip }, async () => {
   const { lines, problem } = await runToEnd(await startOnPcpus(few.path, 4, 1));
   assert.equal(problem, undefined, `${problem}, after ${lines.at(-1)}`);
-  assert.equal(forbidden(lines).filter(line => line.endsWith('forbidden=0')).length, 5);
+  assert.equal(forbidden(lines).filter(line => line.endsWith('forbidden=0')).length, 6);
 });
 
 test('a pause stops all vCPUs, wherever they are, and they go on as if nothing had been', {

@@ -501,6 +501,20 @@ export abstract class Emitter {
       this.leaveFault();
     });
   }
+  /** Like `modifiable`, while no other vCPU of the machine executes; the bytes are in one page. */
+  modifiableAlone(address: Value, bytes: number, fill: (host: Value) => void): void {
+    const host = this.#machineAddress(TLB_WRITE, this.let(address), bytes, 'modifySlow', 0);
+    const isShared = this.let(this.field('parallel'));
+    this.if(isShared, () => {
+      this.if(w.eq(host, w.add(this.cpu, w.i32(Vcpu.offsets.scratch))), () => this.requireAlone());
+      this.if(w.eqz(this.runtime('stopOthers')), () => this.requireAlone());
+    });
+    fill(host);
+    this.if(isShared, () => {
+      this.runtime('letOthersGoOn');
+    });
+    this.#commitScratch(host);
+  }
   /** Everything before is visible to all vCPUs before anything after is done. Cheaper than a WebAssembly fence. */
   fence(): void {
     this.code.atomicOr(this.cpu, w.i32(0), Vcpu.offsets.fence);

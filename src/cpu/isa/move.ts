@@ -98,14 +98,15 @@ const compareExchangePair: Semantics = (x, destination) => {
     x.set(high, w.wrap(w.shrU(found, w.i64(32))));
   } else {
     // WebAssembly has nothing atomic of 16 bytes.
-    if (x.locked) x.requireAlone();
-    x.modifiable(address, 16, host => {
+    const exchange = (host: Value) => {
       x.set(low, w.load('i64', 8, host));
       x.set(high, w.load('i64', 8, host, 8));
       x.set(equal, w.and(w.eq(low, a), w.eq(high, d)));
       x.code.store(8, host, w.select(equal, b, low));
       x.code.store(8, host, w.select(equal, c, high), 8);
-    });
+    };
+    if (x.locked) x.modifiableAlone(address, 16, exchange);
+    else x.modifiable(address, 16, exchange);
   }
   x.if(w.eqz(equal), () => {
     x.register(RAX, half).write(low);

@@ -24,6 +24,8 @@ export const runtimeExports = {
   writeSlow: signature(i32, i32, i64, i32),
   modifySlow: signature(i32, i32, i64, i32),
   commit: signature(null, i32),
+  stopOthers: signature(i32, i32),
+  letOthersGoOn: signature(null, i32),
   checkRead: signature(i32, i32, i64, i32),
   checkWrite: signature(i32, i32, i64, i32),
   translate: signature(i32, i32, i64, i32, i32),

@@ -58,7 +58,8 @@ export interface Site {
 
 /** Runtime functions that touch nothing but memory and the pending exception, and one that selects the TLB. */
 const SET_ALIGNMENT_CHECK = 'setAlignmentCheck';
-const HARMLESS = new Set(['readSlow', 'writeSlow', 'modifySlow', 'commit', SET_ALIGNMENT_CHECK]);
+const ALONE = ['stopOthers', 'letOthersGoOn'];
+const HARMLESS = new Set(['readSlow', 'writeSlow', 'modifySlow', 'commit', SET_ALIGNMENT_CHECK, ...ALONE]);
 
 export class TranslatorEmitter extends Emitter {
   readonly cpu: Value;

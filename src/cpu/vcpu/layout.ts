@@ -194,13 +194,13 @@ export const Vcpu = struct('vcpu', {
   deliveries: u32,
 
   /**
-   * Another thread wants this vCPU's attention: `KICK`, else 0. Whoever executes guest code polls it and gives control
-   * back to the engine's caller with `Exit.kick`, before the next instruction.
+   * Another thread wants this vCPU's attention: `KICK` or `KICK_ASIDE`, else 0. Whoever executes guest code polls it and gives
+   * control back to the engine's caller with `Exit.kick`, before the next instruction.
    */
   kick: aligned(64, i32),
   /** 1 while other vCPUs of the machine may run at the same time: see `Emitter.requireAlone`. */
   parallel: u32,
-  /** 1 while a worker executes the vCPU: its code, or an exception's delivery (cpu/alone.ts). */
+  /** Not 0 while a worker executes the vCPU: its code, or an exception's delivery (cpu/alone.ts). 2: somebody sleeps until it is 0. */
   engaged: u32,
   /** A word that nobody looks at: an atomic operation on it orders the accesses around it. */
   fence: u32,
@@ -222,6 +222,8 @@ export const SIMD_MASKS = 0x1f80;
 
 /** More fuel than a slice can have, so that one comparison with `kick` tells both that it is set and that fuel is used up. */
 export const KICK = 0x7fff_ffff;
+/** The same for a moment only: another vCPU wants to be alone, and nothing else is to be looked at. `KICK` takes its place. */
+export const KICK_ASIDE = KICK - 1;
 /** `exVector` of an instruction that must be executed while no other vCPU of the machine does: no exception, `Exit.exclusive`. */
 export const PENDING_EXCLUSIVE = 257;
 

@@ -3,6 +3,7 @@
  * The floating-point part has its own list, signatures-float.ts.
  */
 
+export { letOthersGoOn, stopOthers } from './alone';
 export { checkCrossing, codeBehind } from './code/crossing';
 export { discardCode, invalidateCode, markCode } from './code/invalidate';
 export { fetchAddress, lookup } from './code/lookup';
