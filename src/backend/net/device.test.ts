@@ -119,6 +119,88 @@ test('frames come in: small, over several pages, large; they wait for pages and 
   assert.equal(device.counters.receive.dropped, 5000 - 4096);
 });
 
+test('large frames that wait are each as they were sent, though their memory is used again', () => {
+  const world = setUp();
+  world.connect();
+  const queue = world.queues[0]!;
+  const lent = new Uint8Array(60_054);
+  let next = 0;
+  for (let round = 0; round < 5; round++) {
+    const [from, count] = [next, 3 + round];
+    for (let i = 0; i < count; i++) {
+      const segment = tcpFrame(60_000);
+      segment.fill(next++, 54);
+      lent.set(segment);
+      world.device.receive({ bytes: lent, lacksChecksum: true, segmentBytes: 1448, isLent: true });
+    }
+    lent.fill(255);
+    const arrived = [];
+    for (let i = 0; i < count; i++) {
+      queue.giveBuffers(16);
+      event(world, 21);
+      arrived.push(...queue.takeFrames());
+    }
+    assert.deepEqual(
+      arrived.map(({ bytes }) => [bytes.length, bytes[54], bytes.at(-1)]),
+      Array.from({ length: count }, (_, i) => [60_054, from + i, from + i]),
+    );
+  }
+});
+
+test('heavy connections move into queues of their own, and no frame is overtaken', () => {
+  const world = setUp({ nrQueues: 2 });
+  world.connect();
+  const of = (port: number, number: number, dataBytes: number) => {
+    const bytes = tcpFrame(dataBytes);
+    new DataView(bytes.buffer).setUint16(34, port);
+    new DataView(bytes.buffer).setUint32(38, number);
+    return { bytes, lacksChecksum: true, segmentBytes: dataBytes > 1448 ? 1448 : 0 };
+  };
+  const next = new Map<number, number>();
+  const places = new Map<number, number>();
+  /** From the second queue first: what overtakes shows. */
+  const take = () => {
+    for (const i of [1, 0]) {
+      for (const { bytes } of world.queues[i]!.takeFrames()) {
+        const view = new DataView(bytes.buffer, bytes.byteOffset);
+        const [port, number] = [view.getUint16(34), view.getUint32(38)];
+        assert.equal(number, next.get(port) ?? 0, `the next frame for port ${port}`);
+        next.set(port, number + 1);
+        places.set(port, i);
+      }
+    }
+  };
+  const given = world.queues.map(() => 0);
+  /** As many pages as there are slots, beyond what was taken. */
+  const refill = () => {
+    for (const [i, queue] of world.queues.entries()) {
+      const taken = queue.view.getUint32(queue.rx + 8, true);
+      queue.giveBuffers(256 - (given[i]! - taken));
+      given[i] = taken + 256;
+      event(world, 21 + 2 * i);
+    }
+  };
+  refill();
+  const ports = [1, 2, 3, 4];
+  // Something else is in the second queue, so all of them begin in the first one.
+  for (const port of [5, 6]) world.device.receive(of(port, 0, 20_000 * (port - 4)));
+  for (const port of ports) world.device.receive(of(port, 0, 10));
+  take();
+  const [first] = new Set(ports.map(port => places.get(port)));
+  assert.deepEqual([...new Set(ports.map(port => places.get(port)))], [first]);
+  for (let number = 1; number < 1000; number++) {
+    for (const port of ports) world.device.receive(of(port, number, 40_000));
+    if (number % 2 === 1) continue;
+    take();
+    refill();
+  }
+  assert.deepEqual(
+    ports.map(port => next.get(port)),
+    [999, 999, 999, 999],
+  );
+  assert.equal(ports.filter(port => places.get(port) === first).length, 2, 'two in each');
+});
+
 test('a driver that asks for less gets what it can take', () => {
   const world = setUp({
     features: { 'feature-gso-tcpv4': '0', 'feature-no-csum-offload': '1' },

@@ -8,24 +8,17 @@
  */
 import * as netif from '../../abi/xen/netif.ts';
 import { domid as domainId, gref, type MachineAddress, PAGE_SIZE, port } from '../../base/brand.ts';
-import {
-  FRAME_BYTES_MAX,
-  type Frame,
-  packetOf,
-  type Station,
-  segments,
-  withChecksum,
-} from '../../net/frame.ts';
+import { BlockPool } from '../../net/block-pool.ts';
+import { FRAME_BYTES_MAX, type Frame, type Station, segments, withChecksum } from '../../net/frame.ts';
 import type { MacAddress } from '../../net/packet/address.ts';
-import { get16 } from '../../net/packet/bytes.ts';
 import { EtherType, etherType } from '../../net/packet/ethernet.ts';
-import { Protocol } from '../../net/packet/ip.ts';
 import type { XenstoreClient } from '../../xenstore/client.ts';
 import type { Defer, Faults } from '../../xenstore/faults.ts';
 import { BackendHalf } from '../half.ts';
 import type { CopyingHost } from '../host.ts';
 import { BackRing } from '../ring.ts';
 import { XenbusState } from '../xenbus.ts';
+import { FlowQueues } from './flow-queues.ts';
 import { type FrontendKeys, KIND, type QueueKeys, readFrontendKeys, writeNetDeviceKeys } from './keys.ts';
 import { ReceiveSide } from './receive.ts';
 import { serveTransmit } from './transmit.ts';
@@ -71,6 +64,10 @@ export class NetDevice implements Station {
   readonly #half: BackendHalf;
   #queues: readonly Queue[] = [];
   #frontend: FrontendKeys | undefined;
+  #flows = new FlowQueues(1);
+  readonly #isDrained = (queue: number): boolean => this.#queues[queue]!.receiver.isDrained;
+  /** For large frames that wait, in whatever queue. */
+  readonly #waiting = new BlockPool(FRAME_BYTES_MAX);
   readonly counters = {
     transmit: { frames: 0, bytes: 0, errors: 0, dropped: 0 },
     receive: { frames: 0, bytes: 0, errors: 0, dropped: 0 },
@@ -129,6 +126,7 @@ export class NetDevice implements Station {
     }
     this.#frontend = frontend;
     this.#queues = queues;
+    this.#flows = new FlowQueues(queues.length);
     this.#half.switch(XenbusState.connected);
     // What the domain did before we listened.
     for (const queue of queues) {
@@ -191,6 +189,7 @@ export class NetDevice implements Station {
       host,
       domid: owner,
       counters: this.counters.receive,
+      blocks: this.#waiting,
       fault: size => faults?.onTransfer('net-receive', domid, size) ?? 'none',
     });
     const serveRx = whileOpen(() => {
@@ -234,22 +233,11 @@ export class NetDevice implements Station {
   receive(frame: Frame): void {
     const frontend = this.#frontend;
     if (!frontend) return;
-    const queue = this.#queues.length === 1 ? this.#queues[0]! : this.#queues[this.#queueOf(frame)]!;
+    const number = this.#queues.length === 1 ? 0 : this.#flows.choose(frame, this.#isDrained);
+    const queue = this.#queues[number]!;
     for (const each of fitFrame(frame, frontend)) queue.receiver.add(each);
     queue.serveRx();
     queue.receiver.keep();
-  }
-
-  /** Frames of one connection stay in one queue, and so in order. */
-  #queueOf(frame: Frame): number {
-    const packet = packetOf(frame.bytes);
-    if (!packet) return 0;
-    const hasPorts = packet.protocol === Protocol.tcp || packet.protocol === Protocol.udp;
-    let hash = packet.addressSum + packet.protocol;
-    if (hasPorts && !packet.fragment && packet.payloadEnd - packet.payloadStart >= 4) {
-      hash += get16(packet.bytes, packet.payloadStart) + get16(packet.bytes, packet.payloadStart + 2);
-    }
-    return ((Math.imul(hash, 0x9e37_79b1) >>> 16) % this.#queues.length) | 0;
   }
 
   // ---- the end ----

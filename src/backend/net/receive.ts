@@ -4,6 +4,7 @@
  */
 import * as netif from '../../abi/xen/netif.ts';
 import { type DomainId, gref, PAGE_SIZE } from '../../base/brand.ts';
+import type { BlockPool } from '../../net/block-pool.ts';
 import { FRAME_BYTES_MAX, type Frame, kept } from '../../net/frame.ts';
 import { EtherType, etherType } from '../../net/packet/ethernet.ts';
 import type { Fault } from '../../xenstore/faults.ts';
@@ -33,11 +34,22 @@ export interface ReceiveOptions {
   readonly domid: DomainId;
   readonly counters: ReceiveCounters;
   readonly fault: (sizeBytes: number) => Fault;
+  /** For large frames that wait: room for the longest in each. */
+  readonly blocks: BlockPool;
+}
+
+/** Smaller frames have memory of their own while they wait. */
+const BLOCK_FRAME_BYTES_MIN = 8192;
+
+/** A frame that waits, and the block that it is in. */
+interface Waiting {
+  readonly frame: Frame;
+  readonly block: Uint8Array | undefined;
 }
 
 export class ReceiveSide {
   readonly #options: ReceiveOptions;
-  #queue: Frame[] = [];
+  #queue: Waiting[] = [];
   #head = 0;
   #waitingBytes = 0;
   readonly #parts = new GrantParts(PAGES_MAX);
@@ -50,6 +62,11 @@ export class ReceiveSide {
   get nrWaiting(): number {
     return this.#queue.length - this.#head;
   }
+  /** Nothing waits, and the domain has given a page anew for each that was filled: it has taken what was in them. */
+  get isDrained(): boolean {
+    const { ring } = this.#options;
+    return this.nrWaiting === 0 && ring.waiting() === ring.nrSlots;
+  }
   get isBroken(): boolean {
     return this.#options.ring.isBroken;
   }
@@ -61,22 +78,29 @@ export class ReceiveSide {
       this.#options.counters.dropped += 1;
       return;
     }
-    this.#queue.push(frame);
+    this.#queue.push({ frame, block: undefined });
     this.#waitingBytes += length;
   }
 
   /** Those that were just added and still wait are from now on this side's own. */
   keep(): void {
-    for (let i = this.#queue.length - 1; i >= this.#head && this.#queue[i]!.isLent; i--) {
-      this.#queue[i] = kept(this.#queue[i]!);
+    for (let i = this.#queue.length - 1; i >= this.#head && this.#queue[i]!.frame.isLent; i--) {
+      this.#queue[i] = this.#kept(this.#queue[i]!.frame);
     }
+  }
+  #kept(frame: Frame): Waiting {
+    const { length } = frame.bytes;
+    if (length < BLOCK_FRAME_BYTES_MIN) return { frame: kept(frame), block: undefined };
+    const block = this.#options.blocks.take();
+    block.set(frame.bytes);
+    return { frame: { ...frame, bytes: block.subarray(0, length), isLent: false }, block };
   }
 
   /** Fill the pages that the domain has given. True if an injected fault leaves the rest for later. */
   serve(): boolean {
     const { ring, counters, fault } = this.#options;
     while (this.nrWaiting > 0) {
-      const frame = this.#queue[this.#head]!;
+      const { frame, block } = this.#queue[this.#head]!;
       const slots = Math.ceil(frame.bytes.length / PAGE_SIZE) + (frame.segmentBytes > 0 ? 1 : 0);
       if (ring.waiting() < slots) {
         if (ring.isBroken || ring.awaitRequests(slots)) return false;
@@ -92,6 +116,7 @@ export class ReceiveSide {
       }
       if (injected === 'lose') counters.dropped += 1;
       else this.#put(frame, injected === 'fail');
+      if (block) this.#options.blocks.give(block);
     }
     return false;
   }

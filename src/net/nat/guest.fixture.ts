@@ -5,6 +5,7 @@ import { createSeededEntropy } from '../../platform/sim/entropy.ts';
 import { createSimulatedSockets, type SimulatedNetwork } from '../../platform/sim/sockets.ts';
 import { createSimulatedTimers, type SimulatedTimers } from '../../platform/sim/timers.ts';
 import type { Peer, StreamEvents, StreamSocket } from '../../platform/sockets.ts';
+import { BlockPool } from '../block-pool.ts';
 import { type Frame, packetOf, plainFrame, type Station, segments } from '../frame.ts';
 import { createLine, type Line } from '../impairment.ts';
 import { formatIp, type IpAddress, ip } from '../packet/address.ts';
@@ -24,7 +25,6 @@ import { ipPackets } from '../packet/reassembly.ts';
 import { parseTcp, type TcpHeader, type TcpSegment, tcpHeaderBytes, writeTcpHeader } from '../packet/tcp.ts';
 import { parseUdp, UDP_BYTES, UDP_CHECKSUM_OFFSET, writeUdpHeader } from '../packet/udp.ts';
 import { GATEWAY_MAC } from './addresses.ts';
-import { BlockPool } from './block-pool.ts';
 import { Nat, type NatOptions } from './nat.ts';
 import { TcpConnection } from './tcp-connection.ts';
 

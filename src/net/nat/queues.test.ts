@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createSeededEntropy } from '../../platform/sim/entropy.ts';
-import { BlockPool } from './block-pool.ts';
+import { BlockPool } from '../block-pool.ts';
 import { pattern } from './guest.fixture.ts';
 import { ReceiveQueue } from './receive-queue.ts';
 import { SendQueue } from './send-queue.ts';

@@ -2,7 +2,7 @@
  * Bytes that were given to a connection and not acknowledged yet, copied into blocks: a peer that sends single bytes does not
  * fill memory with objects, and whoever gave them may use his memory again.
  */
-import type { BlockPool } from './block-pool.ts';
+import type { BlockPool } from '../block-pool.ts';
 
 export class SendQueue {
   readonly #pool: BlockPool;

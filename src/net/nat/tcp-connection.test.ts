@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Clock, Timers } from '../../platform/platform.ts';
+import { BlockPool } from '../block-pool.ts';
 import { TcpFlag, type TcpSegment } from '../packet/tcp.ts';
-import { BlockPool } from './block-pool.ts';
 import { TcpConnection } from './tcp-connection.ts';
 
 const { ack: ACK, fin: FIN, syn: SYN } = TcpFlag;

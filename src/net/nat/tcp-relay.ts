@@ -4,6 +4,7 @@
  * not asked for.
  */
 import type { Peer, StreamEvents, StreamSocket } from '../../platform/sockets.ts';
+import { BlockPool } from '../block-pool.ts';
 import { formatIp, type IpAddress } from '../packet/address.ts';
 import { type IpPacket, ipHeaderBytes, parseIpPacket } from '../packet/ip.ts';
 import {
@@ -17,7 +18,6 @@ import {
   writeTcpHeader,
 } from '../packet/tcp.ts';
 import { isGateway, isInside, outsideAddress } from './addresses.ts';
-import { BlockPool } from './block-pool.ts';
 import { CONNECTIONS_MAX } from './budget.ts';
 import { isClosed } from './closed.ts';
 import { TcpConnection } from './tcp-connection.ts';

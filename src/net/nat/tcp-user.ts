@@ -1,7 +1,7 @@
 /** What a TCP connection with a guest is made with, and what it asks of its user. */
 import type { Clock, Timers } from '../../platform/platform.ts';
+import type { BlockPool } from '../block-pool.ts';
 import type { TcpHeader } from '../packet/tcp.ts';
-import type { BlockPool } from './block-pool.ts';
 import type { SendQueue } from './send-queue.ts';
 
 export interface TcpUser {
