@@ -10,8 +10,10 @@
 import { createHash } from 'node:crypto';
 import { globSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
 import { isSource, sourcesStamp, stampFile } from '../../bin/sources.js';
+import { ENGINE_FOLDERS, sourcesDigest } from '../../src/platform/node/files.ts';
 import { PROGRAM } from './chunk-files.ts';
 import { decoderTable, TABLE_FILE } from './decoder-table.ts';
 import { lateModules } from './late-modules.ts';
@@ -64,8 +66,9 @@ export async function bundleSources(root: string): Promise<string[]> {
   });
   const program = await bundleProgram(root, common);
   writeFileSync(stampFile(root), stamp);
-  // For the program, which takes its time to load what makes digests (src/platform/node/files.ts).
+  // For the program, which has no sources then, and to which loading what makes digests takes time.
   writeFileSync(join(root, 'dist/sources.digest'), createHash('sha256').update(stamp).digest('hex'));
+  writeFileSync(join(root, 'dist/engine.digest'), sourcesDigest(pathToFileURL(`${root}/`), ENGINE_FOLDERS));
   return [...Object.keys(metafile.outputs), ...program];
 }
 

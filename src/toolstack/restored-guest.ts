@@ -10,6 +10,7 @@ import { regionsFolder, shareOf, takeTurn } from './guest-builder.ts';
 import type { GuestMachine } from './machine.ts';
 import { factsOf, type MachineFacts } from './machine-facts.ts';
 import { type CheckedOptions, checkOptions, type MachineOptions } from './machine-options.ts';
+import { roomForTrail } from './machine-shape.ts';
 import { type NetworkOptions, VirtualNetwork } from './network.ts';
 import type { GuestShare, ScheduledTurn } from './run-turns.ts';
 import { closeKeptDisks, type OpenedDisk, openKeptDisks } from './saved-disk.ts';
@@ -90,6 +91,8 @@ export async function goOn(
         'leave out --engine',
       );
     }
+    const room = guestTrail && roomForTrail({ ...checked, saved, platform, trace, gdbPort });
+    if (room) guestTrail.prepare(room);
     const { commandLine, nrConsoles, connect } = restoredPlan(saved, facts, platform, purpose.isThrowaway);
     disks = await openDisks();
     network = await openNetwork(world, platform, facts, options);

@@ -14,6 +14,7 @@ import {
   type TrailRoom,
   takeTrail,
 } from '../hypervisor/trail.ts';
+import type { MachineMemory } from '../machine/memory.ts';
 import { defaultCacheFolder, joinPath } from '../platform/node/cache-folder.ts';
 import { programDigest } from '../platform/node/files.ts';
 import { listOwnFolder, removeOwnFile, touchFile } from '../platform/node/private-files.ts';
@@ -46,13 +47,14 @@ export class GuestTrail {
   readonly #key: Uint8Array;
   readonly #path: string;
   #known: OpenTrail | undefined;
-  #hasRoom = false;
+  #room: TrailRoom | undefined;
+  #arriving: Promise<ArrivedTrail> | undefined;
   #arrived: ArrivedTrail | undefined;
   #domain: Domain | undefined;
   #taken: Trail | undefined;
 
   private constructor(identity: SavedIdentity) {
-    this.#key = trailKey(fromHex(programDigest('.')), identity);
+    this.#key = trailKey(fromHex(programDigest()), identity);
     this.#path = pathOf(identity);
     this.#known = openTrail(this.#path, this.#key);
     if (this.#known) touchFile(this.#path);
@@ -64,16 +66,21 @@ export class GuestTrail {
     return identity && new GuestTrail(identity);
   }
 
-  /** A machine is about to be made with this in its memory. Resolves when it has what is on the trail. */
-  async prepare(room: TrailRoom): Promise<void> {
-    this.#hasRoom = true;
-    if (this.#known) this.#arrived = await fetchTrail(this.#known, room);
+  /** A machine will be made with this in its memory: other threads bring there what is on the trail. */
+  prepare(room: TrailRoom): void {
+    this.#room = room;
+    if (this.#known) this.#arriving = fetchTrail(this.#known, room);
+  }
+  /** Resolves, when all of it is there, with the memory; undefined where the machine is to make its own. */
+  async arrival(): Promise<MachineMemory | undefined> {
+    this.#arrived = await this.#arriving;
     this.close();
+    return this.#room?.memory;
   }
 
   /** The domain has been restored; one thread runs it, and has not begun. @throws DomusError when the saved machine cannot be read */
   begin(domain: Domain): void {
-    if (!this.#hasRoom) return;
+    if (!this.#room) return;
     if (this.#arrived) {
       followTrail(domain, this.#arrived);
       this.#arrived = undefined;
@@ -113,7 +120,9 @@ export class GuestTrail {
   }
 
   close(): void {
-    this.#known?.close();
+    const known = this.#known;
     this.#known = undefined;
+    // Not while it is read.
+    void Promise.resolve(this.#arriving).then(() => known?.close());
   }
 }

@@ -13,12 +13,10 @@ import { cpuPolicy } from '../hypervisor/cpuid-policy.ts';
 import { locked } from '../hypervisor/event/backend.ts';
 import type { Domain } from '../hypervisor/hypervisor.ts';
 import { crashReason, domainCrash, pauseDomain, shutdownCode, unpauseDomain } from '../hypervisor/life.ts';
-import { createMachineHost, createMemoryFor, type MachineHost } from '../hypervisor/machine-host.ts';
-import type { PageFile } from '../hypervisor/page-file.ts';
+import { createMachineHost, type MachineHost } from '../hypervisor/machine-host.ts';
 import { type Pcpus, startPcpus } from '../hypervisor/pcpus.ts';
 import { runOne, SLICE_FUEL, TURN_FUEL } from '../hypervisor/scheduler.ts';
 import type { SharingFacts } from '../hypervisor/sharing/sharing-facts.ts';
-import { LOOKS_MAX, type TrailRoom } from '../hypervisor/trail.ts';
 import type { MachineMemory } from '../machine/memory.ts';
 import { RecordType, type SavedRecord } from '../state/format.ts';
 import { readDomainRecord, restoreDomain } from '../state/restore-domain.ts';
@@ -46,6 +44,7 @@ import type {
   Shutdown,
 } from './machine.ts';
 import { hashMachine } from './machine-hash.ts';
+import { isParallel, isWatched, pagesFileOf, runsHere, sizeOf } from './machine-shape.ts';
 import { loneTurn, type RunTurn } from './run-turns.ts';
 import type { Sharer, SharingMember } from './sharer.ts';
 import { traceEngine, traceNotices } from './trace-machine.ts';
@@ -61,22 +60,6 @@ const REASONS: Record<number, Shutdown['reason']> = {
   [sched.SHUTDOWN_soft_reset]: 'soft-reset',
 };
 
-/**
- * Do several threads run the vCPUs? Not where every step is to be seen or to be the same again: a debugger, a trace, virtual time.
- */
-const isParallel = (config: MachineConfig): boolean =>
-  config.pcpus > 1 && config.vcpus > 1 && !isWatched(config) && pagesFileOf(config) !== 'memory';
-
-const isWatched = ({ platform, gdbPort, trace }: MachineConfig): boolean =>
-  platform.isDeterministic || gdbPort !== undefined || trace !== undefined;
-
-/** What threads fill the memory of a restored domain from; an image in this thread's memory is of no use to others. */
-const pagesFileOf = ({ saved }: MachineConfig): PageFile | 'memory' | undefined =>
-  saved && ('fd' in saved.pages ? saved.pages : 'memory');
-
-/** Does this thread execute the vCPUs? */
-const runsHere = (config: MachineConfig): boolean => !isParallel(config) && config.seat === undefined;
-
 /** The maker's link of a machine whose vCPUs this thread runs. */
 function linkOf(making: Making, isLazy: boolean): MakerLink | undefined {
   if (isLazy) return making.lazyLink;
@@ -84,22 +67,8 @@ function linkOf(making: Making, isLazy: boolean): MakerLink | undefined {
   return link && makerLink(link);
 }
 
-/** What a machine is made for, and its memory holds. */
-const sizeOf = ({ memoryBytes, vcpus }: MachineConfig) => ({
-  guestBytes: memoryBytes + EXTRA_FRAMES * PAGE,
-  vcpus,
-});
-
-/** Memory for a machine that is to follow a trail, or to leave one. */
-const roomForTrail = (config: MachineConfig): TrailRoom | undefined =>
-  config.saved && config.trail && runsHere(config) && !isWatched(config)
-    ? createMemoryFor(sizeOf(config), LOOKS_MAX)
-    : undefined;
-
 /** Build a domain from the configuration; nothing runs before `start`. @throws DomusError */
 export async function createXenMachine(config: MachineConfig): Promise<XenMachine> {
-  const room = roomForTrail(config);
-  const trail = room && config.trail?.prepare(room);
   let making: Making | undefined;
   try {
     const { runtime } = engineModules();
@@ -109,12 +78,11 @@ export async function createXenMachine(config: MachineConfig): Promise<XenMachin
         nrInstallers: isParallel(config) ? config.pcpus : 1,
         libraryFolder: config.regionsFolder,
       });
-    await trail;
-    const machine = new XenMachine(config, making, room?.memory);
+    const machine = new XenMachine(config, making, await config.trail?.arrival());
     if (config.gdbPort !== undefined) await machine.listenForGdb(config.gdbPort);
     return machine;
   } catch (error) {
-    await Promise.all([trail, making?.end()]);
+    await making?.end();
     throw error;
   }
 }

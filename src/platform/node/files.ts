@@ -56,15 +56,25 @@ export function readPackageVersion(): string {
 /** What the build noted of a file in dist/ for what it was made of: SHA-256 as hexadecimal digits, another whenever that is. */
 export const assetDigest = (name: string): string => new TextDecoder().decode(readAsset(`${name}.digest`));
 
-/**
- * What is another whenever one of our modules is: of what bundle and runtime module were made of, or of the modules themselves. One or more SHA-256
- * as hexadecimal digits.
- * @param folder in src/, of the modules that matter
- */
-export function programDigest(folder: string): string {
-  if (isBundle) return assetDigest('sources') + assetDigest('runtime');
-  const root = new URL(`src/${folder}/`, ROOT);
-  const names = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter(name => name.endsWith('.ts'));
-  const digests = names.sort().map(name => sha256Hex(readFileSync(new URL(name, root))));
-  return sha256Hex(new TextEncoder().encode(digests.join()));
+/** Folders in src/ with all that decides what the CPU engine makes of guest code. */
+export const ENGINE_FOLDERS = ['base', 'machine', 'cpu'] as const;
+
+/** SHA-256, as hexadecimal digits, of the modules in these folders of the package in `root`. */
+export function sourcesDigest(root: URL, folders: readonly string[]): string {
+  const digests = folders.flatMap(folder => {
+    const url = new URL(`src/${folder}/`, root);
+    const names = readdirSync(url, { recursive: true, encoding: 'utf8' }).filter(name =>
+      name.endsWith('.ts'),
+    );
+    return names.sort().map(name => `${folder}/${name} ${sha256Hex(readFileSync(new URL(name, url)))}`);
+  });
+  return sha256Hex(new TextEncoder().encode(digests.join('\n')));
 }
+
+/** What is another whenever one of our modules is: one or more SHA-256 as hexadecimal digits. */
+export const programDigest = (): string =>
+  isBundle ? assetDigest('sources') + assetDigest('runtime') : sourcesDigest(ROOT, ['.']);
+
+/** The same of what the CPU engine is made of. */
+export const engineDigest = (): string =>
+  isBundle ? assetDigest('engine') + assetDigest('runtime') : sourcesDigest(ROOT, ENGINE_FOLDERS);
