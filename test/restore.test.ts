@@ -21,6 +21,7 @@ import { fileURLToPath } from 'node:url';
 import { DomusError } from '../src/base/errors.ts';
 import { createImage } from '../src/disk/create.ts';
 import { defaultCacheFolder } from '../src/platform/node/cache-folder.ts';
+import { TrailHeader } from '../src/state/trail-file.ts';
 import { nodeDiskHost } from '../src/toolstack/disk-host.ts';
 import { removeTrailOf } from '../src/toolstack/trails.ts';
 import { realHost } from './real-host.fixture.ts';
@@ -76,10 +77,10 @@ guest('a command that is run from a saved machine leaves what it looked at to th
     'held\nLinux\n',
   );
   assert.deepEqual(readFileSync(join(folder, own)), trail);
-  // Damaged in its pages, and in its code.
-  for (const at of [trail.length >> 2, trail.length - 5000]) {
+  // Damaged in its header, and in its tables.
+  for (const at of [TrailHeader.offsets.key, TrailHeader.size + 1000]) {
     const bad = Buffer.from(trail);
-    bad.fill(0xa5, at, at + 4096);
+    bad.fill(0xa5, at, at + 8);
     writeFileSync(join(folder, own), bad);
     assert.equal(await run('cat /tmp/file'), 'held\n');
   }
