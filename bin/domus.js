@@ -13,6 +13,8 @@ const { join, sep } = require('node:path');
 const ROOT = join(__dirname, '..', sep);
 const OLDEST_NODE = 24;
 const OWN_FAILURE = 125;
+/** A process that is still there after so long may stay while the package is updated. */
+const STAYS_MS = 10_000;
 const USAGE_ERROR = 2;
 
 /** Failures before the command line was read: `run` and `exec` report their own with 125, as docker does. */
@@ -36,7 +38,8 @@ async function start() {
     process.exit(failure);
   }
   const { loadProgram } = require('./program.js');
-  const { endProcess, main, keepCode } = loadProgram(bundle, words[0]);
+  const { endProcess, main, keepCode, loadRest } = loadProgram(bundle, words[0]);
+  setTimeout(loadRest, STAYS_MS).unref();
   const code = await main(words);
   keepCode();
   endProcess(code);

@@ -20,7 +20,7 @@ const {
   writeFileSync,
 } = require('node:fs');
 const { createRequire } = require('node:module');
-const { dirname, join } = require('node:path');
+const { basename, dirname, join } = require('node:path');
 const { pathToFileURL } = require('node:url');
 const { setFlagsFromString } = require('node:v8');
 const { Script } = require('node:vm');
@@ -153,16 +153,19 @@ class Parts {
     this.#verb = /^[a-z][a-z-]{0,30}$/.test(verb ?? '') ? verb : undefined;
   }
 
-  /** What the script of a part comes to: a function. */
-  load(part) {
+  /** What the script of a part comes to: a function. @param isNeeded it is about to be called, so that what V8 makes of it is worth to be kept */
+  load(part, isNeeded = true) {
     const path = part === FIRST ? this.#path : this.#path.replace(/\.cjs$/, `-${part}.cjs`);
     // esbuild writes nothing but ASCII.
     const source = read(path, false).latin1Slice();
     const [, name] = /^\/\/ (\w+)\n/.exec(source.slice(0, 100)) ?? [];
     if (this.#scripts.size > 0 && name !== this.#name)
-      throw new Error(`${path} is of another build than what runs; start domus again`);
+      throw Object.assign(new Error(`${path} is of another build than what runs`), {
+        code: 'E_STALE_BUILD',
+        remedy: 'start domus again',
+      });
     this.#name = name;
-    const isKept = name !== undefined && this.#verb !== undefined;
+    const isKept = isNeeded && name !== undefined && this.#verb !== undefined;
     const codePath = join(this.#folder, `${name}-${this.#verb}-${part}`);
     const known = isKept ? readCode(codePath) : undefined;
     const tries = known?.tries ?? 0;
@@ -173,6 +176,15 @@ class Parts {
     const isOwn = known !== undefined && !script.cachedDataRejected;
     this.#scripts.set(codePath, { script, tries: isOwn ? tries : 0, isKept });
     return script.runInThisContext();
+  }
+
+  /** Names of all but the first. */
+  rest() {
+    const begin = `${basename(this.#path, '.cjs')}-`;
+    const names = readdirSync(dirname(this.#path)).filter(
+      name => name.startsWith(begin) && name.endsWith('.cjs'),
+    );
+    return names.map(name => name.slice(begin.length, -'.cjs'.length));
   }
 
   keepCode() {
@@ -217,6 +229,15 @@ function loadProgram(path, verb) {
   return {
     endProcess,
     main,
+    /** For a process that stays: by the time it needs one of the other parts, another version may be in their place. */
+    loadRest() {
+      try {
+        for (const part of parts.rest())
+          if (!chunks.has(part)) chunks.set(part, parts.load(part, false)(requireOnce, load, url));
+      } catch {
+        // It is there already: whoever needs one will hear of it.
+      }
+    },
     keepCode() {
       if (hasWorked(verb)) parts.keepCode();
     },

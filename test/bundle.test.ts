@@ -5,10 +5,12 @@ import {
   appendFileSync,
   chmodSync,
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -101,8 +103,28 @@ test('parts of different builds are not run together', () => {
   const part = join(installed(), 'dist', 'program-verbs.cjs');
   const text = readFileSync(part, 'utf8');
   writeFileSync(part, text.replace(/^\/\/ \w{8}/, '// 01234567'));
-  assert.throws(() => run(join(installed(), 'bin', 'domus.js'), 'list'), /of another build/);
+  assert.throws(
+    () => run(join(installed(), 'bin', 'domus.js'), 'list'),
+    /domus: .*program-verbs\.cjs is of another build than what runs; start domus again/,
+  );
   writeFileSync(part, text);
+});
+
+test('a process that has loaded all parts does without their files', () => {
+  const dist = join(installed(), 'dist');
+  const bundle = join(dist, 'program.cjs');
+  const begin = `const { loadProgram } = require(${JSON.stringify(join(installed(), 'bin', 'program.js'))});
+    const { main, loadRest } = loadProgram(${JSON.stringify(bundle)}, 'list');`;
+  const away = `require('node:fs').renameSync(${JSON.stringify(dist)}, ${JSON.stringify(`${dist}-away`)});`;
+  const back = () => renameSync(`${dist}-away`, dist);
+  const help = "main(['help', 'list']).then(code => process.exit(code));";
+  try {
+    assert.match(run('-e', `${begin} loadRest(); ${away} ${help}`), /domus list/);
+    back();
+    assert.throws(() => run('-e', `${begin} ${away} ${help}`), /no such file.*program-verbs/);
+  } finally {
+    if (!existsSync(dist)) back();
+  }
 });
 
 test('in a clone the bundle runs until a source changes', async () => {

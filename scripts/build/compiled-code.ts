@@ -1,7 +1,8 @@
 /** Has V8 compile the modules in dist/ to the end, and keeps what comes out: see src/platform/node/asset-modules.ts. */
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { compiledCode, isCodeOf } from '../../src/platform/node/asset-modules.ts';
+import { writeAnew } from './write-anew.ts';
 
 /** @returns names of the files that were written */
 export function compileModules(dist: string, force: boolean): string[] {
@@ -10,7 +11,7 @@ export function compileModules(dist: string, force: boolean): string[] {
     const path = join(dist, `${name}.code`);
     if (!force && existsSync(path) && isCodeOf(readFileSync(path), bytes)) return [];
     const code = compiledCode(bytes);
-    if (code) writeFileSync(path, code);
+    if (code) writeAnew(path, code);
     else rmSync(path, { force: true });
     return code ? [`${name}.code`] : [];
   });

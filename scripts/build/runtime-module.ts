@@ -10,6 +10,7 @@ import { RARE_FUNCTIONS } from '../../src/cpu/runtime/rare-functions.ts';
 import { RUNTIME_SIGNATURES } from '../../src/cpu/runtime/signatures-all.ts';
 import { lateSection } from '../../src/cpu/wasm/late-module.ts';
 import { RUNTIME_DATA_BASE } from '../../src/machine/memory.ts';
+import { writeAnew } from './write-anew.ts';
 
 const ENTRY = 'src/cpu/runtime/assembly/index.ts';
 const OUTPUT = 'dist/runtime.wasm';
@@ -59,7 +60,7 @@ export async function buildRuntimeModule(force: boolean): Promise<void> {
   if (error) throw error;
   const whole = readFileSync(OUTPUT);
   const rare = partOf(whole, name => RARE_FUNCTIONS.has(name));
-  writeFileSync(RARE_OUTPUT, rare);
+  writeAnew(RARE_OUTPUT, rare);
   writeFileSync(
     OUTPUT,
     partOf(whole, name => !RARE_FUNCTIONS.has(name), lateSection('rare-runtime', rare)),

@@ -15,11 +15,15 @@ function asClause(remedy: string): string {
   return `; ${first}${remedy.slice(1).replace(/\.$/, '')}`;
 }
 
+/** What loads the bundle (bin/program.js) is no part of it, and has an error of the same form. */
+const isOurs = (error: unknown): error is DomusError =>
+  error instanceof DomusError || (error as { code?: unknown } | undefined)?.code === 'E_STALE_BUILD';
+
 export async function reportError(
   context: Pick<CommandContext, 'complain' | 'env'>,
   error: unknown,
 ): Promise<void> {
-  if (error instanceof DomusError) {
+  if (isOurs(error)) {
     await context.complain(oneLine(`domus: ${error.message}${asClause(error.remedy)}`));
     if (error instanceof GuestFailure) {
       for (const line of formatCrashReport(error.report)) await context.complain(line);

@@ -19,7 +19,7 @@ import { TranslatorState } from './translator/layout.ts';
 import { type MakerLink, Translator } from './translator/translator.ts';
 import { Exit } from './vcpu/exit.ts';
 import { Seg, VCPU_BLOCK_BYTES, Vcpu } from './vcpu/layout.ts';
-import { lateModule } from './wasm/late-module.ts';
+import { holdLateModule, lateModule } from './wasm/late-module.ts';
 
 /** Machine-dependent behaviour of a processor. */
 export type EngineHost = Services &
@@ -123,6 +123,7 @@ export class CpuEngine {
       },
     });
     if (!executes) return;
+    holdLateModule('rare-forms');
     const imports = {
       env: { memory: this.memory.wasm },
       runtime: importsOf(runtime),

@@ -5,7 +5,7 @@
  * (rare-functions.ts).
  */
 import type { MachineMemory } from '../../machine/memory.ts';
-import { lateModule } from '../wasm/late-module.ts';
+import { holdLateModule, lateModule } from '../wasm/late-module.ts';
 import { RARE_FUNCTIONS } from './rare-functions.ts';
 import type { RuntimeExports, RuntimeImports } from './signatures.ts';
 
@@ -22,6 +22,7 @@ export function createRuntime(
   host: RuntimeImports,
 ): RuntimeExports {
   const imports = { env: { memory: memory.wasm }, host: { ...host } };
+  holdLateModule('rare-runtime');
   let rare: WebAssembly.Exports | undefined;
   const rareFunctions = new Proxy(Object.create(null), {
     get(_, name) {

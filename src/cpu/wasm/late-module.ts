@@ -3,14 +3,23 @@
  * which says in a section of its own which it is. They are not sent to threads as the others are; V8 keeps their code once for all of them.
  */
 import { DomusError } from '../../base/errors.ts';
-import { assetModule } from '../../platform/node/asset-modules.ts';
+import { HeldModule } from '../../platform/node/asset-modules.ts';
 import { crc32 } from '../../platform/node/checksum.ts';
-import { readAsset } from '../../platform/node/files.ts';
 
 /** Names of files in dist/. */
 export type LateName = 'rare-forms' | 'rare-runtime';
 
 const known = new Map<LateName, { readonly checksum: string; readonly module: WebAssembly.Module }>();
+
+/** Their files, as they were when this thread got its first engine. */
+const held = new Map<LateName, HeldModule>();
+
+/** This thread may need it. */
+export function holdLateModule(name: LateName): HeldModule {
+  const found = held.get(name) ?? new HeldModule(name);
+  held.set(name, found);
+  return found;
+}
 
 /** A custom section of the module that `late` is a part of. */
 export const lateSection = (
@@ -23,21 +32,22 @@ export const lateSection = (
 
 /**
  * @param whole what it is a part of
- * @throws DomusError E_STALE_BUILD when dist/ has been built anew since that was read
+ * @throws DomusError E_STALE_BUILD when the file held is of another build
  */
 export function lateModule(name: LateName, whole: WebAssembly.Module): WebAssembly.Module {
   const [section] = WebAssembly.Module.customSections(whole, `domus.${name}`);
   const wanted = new TextDecoder().decode(section);
   const before = known.get(name);
   if (before?.checksum === wanted) return before.module;
-  const bytes = readAsset(`${name}.wasm`);
+  const late = holdLateModule(name);
+  const bytes = late.read();
   if (String(crc32(bytes)) !== wanted)
     throw new DomusError(
       'E_STALE_BUILD',
       'dist/ was built anew while a machine was running, which needs a part of the old one',
       'start it again',
     );
-  const { module } = assetModule(name, bytes);
+  const module = late.compile(bytes);
   known.set(name, { checksum: wanted, module });
   return module;
 }

@@ -3,7 +3,7 @@
  * when they are called first as later.
  */
 import { crc32 } from './checksum.ts';
-import { readAsset, readAssetParts } from './files.ts';
+import { type AssetParts, type HeldAsset, holdAsset, readAsset, readAssetParts } from './files.ts';
 import { compileFully, machineCodeOf, moduleWith, prepareCompilers } from './wasm-compiler.ts';
 
 /** NAME.code begins with the length of the module that the code belongs to and its CRC-32, u32 each. */
@@ -20,9 +20,33 @@ export interface AssetModule {
   readonly isCompiled: boolean;
 }
 
-export function assetModule(name: string, bytes = readAsset(`${name}.wasm`)): AssetModule {
+export const assetModule = (name: string): AssetModule =>
+  moduleOf(readAsset(`${name}.wasm`), readAssetParts(`${name}.code`, HEAD_BYTES));
+
+/** One that may be needed later, as it is now. */
+export class HeldModule {
+  readonly #name: string;
+  readonly #module: HeldAsset | undefined;
+  readonly #code: HeldAsset | undefined;
+
+  constructor(name: string) {
+    this.#name = name;
+    this.#module = holdAsset(`${name}.wasm`);
+    this.#code = holdAsset(`${name}.code`);
+  }
+
+  /** @throws Error when the build left none */
+  read(): Uint8Array<ArrayBuffer> {
+    return this.#module?.read() ?? readAsset(`${this.#name}.wasm`);
+  }
+  compile(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
+    return moduleOf(bytes, this.#code?.parts(HEAD_BYTES)).module;
+  }
+}
+
+function moduleOf(bytes: Uint8Array<ArrayBuffer>, parts: AssetParts | undefined): AssetModule {
   prepareCompilers();
-  const [head, code] = readAssetParts(`${name}.code`, HEAD_BYTES) ?? [];
+  const [head, code] = parts ?? [];
   const compiled = head && code && isCodeOf(head, bytes) ? moduleWith(code, bytes) : undefined;
   return { module: compiled ?? new WebAssembly.Module(bytes), isCompiled: compiled !== undefined };
 }

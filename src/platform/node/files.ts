@@ -24,20 +24,37 @@ export function readAsset(name: string): Uint8Array<ArrayBuffer> {
 export const readAssetIfBuilt = (name: string): Uint8Array<ArrayBuffer> | undefined =>
   existsSync(assetPath(name)) ? readAsset(name) : undefined;
 
+export type AssetParts = readonly [head: Uint8Array<ArrayBuffer>, rest: Uint8Array<ArrayBuffer>];
+
 /** The same in two parts: the first bytes, and the others. */
-export function readAssetParts(
-  name: string,
-  headBytes: number,
-): readonly [head: Uint8Array<ArrayBuffer>, rest: Uint8Array<ArrayBuffer>] | undefined {
+export function readAssetParts(name: string, headBytes: number): AssetParts | undefined {
   const path = assetPath(name);
   if (!existsSync(path)) return undefined;
   const fd = openSync(path, 'r');
   try {
-    const head = new Uint8Array(headBytes);
-    return readFully(fd, head, 0) ? [head, readRest(fd, headBytes)] : undefined;
+    return readParts(fd, headBytes);
   } finally {
     closeSync(fd);
   }
+}
+
+function readParts(fd: number, headBytes: number): AssetParts | undefined {
+  const head = new Uint8Array(headBytes);
+  return readFully(fd, head, 0) ? [head, readRest(fd, headBytes)] : undefined;
+}
+
+/** A file that the build left in dist/, open for as long as this thread lives. */
+export interface HeldAsset {
+  read(): Uint8Array<ArrayBuffer>;
+  parts(headBytes: number): AssetParts | undefined;
+}
+
+/** For what may be read later: by then another version may be in its place. Undefined when there is none. */
+export function holdAsset(name: string): HeldAsset | undefined {
+  const path = assetPath(name);
+  if (!existsSync(path)) return undefined;
+  const fd = openSync(path, 'r');
+  return { read: () => readRest(fd, 0), parts: headBytes => readParts(fd, headBytes) };
 }
 
 /** Into memory of its own, and nowhere else before: some are megabytes, and read by every command. */
