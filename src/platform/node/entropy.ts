@@ -14,19 +14,15 @@ const DEVICE = '/dev/urandom';
 
 /** Returns whether there is such a device. */
 function fillFromDevice(bytes: Uint8Array): boolean {
-  let fd: number;
+  let fd: number | undefined;
   try {
     fd = openSync(DEVICE, 'r');
-  } catch {
-    return false;
-  }
-  try {
     // A folder that somebody made the root of a process may have a file of that name.
     return fstatSync(fd).isCharacterDevice() && readFully(fd, bytes, 0);
   } catch {
     return false;
   } finally {
-    closeSync(fd);
+    if (fd !== undefined) closeSync(fd);
   }
 }
 
